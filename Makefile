@@ -1,0 +1,55 @@
+# Everything starts here; `make help` lists it. Each target sets up what it needs.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+BENCH  := $(BIN)/ddpm-bench
+STUDY  ?= quick
+DEVICE ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help setup ablate report check test lint types perf baseline ci clean
+
+help: ## this list
+	@echo "make TARGET [STUDY=name-or-file] [DEVICE=auto|cpu|cuda|mps]"
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  \1\t/' | expand -t 12
+
+setup: $(VENV)/.ready ## make .venv and install the pinned dependencies
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; say which with make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+ablate: $(VENV)/.ready ## run a study (default quick) and write its report; interrupt and repeat at will
+	$(BENCH) run $(STUDY) --device $(DEVICE) --report
+
+report: $(VENV)/.ready ## write the report of whatever results there are (or of STUDY=)
+	$(BENCH) report $(if $(filter-out undefined default file,$(origin STUDY)),$(STUDY))
+
+check: $(VENV)/.ready ## run the smoke study and compare it with its baseline; fails when quality slips
+	$(BENCH) check --device $(DEVICE)
+
+test: $(VENV)/.ready ## the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.ready ## ruff, as linter and formatter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.ready ## mypy, strict
+	$(BIN)/mypy
+
+perf: $(VENV)/.ready ## the machine's speed, the networks' share of it, and timings of the hot paths
+	$(BENCH) doctor --speed --device $(DEVICE)
+	$(BIN)/python -m pytest perf --benchmark-only
+
+baseline: $(VENV)/.ready ## make the smoke baseline anew, from five seeds
+	$(BENCH) check --update-baseline 5 --device $(DEVICE)
+
+ci: ## what CI runs
+	.ci/run
+
+clean: ## remove .venv and caches; results stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks *.egg-info

@@ -1,0 +1,223 @@
+"""The classifier that scores samples: a small CNN, trained by the recipe here and pinned by the hash of its weights.
+
+It is a torch-fidelity feature extractor named ``ddpm-bench-<dataset>-<hash>``, giving ``features`` (128 numbers) and
+``logits``. torch-fidelity keys its cache by that name alone, so the hash is in it.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch_fidelity import register_feature_extractor
+from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+
+from bench import ROOT, UserError
+from bench.data import Images, to_float
+
+FEATURES = 128
+CLASSES = 10
+BATCH = 250
+
+#: data set → (weights in the repo, their sha256). A data set without a row gets a classifier of its own, trained once.
+PINNED: dict[str, tuple[Path, str]] = {
+    "mnist": (
+        ROOT / "bench" / "weights" / "mnist-classifier.safetensors",
+        "1515a1985a90e85927dc6e965b9cf1a696387b2bb4c01b4d2c1947d705539c51",
+    ),
+}
+
+
+class Network(nn.Module):
+    """Six 3×3 convolutions in three stages, 128 features averaged over the last one's pixels, and 10 logits.
+
+    Averaging is what Inception's ``pool3`` does: it makes features that vary little among good images and much
+    between good and bad ones.
+    """
+
+    def __init__(self, channels: int = 1) -> None:
+        super().__init__()
+
+        def conv(i: int, o: int) -> list[nn.Module]:
+            return [nn.Conv2d(i, o, 3, padding=1), nn.ReLU(inplace=True)]
+
+        self.body = nn.Sequential(
+            *conv(channels, 32), *conv(32, 32), nn.MaxPool2d(2),
+            *conv(32, 64), *conv(64, 64), nn.MaxPool2d(2),
+            *conv(64, 128), *conv(128, FEATURES),
+        )  # fmt: skip
+        self.head = nn.Linear(FEATURES, CLASSES)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 (B, C, H, W) → features (B, 128), logits (B, 10)."""
+        x = to_float(images).contiguous(memory_format=torch.channels_last)
+        features = self.body(x).mean((2, 3))
+        return features, self.head(features)
+
+
+class Classifier(FeatureExtractorBase):
+    """The frozen network as torch-fidelity wants it."""
+
+    def __init__(self, name: str, features_list: list[str], network: Network) -> None:
+        super().__init__(name, features_list)
+        self.network = network.eval().requires_grad_(False)
+
+    @staticmethod
+    def get_provided_features_list() -> tuple[str, ...]:
+        """The layers on offer."""
+        return "features", "logits"
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric: str) -> str:
+        """The inception score reads logits; every other metric reads features."""
+        return "logits" if metric == "isc" else "features"
+
+    @staticmethod
+    def can_be_compiled() -> bool:
+        """Yes: static shapes, no branches."""
+        return True
+
+    @staticmethod
+    def get_dummy_input_for_compile() -> Tensor:
+        """A batch of the shape :meth:`forward` takes."""
+        return torch.zeros(2, 1, 28, 28, dtype=torch.uint8)
+
+    def forward(self, input: Tensor) -> tuple[Tensor, ...]:  # noqa: A002 (torch-fidelity's name)
+        """uint8 (B, C, H, W) → the requested layers, in the order requested."""
+        features, logits = self.network(input)
+        layers = {"features": features, "logits": logits}
+        return tuple(layers[name] for name in self.features_list)
+
+
+class Features(NamedTuple):
+    """What the classifier sees in N images: float64 features (N, 128) and logits (N, 10)."""
+
+    features: Tensor
+    logits: Tensor
+
+
+@torch.inference_mode()
+def extract(network: Network, images: Tensor, device: torch.device | str = "cpu") -> Features:
+    """Features and logits of uint8 ``images`` (N, C, H, W), on the CPU."""
+    network = network.to(device)
+    pairs = [network(batch.to(device)) for batch in images.split(BATCH)]
+    features, logits = (torch.cat(part).cpu().double() for part in zip(*pairs, strict=True))
+    return Features(features, logits)
+
+
+class Epoch(NamedTuple):
+    """Progress of :func:`train`."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+
+
+def train(images: Images, *, epochs: int = 14, seed: int = 0) -> Iterator[tuple[Epoch, Network]]:
+    """The recipe, an epoch at a time: AdamW on a one-cycle rate, images shifted by up to 2 pixels, weights averaged.
+
+    There is no batch norm and no label smoothing on purpose: both pull whatever the network sees towards the classes'
+    centres, and a metric needs features in which noise is far from digits.
+
+    Yields the averaged network (exponential, decay 0.998) and its accuracy on the test images; the last one's features
+    are scaled to a mean square of 1.
+    """
+    batch, decay = 128, 0.998
+    torch.manual_seed(seed)
+    random = torch.Generator().manual_seed(seed)
+    network = Network(images.shape[0])
+    average = copy.deepcopy(network).requires_grad_(False)
+    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=1e-2, fused=True)
+    steps = len(images.train) // batch
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, epochs * steps, pct_start=0.2)
+    for epoch in range(1, epochs + 1):
+        network.train()
+        total = torch.zeros(())
+        order = torch.randperm(len(images.train), generator=random)[: steps * batch].view(steps, batch)
+        for index in order:
+            x = _shift(images.train[index], random)
+            loss = nn.functional.cross_entropy(network(x)[1], images.train_labels[index])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            rate.step()
+            total += loss.detach()
+            with torch.no_grad():
+                torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
+        if epoch == epochs:
+            _standardise(average, images.train)
+        yield Epoch(epoch, total.item() / steps, accuracy(average, images)), average
+
+
+def accuracy(network: Network, images: Images) -> float:
+    """The share of test images classified correctly."""
+    predicted = extract(network, images.test).logits.argmax(1)
+    return (predicted == images.test_labels).double().mean().item()
+
+
+@torch.no_grad()
+def _standardise(network: Network, images: Tensor) -> None:
+    """Scale the features to mean square 1 without changing a logit, as ReLU(k x) = k ReLU(x) for k > 0."""
+    k = extract(network, images).features.square().mean().rsqrt().float()
+    last = [layer for layer in network.body if isinstance(layer, nn.Conv2d)][-1]
+    for parameter in last.parameters():
+        parameter.mul_(k)
+    network.head.weight.div_(k)
+
+
+def _shift(images: Tensor, random: torch.Generator, by: int = 2) -> Tensor:
+    """Each image moved by up to ``by`` pixels either way, zeros moving in."""
+    n, c, h, w = images.shape
+    padded = nn.functional.pad(images, (by, by, by, by))
+    dy, dx = torch.randint(0, 2 * by + 1, (2, n), generator=random)
+    rows = (dy[:, None] + torch.arange(h))[:, None, :, None]
+    columns = (dx[:, None] + torch.arange(w))[:, None, None, :]
+    return padded[torch.arange(n)[:, None, None, None], torch.arange(c)[:, None, None], rows, columns]
+
+
+def save(network: Network, path: Path, about: dict[str, str]) -> str:
+    """Write the weights as safetensors and return the file's sha256."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, path, metadata=about)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@lru_cache(maxsize=4)
+def load(path: Path, sha256: str | None, channels: int = 1) -> Network:
+    """The network in a safetensors file, frozen for inference.
+
+    :raises UserError: if the file is missing or is not the one with this hash.
+    """
+    if not path.is_file():
+        raise UserError(f"missing classifier: no {path} (retrain it with `ddpm-bench classifier`)")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise UserError(f"corrupt classifier: {path} has sha256 {found}, expected {sha256}")
+    network = Network(channels)
+    network.load_state_dict(load_file(path))
+    return network.eval().requires_grad_(False)
+
+
+def register(dataset: str, sha256: str, network: Network) -> str:
+    """Offer the classifier to torch-fidelity, once, and return the name to pass as ``feature_extractor``."""
+    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
+
+    name = f"ddpm-bench-{dataset}-{sha256[:12]}"
+
+    class Registered(Classifier):
+        """torch-fidelity builds extractors from a class and ``(name, features_list)``."""
+
+        def __init__(self, name: str, features_list: list[str], **_: object) -> None:
+            super().__init__(name, features_list, network)
+
+    if name not in FEATURE_EXTRACTORS_REGISTRY:
+        register_feature_extractor(name, Registered)
+    return name

@@ -1,0 +1,550 @@
+"""The ``ddpm-bench`` command. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import ROOT, UserError
+from bench.store import LOCAL, REFERENCE, Store
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.study import Cell, Study
+
+EXIT = """\
+exit codes:
+  0  done, and everything asked for succeeded
+  1  some jobs or cells failed, or the check found that quality slipped
+  2  the input was wrong; one line says how, and nothing was written
+  3  the check could not measure
+  130  interrupted; run the same command again to finish what is missing
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, run, and turn a user's mistake into one line and exit code 2."""
+    args = _parser().parse_args(argv)
+    try:
+        code: int = args.run(args)
+    except UserError as error:
+        print(f"ddpm-bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nddpm-bench: interrupted; run the same command again to finish what is missing", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> Any:
+        """Exit with code 2."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="ddpm-bench",
+        description="Which objective, which schedule, how many steps? Train, sample, time and score a grid of "
+        "diffusion models, and report the answer.",
+        epilog="A study is a name (see `ddpm-bench plan --list`) or the path of a YAML file.\n\n" + EXIT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Any, text: str, more: str = "") -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}. {more}".strip(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added.set_defaults(run=run)
+        return added
+
+    def results(to: argparse.ArgumentParser) -> None:
+        to.add_argument(
+            "--results",
+            type=Path,
+            metavar="DIR",
+            help=f"the results folder (default {LOCAL.relative_to(ROOT)}; commands that only read fall back to "
+            f"{REFERENCE.relative_to(ROOT)}, which comes with the project)",
+        )
+
+    def data_dir(to: argparse.ArgumentParser) -> None:
+        to.add_argument("--data-dir", type=Path, metavar="DIR", help="where data sets lie (default data)")
+
+    def device(to: argparse.ArgumentParser) -> None:
+        to.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
+
+    def positive(text: str) -> int:
+        if not text.isdigit() or int(text) < 1:
+            raise argparse.ArgumentTypeError(f"must be a positive integer, not '{text}'")
+        return int(text)
+
+    def running(to: argparse.ArgumentParser) -> None:
+        results(to)
+        data_dir(to)
+        device(to)
+        to.add_argument(
+            "--threads",
+            type=positive,
+            default=os.cpu_count() or 1,
+            metavar="N",
+            help="CPU threads of each job (default: all). Training's rounding depends on it, so keep it the same for "
+            "results that must match to the byte",
+        )
+
+    p = command("plan", _plan, "print a study's jobs and cells, and what is already done")
+    p.add_argument("study", nargs="?", default="quick", help="name or YAML file (default quick)")
+    p.add_argument("--list", action="store_true", help="list the studies that come with the project")
+    p.add_argument("--cells", action="store_true", help="print every cell")
+    results(p)
+
+    p = command(
+        "run",
+        _run,
+        "run what is missing of a study",
+        "Interrupt it at any time; the same command goes on\nfrom the last complete epoch.",
+    )
+    p.add_argument("study", nargs="?", default="quick", help="name or YAML file (default quick)")
+    running(p)
+    p.add_argument(
+        "--workers",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="jobs at once (default 1); with more than one a device, durations are kept out of the tables",
+    )
+    p.add_argument("--sample-batch", type=positive, metavar="N", help="images sampled at a time (changes no byte)")
+    p.add_argument("--retry", action="store_true", help="also try again what diverged")
+    p.add_argument("--report", action="store_true", help="write the report when done")
+
+    p = command("status", _status, "count what is done, failed and missing of a study")
+    p.add_argument("study", nargs="?", help="name or YAML file (default: every study with results)")
+    results(p)
+
+    p = command("table", _table, "print a row for each cell of a study")
+    p.add_argument("study", nargs="?", default="quick", help="name or YAML file (default quick)")
+    p.add_argument("--format", choices=("md", "csv", "json"), default="md", help="default md, the main columns only")
+    results(p)
+
+    p = command("report", _report, "write the report of a study: Markdown, PDF and figures")
+    p.add_argument("study", nargs="?", help="name or YAML file (default: every study with results)")
+    p.add_argument("--out", type=Path, metavar="DIR", help="where to (default reports/<results folder's name>)")
+    results(p)
+
+    p = command(
+        "check",
+        _check,
+        "compare a fresh run of a small study with its committed baseline",
+        "The study is run anew for every version of the code.",
+    )
+    p.add_argument("study", nargs="?", default="smoke", help="name or YAML file (default smoke)")
+    p.add_argument("--baseline", type=Path, metavar="FILE", help="default results/baselines/<study>.json")
+    p.add_argument("--update-baseline", type=positive, metavar="SEEDS", help="make the baseline, from so many seeds")
+    running(p)
+
+    p = command(
+        "score",
+        _score,
+        "score images, whoever made them",
+        "PATH is a folder of PNGs, or an .npy or .npz file of\n(N, H, W), (N, H, W, C) or (N, C, H, W): uint8, "
+        "floats in [0, 1], or floats in [-1, 1].",
+    )
+    p.add_argument("path", type=Path)
+    p.add_argument("--dataset", default="mnist", help="what they should look like (default mnist)")
+    p.add_argument("--format", choices=("md", "json"), default="md")
+    results(p)
+    data_dir(p)
+    device(p)
+
+    p = command("sample", _sample, "draw an image grid from a trained cell")
+    p.add_argument("cell", help="a cell's key, or the start of one (see `ddpm-bench table --format csv`)")
+    p.add_argument("-n", type=positive, default=64, help="how many images (default 64)")
+    p.add_argument("--seed", type=int, default=0, help="the noise (default 0)")
+    p.add_argument("--out", type=Path, default=Path("samples.png"), help="a .png grid, or .npz of all (samples.png)")
+    results(p)
+    device(p)
+
+    p = command("classifier", _classifier, "retrain the classifier that scores samples")
+    p.add_argument("--dataset", default="mnist")
+    p.add_argument("--epochs", type=positive, help="default: the recipe's")
+    p.add_argument("--out", type=Path, default=Path("classifier.safetensors"), help="default classifier.safetensors")
+    data_dir(p)
+
+    p = command("doctor", _doctor, "check device, versions, data and classifier")
+    p.add_argument("--speed", action="store_true", help="also measure the machine, and the networks against it")
+    results(p)
+    data_dir(p)
+    device(p)
+    return parser
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+def _readable(args: argparse.Namespace, study: Study | None = None) -> Store:
+    """The folder asked for; else the local one if it has anything of the study; else the one that comes along."""
+    if args.results:
+        if not args.results.is_dir():
+            raise UserError(f"no results folder {args.results}")
+        return Store(args.results)
+    local = Store(LOCAL)
+    if study is None:
+        has = any((LOCAL / "cells").glob("*.json"))
+    else:
+        has = any(local.path("cells", cell.key, ".json").exists() for cell in study.cells)
+    return local if has or not REFERENCE.is_dir() else Store(REFERENCE)
+
+
+def _relative(path: Path) -> str:
+    """The path as a user would type it."""
+    path = path.resolve()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _warn(study: Study) -> None:
+    for warning in study.warnings():
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def _damaged(store: Store) -> None:
+    for path in store.damaged:
+        print(f"damaged file, counted as missing: {_relative(path)}", file=sys.stderr)
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from bench import study as studies
+    from bench.table import rows
+
+    if args.list:
+        for name in studies.available():
+            study = studies.load(name)
+            print(f"{name:8} {len(study.jobs):4} jobs {len(study.cells):5} cells  {study.description}")
+        return 0
+    study = studies.load(args.study)
+    store = Store(args.results or LOCAL)
+    found = rows(study, store)
+    _warn(study)
+    left = [row["status"] for row in found if row["status"] != "done"]
+    evaluations = sum(cell.n * cell.sample_steps for cell in study.cells)
+    print(f"{study.name}: {len(study.jobs)} jobs, {len(study.cells)} cells; {len(found) - len(left)} cells done")
+    print(
+        f"{study.dataset}, {study.train.epochs} epochs a job; {study.score.n} samples a cell, "
+        f"{evaluations:,} network evaluations in all"
+    )
+    for name, values in study.axes:
+        print(f"  {name:13} {', '.join(map(str, values))}")
+    if args.cells:
+        for cell, row in zip(study.cells, found, strict=True):
+            print(f"{cell.key}  {row['status']:8} {cell.job.label}, {cell.label}")
+    _damaged(store)
+    return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    from bench import study as studies
+
+    study = studies.load(args.study)
+    store = Store(args.results or LOCAL)
+    _warn(study)
+    code = _execute(study, store, args, args.workers, args.sample_batch, args.retry)
+    if args.report:
+        from bench import report
+
+        out = ROOT / "reports" / store.root.resolve().name
+        made = report.write(study, store, out)
+        print(f"report: {_relative(made.markdown)} and {_relative(made.pdf)}")
+    return code
+
+
+def _execute(
+    study: Study,
+    store: Store,
+    args: argparse.Namespace,
+    workers: int = 1,
+    sample_batch: int | None = None,
+    retry: bool = False,
+) -> int:
+    """Run a study with the display that fits, and return the exit code."""
+    from bench.display import show
+    from bench.local import Options, run_study
+    from bench.table import rows
+    from bench.timing import code_hash, pick_device
+
+    device = args.device if args.device != "auto" else pick_device("auto").type
+    pick_device(device)
+    options = Options(device, workers, args.threads, args.data_dir, sample_batch, retry)
+    failed: list[tuple[str, str]] = []
+    for event in show(run_study(study, store, options), _console()):
+        if event["event"] == "end":
+            failed = event["failed"]
+    found = rows(study, store)
+    done = sum(row["status"] == "done" for row in found)
+    print(f"{study.name}: {done} of {len(found)} cells done in {_relative(store.root)}")
+    other = sum(row["code"] not in (None, code_hash()) for row in found)
+    if other:
+        print(
+            f"note: {other} of them were made by another version of the code; use a new --results folder to redo them",
+            file=sys.stderr,
+        )
+    _damaged(store)
+    for name, reason in failed:
+        print(f"failed: {name}: {reason}", file=sys.stderr)
+    return 0 if done == len(found) else 1
+
+
+def _with_results(args: argparse.Namespace) -> list[tuple[Study, Store]]:
+    """The study asked for, or every shipped one that has results."""
+    from bench import study as studies
+
+    if args.study:
+        study = studies.load(args.study)
+        return [(study, _readable(args, study))]
+    found = []
+    for name in studies.available():
+        study = studies.load(name)
+        store = _readable(args, study)
+        if any(store.path("cells", cell.key, ".json").exists() for cell in study.cells):
+            found.append((study, store))
+    return found
+
+
+def _status(args: argparse.Namespace) -> int:
+    from collections import Counter
+
+    from bench.table import rows
+
+    pairs = _with_results(args)
+    if not pairs:
+        print("no results yet; `ddpm-bench run` makes some")
+    for study, store in pairs:
+        found = rows(study, store)
+        counts = Counter(row["status"] for row in found)
+        text = ", ".join(f"{counts[name]} {name}" for name in ("done", "failed", "stale", "missing") if counts[name])
+        codes = {row["code"] for row in found if row["code"]}
+        more = f"; made by {len(codes)} versions of the code" if len(codes) > 1 else ""
+        print(f"{study.name}: {len(study.cells)} cells: {text} ({_relative(store.root)}){more}")
+        for job, reason in dict.fromkeys((row["job"], row["reason"]) for row in found if row["status"] == "failed"):
+            print(f"  failed: job {job}: {reason}")
+        _damaged(store)
+    return 0
+
+
+MAIN = (
+    "net", "objective", "schedule", "T", "seed", "sampler", "sample_steps", "eta", "n", "fid", "fid_floor",
+    "fid_ceiling", "kid", "kid_se", "precision", "recall", "confidence", "epoch_s", "sample_images_per_s", "status",
+)  # fmt: skip
+
+
+def _table(args: argparse.Namespace) -> int:
+    from bench import study as studies
+    from bench.table import frame, rows
+
+    study = studies.load(args.study)
+    store = _readable(args, study)
+    found = rows(study, store)
+    if args.format == "json":
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+    elif args.format == "csv":
+        frame(found).to_csv(sys.stdout, index=False)
+    else:
+        print(markdown(found))
+    _damaged(store)
+    return 0
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The main columns as a Markdown table, without those that are empty throughout."""
+    from tabulate import tabulate
+
+    columns = [name for name in MAIN if any(row[name] is not None for row in rows)]
+    body = [["" if row[name] is None else row[name] for name in columns] for row in rows]
+    return str(tabulate(body, columns, tablefmt="github", floatfmt=".4g"))
+
+
+def _report(args: argparse.Namespace) -> int:
+    from bench import report
+
+    pairs = _with_results(args)
+    if not pairs:
+        raise UserError("no results to report; `ddpm-bench run` makes some")
+    for study, store in pairs:
+        out = args.out or ROOT / "reports" / store.root.resolve().name
+        made = report.write(study, store, out)
+        print(f"{'written' if made.fresh else 'up to date'}: {_relative(made.markdown)} and {_relative(made.pdf)}")
+        _damaged(store)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from bench import gate
+    from bench import study as studies
+    from bench.table import rows
+    from bench.timing import code_hash, environment, pick_device
+
+    study = studies.load(args.study)
+    path = args.baseline or gate.BASELINES / f"{study.name}.json"
+    store = Store((args.results or LOCAL) / "check" / code_hash())
+    if args.update_baseline:
+        axes = study.axes.model_copy(update={"seed": list(range(args.update_baseline))})
+        study = study.model_copy(update={"axes": axes})
+        code = _execute(study, store, args)
+        if code:
+            return 3
+        device = pick_device(args.device)
+        baseline = gate.make_baseline(study.name, rows(study, store), {"environment": environment(device)})
+        text = json.dumps(baseline, indent=1, ensure_ascii=False) + "\n"
+        Store(path.parent).write_bytes(path, text.encode())
+        print(f"baseline of {args.update_baseline} seeds: {_relative(path)}")
+        return 0
+    baseline = gate.read_baseline(path)
+    if _execute(study, store, args):
+        print("check: could not measure: some cells failed", file=sys.stderr)
+        return 3
+    verdicts = gate.judge(rows(study, store), baseline)
+    from tabulate import tabulate
+
+    body = [[v.cell, v.fid, v.baseline, v.limit, "pass" if v.passed else "SLIPPED"] for v in verdicts]
+    print(tabulate(body, ["cell", "FID", "baseline", "limit", "verdict"], tablefmt="github", floatfmt=".4g"))
+    slipped = [v for v in verdicts if not v.passed]
+    print(f"check: {len(verdicts) - len(slipped)} of {len(verdicts)} cells within limits ({_relative(path)})")
+    return 1 if slipped else 0
+
+
+def _score(args: argparse.Namespace) -> int:
+    from tabulate import tabulate
+
+    from bench import data, images, timing
+    from bench.metrics import METRICS
+    from bench.scoring import Scorer
+    from bench.study import unknown
+
+    if args.dataset not in data.DATASETS:
+        raise unknown("dataset", args.dataset, data.DATASETS)
+    device = timing.pick_device(args.device)
+    row = data.DATASETS[args.dataset]
+    given, how = images.read(args.path, row.channels, row.side)
+    known = data.load(args.dataset, args.data_dir)
+    scorer = Scorer(args.dataset, known, Store(args.results or LOCAL), device)
+    scores = scorer.score(given)
+    bounds = scorer.bounds(len(given)) if len(given) <= len(known.test) else {}
+    if args.format == "json":
+        about = {"n": len(given), "classifier": scorer.classifier, "dataset_sha256": scorer.dataset_sha256}
+        print(json.dumps({"path": str(args.path), "read_as": how, **about, "metrics": scores, **bounds}, indent=1))
+        return 0
+    print(f"{len(given)} images from {args.path} ({how}), scored by {scorer.name}")
+    table = [
+        [name, scores[name], *[bounds[b][name] for b in bounds], metric.better or ""]
+        for name, metric in METRICS.items()
+    ]
+    heads = ["metric", "value", *(["floor (test images)", "ceiling (noise)"] if bounds else []), "better"]
+    print(tabulate(table, heads, tablefmt="github", floatfmt=".4g"))
+    return 0
+
+
+def _find_cell(prefix: str, store: Store) -> Cell:
+    from bench.study import Cell
+
+    keys = sorted(path.stem for path in (store.root / "cells").glob(f"{prefix}*.json"))
+    if len(keys) != 1:
+        what = "no cell" if not keys else f"{len(keys)} cells"
+        raise UserError(f"{what} in {_relative(store.root)} with a key that starts with '{prefix}'")
+    record = store.read("cells", keys[0])
+    if record is None:
+        raise UserError(f"damaged file: {store.path('cells', keys[0], '.json')}; run its study again")
+    return Cell.model_validate(record["config"])
+
+
+def _sample(args: argparse.Namespace) -> int:
+    import torch
+
+    from bench import data, timing
+    from bench.generate import generate
+    from bench.run import png, tile_grid
+    from ddpm.nets import make_net
+    from ddpm.schedule import make_schedule
+
+    if args.out.suffix not in (".png", ".npz"):
+        raise UserError(f"--out must end in .png or .npz, not '{args.out.name}'")
+    store = _readable(args)
+    cell = _find_cell(args.cell, store)
+    device = timing.pick_device(args.device)
+    kept = store.load_tensors("checkpoints", cell.job.key)
+    if kept is None:
+        raise UserError(
+            f"no checkpoint of {cell.job.label} in {_relative(store.root)}; "
+            "checkpoints of the results that come with the project are not all kept: run its study first"
+        )
+    row = data.DATASETS[cell.job.dataset]
+    net = make_net(cell.job.net, row.channels, row.side)
+    net.load_state_dict({k[4:]: v for k, v in kept[0].items() if k.startswith("ema.")})
+    batches = generate(
+        net.to(device).eval(),
+        make_schedule(cell.job.schedule, cell.job.T),
+        cell.job.objective,
+        shape=(row.channels, row.side),
+        sampler=cell.sampler,
+        steps=cell.sample_steps,
+        eta=cell.eta,
+        clip=cell.clip,
+        n=args.n,
+        seed=args.seed,
+        device=device,
+    )
+    images = torch.cat([batch.images for batch in batches])
+    if args.out.suffix == ".npz":
+        import numpy as np
+
+        with Store(args.out.parent).explained():
+            np.savez_compressed(args.out, images=images.numpy())
+    else:
+        columns = max(1, round(args.n**0.5))
+        Store(args.out.parent).write_bytes(args.out, png(tile_grid(images, columns)))
+    print(f"{args.n} images of {cell.job.label}, {cell.label}: {_relative(args.out)}")
+    return 0
+
+
+def _classifier(args: argparse.Namespace) -> int:
+    from bench import classifier, data
+    from bench.study import unknown
+
+    if args.dataset not in data.DATASETS:
+        raise unknown("dataset", args.dataset, data.DATASETS)
+    images = data.load(args.dataset, args.data_dir)
+    options = {"epochs": args.epochs} if args.epochs else {}
+    for progress, trained in classifier.train(images, **options):
+        network = trained
+        print(f"epoch {progress.epoch}: loss {progress.loss:.4f}, test accuracy {progress.accuracy:.4f}", flush=True)
+    about = {"dataset": args.dataset, "dataset_sha256": images.sha256, "accuracy": f"{progress.accuracy:.4f}"}
+    with Store(args.out.parent).explained():
+        sha256 = classifier.save(network, args.out, about)
+    print(f"written: {_relative(args.out)}, sha256 {sha256}")
+    if args.dataset in classifier.PINNED:
+        same = sha256 == classifier.PINNED[args.dataset][1]
+        print(f"the pinned one: {'the same' if same else classifier.PINNED[args.dataset][1]}")
+    return 0
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from bench import doctor
+
+    return doctor.report(args.device, args.results or LOCAL, args.data_dir, args.speed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""Drawing samples so that a sample's bytes depend on the cell and its index alone.
+
+Two things make it so. The noise of image i at time t is a function of (seed, i, t), from a counter-based generator
+(Philox: Salmon et al., SC 2011), on whatever device the rest runs. And the network only ever sees tiles of one fixed
+size, filled up where images run out, since a convolution's rounding may depend on the batch's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.data import to_uint8
+from ddpm.denoiser import Denoiser
+from ddpm.sampler import respace, sample
+from ddpm.schedule import Schedule
+
+#: images a forward pass, by device type: part of what a sample's bytes depend on
+TILE = {"cpu": 100, "cuda": 500, "mps": 250}
+BLOCK = 50  # images a noise draw; divides every tile
+STRIP_IMAGES, STRIP_TIMES = 6, 10
+
+
+class Batch(NamedTuple):
+    """Samples ``start`` and up: uint8 (B, C, H, W); and frames of the first batch's first images, else None."""
+
+    start: int
+    images: Tensor
+    strip: Tensor | None
+
+
+def noise(seed: int, time: int, start: int, count: int, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal (count, *shape) float32: rows ``start`` … of the noise at ``time``; both multiples of BLOCK."""
+    blocks = []
+    for block in range(start // BLOCK, (start + count) // BLOCK):
+        random = np.random.Generator(np.random.Philox(key=seed, counter=[0, time, block, 0]))
+        blocks.append(random.standard_normal((BLOCK, *shape), dtype=np.float32))
+    return torch.from_numpy(np.concatenate(blocks))
+
+
+def tiled(net: nn.Module, tile: int) -> nn.Module:
+    """The network, evaluated ``tile`` images at a time."""
+
+    class Tiled(nn.Module):
+        """A view of ``net``."""
+
+        def forward(self, x: Tensor, u: Tensor) -> Tensor:
+            """Like ``net``, for a multiple of ``tile`` images."""
+            return torch.cat([net(a, b) for a, b in zip(x.split(tile), u.split(tile), strict=True)])
+
+    return Tiled()
+
+
+def generate(
+    net: nn.Module,
+    schedule: Schedule,
+    objective: str,
+    *,
+    shape: tuple[int, int],
+    sampler: str,
+    steps: int,
+    eta: float | None,
+    clip: bool,
+    n: int,
+    seed: int,
+    device: torch.device,
+    batch: int | None = None,
+) -> Iterator[Batch]:
+    """Draw ``n`` samples, yielding them a batch at a time.
+
+    :param shape: (channels, side).
+    :param batch: images at a time, rounded up to whole tiles (default one tile). It changes memory, not a byte.
+    :raises FloatingPointError: if samples stop being finite.
+    """
+    tile = TILE[device.type]
+    batch = -(-(batch or tile) // tile) * tile
+    denoiser = Denoiser(tiled(net, tile), schedule, objective)
+    size = (shape[0], shape[1], shape[1])
+    times = respace(schedule.T, steps)
+    frames = {times[round(i)] for i in np.linspace(0, len(times) - 1, min(STRIP_TIMES, len(times)))}
+    for start in range(0, n, batch):
+        count = min(batch, -(-(n - start) // tile) * tile)
+
+        def fresh(time: int, start: int = start, count: int = count) -> Tensor:
+            return noise(seed, time, start, count, size).to(device)
+
+        strip = []
+        # time T + 1 is never stepped to: its draws are the starting noise
+        with torch.inference_mode():
+            x = noise(seed, 2**32, start, count, size).to(device)
+            before = times[0]
+            for step in sample(denoiser, x, times, sampler, fresh, eta=eta or 0.0, clip=clip):
+                if start == 0 and before in frames:
+                    strip.append(torch.stack([x[:STRIP_IMAGES], step.x0[:STRIP_IMAGES]]))
+                x, before = step.x, step.t
+            if not x.isfinite().all():
+                raise FloatingPointError(f"diverged while sampling ({sampler}, {steps} steps): not finite")
+            images = to_uint8(x)[: n - start].cpu()
+        yield Batch(start, images, to_uint8(torch.stack(strip)).cpu() if strip else None)

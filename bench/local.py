@@ -1,0 +1,281 @@
+"""Running a study's jobs on this machine: one process a job, so that a crash or a kill takes nothing else with it.
+
+Two locks keep runs apart. One per machine holds the devices for one run at a time, since durations on a shared device
+mean nothing; a second run waits. One per job (held by the job's own process) lets several machines share a results
+folder: each takes the jobs that nobody else is at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from filelock import FileLock, Timeout
+
+from bench import ROOT, UserError
+from bench.run import BUSY, Event
+from bench.store import Store
+from bench.study import Cell, Study
+from bench.table import state
+
+POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run: the device, how many jobs at once, threads for each, and where data lies."""
+
+    device: str
+    workers: int = 1
+    threads: int = os.cpu_count() or 1
+    data_dir: Path | None = None
+    sample_batch: int | None = None
+    retry: bool = False
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether each job has its device alone: one job at a time, or one for each GPU."""
+        return self.workers <= len(self.slots)
+
+    @property
+    def slots(self) -> list[str]:
+        """What each concurrent job sees as its CUDA devices ('' where that does not apply)."""
+        import torch
+
+        if self.device == "cuda":
+            return [str(i) for i in range(torch.cuda.device_count())]
+        return [self.device.partition(":")[2]]
+
+
+def pending(study: Study, store: Store, retry: bool) -> dict[str, list[Cell]]:
+    """The jobs that have anything left to do, with all their cells.
+
+    What failed is tried again, unless it diverged with the very code that is here: it would diverge again.
+    """
+    from bench.scoring import pinned
+    from bench.timing import code_hash
+
+    classifier = pinned(study.dataset)
+
+    def todo(cell: Cell) -> bool:
+        status, record, reason = state(cell, store, classifier)
+        if status != "failed" or retry:
+            return status != "done"
+        source = record or store.read("jobs", cell.job.key) or {}
+        same_code = source.get("environment", {}).get("code") == code_hash()
+        return not (same_code and (reason or "").startswith("diverged"))
+
+    return {key: cells for key, cells in study.jobs.items() if any(map(todo, cells))}
+
+
+def run_study(study: Study, store: Store, options: Options) -> Iterator[Event]:
+    """Do what is missing of a study, yielding each job's events with ``job`` and ``label`` added.
+
+    Ends with ``{"event": "end", "failed": [...]}``. Closing the generator, or an interrupt, stops the jobs; each
+    continues from its last complete epoch when the study is run again.
+
+    :raises UserError: if results cannot be written, or a job refuses its input.
+    """
+    yield {"event": "plan", "jobs": len(study.jobs), "cells": len(study.cells)}
+    if not pending(study, store, options.retry):
+        yield {"event": "end", "failed": _failures(study, store)}
+        return
+    store.writable()
+    lock = FileLock(store.path("locks", f"host-{platform.node()}", ".lock"), timeout=0)
+    waiting = False
+    while True:
+        try:
+            lock.acquire()
+            break
+        except Timeout:
+            if not waiting:
+                waiting = True
+                yield {"event": "waiting", "path": str(store.root)}
+            time.sleep(POLL_S)
+    try:
+        yield from _run_jobs(pending(study, store, options.retry), store, options)
+    finally:
+        lock.release()
+    yield {"event": "end", "failed": _failures(study, store)}
+
+
+def _failures(study: Study, store: Store) -> list[tuple[str, str]]:
+    """(which job or cell, why) for whatever has failed; a job once, not once a cell."""
+    found: dict[str, str] = {}
+    for cell in study.cells:
+        status, record, reason = state(cell, store, None)
+        if status == "failed":
+            name = cell.job.label if record is None else f"{cell.job.label}, {cell.label}"
+            found[name] = reason or "unknown"
+    return list(found.items())
+
+
+def _run_jobs(jobs: dict[str, list[Cell]], store: Store, options: Options) -> Iterator[Event]:
+    """Keep ``workers`` processes busy until no job is left; jobs another machine is at go to the back of the line."""
+    waiting = deque(jobs.values())
+    slots = deque(options.slots[i % len(options.slots)] for i in range(options.workers))
+    running: dict[str, _Process] = {}
+    events: queue.Queue[tuple[str, Event | None]] = queue.Queue()
+    elsewhere: set[str] = set()
+    try:
+        while waiting or running:
+            while waiting and slots:
+                cells = waiting.popleft()
+                process = _Process(cells, store, options, slots.popleft(), events)
+                running[cells[0].job.key] = process
+                yield process.tag({"event": "start", "left": len(waiting)})
+            key, event = events.get()
+            process = running[key]
+            if event is not None:
+                if event["event"] == "refused":
+                    raise UserError(event["reason"])
+                yield process.tag(event)
+                continue
+            del running[key]
+            slots.append(process.slot)
+            code = process.wait()
+            if code == BUSY:
+                if key not in elsewhere:
+                    elsewhere.add(key)
+                    yield process.tag({"event": "elsewhere"})
+                if not any(state(cell, store, None)[0] == "missing" for cell in process.cells):
+                    continue
+                waiting.append(process.cells)
+                if elsewhere.issuperset(cells[0].job.key for cells in waiting):
+                    time.sleep(POLL_S)
+            elif code != 0 and not process.explained:
+                reason = process.reason(code)
+                record = {"status": "failed", "reason": reason, "config": process.cells[0].job.model_dump(mode="json")}
+                if store.read("jobs", key) is None:
+                    store.write("jobs", key, record)
+                yield process.tag({"event": "failed", "reason": reason})
+    finally:
+        for process in running.values():
+            process.stop()
+
+
+class _Process:
+    """A job's process and the thread that reads its events."""
+
+    def __init__(
+        self,
+        cells: list[Cell],
+        store: Store,
+        options: Options,
+        slot: str,
+        events: queue.Queue[tuple[str, Event | None]],
+    ) -> None:
+        self.cells, self.slot, self.explained = cells, slot, False
+        key = cells[0].job.key
+        self._log_path = store.path("logs", key, ".log")
+        with store.explained():
+            self._log_path.parent.mkdir(parents=True, exist_ok=True)
+            log = self._log_path.open("w")
+        visible = {"CUDA_VISIBLE_DEVICES": slot} if options.device.startswith("cuda") and slot else {}
+        spec = {
+            "cells": [cell.model_dump(mode="json") for cell in cells],
+            "store": str(store.root.resolve()),
+            "device": options.device.partition(":")[0],
+            "threads": options.threads,
+            "data_dir": str(options.data_dir.resolve()) if options.data_dir else None,
+            "exclusive": options.exclusive,
+            "sample_batch": options.sample_batch,
+            "began": time.time(),
+        }
+        with log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "bench.run"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=ROOT,
+                env=os.environ | visible,
+                start_new_session=True,  # an interrupt reaches the parent alone, which then stops its jobs
+            )
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise AssertionError("both were asked for as pipes")
+        try:
+            with stdin:
+                json.dump(spec, stdin)
+        except BrokenPipeError:
+            pass  # it died at once; its exit code tells
+        threading.Thread(target=self._read, args=(stdout, key, events), daemon=True).start()
+
+    def _read(self, stdout: IO[str], key: str, events: queue.Queue[tuple[str, Event | None]]) -> None:
+        for line in stdout:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue  # a library's own print
+            self.explained |= event["event"] in ("failed", "refused")
+            events.put((key, event))
+        events.put((key, None))
+
+    def tag(self, event: Event) -> Event:
+        """The event with the job it is about."""
+        return {"job": self.cells[0].job.key, "label": self.cells[0].job.label} | event
+
+    def wait(self) -> int:
+        """The exit code."""
+        return self._process.wait()
+
+    def stop(self) -> None:
+        """End the process and wait until it is gone."""
+        self._process.terminate()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def reason(self, code: int) -> str:
+        """Why a process died that could not say so itself."""
+        if code < 0:
+            name = signal.Signals(-code).name
+            return f"killed by {name}" + (" (out of memory?)" if code == -signal.SIGKILL else "")
+        lines = self._log_path.read_text(errors="replace").strip().splitlines()
+        return f"crashed with exit code {code}" + (f": {lines[-1]}" if lines else "")
+
+
+def describe(event: Event) -> str | None:
+    """The plain line for an event, or None for those only a live display shows."""
+    match event["event"]:
+        case "waiting":
+            return f"another run on this machine is using {event['path']}; waiting for it to end (Ctrl-C to stop)"
+        case "start":
+            return f"{event['label']}: started ({event['left']} more jobs to go)"
+        case "kept":
+            return f"{event['label']}: {event['what']} was done already"
+        case "resumed":
+            return f"{event['label']}: resumed after epoch {event['epoch']}"
+        case "epoch":
+            return (
+                f"{event['label']}: epoch {event['epoch']}/{event['of']} in {event['seconds']:.1f} s, "
+                f"held-out ε MSE {event['eps_mse']:.4f}"
+            )
+        case "cell":
+            outcome = f"FID {event['fid']:.2f}" if event["status"] == "done" else f"FAILED: {event['reason']}"
+            return f"{event['job'][:8]} {event['label']}: {outcome}"
+        case "damaged":
+            return f"damaged file, made again: {event['path']}"
+        case "elsewhere":
+            return f"{event['label']}: another process is at work on it; leaving it to that one"
+        case "failed":
+            return f"{event['label']}: FAILED: {event['reason']}"
+        case "done":
+            return f"{event['label']}: done, harness overhead {event['overhead']:.1%}"
+    return None

@@ -1,0 +1,729 @@
+"""The report's text: a section is a function from the page to Markdown, and a row of :data:`SECTIONS`."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import yaml
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from bench.report import figures
+from bench.report.effects import Effect, effects, geometric_mean, matched, pareto
+from bench.report.figures import short
+from bench.report.results import AXES, MODEL_AXES, SAMPLING_AXES, Record, Results
+
+MOST_ROWS = 200
+"""Longest table of cells; the stable table has the rest."""
+
+
+@dataclass
+class Page:
+    """The results, and the pictures drawn so far: relative path → PNG."""
+
+    results: Results
+    pictures: dict[str, bytes]
+    count: int = 0
+
+    def figure(self, name: str, figure: Figure, caption: str) -> str:
+        """Keep a figure and return the Markdown that shows it with its caption below."""
+        self.count += 1
+        path = f"figures/{name}.png"
+        self.pictures[path] = figures.to_png(figure)
+        plain = re.sub(r"[*`\\\[\]]", "", caption).split(". ")[0].rstrip(".")
+        return f"![{plain}]({path})\n\n*Figure {self.count}. {caption}*"
+
+
+def compose(results: Results, pictures: dict[str, bytes]) -> str:
+    """The whole Markdown; fills ``pictures`` with what it refers to."""
+    page = Page(results, pictures)
+    parts = [_head(results)]
+    with rc_context(figures.STYLE):
+        for title, section in SECTIONS:
+            text = section(page)
+            if text:
+                parts.append(f"## {title}\n\n{text}")
+    return "\n\n".join(parts) + "\n"
+
+
+# Markdown
+
+
+def escape(value: object) -> str:
+    """Text in which nothing is markup, on one line."""
+    text = re.sub(r"([\\`*_{}\[\]<>|#$~&])", r"\\\1", str(value))
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def grid(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table. A column whose title starts with ``<`` holds text; any other, numbers. Cells are Markdown already."""
+    titles = [title.removeprefix("<") for title in columns]
+    marks = [":---" if title.startswith("<") else "---:" for title in columns]
+    lines = [titles, marks, *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def paragraphs(*parts: str | None) -> str:
+    """The parts that say something, apart."""
+    return "\n\n".join(part for part in parts if part)
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 cell``, ``2 cells``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def listing(items: Iterable[object]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    words = [str(item) for item in items]
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else "none"
+
+
+def seconds(value: float) -> str:
+    """A duration a reader can take in."""
+    if not pd.notna(value):
+        return "–"
+    return f"{short(value)} s" if value < 120 else f"{value / 60:.1f} min"
+
+
+def count(value: float | None) -> str:
+    """A large number with its prefix: 33.4 M."""
+    if value is None or not pd.notna(value):
+        return "–"
+    power = next((p for p in (1e9, 1e6, 1e3) if abs(value) >= p), 1)
+    return f"{value / power:.4g} {({1e9: 'G', 1e6: 'M', 1e3: 'k', 1: ''})[power]}".strip()
+
+
+def _spread(row: Any, many: bool) -> str:
+    text = short(row["fid"])
+    return f"{text} ({short(row['low'])}–{short(row['high'])})" if many else text
+
+
+def _axis_columns(results: Results, axes: Iterable[str], always: tuple[str, ...]) -> dict[str, str]:
+    """The axes worth a column: those that vary, and some always."""
+    return {axis: AXES[axis] for axis in axes if axis in always or axis in results.varying}
+
+
+def _cells_of(columns: dict[str, str], row: Any) -> list[object]:
+    return [row[axis] if axis in ("T", "sample_steps") else escape(row[axis]) for axis in columns]
+
+
+def _titles(columns: dict[str, str]) -> list[str]:
+    return [title if axis in ("T", "sample_steps") else f"<{title}" for axis, title in columns.items()]
+
+
+_CELL = ("objective", "schedule", "method", "sample_steps")
+
+
+# Sections
+
+
+def _head(results: Results) -> str:
+    study, cells = results.study, results.cells
+    nets = listing(escape(net) for net in results.levels("net"))
+    seeds = len(results.seeds)
+    facts = [
+        f"{int((cells['status'] == 'done').sum())} of {plural(len(cells), 'cell')} done",
+        f"data set {escape(study.dataset)}",
+        f"network {nets}",
+        plural(study.train.epochs, "epoch"),
+        plural(seeds, "training seed") if seeds else "",
+        f"N = {study.score.n:,} samples a cell",
+    ]
+    about = escape(study.description.strip())
+    return paragraphs(f"# Study *{escape(study.name)}*", about, " · ".join(filter(None, facts)))
+
+
+def answer(page: Page) -> str:
+    """The best cells, and how far they are from real images and from noise."""
+    results = page.results
+    if results.done.empty or results.bounds is None:
+        return paragraphs(
+            "**No cell of this study has been scored yet**, so there is nothing to rank. What is missing, and why, "
+            "is listed below.",
+            f"`ddpm-bench run {results.study.name}` does what is missing.",
+        )
+    frame, (floor, ceiling) = results.settings, results.bounds
+    best, many = frame.iloc[0], len(results.seeds) > 1
+    n = int(best["n"])
+    axes = ", ".join(
+        f"{AXES[axis]} {escape(best[axis])}" for axis in ("net", "role", "T") if axis in results.varying
+    )
+    median = "median " if many else ""
+    text = (
+        f"**The lowest {median}FID is {short(best['fid'])}: objective {escape(best['objective'])}, schedule "
+        f"{escape(best['schedule'])}{', ' + axes if axes else ''}, sampled by {escape(best['method'])} in "
+        f"{plural(int(best['sample_steps']), 'step')}.** "
+        f"On the same scale {n:,} real test images score {short(floor['fid'])} (the floor) and pure noise "
+        f"{short(ceiling['fid'])} (the ceiling, {short(ceiling['fid'] / best['fid'])} times as much). "
+        f"The classifier is {best['confidence']:.1%} confident of what it sees in these samples, and "
+        f"{floor['confidence']:.1%} in real images."
+    )
+    if pd.notna(best["sample_time"]):
+        text += f" Drawing 1,000 of them takes {seconds(best['sample_time'])} on {_processors(results)}."
+    columns = _axis_columns(results, AXES, _CELL)
+    fid = "FID, median (range)" if many else "FID"
+    rows = [
+        [i, *_cells_of(columns, row), _spread(row, many), short(floor["fid"]), short(ceiling["fid"]),
+         f"{row['confidence']:.3f}", short(row["sample_time"])]
+        for i, (_, row) in enumerate(frame.head(5).iterrows(), 1)
+    ]  # fmt: skip
+    titles = ["", *_titles(columns), fid, "floor", "ceiling", "confidence", "s per 1,000 samples"]
+    return paragraphs(text, grid(titles, rows), _seed_note(results), _reading_note(results), _unfinished_note(results))
+
+
+def _seed_note(results: Results) -> str:
+    if len(results.seeds) == 1:
+        return (
+            f"**There is one training seed ({results.seeds[0]}).** How much FID changes from one training run to the "
+            "next was not measured, so small differences between models cannot be told from seed noise yet. All "
+            "cells share their sampling noise, so cells of one model compare more closely than cells of two."
+        )
+    short_of = results.settings["seeds"].min() < len(results.seeds)
+    return (
+        f"Numbers are medians over {plural(len(results.seeds), 'training seed')} "
+        f"({listing(results.seeds)}), with the range from lowest to highest beside them"
+        + ("; some settings have fewer seeds so far." if short_of else ".")
+    )
+
+
+def _reading_note(results: Results) -> str:
+    reference = results.reference or {}
+    n = int(results.done.loc[0, "n"])
+    return (
+        f"FID here is the Fréchet distance between {n:,} samples and the training images in the features of this "
+        f"project's own {escape(results.study.dataset)} classifier (`{reference.get('classifier', '')[:12]}`). It "
+        "compares only with FIDs from the same classifier, the same reference set and the same N, and not with those "
+        "of Inception networks."
+    )
+
+
+def _unfinished_note(results: Results) -> str:
+    states = results.cells["status"].value_counts()
+    words = [f"{states[name]} {name}" for name in ("failed", "missing", "stale") if states.get(name)]
+    return f"**Not in these results: {listing(words)}** (see *Provenance*)." if words else ""
+
+
+def costs(page: Page) -> str:
+    """Each axis: its levels against the best one, over matched pairs."""
+    results = page.results
+    found = [(axis, effects(results.done, axis, results.levels(axis))) for axis in AXES if axis in results.varying]
+    found = [(axis, group) for axis, group in found if any(effect.ratios for effect in group)]
+    if not found:
+        return ""
+    many = len(results.seeds) > 1
+    rows = []
+    for axis, group in found:
+        for i, effect in enumerate(group):
+            is_best = effect.level == effect.best
+            rows.append([
+                f"**{AXES[axis]}**" if i == 0 else "",
+                escape(effect.level),
+                "best" if is_best else _ratio(effect.ratio),
+                "" if is_best else _range(effect.ratios),
+                *([("" if is_best else _over_seeds(effect))] if many else []),
+                "" if is_best else len(effect.ratios),
+            ])  # fmt: skip
+    titles = ["<choice", "<level", "FID ratio to the best", "range over pairs", *(["median (range) over seeds"] * many)]
+    text = (
+        "How many times larger the FID gets by choosing each level instead of its axis's best one, everything else "
+        "being equal: the geometric mean over matched pairs of cells. The range over pairs shows how much that depends "
+        "on the other choices; it is not a confidence interval."
+    )
+    drawn = [(AXES[axis], group) for axis, group in found]
+    caption = (
+        "What each choice costs. Ticks are matched pairs of cells, dots their geometric mean, diamonds the best level "
+        "of each axis. To the right is worse."
+    )
+    return paragraphs(
+        text, grid([*titles, "pairs"], rows), page.figure("choices", figures.effect_ratios(drawn), caption)
+    )
+
+
+def _ratio(value: float) -> str:
+    return f"× {short(value)}" if pd.notna(value) else "–"
+
+
+def _range(values: Sequence[float]) -> str:
+    if not values:
+        return "–"
+    return f"{short(min(values))}–{short(max(values))}" if len(values) > 1 else short(values[0])
+
+
+def _over_seeds(effect: Effect) -> str:
+    return f"{short(statistics.median(effect.by_seed))} ({_range(effect.by_seed)})" if effect.by_seed else "–"
+
+
+def heat_map(page: Page) -> str:
+    """Objective × schedule, where both vary."""
+    results = page.results
+    if results.done.empty:
+        return ""
+    if not {"objective", "schedule"} <= set(results.varying):
+        single = [f"{AXES[a]} ({escape(results.levels(a)[0])})" for a in ("objective", "schedule")
+                  if a not in results.varying]  # fmt: skip
+        return f"The study has one {listing(single)}, so there is no map to draw: see the table of all cells."
+    fixed = None
+    if {"method", "sample_steps"} & set(results.varying):
+        best = results.settings.iloc[0]
+        fixed = (str(best["method"]), int(best["sample_steps"]))
+    caption = "FID by objective and schedule; lighter is better, empty was not measured. "
+    caption += (
+        "Left: each pair with the sampler and number of steps that suit it best. Right: all sampled alike, as the best "
+        "cell is."
+        if fixed
+        else ""
+    )
+    return page.figure("heat-map", figures.heat_map(results, fixed), caption.strip())
+
+
+def steps(page: Page) -> str:
+    """FID against the number of sampling steps."""
+    results = page.results
+    if results.done.empty:
+        return ""
+    if "sample_steps" not in results.varying:
+        return f"Every cell was sampled in {plural(results.levels('sample_steps')[0], 'step')}: there is no curve to draw."
+    caption = (
+        f"FID against the number of sampling steps, which is the number of network evaluations a sample{_whiskers(results)}."
+        f" The dashed line is the floor; noise, at {_ceiling(results)}, is off the scale."
+    )
+    return page.figure("steps", figures.against(results, "sample_steps", "sampling steps (log scale)"), caption)
+
+
+def _whiskers(results: Results) -> str:
+    return "; medians over training seeds, with whiskers from lowest to highest" if len(results.seeds) > 1 else ""
+
+
+def _ceiling(results: Results) -> str:
+    return short(results.bounds[1]["fid"]) if results.bounds else "–"
+
+
+def frontier(page: Page) -> str:
+    """Quality against sampling time, and the settings that none beats in both."""
+    results = page.results
+    timed = results.settings.dropna(subset=["sample_time"]) if not results.done.empty else results.done
+    if timed.empty:
+        return "" if results.done.empty else f"No sampling durations to show. {_shared_note(results)}".strip()
+    best = pareto(timed, "sample_time")
+    columns = _axis_columns(results, AXES, _CELL)
+    rows = [
+        [*_cells_of(columns, row), short(row["sample_time"]), _spread(row, len(results.seeds) > 1),
+         f"{row['confidence']:.3f}"]
+        for _, row in best.iterrows()
+    ]  # fmt: skip
+    caption = (
+        f"FID against the time to draw 1,000 samples on {_processors(results)}. Circled cells form the Pareto front "
+        f"(the grey band, the same in every panel): nothing measured is both faster and better{_whiskers(results)}."
+    )
+    label = "seconds per 1,000 samples (log scale)"
+    figure = figures.against(results, "sample_time", label, front=True)
+    table = grid([*_titles(columns), "s per 1,000 samples", "FID", "confidence"], rows)
+    ways = plural(len(best), "setting")
+    return paragraphs(
+        page.figure("frontier", figure, caption),
+        f"The Pareto front has {ways}, fastest first. Neighbours whose times differ by less than the timing's own "
+        "noise may trade places:",
+        table,
+    )
+
+
+def losses(page: Page) -> str:
+    """Held-out errors in spaces that all objectives share."""
+    results = page.results
+    if results.epochs.empty:
+        return ""
+    text = (
+        "An objective's own loss cannot be compared with another's, since the targets differ in scale and, for "
+        "`previous`, contain noise that nothing can predict. So after each epoch the averaged network's output is "
+        "turned into ε̂ and x̂₀, and both are compared with the truth on the same 1,000 test images, times and noise."
+    )
+    over = " Lines are medians over training seeds, bands their range." if len(results.seeds) > 1 else ""
+    caption = f"Mean squared error per pixel on held-out images, for ε̂ (above) and x̂₀ (below), after each epoch.{over}"
+    final = results.epochs.sort_values("epoch").groupby("job", sort=False).tail(1)
+    columns = _axis_columns(results, MODEL_AXES, ("objective", "schedule"))
+    order = {axis: results.levels(axis) for axis in columns}
+    grouped = final.groupby(list(columns), sort=False)[["eps_mse", "x0_mse", "loss"]].median().reset_index()
+    ranks = [tuple(order[axis].index(row[axis]) for axis in columns) for _, row in grouped.iterrows()]
+    grouped = grouped.iloc[sorted(range(len(ranks)), key=ranks.__getitem__)]
+    rows = [
+        [*_cells_of(columns, row), short(row["eps_mse"]), short(row["x0_mse"]), short(row["loss"])]
+        for _, row in grouped.iterrows()
+    ]
+    table = grid([*_titles(columns), "MSE of ε̂", "MSE of x̂₀", "own training loss"], rows[:60])
+    return paragraphs(text, page.figure("losses", figures.losses(results), caption), "After the last epoch:", table)
+
+
+def times(page: Page) -> str:
+    """Epochs, sampling, memory and size."""
+    results = page.results
+    if not results.jobs:
+        return ""
+    columns = _axis_columns(results, MODEL_AXES, ("objective", "schedule"))
+    models = results.cells.drop_duplicates("job")
+    models = models[models["job"].isin(list(results.jobs))]
+    many = models["seed"].nunique() > 1
+    rows, sizes = [], {}
+    for _, row in models.iterrows():
+        record = results.jobs[row["job"]]
+        alone = [e["seconds"] for e in record["epochs"] if e["exclusive"] and e["warm"]]
+        rate = row["train_images_per_s"]
+        rows.append([
+            *_cells_of(columns, row), *([int(row["seed"])] if many else []),
+            short(row["first_epoch_s"]), short(row["epoch_s"]), _range(alone) if len(alone) > 1 else "–",
+            seconds(row["train_s"]), short(rate), short(rate * row["train_flops_per_image"] / 1e9),
+            short(row["peak_rss_mb"]), *([short(row["peak_device_mb"])] if models["peak_device_mb"].notna().any() else []),
+        ])  # fmt: skip
+        sizes[row["net"]] = [
+            f"{record['params']:,}", f"{record['trained_params']:,}", f"{record['megabytes']:.3f}",
+            count(row["forward_flops_per_image"]), count(row["train_flops_per_image"]),
+        ]  # fmt: skip
+    titles = [
+        *_titles(columns), *(["seed"] * many), "first epoch, s", "epoch, s", "range, s", "training", "images/s",
+        "GFLOP/s", "peak process MB", *(["peak device MB"] if models["peak_device_mb"].notna().any() else []),
+    ]  # fmt: skip
+    size_titles = ["<network", "parameters", "trained", "MiB saved", "FLOPs, forward", "FLOPs, training"]
+    text = (
+        f"Measured on {_processors(results)}. An epoch's duration is the median of all but the first of each process, "
+        "which also warms up; FLOPs are per image, two for each multiply-add, and GFLOP/s is images per second times "
+        "the FLOPs of a training step."
+    )
+    drawn = None
+    if results.epochs["exclusive"].any() or len(results.batches):
+        caption = (
+            "Raw durations. Training: every epoch of every model; the hollow marker is a process's first. Sampling: "
+            "every batch but the first of each cell, as seconds per 1,000 images, with medians joined."
+        )
+        drawn = page.figure("durations", figures.durations(results), caption)
+    return paragraphs(
+        text, _shared_note(results), _machines_note(results), grid(titles, rows[:MOST_ROWS]), drawn, _rates(results),
+        grid(size_titles, [[escape(net), *size] for net, size in sizes.items()]),
+    )  # fmt: skip
+
+
+def _rates(results: Results) -> str | None:
+    """Sampling times by network, sampler and steps."""
+    batches = results.batches
+    if batches.empty:
+        return None
+    by = [axis for axis in ("net", "method", "sample_steps") if axis != "net" or "net" in results.varying]
+    rows = []
+    for key, part in sorted(batches.groupby(by, sort=False), key=lambda item: tuple(map(_order, item[0]))):
+        median = part["per_1000"].median()
+        evaluations = 1000 / median * int(key[-1])
+        spread = _range(list(part["per_1000"]))
+        rows.append([*map(escape, key), short(median), spread, short(1000 / median), short(evaluations), len(part)])
+    titles = [AXES[axis] if axis == "sample_steps" else f"<{AXES[axis]}" for axis in by]
+    titles += ["s per 1,000 images", "range, s", "images/s", "network evaluations/s", "batches"]
+    return grid(titles, rows)
+
+
+def _order(value: Any) -> tuple[int, Any]:
+    return (0, value) if isinstance(value, int) else (1, str(value))
+
+
+def _shared_note(results: Results) -> str:
+    """What was left out because the device was shared."""
+    epochs = int((~results.epochs["exclusive"].astype(bool)).sum())
+    done = [results.records[key] for key in results.done["key"]]
+    cells = sum(not record["sampling"]["exclusive"] for record in done)
+    if not (epochs or cells):
+        return ""
+    words = [plural(n, noun) for n, noun in ((epochs, "epoch"), (cells, "sampling run")) if n]
+    return f"Durations of {listing(words)} were taken while others used the device: they are left out of every number here."
+
+
+def _machines_note(results: Results) -> str:
+    return (
+        "**These durations come from more than one kind of machine, so they do not all compare.**"
+        if len(_machines(results)) > 1
+        else ""
+    )
+
+
+def samples(page: Page) -> str:
+    """Pictures of every trained model."""
+    results = page.results
+    if not any(results.preview(key) for key in results.done["key"]):
+        return "" if results.done.empty else "No pictures were kept with these cells."
+    pages = list(figures.galleries(results))
+    parts = []
+    for i, figure in enumerate(pages):
+        where = f" ({i + 1} of {len(pages)})" if len(pages) > 1 else ""
+        seed = f", training seed {results.seeds[0]}" if len(results.seeds) > 1 else ""
+        parts.append(page.figure(
+            f"samples-{i + 1}", figure,
+            f"The first 64 samples of every trained model{where}, not selected, each from its best cell{seed}. All "
+            "start from the same noise.",
+        ))  # fmt: skip
+    return paragraphs(*parts)
+
+
+def denoising(page: Page) -> str:
+    """The best cell, step by step."""
+    from matplotlib.image import imread
+
+    results = page.results
+    for _, row in results.done.iterrows():
+        path = results.preview(row["key"], ".strip.png")
+        if path is None:
+            continue
+        from bench.generate import STRIP_TIMES
+        from ddpm.sampler import respace
+
+        kept = respace(int(row["T"]), int(row["sample_steps"]))
+        shown = min(STRIP_TIMES, len(kept))
+        times = [kept[round(i * (len(kept) - 1) / max(shown - 1, 1))] for i in range(shown)]
+        caption = (
+            f"Sampling, step by step: {escape(results.model(row))}, {escape(row['method'])} in "
+            f"{plural(int(row['sample_steps']), 'step')} (FID {short(row['fid'])}). For each of three samples, the state "
+            "x_t above the clean image x̂₀ that the network guesses from it, at the times above the columns."
+        ).replace("x_t", "x\\_t")
+        return page.figure("denoising", figures.strip(imread(path), times), caption)
+    return ""
+
+
+def metrics(page: Page) -> str:
+    """Every metric of every cell."""
+    results = page.results
+    if results.bounds is None:
+        return ""
+    many = len(results.seeds) > 1
+    columns = _axis_columns(results, AXES, _CELL)
+    rows = []
+    blank = [""] * (len(columns) - 1)
+    for name, record in zip(("floor: real test images", "ceiling: noise"), results.bounds, strict=True):
+        rows.append([f"*{name}*", *blank, *_scores({**record, "low": record["fid"], "high": record["fid"]}, False)])
+    for _, row in results.settings.head(MOST_ROWS).iterrows():
+        rows.append([*_cells_of(columns, row), *_scores(row, many)])
+    titles = [*_titles(columns), "FID", "KID × 1000 ± s.e.", "IS", "precision", "recall", "confidence", "class balance"]
+    n = int(results.done.loc[0, "n"])
+    text = (
+        f"Sorted by FID; N = {n:,} everywhere. KID's standard error is over draws of samples from one trained model. "
+        "IS is the inception score, at most 10 here. Confidence is the mean of the classifier's largest class "
+        "probability. Class balance is the entropy of the predicted classes over log 10: 1 when all are equally "
+        "frequent. FID and KID are better when lower, the others when higher."
+    )
+    over = len(results.settings) - MOST_ROWS
+    more = f"The {over} cells after these are in `ddpm-bench table {results.study.name} --format csv`." if over > 0 else ""
+    return paragraphs(text, grid(titles, rows), more)
+
+
+def _scores(row: Any, many: bool) -> list[str]:
+    kid = f"{short(1000 * row['kid'])} ± {short(1000 * row['kid_se'])}".replace(" ", " ")
+    rest = [f"{row[name]:.3f}" for name in ("precision", "recall", "confidence", "class_balance")]
+    return [_spread(row, many).replace(" ", " "), kid, f"{row['inception_score']:.2f}", *rest]
+
+
+def claims(page: Page) -> str:
+    """The three things the seed project said, and what was measured here."""
+    results = page.results
+    scorenet = "scorenet" in results.levels("net")
+    aside = (
+        ""
+        if scorenet or results.study.name == "seed"
+        else "This study has no ScoreNet, the seed's network, so what follows is about the networks it has. The seed's "
+        "own comparison is the study `seed` (`ddpm-bench run seed --report`)."
+    )
+    text = (
+        "This project grew from a small demonstration that trained one network, ScoreNet, to predict the mean of the "
+        "previous state (here `previous`: the target is the drawn X_{t−1}) and to predict the error (here `eps`), and "
+        "said three things about them."
+    ).replace("X_{t−1}", "X\\_{t−1}")
+    return paragraphs(text, aside, _claim_clearer(results), _claim_size(results), _claim_epoch(results))
+
+
+def _claim_clearer(results: Results) -> str:
+    title = "### 1. “The error model gives clearer images than the mean model.”"
+    done = results.done[results.done["fid"] > 0]
+    if not {"previous", "eps"} <= set(done["objective"]):
+        return paragraphs(title, "Not measured here: that needs scored cells of both `previous` and `eps`.")
+    fids = matched(done, "objective")[["previous", "eps"]].dropna()
+    sure = matched(done, "objective", "confidence")[["previous", "eps"]].dropna()
+    pairs = fids.join(sure, lsuffix=" fid", rsuffix=" confidence", how="inner")
+    if pairs.empty:
+        return paragraphs(title, "Not measured here: no cells of `previous` and `eps` agree in everything else.")
+    ratios = tuple(pairs["previous fid"] / pairs["eps fid"])
+    lower = sum(ratio > 1 for ratio in ratios)
+    surer = int((pairs["eps confidence"] > pairs["previous confidence"]).sum())
+    gain = (pairs["eps confidence"] - pairs["previous confidence"]).median()
+    mean = geometric_mean(ratios)
+    total = len(pairs)
+    floor = results.bounds[0]["confidence"] if results.bounds else float("nan")
+    text = (
+        f"In {lower} of {plural(total, 'matched pair')} of cells `eps` has the lower FID"
+        + (f"; over all of them `previous` has {short(mean)} times the FID of `eps` (geometric mean). " if total > 1
+           else f"; `previous` has {short(mean)} times its FID. ")
+        + f"The classifier is surer of the samples of `eps` in {surer} of {total}, by {gain:+.3f}"
+        + (" in the median" if total > 1 else "") + f"; real images have {floor:.3f}."
+    )  # fmt: skip
+    if len(results.seeds) == 1:
+        text += " That is one training run of each model: whether it holds for others is not known yet."
+    flat = pairs.reset_index()
+    flat["ratio"] = ratios
+    columns = {a: t for a, t in AXES.items() if a != "objective" and (a in results.varying or a in _CELL)}
+    many = len(results.seeds) > 1
+    rows = [
+        [*_cells_of(columns, row), *([int(row["seed"])] if many else []), short(row["previous fid"]),
+         short(row["eps fid"]), short(row["ratio"]), f"{row['previous confidence']:.3f}", f"{row['eps confidence']:.3f}"]
+        for _, row in flat.iterrows()
+    ]  # fmt: skip
+    titles = [*_titles(columns), *(["seed"] * many), "FID, previous", "FID, eps", "ratio", "confidence, previous",
+              "confidence, eps"]  # fmt: skip
+    more = f"The first 24 of {len(rows)} pairs:" if len(rows) > 24 else ""
+    return paragraphs(title, text, more, grid(titles, rows[:24]))
+
+
+def _claim_size(results: Results) -> str:
+    title = "### 2. “4.3 MB for one ScoreNet.”"
+    sizes = {record["config"]["net"]: record for record in results.jobs.values()}
+    lines = [
+        f"- `{net}`: {record['params']:,} parameters, {record['megabytes']:.3f} MiB "
+        f"({record['megabytes'] * 2**20 / 1e6:.3f} MB) saved."
+        for net, record in sizes.items()
+    ]
+    if not lines:
+        return paragraphs(title, "Not measured here: no network has been trained yet.")
+    note = "The seed's figure counts a megabyte as 2²⁰ bytes." if "scorenet" in sizes else ""
+    return paragraphs(title, "\n".join(lines), note)
+
+
+def _claim_epoch(results: Results) -> str:
+    title = "### 3. “Around 20 s an epoch” on a GPU that was not named."
+    frame = results.epochs[results.epochs["exclusive"].astype(bool)]
+    if frame.empty:
+        why = _shared_note(results) or "No network has been trained yet."
+        return paragraphs(title, f"Not measured here. {why}")
+    warm = frame[frame["warm"].astype(bool)]
+    frame = frame if warm.empty else warm
+    lines = []
+    for (net, images), part in frame.groupby(["net", "images"], sort=False):
+        environments = {_hardware(results.jobs[job]["environment"]) for job in part["job"]}
+        scaled = part["seconds"].median() * 60_000 / images
+        full = "" if abs(images - 60_000) < 600 else f", which is {short(scaled)} s for 60,000"
+        lines.append(
+            f"- `{net}`: {short(part['seconds'].median())} s for an epoch of {images:,} images{full} (median of "
+            f"{plural(len(part), 'epoch')}, {_range(list(part['seconds']))} s) on {listing(sorted(environments))}."
+        )
+    note = "Times on different hardware are no verdict on one another; the seed named neither its GPU nor its batch size."
+    return paragraphs(title, "\n".join(lines), note)
+
+
+def provenance(page: Page) -> str:
+    """Where every number comes from."""
+    results = page.results
+    records = [*results.records.values(), *results.jobs.values()]
+    environments = [record["environment"] for record in records if record.get("environment")]
+    created = sorted(record["created"] for record in records if record.get("created"))
+
+    def seen(*names: str) -> str:
+        found = dict.fromkeys(" ".join(str(e[n]) for n in names if e.get(n) is not None) for e in environments)
+        return listing(f"`{escape_code(value)}`" for value in found if value) if any(found) else "unknown"
+
+    dirty = any(e.get("dirty") for e in environments)
+    facts = {
+        "commit": seen("commit") + (", **with uncommitted changes**" if dirty else ""),
+        "code (hash of the sources behind the numbers)": seen("code"),
+        "machine": listing(map(escape, _machines(results))) or "unknown",
+        "machine's id": seen("machine"),
+        "system, Python, torch": "; ".join(seen(name) for name in ("system", "python", "torch")),
+        "training seeds": listing(results.levels("seed")),
+        "sampling seed": str(results.study.score.seed),
+        "N": f"{results.study.score.n:,}",
+    }
+    if results.reference:
+        facts["classifier (sha256)"] = f"`{results.reference['classifier']}`"
+        facts["data set (sha256)"] = f"`{results.reference['dataset_sha256']}`"
+    if created:
+        facts["made"] = f"{created[0]} to {created[-1]}"
+    codes = {e["code"] for e in environments}
+    warning = (
+        f"**Warning: these results come from {len(codes)} versions of the code.** Numbers of different versions may not "
+        "compare; rerun the older ones before drawing conclusions."
+        if len(codes) > 1
+        else ""
+    )
+    scores = ""
+    if results.bounds:
+        names = list(results.bounds[0])
+        rows = [[f"`{name}`", *(short(record[name]) for record in results.bounds)] for name in names]
+        scores = paragraphs("### Floor and ceiling", grid(["<metric", "floor (real test images)", "ceiling (noise)"], rows))
+    study = yaml.safe_dump(
+        results.study.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True, width=100
+    )
+    again = f"ddpm-bench run {results.study.name}\nddpm-bench report {results.study.name}"
+    damaged = [escape(path.name) for path in results.store.damaged]
+    return paragraphs(
+        warning, grid(["<", "<"], [[name, value] for name, value in facts.items()]), scores, _unfinished(results),
+        f"Damaged files, treated as missing: {listing(damaged)}." if damaged else "",
+        "### The study", f"```yaml\n{study.strip()}\n```",
+        "### To reproduce", f"At the commit above, with the package installed:\n\n```sh\n{again}\n```",
+        "What is done is kept; delete the results folder to start from nothing. On the same processor, thread count "
+        "and versions the samples are the same to the byte.",
+    )  # fmt: skip
+
+
+def escape_code(value: str) -> str:
+    """Text that fits between backticks, in a table."""
+    return value.replace("`", "'").replace("|", "\\|")
+
+
+def _unfinished(results: Results) -> str:
+    """A row a training run and a reason: the cells that are missing, failed, or scored against something else."""
+    frame = results.cells[results.cells["status"] != "done"]
+    odd = results.cells[(results.cells["status"] == "done") & ~results.cells["key"].isin(results.done["key"])]
+    frame = pd.concat([frame, odd.assign(status="no FID", reason="its FID is not a finite number")])
+    if frame.empty:
+        return ""
+    reasons = {"missing": "not run yet", "stale": "scored by another classifier, or against another data set"}
+    rows = []
+    frame = frame.assign(why=[r or reasons.get(s, "") for r, s in zip(frame["reason"], frame["status"], strict=True)])
+    for (_, status, why), part in frame.groupby(["job", "status", "why"], sort=False):
+        first = part.iloc[0]
+        seed = f", seed {first['seed']}"
+        whole = len(part) == (results.cells["job"] == first["job"]).sum()
+        which = "all" if whole else "; ".join(f"{row['method']} {row['sample_steps']}" for _, row in part.iterrows())
+        rows.append([escape(f"{first['net']}, {results.model(first)}{seed}"), len(part), escape(which), status, escape(why)])
+    return paragraphs(
+        "### Not in these results",
+        grid(["<model", "cells", "<which", "<state", "<reason"], rows[:MOST_ROWS]),
+        f"… and {plural(len(rows) - MOST_ROWS, 'row')} more (`ddpm-bench table`)." if len(rows) > MOST_ROWS else "",
+    )
+
+
+def _hardware(environment: Record) -> str:
+    """The device that did the work, as a reader would name it."""
+    if environment.get("gpu"):
+        return f"{environment['gpu']} (driver {environment.get('driver')})"
+    return f"{environment['processor']} ({plural(environment['threads'], 'thread')} of {plural(environment['cores'], 'core')})"
+
+
+def _machines(results: Results) -> list[str]:
+    done = [results.records[key] for key in results.done["key"]]
+    found = [r["environment"] for r in [*results.jobs.values(), *done] if r.get("environment")]
+    return list(dict.fromkeys(map(_hardware, found)))
+
+
+def _processors(results: Results) -> str:
+    return listing(map(escape, _machines(results)))
+
+
+SECTIONS: list[tuple[str, Callable[[Page], str]]] = [
+    ("The answer", answer),
+    ("What each choice costs", costs),
+    ("Objective by schedule", heat_map),
+    ("Sampling steps", steps),
+    ("Quality against time", frontier),
+    ("Loss curves", losses),
+    ("Time, memory and size", times),
+    ("Samples", samples),
+    ("Denoising", denoising),
+    ("All cells", metrics),
+    ("The seed's claims", claims),
+    ("Provenance", provenance),
+]

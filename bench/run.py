@@ -1,0 +1,408 @@
+"""One job: train a network, then sample and score each of its cells, skipping whatever the store holds already.
+
+``python -m bench.run`` is the process a job runs in: it reads a job's cells as JSON from standard input and prints
+events, one JSON object a line.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor, nn
+
+from bench import UserError, data, timing
+from bench.generate import Batch, generate
+from bench.scoring import Scorer, provenance
+from bench.store import Store
+from bench.study import Cell, Job
+from ddpm.denoiser import Denoiser
+from ddpm.mix import Table
+from ddpm.nets import make_net
+from ddpm.schedule import Schedule, make_schedule
+from ddpm.train import Loss, Recipe, Trainer
+
+Event = dict[str, Any]
+HELD_OUT = 1000  # test images behind the comparable losses
+BUSY = 75  # exit code: another process is at work on this job (sysexits.h EX_TEMPFAIL)
+PREVIEW = 64
+
+
+class Stages:
+    """Seconds spent in each named stage; what is left of the wall-clock is the harness's own."""
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.seconds: dict[str, float] = {}
+
+    def add(self, stage: str, since: float) -> None:
+        """Count the time since ``since`` (``time.time()``)."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.time() - since
+
+    def summary(self) -> dict[str, Any]:
+        """Stages, wall-clock, and the share that was none of them."""
+        wall = time.time() - self.began
+        own = wall - sum(self.seconds.values())
+        return {"stages_s": dict(self.seconds), "wall_s": wall, "overhead": own / wall}
+
+
+class HeldOut:
+    """MSE on fixed test images, times and noise, in ε and x₀ space: comparable across objectives (DESIGN, Targets)."""
+
+    def __init__(self, images: Tensor, schedule: Schedule, device: torch.device) -> None:
+        random = torch.Generator().manual_seed(0)
+        picked = images[torch.randperm(len(images), generator=random)[:HELD_OUT].to(images.device)]
+        self.x0 = data.to_float(picked).to(device)
+        spread = (torch.arange(len(self.x0), dtype=torch.float64) + 0.5) / len(self.x0)
+        self.t = (spread * schedule.T).floor().long().add(1).to(device)
+        self.eps = torch.randn(self.x0.shape, generator=random).to(device)
+        (mix,) = Table(schedule.noise).at(self.t, self.x0)
+        self.x_t = mix(self.x0, self.eps)
+
+    @torch.inference_mode()
+    def __call__(self, denoiser: Denoiser) -> dict[str, float]:
+        """The mean squared errors of ε̂ and of x̂₀."""
+        total = {"eps_mse": 0.0, "x0_mse": 0.0}
+        for part in torch.arange(len(self.x0), device=self.t.device).split(250):
+            x0, eps = denoiser(self.x_t[part], self.t[part])
+            share = len(part) / len(self.x0)
+            total["eps_mse"] += share * float((eps - self.eps[part]).square().mean())
+            total["x0_mse"] += share * float((x0 - self.x0[part]).square().mean())
+        return total
+
+
+def run(
+    cells: list[Cell],
+    store: Store,
+    *,
+    device: torch.device,
+    data_dir: Path | None = None,
+    exclusive: bool = True,
+    began: float | None = None,
+    sample_batch: int | None = None,
+    now: Callable[[], float] = time.time,
+) -> Iterator[Event]:
+    """Do whatever is missing of one job's cells, yielding events as it goes.
+
+    :param exclusive: whether the device is this job's alone; if not, durations are kept out of timing tables.
+    :raises FloatingPointError: if training diverges.
+    :raises UserError: for bad data or a results folder that cannot be written.
+    """
+    job = cells[0].job
+    stages = Stages(began or now())
+    if began:
+        stages.add("start", began)
+    since = now()
+    images = data.load(job.dataset, data_dir)
+    if (n := max(cell.n for cell in cells)) > len(images.test):
+        raise UserError(f"n={n} is more than the {len(images.test)} test images the floor is drawn from")
+    schedule = make_schedule(job.schedule, job.T)
+    torch.manual_seed(job.seed)
+    net = make_net(job.net, *images.shape).to(device)
+    stages.add("load", since)
+
+    weights, record = _trained(job, store)
+    if record is None:
+        record = yield from _train(job, net, images, schedule, store, device, exclusive, stages)
+    else:
+        net.load_state_dict(weights)
+        yield {"event": "kept", "what": "training"}
+    net.eval()
+
+    since = now()
+    scorer = Scorer(job.dataset, images, store, device)
+    bounds = {n: scorer.bounds(n) for n in {cell.n for cell in cells}}
+    stages.add("reference", since)
+    for cell in cells:
+        kept = store.read("cells", cell.key)
+        if kept and kept["status"] == "done" and kept["provenance"]["classifier"] == scorer.classifier:
+            continue
+        try:
+            result = yield from _cell(
+                cell, net, images, schedule, store, scorer, device, exclusive, sample_batch, stages
+            )
+        except FloatingPointError as error:
+            result = {"status": "failed", "reason": str(error)}
+        result |= _about(cell.model_dump(mode="json"), device)
+        result["job"] = job.key
+        result["provenance"] = provenance(scorer)
+        result |= bounds[cell.n]
+        store.write("cells", cell.key, result)
+        yield (
+            {"event": "cell", "key": cell.key, "label": cell.label}
+            | {k: v for k, v in result.items() if k in ("status", "reason")}
+            | {"fid": result.get("metrics", {}).get("fid")}
+        )
+    record["harness"] = [*record.get("harness", []), stages.summary()]
+    record["peak_rss_mb"] = max(record["peak_rss_mb"], timing.peak_rss_mb())
+    store.write("jobs", job.key, record)
+    yield {"event": "done", "overhead": record["harness"][-1]["overhead"]}
+
+
+def _trained(job: Job, store: Store) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """The averaged weights and the record of a training run that is complete, else ({}, None)."""
+    record = store.read("jobs", job.key)
+    if record is None or record["status"] != "done":
+        return {}, None
+    kept = store.load_tensors("checkpoints", job.key)
+    if kept is None:
+        return {}, None
+    return {k[4:]: v for k, v in kept[0].items() if k.startswith("ema.")}, record
+
+
+def _train(
+    job: Job,
+    net: nn.Module,
+    images: data.Images,
+    schedule: Schedule,
+    store: Store,
+    device: torch.device,
+    exclusive: bool,
+    stages: Stages,
+) -> Generator[Event, None, dict[str, Any]]:
+    """Train from the last complete epoch; leaves the averaged weights in ``net`` and returns the job's record."""
+    recipe = Recipe(**job.train.model_dump(exclude={"images"}))
+    trainer = Trainer(net, Loss(schedule, job.objective, job.weight), recipe, job.seed)
+    since = time.time()
+    epochs: list[dict[str, Any]] = []
+    kept = store.load_tensors("resume", job.key)
+    if kept is not None:
+        trainer.load_state(kept[0])
+        epochs = kept[1]["epochs"]
+        yield {"event": "resumed", "epoch": trainer.epoch}
+    train = images.train[: job.train.images].to(device)
+    flops = timing.flops_per_image(net, *images.shape)
+    held_out = HeldOut(images.test, schedule, device)
+    copy = make_net(job.net, *images.shape).to(device).eval()
+    denoiser = Denoiser(copy, schedule, job.objective)
+    clock = timing.make_clock(device)
+    stages.add("load", since)
+
+    since = time.time()
+    losses: list[Tensor] = []
+    first, spoke = True, 0.0
+    clock.start()
+    for step in trainer.steps(train, data.to_float):
+        losses.append(step.loss)
+        if not step.ends_epoch:
+            if time.time() - spoke > 1:
+                spoke = time.time()
+                yield {"event": "step", "epoch": step.epoch, "of": recipe.epochs, "share": step.index / step.of}
+            continue
+        seconds = clock.stop()
+        stages.add("train", since)
+        since = time.time()
+        loss = torch.stack(losses).mean().item()
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"diverged: the mean loss of epoch {step.epoch} is {loss}")
+        copy.load_state_dict(trainer.ema.weights)
+        epochs.append(
+            {
+                "seconds": seconds,
+                "images": step.of * min(recipe.batch_size, len(train)),
+                "warm": not first,
+                "exclusive": exclusive,
+                "loss": loss,
+                **held_out(denoiser),
+            }
+        )
+        stages.add("validate", since)
+        since = time.time()
+        if step.epoch < recipe.epochs:
+            store.save_tensors("resume", job.key, trainer.state(), {"epochs": epochs})
+        yield {"event": "epoch", "epoch": step.epoch, "of": recipe.epochs, **epochs[-1]}
+        losses, first = [], False
+        stages.add("store", since)
+        since = time.time()
+        clock.start()
+
+    since = time.time()
+    ema = {f"ema.{k}": v for k, v in trainer.ema.weights.items()}
+    raw = {f"net.{k}": v for k, v in net.state_dict().items()}
+    store.save_tensors("checkpoints", job.key, ema | raw, {"job": job.model_dump(mode="json")})
+    net.load_state_dict(trainer.ema.weights)
+    record = {
+        "status": "done",
+        "epochs": epochs,
+        "params": sum(p.numel() for p in net.parameters()),
+        "trained_params": sum(p.numel() for p in net.parameters() if p.requires_grad),
+        "megabytes": megabytes(net),
+        "flops_per_image": flops,
+        "peak_rss_mb": timing.peak_rss_mb(),
+        "peak_device_mb": timing.peak_device_mb(device),
+        **_about(job.model_dump(mode="json"), device),
+    }
+    store.write("jobs", job.key, record)
+    store.path("resume", job.key, ".safetensors").unlink(missing_ok=True)
+    stages.add("store", since)
+    return record
+
+
+def _cell(
+    cell: Cell,
+    net: nn.Module,
+    images: data.Images,
+    schedule: Schedule,
+    store: Store,
+    scorer: Scorer,
+    device: torch.device,
+    exclusive: bool,
+    sample_batch: int | None,
+    stages: Stages,
+) -> Generator[Event, None, dict[str, Any]]:
+    """Sample (unless that was done) and score one cell, and return its record."""
+    kept = store.load_samples(cell.key)
+    if kept is None:
+        since = time.time()
+        clock = timing.make_clock(device)
+        batches: list[Batch] = []
+        durations: list[float] = []
+        clock.start()
+        for batch in generate(
+            net,
+            schedule,
+            cell.job.objective,
+            shape=images.shape,
+            sampler=cell.sampler,
+            steps=cell.sample_steps,
+            eta=cell.eta,
+            clip=cell.clip,
+            n=cell.n,
+            seed=cell.sample_seed,
+            device=device,
+            batch=sample_batch,
+        ):
+            durations.append(clock.stop())
+            batches.append(batch)
+            yield {"event": "sample", "label": cell.label, "share": (batch.start + len(batch.images)) / cell.n}
+            clock.start()
+        samples = torch.cat([batch.images for batch in batches])
+        stages.add("sample", since)
+        since = time.time()
+        sampling = {
+            "batch_s": durations,
+            "batch_images": [len(batch.images) for batch in batches],
+            "exclusive": exclusive,
+            "peak_rss_mb": timing.peak_rss_mb(),
+            "peak_device_mb": timing.peak_device_mb(device),
+        }
+        _previews(cell, store, samples, batches[0].strip)
+        store.save_samples(cell.key, samples.numpy(), sampling)
+        stages.add("store", since)
+    else:
+        samples, sampling = torch.from_numpy(kept[0]), kept[1]
+    since = time.time()
+    scores = scorer.score(samples)
+    stages.add("score", since)
+    return {"status": "done", "metrics": scores, "sampling": sampling}
+
+
+def _about(config: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """What a record says of where it comes from."""
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"config": config, "environment": timing.environment(device), "created": made}
+
+
+def _previews(cell: Cell, store: Store, samples: Tensor, strip: Tensor | None) -> None:
+    """The pictures kept with a cell: 8×8 samples; and for each of six, a row of x_t above a row of x̂₀ over time."""
+    store.write_bytes(store.path("cells", cell.key, ".png"), png(tile_grid(samples[:PREVIEW], 8)))
+    if strip is not None:
+        frames = strip.permute(2, 1, 0, 3, 4, 5)  # image, (x_t, x̂₀), time
+        flat = frames.reshape(-1, *frames.shape[3:])
+        store.write_bytes(store.path("cells", cell.key, ".strip.png"), png(tile_grid(flat, frames.shape[2])))
+
+
+def tile_grid(images: Tensor, columns: int) -> Tensor:
+    """uint8 (N, C, H, W) → one image (C, rows·H, columns·W), row by row, missing ones black."""
+    rows = -(-len(images) // columns)
+    blank = images.new_zeros(rows * columns - len(images), *images.shape[1:])
+    c, h, w = images.shape[1:]
+    grid = torch.cat([images, blank]).view(rows, columns, c, h, w)
+    return grid.permute(2, 0, 3, 1, 4).reshape(c, rows * h, columns * w)
+
+
+def png(image: Tensor) -> bytes:
+    """uint8 (C, H, W), grey or RGB, as a PNG file."""
+    from PIL import Image
+
+    pixels: np.ndarray = image.numpy()[0] if len(image) == 1 else image.permute(1, 2, 0).numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def megabytes(net: nn.Module) -> float:
+    """The size of the network's weights as saved, in MiB (the seed's "4.3 MB" is 4.255 MiB)."""
+    from safetensors.torch import save
+
+    return len(save({k: v.contiguous() for k, v in net.state_dict().items()})) / 2**20
+
+
+def reason_of(error: BaseException) -> str:
+    """One line on why a job failed."""
+    text = str(error).strip().splitlines()
+    memory = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (text and "can't allocate memory" in text[0])
+    if memory:
+        return f"out of memory{': ' + text[0] if text else ''}"
+    if isinstance(error, (FloatingPointError, UserError)):
+        return text[0]
+    return f"crashed: {type(error).__name__}{': ' + text[0] if text else ''}"
+
+
+def main() -> int:
+    """Read {"cells", "store", "device", …} from standard input, run the job, print its events."""
+    spec = json.load(sys.stdin)
+    parent = os.getppid()
+    cells = [Cell.model_validate(cell) for cell in spec["cells"]]
+    store, key = Store(Path(spec["store"])), cells[0].job.key
+    torch.set_num_threads(spec["threads"])
+    try:
+        lock = FileLock(store.path("locks", key, ".lock"), timeout=0)
+        with lock:
+            device = torch.device(spec["device"])
+            try:
+                for event in run(
+                    cells,
+                    store,
+                    device=device,
+                    data_dir=Path(spec["data_dir"]) if spec["data_dir"] else None,
+                    exclusive=spec["exclusive"],
+                    began=spec["began"],
+                    sample_batch=spec["sample_batch"],
+                ):
+                    for path in store.damaged:
+                        print(json.dumps({"event": "damaged", "path": str(path)}), flush=True)
+                    store.damaged.clear()
+                    print(json.dumps(event), flush=True)
+                    if os.getppid() != parent:
+                        return 1  # whoever started this job is gone
+            except Exception as error:
+                if isinstance(error, UserError):
+                    print(json.dumps({"event": "refused", "reason": str(error)}), flush=True)
+                    return 2
+                import traceback
+
+                traceback.print_exc()
+                record = {"status": "failed", "reason": reason_of(error)}
+                record |= _about(cells[0].job.model_dump(mode="json"), device)
+                store.write("jobs", key, record)
+                print(json.dumps({"event": "failed", "reason": record["reason"]}), flush=True)
+                return 1
+    except Timeout:
+        return BUSY
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

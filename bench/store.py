@@ -1,0 +1,184 @@
+"""Results on disk: one immutable JSON a cell and a job, atomic, checksummed, with its artefacts beside it.
+
+::
+
+    <results>/jobs/<key>.json          a training run: config, losses, durations, environment, or why it failed
+    <results>/cells/<key>.json         a cell: config, metrics, durations, provenance
+    <results>/cells/<key>.png          the first 64 samples;  <key>.strip.png: six of them, denoised step by step
+    <results>/references/<key>.json    floor and ceiling
+    <results>/samples/<key>.npz        all samples, uint8 (N, C, H, W)              (not in git)
+    <results>/checkpoints/<key>.safetensors   averaged and raw weights              (not in git)
+    <results>/resume/, logs/, locks/   work in progress                             (not in git)
+
+Nothing is unpickled. A file that is truncated or altered is treated as missing, and remembered in ``damaged``.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from bench import ROOT, UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LOCAL = ROOT / "results" / "local"
+REFERENCE = ROOT / "results" / "reference"
+VERSION = 1
+
+Kind = Literal["jobs", "cells", "references"]
+
+
+class Store:
+    """A results folder. Opening one writes nothing."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.damaged: list[Path] = []
+
+    def path(self, kind: str, key: str, suffix: str) -> Path:
+        """Where that file is, or would be."""
+        return self.root / kind / f"{key}{suffix}"
+
+    def read(self, kind: Kind, key: str) -> dict[str, Any] | None:
+        """The record, or None if there is none or it is damaged."""
+        path = self.path(kind, key, ".json")
+        try:
+            envelope = json.loads(path.read_bytes())
+            if envelope["version"] == VERSION and envelope["sha256"] == _digest(envelope["record"]):
+                record: dict[str, Any] = envelope["record"]
+                return record
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            pass
+        self._note(path)
+        return None
+
+    def write(self, kind: Kind, key: str, record: dict[str, Any]) -> None:
+        """Write a record, whole or not at all."""
+        envelope = {"version": VERSION, "sha256": _digest(record), "record": record}
+        text = json.dumps(envelope, indent=1, ensure_ascii=False) + "\n"
+        self.write_bytes(self.path(kind, key, ".json"), text.encode())
+
+    def write_bytes(self, path: Path, content: bytes) -> None:
+        """Write a file, whole or not at all.
+
+        :raises UserError: if the folder cannot be written or the disk is full.
+        """
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        with self.explained():
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with temporary.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn what goes wrong with a disk into one line for the user."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise UserError(f"disk full: cannot write to {self.root}; free some space and run again") from error
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+                raise UserError(f"cannot write to results folder {self.root}: {error.strerror}") from error
+            raise
+
+    def writable(self) -> None:
+        """Make sure that results can be written, before any work is done for them.
+
+        :raises UserError: if they cannot.
+        """
+        probe = self.root / "locks" / f".probe.{os.getpid()}"
+        self.write_bytes(probe, b"x" * 4096)
+        probe.unlink()
+
+    def save_tensors(self, kind: str, key: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        """Write tensors and a JSON-able ``meta`` as one checksummed safetensors file."""
+        from safetensors.torch import save
+
+        tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        text = json.dumps(meta, sort_keys=True)
+        header = {"meta": text, "sha256": _digest_tensors(tensors, text)}
+        self.write_bytes(self.path(kind, key, ".safetensors"), save(tensors, header))
+
+    def load_tensors(self, kind: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """What :meth:`save_tensors` wrote, on the CPU, or None if there is none or it is damaged."""
+        from safetensors import SafetensorError, safe_open
+
+        path = self.path(kind, key, ".safetensors")
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, "pt") as file:
+                header = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            if header["sha256"] == _digest_tensors(tensors, header["meta"]):
+                return tensors, json.loads(header["meta"])
+        except (SafetensorError, KeyError, ValueError, OSError):
+            pass
+        self._note(path)
+        return None
+
+    def save_samples(self, key: str, images: np.ndarray, meta: dict[str, Any]) -> None:
+        """Write samples, uint8 (N, C, H, W), and a JSON-able ``meta``; the zip format keeps checksums of both."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, images=images, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8))
+        self.write_bytes(self.path("samples", key, ".npz"), buffer.getvalue())
+
+    def load_samples(self, key: str) -> tuple[np.ndarray, dict[str, Any]] | None:
+        """What :meth:`save_samples` wrote, or None if there is none or it is damaged."""
+        import zipfile
+        import zlib
+
+        path = self.path("samples", key, ".npz")
+        if not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return file["images"], json.loads(file["meta"].tobytes())
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+            self._note(path)
+            return None
+
+    def _note(self, path: Path) -> None:
+        if path not in self.damaged:
+            self.damaged.append(path)
+
+
+def cached_record(store: Store, kind: Kind, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The record, made and written if there is none yet."""
+    record = store.read(kind, key)
+    if record is None:
+        record = make()
+        store.write(kind, key, record)
+    return record
+
+
+def _digest(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _digest_tensors(tensors: dict[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()

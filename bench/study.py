@@ -1,0 +1,340 @@
+"""Studies: a YAML file of axes, expanded to jobs (training runs) and cells (ways to sample one) before anything runs.
+
+A key is the hash of the canonical JSON of what it names, values equal to their field's default left out: a field added
+later, with a default that means what was done before, changes no key. Never change a default; add a new field.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bench import UserError
+
+STUDIES = Path(__file__).parent / "studies"
+
+Positive = Annotated[int, Field(ge=1, strict=True)]
+Natural = Annotated[int, Field(ge=0, strict=True)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Budget(_Model):
+    """How each network is trained: the fields of :class:`ddpm.train.Recipe`, and how many images."""
+
+    epochs: Positive
+    batch_size: Positive = 128
+    lr: Annotated[float, Field(gt=0)] = 2e-3
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.995
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    images: Positive | None = None  # the first so many training images; all of them when not given
+
+
+class Job(_Model):
+    """One training run."""
+
+    dataset: str = "mnist"
+    net: str
+    objective: str
+    weight: str
+    schedule: str
+    T: Positive
+    seed: Natural
+    train: Budget
+
+    @cached_property
+    def key(self) -> str:
+        """16 hexadecimal digits that name this run."""
+        return _key(self)
+
+    @property
+    def label(self) -> str:
+        """A short name for progress lines and figures."""
+        return f"{self.net} {self.objective} {self.schedule} T={self.T} seed {self.seed}"
+
+
+class Cell(_Model):
+    """One point of the grid: a training run, and a way to sample it. ``eta`` is None for samplers without η."""
+
+    job: Job
+    sampler: str
+    sample_steps: Positive
+    eta: Annotated[float, Field(ge=0, le=1)] | None = None
+    clip: bool = True
+    n: Annotated[int, Field(ge=20, strict=True)]
+    sample_seed: Natural = 0
+
+    @cached_property
+    def key(self) -> str:
+        """16 hexadecimal digits that name this cell."""
+        return _key(self)
+
+    @property
+    def label(self) -> str:
+        """How the cell samples, for progress lines and figures."""
+        eta = "" if self.eta is None else f" η={self.eta:g}"
+        return f"{self.sampler}{eta} {self.sample_steps} steps"
+
+
+def _key(model: BaseModel) -> str:
+    text = json.dumps(model.model_dump(exclude_defaults=True), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Axes(_Model):
+    """The lists whose product is the grid. ``weight: default`` is the objective's own."""
+
+    net: list[str] = ["unet"]
+    objective: list[str]
+    weight: list[str] = ["default"]
+    schedule: list[str]
+    T: list[Positive] = [1000]
+    seed: list[Natural] = [0]
+    sampler: list[str]
+    sample_steps: list[Positive]
+    eta: list[Annotated[float, Field(ge=0, le=1)]] = [0.0]
+
+    @model_validator(mode="after")
+    def _no_repeats(self) -> Axes:
+        for name, values in self:
+            if not values:
+                raise ValueError(f"axis '{name}' is empty")
+            twice = next((v for i, v in enumerate(values) if v in values[:i]), None)
+            if twice is not None:
+                raise ValueError(f"axis '{name}' lists {twice} twice: duplicate cells")
+        return self
+
+
+class Score(_Model):
+    """How many samples are drawn of each cell, and from which noise."""
+
+    n: Annotated[int, Field(ge=20, strict=True)] = 2000
+    seed: Natural = 0
+
+
+class Study(_Model):
+    """A parsed study file."""
+
+    name: str
+    description: str = ""
+    dataset: str = "mnist"
+    train: Budget
+    axes: Axes
+    exclude: list[dict[str, Any]] = []
+    score: Score = Score()
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """Every cell, jobs in order, exclusions applied.
+
+        :raises UserError: for impossible or duplicate cells, naming them.
+        """
+        return list(self._expand())
+
+    @cached_property
+    def jobs(self) -> dict[str, list[Cell]]:
+        """Job key → its cells."""
+        return {key: list(group) for key, group in itertools.groupby(self.cells, lambda cell: cell.job.key)}
+
+    def _expand(self) -> Iterable[Cell]:
+        import torch
+
+        from bench.data import DATASETS
+        from ddpm.nets import make_net
+        from ddpm.objective import OBJECTIVES, check
+        from ddpm.sampler import SAMPLERS
+        from ddpm.schedule import make_schedule
+
+        data = DATASETS[self.dataset]
+        try:
+            with torch.device("meta"):
+                for net in self.axes.net:
+                    make_net(net, data.channels, data.side)
+        except ValueError as error:
+            raise UserError(f"study '{self.name}': impossible cell: {error}") from error
+        names, values = zip(*self.axes, strict=True)
+        seen: dict[str, tuple[Any, ...]] = {}
+        checked: set[tuple[str, str, int]] = set()
+        for point in itertools.product(*values):
+            at = dict(zip(names, point, strict=True))
+            if any(self._matches(rule, at) for rule in self.exclude):
+                continue
+            if at["weight"] == "default":
+                at["weight"] = OBJECTIVES[at["objective"]].weight
+            if not SAMPLERS[at["sampler"]].uses_eta:
+                if at["eta"] != self.axes.eta[0]:
+                    continue  # the same cell for every η
+                at["eta"] = None
+            if at["sample_steps"] > at["T"]:
+                raise UserError(
+                    f"study '{self.name}': sample_steps={at['sample_steps']} is more than T={at['T']}; "
+                    "exclude it or lower it"
+                )
+            try:
+                if (triple := (at["schedule"], at["objective"], at["T"])) not in checked:
+                    check(make_schedule(at["schedule"], at["T"]), at["objective"])
+                    checked.add(triple)
+            except ValueError as error:
+                raise UserError(f"study '{self.name}': impossible cell: {error}") from error
+            job = {k: at[k] for k in ("net", "objective", "weight", "schedule", "T", "seed")}
+            cell = Cell(
+                job=Job(dataset=self.dataset, train=self.train, **job),
+                sampler=at["sampler"],
+                sample_steps=at["sample_steps"],
+                eta=at["eta"],
+                n=self.score.n,
+                sample_seed=self.score.seed,
+            )
+            if cell.key in seen:
+                raise UserError(
+                    f"study '{self.name}': duplicate cells: {cell.job.label}, {cell.label} "
+                    f"comes from {seen[cell.key]} and from {point}"
+                )
+            seen[cell.key] = point
+            yield cell
+
+    @staticmethod
+    def _matches(rule: dict[str, Any], at: dict[str, Any]) -> bool:
+        return all(at[k] in v if isinstance(v, list) else at[k] == v for k, v in rule.items())
+
+    def warnings(self) -> list[str]:
+        """What a careful reader should know before running: schedules that leave signal in x_T."""
+        from ddpm.schedule import RESIDUAL_SIGNAL, make_schedule
+
+        found = []
+        for name, T in dict.fromkeys((c.job.schedule, c.job.T) for c in self.cells):
+            left = make_schedule(name, T).alpha[-1].item() ** 2
+            if left > RESIDUAL_SIGNAL:
+                found.append(
+                    f"schedule '{name}' at T={T} leaves ᾱ_T = {left:.3g} of the signal in x_T: "
+                    "sampling starts from noise it was never trained on"
+                )
+        return found
+
+
+def choices() -> dict[str, list[str]]:
+    """The valid names of each categorical axis."""
+    from bench.data import DATASETS
+    from ddpm.nets import NETS
+    from ddpm.objective import OBJECTIVES, WEIGHTS
+    from ddpm.sampler import SAMPLERS
+    from ddpm.schedule import SCHEDULES
+
+    return {
+        "dataset": list(DATASETS),
+        "net": list(NETS),
+        "objective": list(OBJECTIVES),
+        "weight": ["default", *WEIGHTS],
+        "schedule": list(SCHEDULES),
+        "sampler": list(SAMPLERS),
+    }
+
+
+def unknown(kind: str, value: object, valid: Iterable[str]) -> UserError:
+    """One line for a name that does not exist: the nearest that does, and all of them."""
+    valid = list(valid)
+    near = difflib.get_close_matches(str(value), valid, 1, 0.4)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    return UserError(f"unknown {kind} '{value}'{hint} (choices: {', '.join(valid)})")
+
+
+def available() -> list[str]:
+    """The studies that come with the project."""
+    return sorted(path.stem for path in STUDIES.glob("*.yaml"))
+
+
+def load(name: str) -> Study:
+    """A shipped study by name, or any by the path of its YAML file.
+
+    :raises UserError: naming file, line and what is wrong with it.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else STUDIES / f"{name}.yaml"
+    if not path.is_file():
+        if path.parent != STUDIES:
+            raise UserError(f"no study file {path}")
+        raise unknown("study", name, available())
+    text = path.read_text()
+    try:
+        root = yaml.compose(text, yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise UserError(f"{where}: malformed YAML: {error.problem}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: malformed YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}:1: a study is a mapping with 'train' and 'axes'")
+    try:
+        study = Study(**{"name": path.stem, **content})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = f"{path}:{_line(root, first['loc'])}"
+        field = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            owner: Any = Study
+            for part in first["loc"][:-1]:
+                owner = owner.model_fields[part].annotation
+            raise UserError(f"{where}: {unknown('field', field.split('.')[-1], owner.model_fields)}") from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{where}: {field + ': ' if field else ''}{message[0].lower()}{message[1:]}") from error
+    _check_names(study, path, root)
+    try:
+        if not study.cells:
+            raise UserError(f"study '{study.name}': every cell is excluded")
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    return study
+
+
+def _check_names(study: Study, path: Path, root: yaml.Node | None) -> None:
+    """Refuse names that do not exist, with the nearest that do.
+
+    :raises UserError: naming file and line.
+    """
+    for axis, names in choices().items():
+        given = [study.dataset] if axis == "dataset" else getattr(study.axes, axis)
+        for value in given:
+            if value not in names:
+                line = _line(root, ["dataset"] if axis == "dataset" else ["axes", axis])
+                raise UserError(f"{path}:{line}: {unknown(axis, value, names)}")
+    for i, rule in enumerate(study.exclude):
+        for axis, value in rule.items():
+            line = _line(root, ["exclude", i, axis])
+            if axis not in Axes.model_fields:
+                raise UserError(f"{path}:{line}: {unknown('axis', axis, Axes.model_fields)}")
+            on_axis = getattr(study.axes, axis)
+            for item in value if isinstance(value, list) else [value]:
+                if item not in on_axis:
+                    raise UserError(
+                        f"{path}:{line}: exclusion of {axis}={item} matches nothing (axis: {', '.join(map(str, on_axis))})"
+                    )
+
+
+def _line(root: yaml.Node | None, loc: Iterable[int | str]) -> int:
+    """The line in the file of the deepest part of ``loc`` that exists there."""
+    line, node = 1, root
+    for part in loc:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((k, v) for k, v in node.value if k.value == part), None)
+            if pair is None:
+                break
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line

@@ -1,0 +1,183 @@
+"""Training as a generator of steps, with an exact state to resume from.
+
+Every random number of epoch e comes from generators seeded by (seed, e), so an epoch boundary is a complete resume
+point: weights, averaged weights and optimiser state are all there is to keep. Objectives share the draws of images, t
+and ε, which pairs their runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ddpm.mix import Mix, Table
+from ddpm.objective import OBJECTIVES, check, loss_weight
+from ddpm.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how to train. ``lr`` is the peak of a linear warm-up and cosine decay to zero over all epochs."""
+
+    epochs: int
+    batch_size: int = 128
+    lr: float = 2e-3
+    warmup: float = 0.05
+    ema: float = 0.995
+    weight_decay: float = 0.0
+
+
+class Loss:
+    """The weighted regression loss of one objective under one schedule.
+
+    :raises ValueError: if the objective cannot be inverted on this schedule.
+    """
+
+    def __init__(self, schedule: Schedule, objective: str, weight: str) -> None:
+        check(schedule, objective)
+        self.T = schedule.T
+        self._table = Table(
+            schedule.noise,
+            OBJECTIVES[objective].target(schedule),
+            Mix(loss_weight(schedule, objective, weight), 0.0, 0.0),
+        )
+        self.draws = bool((OBJECTIVES[objective].target(schedule).c != 0).any())
+
+    def __call__(
+        self, net: Callable[[Tensor, Tensor], Tensor], x0: Tensor, t: Tensor, eps: Tensor, z: Tensor | None = None
+    ) -> Tensor:
+        """Mean over batch and pixels of λ_t (out − target)², a scalar.
+
+        ``x0`` and ``eps`` are (B, C, H, W), ``t`` is (B,) in 1 … T; ``z`` feeds targets that are drawn (``draws``).
+        """
+        noise, target, weight = self._table.at(t, x0)
+        out = net(noise(x0, eps), t.to(x0.dtype) / self.T)
+        error: Tensor = out - target(x0, eps, z)
+        loss: Tensor = (weight.a * error.square()).mean()
+        return loss
+
+
+class Ema:
+    """Exponential moving average of a network's weights, its decay growing as (1 + k)/(10 + k) up to ``decay``.
+
+    A constant network is a fixed point, whatever the decay.
+    """
+
+    def __init__(self, net: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.updates = 0
+        self.weights = {name: value.detach().clone() for name, value in net.state_dict().items()}
+        self._pairs = [(self.weights[name], value.detach()) for name, value in net.state_dict().items()]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move towards the network's current weights."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        averages, values = zip(*self._pairs, strict=True)
+        torch._foreach_lerp_(list(averages), list(values), 1 - decay)
+
+
+@dataclass
+class Step:
+    """One step done: ``epoch`` and ``index`` count from 1, and ``loss`` is a detached scalar still on the device."""
+
+    epoch: int
+    index: int
+    of: int
+    loss: Tensor
+
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether the trainer's state is a resume point now."""
+        return self.index == self.of
+
+
+class Trainer:
+    """One training run: network, its average, optimiser, and the number of epochs done."""
+
+    def __init__(self, net: nn.Module, loss: Loss, recipe: Recipe, seed: int) -> None:
+        self.net, self.loss, self.recipe, self.seed = net, loss, recipe, seed
+        self.epoch = 0
+        self.ema = Ema(net, recipe.ema)
+        trained = [p for p in net.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(
+            trained, lr=recipe.lr, betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True
+        )
+
+    def steps(self, images: Tensor, prepare: Callable[[Tensor], Tensor]) -> Iterator[Step]:
+        """Train from the current epoch to the last, yielding after each step.
+
+        :param images: the training set, (N, C, H, W) of any type, on the network's device. The last partial batch of
+            an epoch is dropped.
+        :param prepare: a batch of ``images`` → float images in [−1, 1].
+        """
+        size = min(self.recipe.batch_size, len(images))
+        of = len(images) // size
+        self.net.train()
+        while self.epoch < self.recipe.epochs:
+            random = _generator(images.device, self.seed, self.epoch, stream=0)
+            target_random = _generator(images.device, self.seed, self.epoch, stream=1)
+            order = torch.randperm(len(images), generator=random, device=images.device)
+            for i in range(of):
+                x0 = prepare(images[order[i * size : (i + 1) * size]])
+                t = torch.randint(1, self.loss.T + 1, (size,), generator=random, device=x0.device)
+                eps = torch.randn(x0.shape, generator=random, device=x0.device)
+                z = torch.randn(x0.shape, generator=target_random, device=x0.device) if self.loss.draws else None
+                loss = self.loss(self.net, x0, t, eps, z)
+                loss.backward()
+                self._set_rate(self.epoch * of + i, self.recipe.epochs * of)
+                self.optimiser.step()
+                self.optimiser.zero_grad()
+                self.ema.update()
+                if i + 1 == of:
+                    self.epoch += 1
+                yield Step(self.epoch + (i + 1 < of), i + 1, of, loss.detach())
+
+    def _set_rate(self, step: int, of: int) -> None:
+        """Linear warm-up, then a half cosine to zero."""
+        warm = max(1, round(self.recipe.warmup * of))
+        share = (step + 1) / warm if step < warm else 0.5 + 0.5 * math.cos(math.pi * (step - warm) / (of - warm))
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.recipe.lr * share
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything a resumed run needs, as one flat dict of tensors, so that it can be kept without pickling.
+
+        The tensors are live: write or clone them before the next step.
+        """
+        tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
+        tensors |= {f"ema.{k}": v for k, v in self.ema.weights.items()}
+        for i, slot in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"opt.{i}.{k}": torch.as_tensor(v) for k, v in slot.items()}
+        return tensors | {"epoch": torch.tensor(self.epoch), "ema_updates": torch.tensor(self.ema.updates)}
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """Continue from what :meth:`state` gave, on any device.
+
+        :raises KeyError, RuntimeError: if the tensors are another network's.
+        """
+        self.net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
+        for name, value in self.ema.weights.items():
+            value.copy_(tensors[f"ema.{name}"])
+        # the fused optimiser walks weights and moments in memory order, which must therefore be the same
+        trained = [p for group in self.optimiser.param_groups for p in group["params"]]
+        slots: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith("opt."):
+                _, i, name = key.split(".")
+                like = trained[int(i)] if value.ndim else value
+                slots.setdefault(int(i), {})[name] = torch.empty_like(like).copy_(value)
+        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": slots})
+        self.epoch, self.ema.updates = int(tensors["epoch"]), int(tensors["ema_updates"])
+
+
+def _generator(device: torch.device, seed: int, epoch: int, stream: int) -> torch.Generator:
+    """An independent stream for each (seed, epoch, stream)."""
+    state = np.random.SeedSequence((seed, epoch, stream)).generate_state(1, np.uint64)
+    return torch.Generator(device=device).manual_seed(int(state[0]) >> 1)

@@ -1,0 +1,104 @@
+"""Reading other people's images: every accepted form gives the same bytes, everything else one clear line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench import UserError, images
+
+BYTES = np.random.default_rng(0).integers(0, 256, (24, 28, 28), dtype=np.uint8)
+
+
+def write(tmp_path: Path, name: str, array: np.ndarray) -> Path:
+    path = tmp_path / name
+    np.save(path, array)
+    return path
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        BYTES,
+        BYTES[:, None],
+        BYTES[..., None],
+        (BYTES / 255).astype(np.float32),
+        (BYTES / 127.5 - 1).astype(np.float64),
+    ],
+    ids=["NHW", "NCHW", "NHWC", "unit floats", "signed floats"],
+)
+def test_arrays(tmp_path: Path, array: np.ndarray) -> None:
+    read, _ = images.read(write(tmp_path, "a.npy", array), 1, 28)
+    assert read.shape == (24, 1, 28, 28)
+    np.testing.assert_array_equal(read[:, 0].numpy(), BYTES)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_folder_of_pngs(tmp_path: Path, mode: str) -> None:
+    for i, image in enumerate(BYTES):
+        Image.fromarray(image).convert(mode).save(tmp_path / f"{i:03}.png")
+    (tmp_path / "notes.txt").write_text("not an image")
+    read, how = images.read(tmp_path, 1, 28)
+    np.testing.assert_array_equal(read[:, 0].numpy(), BYTES)
+    assert "PNG" in how
+
+
+def test_npz_by_name_or_alone(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=BYTES, labels=np.zeros(24))
+    np.savez(tmp_path / "b.npz", whatever=BYTES)
+    for name in ("a.npz", "b.npz"):
+        np.testing.assert_array_equal(images.read(tmp_path / name, 1, 28)[0][:, 0].numpy(), BYTES)
+
+
+def test_colour(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
+    read, _ = images.read(write(tmp_path, "a.npy", array), 3, 32)
+    np.testing.assert_array_equal(read.permute(0, 2, 3, 1).numpy(), array)
+
+
+@pytest.mark.parametrize(
+    ("array", "says"),
+    [
+        (BYTES[:19], "at least 20"),
+        (np.zeros((0, 28, 28), np.uint8), "0 images"),
+        (np.zeros((24, 32, 32), np.uint8), "24×32×32"),
+        (np.zeros(24, np.uint8), "1×28×28 images|images of 1×28×28"),
+        (np.full((24, 28, 28), np.nan), "NaN"),
+        (np.full((24, 28, 28), 3.0), "range"),
+        (np.zeros((24, 28, 28), np.int64), "int64"),
+        (np.array([None] * 24), "not a readable"),
+    ],
+)
+def test_bad_arrays(tmp_path: Path, array: np.ndarray, says: str) -> None:
+    with pytest.raises(UserError, match=says) as error:
+        images.read(write(tmp_path, "a.npy", array), 1, 28)
+    assert "\n" not in str(error.value)
+
+
+def test_bad_paths(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such"):
+        images.read(tmp_path / "none", 1, 28)
+    with pytest.raises(UserError, match="no PNG"):
+        images.read(tmp_path, 1, 28)
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(UserError, match="neither"):
+        images.read(tmp_path / "a.txt", 1, 28)
+    (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(UserError, match="not a readable"):
+        images.read(tmp_path / "a.npz", 1, 28)
+    np.savez(tmp_path / "two.npz", a=BYTES, b=BYTES)
+    with pytest.raises(UserError, match="no array 'images'"):
+        images.read(tmp_path / "two.npz", 1, 28)
+
+
+def test_bad_folders(tmp_path: Path) -> None:
+    Image.fromarray(BYTES[0]).save(tmp_path / "0.png")
+    Image.fromarray(BYTES[1][:20, :20]).save(tmp_path / "1.png")
+    with pytest.raises(UserError, match="mixed sizes.*28×28.*20×20"):
+        images.read(tmp_path, 1, 28)
+    (tmp_path / "1.png").write_bytes(b"not a png")
+    with pytest.raises(UserError, match=r"1\.png is not a readable PNG"):
+        images.read(tmp_path, 1, 28)

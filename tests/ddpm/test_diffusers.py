@@ -1,0 +1,194 @@
+"""The same network and noise through diffusers' schedulers.
+
+Their index i is our t = i + 1: their table starts at the first noisy step, ours at the clean image. Their DDIM clips x̂₀
+alone unless ``use_clipped_model_output`` is set; with it ε̂ is derived again, which is what our ``clip`` always does
+(their DDPM does so too, as its mean is written in x̂₀ and x_t).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+from torch import Tensor
+from torch.testing import assert_close
+
+from ddpm.denoiser import Denoiser
+from ddpm.objective import OBJECTIVES
+from ddpm.sampler import respace, sample
+from ddpm.schedule import SCHEDULES, Schedule, make_schedule
+
+PREDICTION = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}
+T = 100
+SHAPE = (2, 1, 6, 6)
+
+# As shipped, diffusers rounds β and ᾱ to float32, so the two differ by that rounding, magnified where 1/√ᾱ is large.
+# With its ᾱ replaced by ours in float64 what remains is the algebra alone.
+PRECISION = {torch.float32: 2e-4, torch.float64: 1e-10}
+
+
+class TinyNet:
+    """A fixed smooth function of (x, t/T): one random convolution."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        generator = torch.Generator().manual_seed(3)
+        self.weight = (0.3 * torch.randn(1, 1, 3, 3, generator=generator, dtype=torch.float64)).to(dtype)
+
+    def __call__(self, x: Tensor, u: Tensor) -> Tensor:
+        """(B, 1, H, W), (B,) → (B, 1, H, W)."""
+        bent = torch.tanh(torch.nn.functional.conv2d(x, self.weight, padding=1))
+        return bent + 0.5 * x + 0.2 * torch.cos(5 * u)[:, None, None, None]
+
+
+def same_tables(scheduler: DDPMScheduler | DDIMScheduler, schedule: Schedule, dtype: torch.dtype) -> None:
+    """In float64, give diffusers our ᾱ."""
+    if dtype == torch.float64:
+        scheduler.alphas_cumprod = schedule.alpha[1:] ** 2
+
+
+def network_output(net: TinyNet, x: Tensor, index: int) -> Tensor:
+    """The network at diffusers' index, through our time."""
+    return net(x, torch.full((len(x),), index + 1).to(x.dtype) / T)
+
+
+def start(dtype: torch.dtype) -> Tensor:
+    """x_T."""
+    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype)
+
+
+def our_walk(
+    net: TinyNet,
+    schedule: Schedule,
+    objective: str,
+    times: list[int],
+    sampler: str,
+    dtype: torch.dtype,
+    **options: object,
+) -> Tensor:
+    """Every x of our trajectory, with noise from generator 1."""
+    generator = torch.Generator().manual_seed(1)
+    noise = lambda s: torch.randn(SHAPE, generator=generator, dtype=dtype)  # noqa: E731
+    denoiser = Denoiser(net, schedule, objective)
+    return torch.stack([step.x for step in sample(denoiser, start(dtype), times, sampler, noise, **options)])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", PRECISION, ids=str)
+@pytest.mark.parametrize("clip", [True, False])
+@pytest.mark.parametrize("steps", [10, 37, T])
+@pytest.mark.parametrize("objective", PREDICTION)
+@pytest.mark.parametrize(("sampler", "variance"), [("ancestral", "fixed_small"), ("ancestral_beta", "fixed_large")])
+def test_ancestral(sampler: str, variance: str, objective: str, steps: int, clip: bool, dtype: torch.dtype) -> None:
+    """DDPMScheduler with β̃ (``fixed_small``) and β (``fixed_large``), on our respaced times."""
+    schedule, net = make_schedule("linear", T), TinyNet(dtype)
+    times = respace(T, steps)
+    scheduler = DDPMScheduler(
+        num_train_timesteps=T,
+        trained_betas=SCHEDULES["linear"](T).tolist(),
+        variance_type=variance,
+        clip_sample=clip,
+        prediction_type=PREDICTION[objective],
+    )
+    same_tables(scheduler, schedule, dtype)
+    scheduler.set_timesteps(timesteps=[t - 1 for t in times])
+    x, generator, theirs = start(dtype), torch.Generator().manual_seed(1), []
+    for index in scheduler.timesteps:
+        x = scheduler.step(network_output(net, x, int(index)), index, x, generator=generator).prev_sample
+        theirs.append(x)
+    ours = our_walk(net, schedule, objective, times, sampler, dtype, clip=clip)
+    expected = torch.stack(theirs)
+    assert_close(ours, expected, rtol=0, atol=PRECISION[dtype] * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("dtype", PRECISION, ids=str)
+@pytest.mark.parametrize("clip", [True, False])
+@pytest.mark.parametrize("grid", ["respaced", "trailing", "leading"])
+@pytest.mark.parametrize("objective", PREDICTION)
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_ddim(eta: float, objective: str, grid: str, clip: bool, dtype: torch.dtype) -> None:
+    """DDIMScheduler at η = 0, ½ and 1.
+
+    It takes the previous time to be ``index − T // steps`` and not the next index it keeps, so only grids with equal
+    gaps of that size can agree. 'trailing' and 'leading' with 20 steps of 100 have them. ``respace(100, 10)`` has
+    gaps of (100 − 1)/(10 − 1) = 11, which is what 100 // 9 gives: its indices are set by hand and 9 is declared. The
+    last index falls below 0 then, as it should, and the step goes to the clean image.
+    """
+    schedule, net = make_schedule("linear", T), TinyNet(dtype)
+    scheduler = DDIMScheduler(
+        num_train_timesteps=T,
+        trained_betas=SCHEDULES["linear"](T).tolist(),
+        clip_sample=clip,
+        prediction_type=PREDICTION[objective],
+        timestep_spacing="leading" if grid == "respaced" else grid,
+    )
+    same_tables(scheduler, schedule, dtype)
+    if grid == "respaced":
+        scheduler.timesteps = torch.tensor(respace(T, 10)) - 1
+        scheduler.num_inference_steps = 9
+    else:
+        scheduler.set_timesteps(20)
+    times = (scheduler.timesteps + 1).tolist()
+    x, generator, theirs = start(dtype), torch.Generator().manual_seed(1), []
+    for index in scheduler.timesteps:
+        out = network_output(net, x, int(index))
+        x = scheduler.step(
+            out, index, x, eta=eta, use_clipped_model_output=clip, generator=generator if eta else None
+        ).prev_sample
+        theirs.append(x)
+    ours = our_walk(net, schedule, objective, times, "ddim", dtype, eta=eta, clip=clip)
+    expected = torch.stack(theirs)
+    assert_close(ours, expected, rtol=0, atol=PRECISION[dtype] * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("steps", [2, 3, 10, 19, 50, 101, 250, 999, 1000])
+def test_respaced_times_are_linspace(steps: int) -> None:
+    """``respace`` promises diffusers' ``linspace``, which for times half way between two goes to the even *index*."""
+    scheduler = DDPMScheduler(num_train_timesteps=1000, timestep_spacing="linspace")
+    scheduler.set_timesteps(steps)
+    assert respace(1000, steps) == (scheduler.timesteps + 1).tolist()
+
+
+def test_one_step_starts_from_noise() -> None:
+    """diffusers' one-step ``linspace`` is index 0, where the input would have to be almost clean: ours is T."""
+    scheduler = DDPMScheduler(num_train_timesteps=1000, timestep_spacing="linspace")
+    scheduler.set_timesteps(1)
+    assert scheduler.timesteps.tolist() == [0]
+    assert respace(1000, 1) == [1000]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("linear", "linear"), ("cosine", "squaredcos_cap_v2")])
+def test_schedules(ours: str, theirs: str) -> None:
+    """The same β at T = 1000, to their float32."""
+    scheduler = DDPMScheduler(num_train_timesteps=1000, beta_schedule=theirs)
+    schedule = make_schedule(ours, 1000)
+    # 1 − ᾱ(t)/ᾱ(t−1) is taken in float64 there too, but stored in float32.
+    assert_close(schedule.beta[1:].float(), scheduler.betas, rtol=1e-5, atol=1e-8)
+    assert_close(schedule.alpha[1:].float() ** 2, scheduler.alphas_cumprod, rtol=1e-3, atol=1e-6)
+
+
+def test_noising_and_velocity() -> None:
+    """x_t and v as diffusers draws them."""
+    schedule = make_schedule("cosine", 1000)
+    scheduler = DDPMScheduler(num_train_timesteps=1000)
+    scheduler.alphas_cumprod = schedule.alpha[1:] ** 2
+    generator = torch.Generator().manual_seed(0)
+    x0, eps = torch.randn(2, 6, 1, 4, 4, generator=generator, dtype=torch.float64)
+    t = torch.tensor([1, 2, 250, 500, 999, 1000])
+
+    def at(column: Tensor) -> Tensor:
+        return column[t][:, None, None, None]
+
+    noise, v = schedule.noise, OBJECTIVES["v"].target(schedule)
+    x_t = at(noise.a) * x0 + at(noise.b) * eps
+    assert_close(x_t, scheduler.add_noise(x0, eps, t - 1), rtol=1e-9, atol=1e-12)
+    assert_close(at(v.a) * x0 + at(v.b) * eps, scheduler.get_velocity(x0, eps, t - 1), rtol=1e-9, atol=1e-12)
+
+
+def test_grids_that_diffusers_gets_wrong() -> None:
+    """'trailing' gives another number of steps than asked, or a repeated one, for some n: ``respace`` never does."""
+    wrong = 0
+    for n in range(1, 1001):
+        indices = np.round(np.arange(1000, 0, -1000 / n)).astype(int) - 1
+        wrong += len(set(indices.tolist())) != n
+        assert len(set(respace(1000, n))) == n
+    assert wrong == 62

@@ -1,0 +1,314 @@
+"""Networks: ScoreNet is the seed's to the last parameter, the U-Net is well formed, and both work image by image."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from ddpm.nets import NETS, make_net
+from ddpm.nets.scorenet import ScoreNet
+from ddpm.nets.unet import UNet
+
+SHAPES = [(1, 28), (3, 32)]
+
+SCORENET = {
+    "embed.0.W": (128,),
+    "embed.1.weight": (256, 256),
+    "embed.1.bias": (256,),
+    "encoder.0.conv.weight": (32, 1, 3, 3),
+    "encoder.0.time.weight": (32, 256),
+    "encoder.0.time.bias": (32,),
+    "encoder.0.norm.weight": (32,),
+    "encoder.0.norm.bias": (32,),
+    "encoder.1.conv.weight": (64, 32, 3, 3),
+    "encoder.1.time.weight": (64, 256),
+    "encoder.1.time.bias": (64,),
+    "encoder.1.norm.weight": (64,),
+    "encoder.1.norm.bias": (64,),
+    "encoder.2.conv.weight": (128, 64, 3, 3),
+    "encoder.2.time.weight": (128, 256),
+    "encoder.2.time.bias": (128,),
+    "encoder.2.norm.weight": (128,),
+    "encoder.2.norm.bias": (128,),
+    "encoder.3.conv.weight": (256, 128, 3, 3),
+    "encoder.3.time.weight": (256, 256),
+    "encoder.3.time.bias": (256,),
+    "encoder.3.norm.weight": (256,),
+    "encoder.3.norm.bias": (256,),
+    "decoder.0.conv.weight": (256, 128, 3, 3),
+    "decoder.0.time.weight": (128, 256),
+    "decoder.0.time.bias": (128,),
+    "decoder.0.norm.weight": (128,),
+    "decoder.0.norm.bias": (128,),
+    "decoder.1.conv.weight": (256, 64, 3, 3),
+    "decoder.1.time.weight": (64, 256),
+    "decoder.1.time.bias": (64,),
+    "decoder.1.norm.weight": (64,),
+    "decoder.1.norm.bias": (64,),
+    "decoder.2.conv.weight": (128, 32, 3, 3),
+    "decoder.2.time.weight": (32, 256),
+    "decoder.2.time.bias": (32,),
+    "decoder.2.norm.weight": (32,),
+    "decoder.2.norm.bias": (32,),
+    "out.weight": (64, 1, 3, 3),
+    "out.bias": (1,),
+}
+"""Every tensor of a saved ScoreNet. Checkpoints depend on these names: changing one is a breaking change."""
+
+WITHOUT_EFFECT = {"scorenet": {"decoder.2.time.weight", "decoder.2.time.bias"}}
+"""In the tutorial's own design the last level has 32 groups for 32 channels, and normalising each channel over its
+pixels takes away the constant that the time projection added to them."""
+
+
+@pytest.fixture(params=[(name, *shape) for name in NETS for shape in SHAPES], ids=str)
+def shaped(request: pytest.FixtureRequest) -> tuple[str, nn.Module, int, int]:
+    """Each network for each image shape it takes, no weight left at its initial zero."""
+    name, channels, side = request.param
+    try:
+        net = randomised(name, channels, side)
+    except ValueError:
+        pytest.skip(f"{name} does not take {channels}×{side}×{side}")
+    return name, net, channels, side
+
+
+def randomised(name: str, channels: int, side: int) -> nn.Module:
+    """A network whose layers that start at zero do not."""
+    torch.manual_seed(0)
+    net = make_net(name, channels, side)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    return net
+
+
+def inputs(channels: int, side: int, batch: int = 3) -> tuple[Tensor, Tensor]:
+    """A batch of x_t and of t/T."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(batch, channels, side, side, generator=generator), torch.linspace(0.1, 1, batch)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_every_net_takes_some_shape(name: str) -> None:
+    """MNIST's, at least: a refusal elsewhere is a ValueError, which the fixture above relies on."""
+    assert isinstance(make_net(name, 1, 28), nn.Module)
+
+
+def test_output_is_shaped_like_the_input(shaped: tuple[str, nn.Module, int, int]) -> None:
+    """Same shape, same type, finite."""
+    _, net, channels, side = shaped
+    x, u = inputs(channels, side)
+    out = net(x, u)
+    assert out.shape == x.shape
+    assert out.dtype == x.dtype
+    assert out.isfinite().all()
+
+
+def test_gradient_reaches_every_parameter(shaped: tuple[str, nn.Module, int, int]) -> None:
+    """No layer is left out of the graph."""
+    name, net, channels, side = shaped
+    x, u = inputs(channels, side)
+    net(x, u).square().sum().backward()
+    size = {
+        n: 0.0 if p.grad is None else float(p.grad.abs().max()) for n, p in net.named_parameters() if p.requires_grad
+    }
+    largest = max(size.values())
+    assert {n for n, g in size.items() if g <= 1e-6 * largest} == WITHOUT_EFFECT.get(name, set())
+
+
+def test_images_do_not_see_one_another(shaped: tuple[str, nn.Module, int, int]) -> None:
+    """An image's output does not depend on its batch, so samples do not depend on the batch size."""
+    _, net, channels, side = shaped
+    x, u = inputs(channels, side)
+    with torch.no_grad():
+        assert_close(net(x[1:2], u[1:2]), net(x, u)[1:2], rtol=1e-4, atol=1e-4)
+
+
+def test_time_matters(shaped: tuple[str, nn.Module, int, int]) -> None:
+    """Neighbouring steps of a thousand are told apart, and so are far ones."""
+    _, net, channels, side = shaped
+    x, _ = inputs(channels, side, batch=1)
+    with torch.no_grad():
+        near, here, far = (net(x, torch.tensor([u])) for u in (0.501, 0.5, 0.9))
+    assert float((here - far).abs().max()) > 1e-3
+    assert float((here - near).abs().max()) > 1e-5
+
+
+def test_works_on_the_meta_device(shaped: tuple[str, nn.Module, int, int]) -> None:
+    """Built and run without memory, as a plan that only counts parameters does."""
+    name, net, channels, side = shaped
+    with torch.device("meta"):
+        ghost = make_net(name, channels, side)
+        out = ghost(torch.empty(2, channels, side, side), torch.empty(2))
+    assert out.device.type == "meta"
+    assert out.shape == (2, channels, side, side)
+    assert [p.shape for p in ghost.parameters()] == [p.shape for p in net.parameters()]
+
+
+def test_state_dict_round_trips(shaped: tuple[str, nn.Module, int, int]) -> None:
+    """The saved tensors are the whole function: nothing that matters lives outside them."""
+    name, net, channels, side = shaped
+    torch.manual_seed(99)
+    other = make_net(name, channels, side)
+    other.load_state_dict(net.state_dict())
+    x, u = inputs(channels, side)
+    with torch.no_grad():
+        assert torch.equal(other(x, u), net(x, u))
+
+
+def test_scorenet_parameters() -> None:
+    """1,115,425, all trained but the 128 frequencies."""
+    net = ScoreNet()
+    assert sum(p.numel() for p in net.parameters()) == 1_115_425
+    assert sum(p.numel() for p in net.parameters() if p.requires_grad) == 1_115_297
+    assert {n for n, p in net.named_parameters() if not p.requires_grad} == {"embed.0.W"}
+
+
+def test_scorenet_state_dict() -> None:
+    """Every tensor's name and shape, in order."""
+    assert {name: tuple(value.shape) for name, value in ScoreNet().state_dict().items()} == SCORENET
+    assert list(ScoreNet().state_dict()) == list(SCORENET)
+
+
+def test_scorenet_layers() -> None:
+    """Strides, padding, groups: what shapes do not tell."""
+    net = ScoreNet()
+    levels = [*net.encoder, *net.decoder]
+    assert [level.conv.stride for level in levels] == [(s, s) for s in (1, 2, 2, 2, 2, 2, 2)]
+    assert [level.conv.padding for level in levels] == [(0, 0)] * 7
+    assert [level.conv.bias for level in levels] == [None] * 7
+    assert [level.norm.num_groups for level in levels] == [4, 32, 32, 32, 32, 32, 32]
+    assert [level.conv.output_padding for level in net.decoder] == [(0, 0), (1, 1), (1, 1)]
+    assert [type(level.conv) for level in levels] == [nn.Conv2d] * 4 + [nn.ConvTranspose2d] * 3
+    assert net.out.stride == (1, 1)
+    assert net.out.bias is not None
+
+
+def test_scorenet_sides() -> None:
+    """28 → 26 → 12 → 5 → 2 on the way down and back up to 28."""
+    net = ScoreNet()
+    sides: list[int] = []
+    for level in [*net.encoder, *net.decoder]:
+        level.register_forward_hook(lambda module, args, out: sides.append(out.shape[-1]))
+    out = net(*inputs(1, 28))
+    assert sides == [26, 12, 5, 2, 5, 12, 26]
+    assert out.shape[-1] == 28
+
+
+def test_scorenet_size() -> None:
+    """The seed's '4.3 MB for one ScoreNet'."""
+    assert 4.25 <= len(save(ScoreNet().state_dict())) / 2**20 <= 4.27
+
+
+def test_scorenet_last_layer_is_the_transposed_convolution() -> None:
+    """The faster form of the last layer is ``self.out`` to float32 rounding."""
+    torch.manual_seed(0)
+    net = ScoreNet()
+    x = torch.randn(4, 64, 26, 26)
+    with torch.no_grad():
+        assert_close(net._out(x), net.out(x), rtol=1e-5, atol=1e-5)
+        net.double()
+        assert_close(net._out(x.double()), net.out(x.double()), rtol=1e-12, atol=1e-12)
+
+
+def test_scorenet_against_its_equations() -> None:
+    """The forward pass written out from the tutorial's description, with swish as x·sigmoid(x), in float64."""
+    torch.manual_seed(0)
+    net = ScoreNet().double()
+    w = net.state_dict()
+    x, u = (k.double() for k in inputs(1, 28))
+    f = torch.nn.functional
+
+    def swish(h: Tensor) -> Tensor:
+        return h * torch.sigmoid(h)
+
+    angle = 2 * torch.pi * u[:, None] * w["embed.0.W"][None]
+    embedding = swish(torch.cat([torch.sin(angle), torch.cos(angle)], -1) @ w["embed.1.weight"].T + w["embed.1.bias"])
+
+    def level(name: str, h: Tensor, groups: int) -> Tensor:
+        time = embedding @ w[f"{name}.time.weight"].T + w[f"{name}.time.bias"]
+        h = f.group_norm(h + time[..., None, None], groups, w[f"{name}.norm.weight"], w[f"{name}.norm.bias"])
+        return swish(h)
+
+    h1 = level("encoder.0", f.conv2d(x, w["encoder.0.conv.weight"]), 4)
+    h2 = level("encoder.1", f.conv2d(h1, w["encoder.1.conv.weight"], stride=2), 32)
+    h3 = level("encoder.2", f.conv2d(h2, w["encoder.2.conv.weight"], stride=2), 32)
+    h4 = level("encoder.3", f.conv2d(h3, w["encoder.3.conv.weight"], stride=2), 32)
+    h = level("decoder.0", f.conv_transpose2d(h4, w["decoder.0.conv.weight"], stride=2), 32)
+    h = f.conv_transpose2d(torch.cat([h, h3], 1), w["decoder.1.conv.weight"], stride=2, output_padding=1)
+    h = level("decoder.1", h, 32)
+    h = f.conv_transpose2d(torch.cat([h, h2], 1), w["decoder.2.conv.weight"], stride=2, output_padding=1)
+    h = level("decoder.2", h, 32)
+    expected = f.conv_transpose2d(torch.cat([h, h1], 1), w["out.weight"], w["out.bias"])
+    with torch.no_grad():
+        assert_close(net(x, u), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_silu_is_swish() -> None:
+    """x·sigmoid(x), the seed's activation."""
+    x = torch.linspace(-20, 20, 1001)
+    assert_close(nn.functional.silu(x), x * torch.sigmoid(x), rtol=1e-6, atol=1e-6)
+
+
+def test_scorenet_frequencies() -> None:
+    """128 frequencies ~ N(0, 30²): their mean square within four standard errors."""
+    torch.manual_seed(0)
+    squares = torch.cat([ScoreNet().embed[0].W for _ in range(20)]).square()
+    assert float(squares.mean()) == pytest.approx(900, rel=4 * (2 / 2560) ** 0.5)
+
+
+@pytest.mark.parametrize(("channels", "side"), [(3, 32), (1, 32), (3, 28)])
+def test_scorenet_refuses_other_shapes(channels: int, side: int) -> None:
+    """Its decoder mirrors 28 only."""
+    with pytest.raises(ValueError, match=f"'scorenet' .*{channels}×{side}×{side}"):
+        make_net("scorenet", channels, side)
+
+
+@pytest.mark.parametrize("side", [26, 27, 30])
+def test_unet_refuses_sides_it_cannot_halve_twice(side: int) -> None:
+    """A multiple of 4 is folded once and halved once."""
+    with pytest.raises(ValueError, match=f"multiple of 4, not {side}"):
+        make_net("unet", 1, side)
+
+
+def test_unet_starts_at_zero() -> None:
+    """The last layer starts at zero, and so does each block's residual branch: training starts from the identity."""
+    torch.manual_seed(0)
+    net = UNet(1, 28)
+    out = net(*inputs(1, 28))
+    assert torch.equal(
+        out, torch.zeros_like(out) + nn.functional.pixel_shuffle(net.last.bias.view(1, 4, 1, 1), 2).repeat(1, 1, 14, 14)
+    )
+    x = torch.randn(2, 64, 7, 7)
+    assert torch.equal(net.attention(x), x + net.attention.out.bias.view(1, -1, 1, 1))
+
+
+def test_unet_memory_format_is_not_part_of_the_function() -> None:
+    """channels_last is how it is stored, not what it computes."""
+    net = randomised("unet", 1, 28)
+    plain = UNet(1, 28).to(memory_format=torch.contiguous_format)
+    plain.load_state_dict(net.state_dict())
+    x, u = inputs(1, 28)
+    with torch.no_grad():
+        assert_close(plain(x, u), net(x, u), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("channels", "side"), SHAPES)
+def test_unet_skips_carry_detail(channels: int, side: int) -> None:
+    """With the path through quarter resolution cut, the image still comes through at half resolution."""
+    net = randomised("unet", channels, side)
+    assert isinstance(net, UNet)
+    x, u = inputs(channels, side)
+    with torch.no_grad():
+        net.up.weight.zero_()
+        assert float((net(x, u) - net(-x, u)).abs().max()) > 1e-2
+
+
+def test_unet_checkpoints_hold_parameters_only() -> None:
+    """Its frequencies are a fixed formula, so they are not saved: a checkpoint is what was trained."""
+    net = UNet(1, 28)
+    assert set(net.state_dict()) == {name for name, _ in net.named_parameters()}
+    assert all(p.requires_grad for p in net.parameters())

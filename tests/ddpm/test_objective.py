@@ -1,0 +1,270 @@
+"""Objectives and weights: every row inverts, all rows describe one estimate, and weights mean one thing everywhere."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from ddpm.denoiser import Denoiser
+from ddpm.mix import determinant, posterior_std
+from ddpm.objective import MAX_GAIN, OBJECTIVES, WEIGHTS, check, gain, loss_weight
+from ddpm.oracle import gaussian
+from ddpm.schedule import SCHEDULES, Schedule, make_schedule
+from ddpm.train import Loss
+
+VARIANCE = 0.25
+
+
+def draws(s: Schedule, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """t = 1 … T with an x₀ in [−1, 1] and an ε for each, in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    x0 = torch.rand(s.T, 1, 3, 3, generator=generator, dtype=torch.float64) * 2 - 1
+    eps = torch.randn(s.T, 1, 3, 3, generator=generator, dtype=torch.float64)
+    return torch.arange(1, s.T + 1), x0, eps
+
+
+def per_t(column: Tensor) -> Tensor:
+    """A table over t = 0 … T, shaped to multiply images at t = 1 … T."""
+    return column[1:, None, None, None]
+
+
+def oracle_posterior_mean(s: Schedule, objective: str, x_t: Tensor) -> Tensor:
+    """μ̃_t(x_t, x̂₀) by DDPM's eq. 7, with x̂₀ from the exact network of the named objective."""
+    denoiser = Denoiser(gaussian(s, objective, VARIANCE), s, objective)
+    x0, _ = denoiser(x_t, torch.arange(1, s.T + 1))
+    bar = s.alpha**2
+    of_x0 = bar[:-1].sqrt() * s.beta[1:] / (1 - bar[1:])
+    of_xt = (1 - s.beta[1:]).sqrt() * (1 - bar[:-1]) / (1 - bar[1:])
+    return of_x0[:, None, None, None] * x0 + of_xt[:, None, None, None] * x_t
+
+
+@pytest.mark.parametrize("T", [50, 1000])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_target_inverts(objective: str, schedule: str, T: int) -> None:
+    """From the target itself, (x̂₀, ε̂) = (x₀, ε) at every t, in float64."""
+    s = make_schedule(schedule, T)
+    t, x0, eps = draws(s)
+    noise, target = s.noise, OBJECTIVES[objective].target(s)
+    x_t = per_t(noise.a) * x0 + per_t(noise.b) * eps
+    out = per_t(target.a) * x0 + per_t(target.b) * eps
+    found_x0, found_eps = Denoiser(lambda x, u: out, s, objective)(x_t, t)
+    # An output is rounded in its 16th digit, and that is magnified by up to 2e4 (the cosine schedule's last ε).
+    assert_close(found_x0, x0, rtol=0, atol=1e-10)
+    assert_close(found_eps, eps, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_float32_error_is_the_gain_times_rounding(objective: str, schedule: str) -> None:
+    """The tables are solved in float64 and cast once, so float32 costs what |σ/D| says and no more."""
+    s = make_schedule(schedule, 1000)
+    t, x0, eps = draws(s)
+    target = OBJECTIVES[objective].target(s)
+    x_t = per_t(s.noise.a) * x0 + per_t(s.noise.b) * eps
+    out = (per_t(target.a) * x0 + per_t(target.b) * eps).float()
+    found, _ = Denoiser(lambda x, u: out, s, objective)(x_t.float(), t)
+    assert found.dtype == torch.float32
+    to_x0_from_xt = (target.b / determinant(s.noise, target)).abs()[1:]
+    bound = 16 * torch.finfo(torch.float32).eps * (1 + gain(s, objective) + to_x0_from_xt)
+    assert ((found.double() - x0).abs().amax((1, 2, 3)) < bound).all()
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_targets_in_closed_form(schedule: str) -> None:
+    """The coefficients (a, b, c) of each target, from the papers."""
+    s = make_schedule(schedule, 100)
+    alpha, sigma, past, past_sigma = s.alpha[1:], s.sigma[1:], s.alpha[:-1], s.sigma[:-1]
+    zero, one = torch.zeros_like(alpha), torch.ones_like(alpha)
+    mean = (past, alpha * past_sigma**2 / (past * sigma))
+    tilde = past_sigma**2 / sigma**2 * s.beta[1:]
+    expected = {
+        "eps": (zero, one, zero),
+        "x0": (one, zero, zero),
+        "v": (-sigma, alpha, zero),
+        "mean": (*mean, zero),
+        "previous": (*mean, tilde.sqrt()),
+    }
+    for name, columns in expected.items():
+        for found, column in zip(OBJECTIVES[name].target(s), columns, strict=True):
+            assert_close(found[1:], column, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_one_oracle_one_posterior_mean(objective: str, schedule: str) -> None:
+    """Every objective's exact network gives the same μ̃, to 1e-10: its own x̂₀ = α v x_t/(α² v + σ²) put into eq. 7."""
+    s = make_schedule(schedule, 1000)
+    x_t = torch.randn(1000, 1, 3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    shrink = s.alpha * VARIANCE / (s.alpha**2 * VARIANCE + s.sigma**2)
+    bar = s.alpha**2
+    of_x0 = bar[:-1].sqrt() * s.beta[1:] / (1 - bar[1:])
+    of_xt = (1 - s.beta[1:]).sqrt() * (1 - bar[:-1]) / (1 - bar[1:])
+    expected = (of_x0 * shrink[1:] + of_xt)[:, None, None, None] * x_t
+    assert float((oracle_posterior_mean(s, objective, x_t) - expected).abs().max()) <= 1e-10
+
+
+def test_oracle_estimates_are_conditional_means() -> None:
+    """The Gaussian oracle's error is uncorrelated with x_t, which is what makes it the least-squares estimate."""
+    s = make_schedule("linear", 1000)
+    one = torch.ones(1000, 1, 1, 1, dtype=torch.float64)
+    x0, eps = Denoiser(gaussian(s, "eps", VARIANCE), s, "eps")(one, torch.arange(1, 1001))
+    total = per_t(s.alpha) ** 2 * VARIANCE + per_t(s.sigma) ** 2
+    assert_close(x0 * total, per_t(s.alpha) * VARIANCE, rtol=1e-9, atol=1e-12)
+    assert_close(eps * total, per_t(s.sigma), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("t", "expected"), [(1, 0.99960), (100, 0.68530), (500, 0.02088), (1000, 1.009e-5)])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_optimal_eps_error(objective: str, t: int, expected: float) -> None:
+    """E|ε − ε̂|² of the exact denoiser for N(0, ¼), whichever objective it is read through."""
+    s = make_schedule("linear", 1000)
+    one = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    _, eps = Denoiser(gaussian(s, objective, VARIANCE), s, objective)(one, torch.tensor([t]))
+    k, alpha, sigma = float(eps), float(s.alpha[t]), float(s.sigma[t])
+    # ε̂ = k x_t is linear, so the error follows from the coefficients of ε and of x₀ in ε − k(α x₀ + σ ε).
+    assert (1 - k * sigma) ** 2 + (k * alpha) ** 2 * VARIANCE == pytest.approx(expected, rel=5e-4, abs=5e-9)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_error_ratios(objective: str, schedule: str) -> None:
+    """|out − y|² = (D/σ)² |x̂₀ − x₀|² = (D/α)² |ε̂ − ε|² for any output; the ratio to x₀ is SNR for ε, SNR + 1 for v."""
+    s = make_schedule(schedule, 200)
+    t, x0, eps = draws(s)
+    noise, target = s.noise, OBJECTIVES[objective].target(s)
+    x_t = per_t(noise.a) * x0 + per_t(noise.b) * eps
+    error = torch.randn(x0.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    out = per_t(target.a) * x0 + per_t(target.b) * eps + error
+    found_x0, found_eps = Denoiser(lambda x, u: out, s, objective)(x_t, t)
+    squared = error.square().sum((1, 2, 3))
+    d = determinant(noise, target)[1:]
+    assert_close(squared, (d / s.sigma[1:]) ** 2 * (found_x0 - x0).square().sum((1, 2, 3)), rtol=1e-7, atol=0)
+    assert_close(squared, (d / s.alpha[1:]) ** 2 * (found_eps - eps).square().sum((1, 2, 3)), rtol=1e-7, atol=0)
+    ratio = {"eps": s.snr, "v": s.snr + 1, "x0": torch.ones_like(s.snr)}.get(objective)
+    if ratio is not None:
+        assert_close(1 / gain(s, objective) ** 2, ratio[1:], rtol=1e-9, atol=0)
+
+
+def test_irreducible_part_of_previous() -> None:
+    """Loss of ``previous`` minus ``mean`` at the seed's weight: β̃/(2β), .4952 a dimension, 388.3 an image."""
+    s = make_schedule("linear", 1000)
+    c = OBJECTIVES["previous"].target(s).c
+    extra = float((loss_weight(s, "previous", "seed") * c**2)[1:].mean())
+    assert extra == pytest.approx(0.4952, abs=5e-5)
+    assert 784 * extra == pytest.approx(388.3, abs=0.05)
+    tilde = (1 - s.alpha[:-1] ** 2) / (1 - s.alpha[1:] ** 2) * s.beta[1:]
+    assert extra == pytest.approx(float((tilde / (2 * s.beta[1:])).mean()), rel=1e-9)
+
+
+def test_first_posterior_variance_that_is_not_zero() -> None:
+    """log β̃₂ = −9.8167, the value a bound uses for the first step's log variance too."""
+    s = make_schedule("linear", 1000)
+    std = posterior_std(*(float(k) for k in (s.alpha[2], s.sigma[2], s.alpha[1], s.sigma[1])))
+    assert 2 * torch.tensor(std).log().item() == pytest.approx(-9.8167, abs=5e-5)
+
+
+@pytest.mark.parametrize(("t", "expected"), [(1, 0.50005), (100, 0.01008), (250, 0.00534), (1000, 0.01020)])
+def test_seed_weight_on_eps(t: int, expected: float) -> None:
+    """The seed's L₁ as a loss on ε: β/(2α(1 − ᾱ)) with the paper's α_t = 1 − β_t."""
+    s = make_schedule("linear", 1000)
+    found = float(loss_weight(s, "eps", "seed")[t])
+    assert found == pytest.approx(expected, abs=5e-6)
+    beta, bar = float(s.beta[t]), float(s.alpha[t] ** 2)
+    assert found == pytest.approx(beta / (2 * (1 - beta) * (1 - bar)), rel=1e-9)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("weight", WEIGHTS)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_weight_is_a_weight(objective: str, weight: str, schedule: str) -> None:
+    """Finite and positive at t = 1 … T, zero at t = 0, which is never trained."""
+    s = make_schedule(schedule, 1000)
+    table = loss_weight(s, objective, weight)
+    assert table.shape == (1001,)
+    assert table.dtype == torch.float64
+    assert float(table[0]) == 0
+    assert table[1:].isfinite().all()
+    assert (table[1:] > 0).all()
+
+
+@pytest.mark.parametrize("weight", [name for name, row in WEIGHTS.items() if row.of is not None])
+@pytest.mark.parametrize("pair", list(itertools.pairwise(OBJECTIVES)))
+def test_named_weights_mean_the_same_everywhere(weight: str, pair: tuple[str, str]) -> None:
+    """λ (D/σ)², the factor on |x̂₀ − x₀|², does not depend on the objective."""
+    s = make_schedule("cosine", 300)
+    first, second = (loss_weight(s, o, weight)[1:] / gain(s, o) ** 2 for o in pair)
+    assert_close(first, second, rtol=1e-8, atol=0)
+
+
+def test_weights_in_closed_form() -> None:
+    """The published forms: weight 1 on ε is SNR on x₀; min-SNR on ε, x₀ and v (Hang et al., table of section 3)."""
+    s = make_schedule("cosine", 1000)
+    snr = s.snr[1:]
+    one, low = torch.ones_like(snr), snr.clamp(max=5)
+    expected = {
+        ("eps", "unit"): one,
+        ("v", "unit"): one,
+        ("eps", "snr"): one,
+        ("x0", "snr"): snr,
+        ("v", "snr"): snr / (snr + 1),
+        ("eps", "min_snr"): low / snr,
+        ("x0", "min_snr"): low,
+        ("v", "min_snr"): low / (snr + 1),
+        ("previous", "seed"): 1 / (2 * s.beta[1:]),
+        ("mean", "seed"): 1 / (2 * s.beta[1:]),
+    }
+    for (objective, weight), table in expected.items():
+        assert_close(loss_weight(s, objective, weight)[1:], table, rtol=1e-8, atol=0)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_defaults_exist(objective: str) -> None:
+    """The weight a row names is a row itself."""
+    assert OBJECTIVES[objective].weight in WEIGHTS
+
+
+def test_impossible_cells_are_refused_before_training() -> None:
+    """With no signal left at T, ε says nothing about x₀: refused by name, with the step; x₀ and v still work."""
+    angle = torch.linspace(0, 1, 51, dtype=torch.float64) * torch.pi / 2
+    alpha = angle.cos()
+    alpha[-1] = 0.0
+    zero_snr = Schedule("zero_snr", alpha, angle.sin())
+    for refuse in (check, lambda s, o: Denoiser(lambda x, u: x, s, o), lambda s, o: Loss(s, o, "unit")):
+        with pytest.raises(ValueError, match=r"'eps' .*'zero_snr' with T=50.*t=50"):
+            refuse(zero_snr, "eps")
+    for objective in ("x0", "v", "mean", "previous"):
+        check(zero_snr, objective)
+
+
+def test_gains_beyond_float32_are_refused() -> None:
+    """Unscaled linear β at T = 4000 leaves ᾱ_T ≈ 3e-18: not singular, and still useless for ε."""
+    s = make_schedule("linear_unscaled", 4000)
+    assert float(gain(s, "eps").max()) > MAX_GAIN
+    with pytest.raises(ValueError, match="cannot be inverted"):
+        check(s, "eps")
+    check(s, "v")
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_usual_cells_are_not(objective: str, schedule: str) -> None:
+    """Every row works at T = 1000 on every schedule."""
+    check(make_schedule(schedule, 1000), objective)
+
+
+def test_network_sees_the_share_of_steps() -> None:
+    """t = 1 … T reaches the network as t/T in (0, 1]."""
+    seen: list[Tensor] = []
+
+    def net(x: Tensor, u: Tensor) -> Tensor:
+        seen.append(u)
+        return x
+
+    x = torch.zeros(3, 1, 2, 2)
+    Denoiser(net, make_schedule("cosine", 10), "v")(x, torch.tensor([1, 5, 10]))
+    assert_close(seen[0], torch.tensor([0.1, 0.5, 1.0]))

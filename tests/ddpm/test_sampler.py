@@ -1,0 +1,280 @@
+"""Samplers, against the exact variance of their output for Gaussian data, and against theory."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from ddpm.denoiser import Denoiser
+from ddpm.mix import Mix
+from ddpm.objective import OBJECTIVES
+from ddpm.oracle import gaussian
+from ddpm.sampler import SAMPLERS, Step, respace, sample
+from ddpm.schedule import SCHEDULES, Schedule, make_schedule
+
+VARIANCE = 0.25
+
+TABLE = {
+    10: (0.10422, 0.35852, 0.13076),
+    20: (0.15051, 0.29845, 0.18529),
+    50: (0.19642, 0.26788, 0.22270),
+    100: (0.21898, 0.25865, 0.23605),
+    250: (0.23602, 0.25335, 0.24430),
+    1000: (0.24613, 0.25075, 0.24850),
+}
+"""Steps → output variance of ancestral β̃, ancestral β and DDIM η = 0 for data N(0, ¼), linear schedule, T = 1000."""
+
+
+def oracle(schedule: Schedule, objective: str = "eps", variance: float = VARIANCE) -> Denoiser:
+    """The exact denoiser of Gaussian data."""
+    return Denoiser(gaussian(schedule, objective, variance), schedule, objective)
+
+
+def silent(s: int) -> Tensor:
+    """A source of noise that must not be asked."""
+    raise AssertionError(f"noise was asked for at s={s}")
+
+
+def seeded(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> Callable[[int], Tensor]:
+    """A source of reproducible noise."""
+    generator = torch.Generator().manual_seed(5)
+    return lambda s: torch.randn(shape, generator=generator, dtype=dtype)
+
+
+def output_variance(denoiser: Denoiser, times: list[int], sampler: str, eta: float = 0.0) -> float:
+    """Exact variance of the output, no Monte Carlo.
+
+    Without clipping and with a linear denoiser the output is linear in (x_T, z_1, z_2, …). So one batch holds the
+    unit vectors of that space: image 0 starts at 1 and sees no noise, image k starts at 0 and sees 1 at the k-th draw.
+    Their outputs are the coefficients, and the variance is the sum of their squares.
+    """
+    x = torch.zeros(len(times) + 1, 1, 1, 1, dtype=torch.float64)
+    x[0] = 1
+    draw = itertools.count(1)
+
+    def noise(s: int) -> Tensor:
+        z = torch.zeros_like(x)
+        z[next(draw)] = 1
+        return z
+
+    *_, last = sample(denoiser, x, times, sampler, noise, eta=eta, clip=False)
+    return float(last.x.square().sum())
+
+
+@pytest.mark.parametrize("steps", TABLE)
+def test_output_variance(steps: int) -> None:
+    """The whole table to its last digit; DDIM with η = 1 is the β̃ column."""
+    s = make_schedule("linear", 1000)
+    times = respace(1000, steps)
+    small, large, deterministic = TABLE[steps]
+    found = output_variance(oracle(s), times, "ancestral")
+    assert found == pytest.approx(small, abs=6e-6)
+    assert output_variance(oracle(s), times, "ancestral_beta") == pytest.approx(large, abs=6e-6)
+    assert output_variance(oracle(s), times, "ddim", eta=0.0) == pytest.approx(deterministic, abs=6e-6)
+    assert output_variance(oracle(s), times, "ddim", eta=1.0) == pytest.approx(found, rel=1e-10)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_output_variance_is_the_same_for_every_objective(objective: str) -> None:
+    """One oracle, any parametrisation."""
+    found = output_variance(oracle(make_schedule("linear", 1000), objective), respace(1000, 50), "ancestral")
+    assert found == pytest.approx(TABLE[50][0], abs=6e-6)
+
+
+def order_of_convergence(sampler: str, eta: float = 0.0) -> float:
+    """The slope of log |variance error| against log(1/steps)."""
+    denoiser = oracle(make_schedule("linear", 1000))
+    steps = [100, 200, 333, 500]
+    errors = [abs(output_variance(denoiser, respace(1000, n), sampler, eta) - VARIANCE) for n in steps]
+    return -float(np.polyfit(np.log(steps), np.log(errors), 1)[0])
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_converges_to_the_data(sampler: str) -> None:
+    """Given the exact denoiser, more steps approach the data's variance at first order or better."""
+    assert order_of_convergence(sampler) > 0.85
+
+
+def test_ddim_is_first_order() -> None:
+    """Slope 1, Euler's: 2 would be another method and 0 a bias."""
+    assert order_of_convergence("ddim") == pytest.approx(1, abs=0.05)
+
+
+def test_eta_interpolates_in_the_standard_deviation() -> None:
+    """η = ½ has a quarter of β̃ in each step (OpenAI, diffusers), not half of it."""
+    step = SAMPLERS["ddim"].step
+    at = (0.6, 0.8, 0.8, 0.6)
+    whole = step(*at, 1.0)
+    assert step(*at, 0.5).c == pytest.approx(whole.c / 2)
+    assert whole.c**2 == pytest.approx(0.36 / 0.64 * (1 - 0.36 / 0.64))  # β̃ for these two times
+    # Run end to end, the recursion for the variance with that quarter gives the sampler's own.
+    s = make_schedule("linear", 1000)
+    alpha, sigma, times = s.alpha.tolist(), s.sigma.tolist(), respace(1000, 10)
+    variance = 1.0
+    for t, past in zip(times, [*times[1:], 0], strict=True):
+        total = alpha[t] ** 2 * VARIANCE + sigma[t] ** 2
+        fresh = 0.25 * (sigma[past] / sigma[t]) ** 2 * (1 - (alpha[t] / alpha[past]) ** 2)
+        keep = alpha[past] * alpha[t] * VARIANCE / total + math.sqrt(sigma[past] ** 2 - fresh) * sigma[t] / total
+        variance = keep**2 * variance + fresh
+    assert output_variance(oracle(s), times, "ddim", eta=0.5) == pytest.approx(variance, rel=1e-9)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_step_rules(schedule: str) -> None:
+    """Coefficients of each rule between any two times: DDPM's two variances on one mean, and DDIM's family."""
+    s = make_schedule(schedule, 100)
+    for t, past in [(2, 1), (50, 49), (50, 10), (100, 99), (100, 1)]:
+        at = tuple(float(k) for k in (s.alpha[t], s.sigma[t], s.alpha[past], s.sigma[past]))
+        ratio = (at[0] / at[2]) ** 2
+        mean = Mix(at[2], math.sqrt(ratio) * at[3] ** 2 / at[1])
+        tilde = at[3] ** 2 / at[1] ** 2 * (1 - ratio)
+        for name, variance in {"ancestral": tilde, "ancestral_beta": 1 - ratio}.items():
+            found = SAMPLERS[name].step(*at, 0.3)
+            assert found[:2] == pytest.approx(mean[:2], rel=1e-9)
+            assert found.c**2 == pytest.approx(variance, rel=1e-9)
+        found = SAMPLERS["ddim"].step(*at, 0.3)
+        assert found == pytest.approx((at[2], math.sqrt(at[3] ** 2 - 0.09 * tilde), 0.3 * math.sqrt(tilde)), rel=1e-9)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_last_step_returns_the_estimate(sampler: str, eta: float) -> None:
+    """At t = 0 every rule is x̂₀, with no noise."""
+    assert SAMPLERS[sampler].step(0.9, math.sqrt(0.19), 1.0, 0.0, eta) == Mix(1.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_only_samplers_that_say_so_use_eta(sampler: str, eta: float) -> None:
+    """``uses_eta`` is what keeps a grid from running the same cell twice."""
+    at = (0.6, 0.8, 0.8, 0.6)
+    row = SAMPLERS[sampler]
+    assert (row.step(*at, eta) != row.step(*at, 0.5)) == row.uses_eta
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_walk(sampler: str) -> None:
+    """One step per time, ending at 0; noise asked once per step that reaches a positive time; the input left alone."""
+    s = make_schedule("linear", 50)
+    times = respace(50, 7)
+    x = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    before, asked = x.clone(), []
+
+    def noise(past: int) -> Tensor:
+        asked.append(past)
+        return torch.zeros_like(x)
+
+    steps: list[Step] = list(sample(oracle(s), x, times, sampler, noise, eta=1.0))
+    assert [step.t for step in steps] == [*times[1:], 0]
+    assert asked == times[1:]
+    assert torch.equal(x, before)
+    assert torch.equal(steps[-1].x, steps[-1].x0)
+    assert all(step.x.shape == x.shape and step.x.dtype == x.dtype for step in steps)
+
+
+def test_deterministic_ddim_asks_for_no_noise() -> None:
+    """η = 0: the source of noise is never touched."""
+    s = make_schedule("linear", 50)
+    steps = list(sample(oracle(s), torch.ones(1, 1, 2, 2), respace(50, 5), "ddim", silent, eta=0.0))
+    assert len(steps) == 5
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_one_step(sampler: str) -> None:
+    """With one step the sample is x̂₀(x_T)."""
+    s = make_schedule("linear", 1000)
+    x = torch.randn(2, 1, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    (only,) = sample(oracle(s), x, respace(1000, 1), sampler, silent, eta=1.0)
+    expected = s.alpha[-1] * VARIANCE / (s.alpha[-1] ** 2 * VARIANCE + s.sigma[-1] ** 2) * x
+    assert only.t == 0
+    assert_close(only.x, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("clip", [False, True])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_objectives_sample_alike(objective: str, sampler: str, clip: bool) -> None:
+    """Same oracle, same noise: the whole trajectory agrees with the x₀ objective's, whatever was regressed on."""
+    s = make_schedule("linear", 200)
+    x = 2 * torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    walks = [
+        [step.x for step in sample(oracle(s, o), x, respace(200, 20), sampler, seeded(x.shape), eta=0.5, clip=clip)]
+        for o in (objective, "x0")
+    ]
+    assert_close(torch.stack(walks[0]), torch.stack(walks[1]), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_clipping_holds_the_image_in_range(sampler: str) -> None:
+    """An estimate outside [−1, 1] is clamped, and every step then leads to an x̂₀ in range."""
+    s = make_schedule("linear", 100)
+    denoiser = Denoiser(lambda x, u: torch.full_like(x, 5.0), s, "x0")
+    x = torch.randn(2, 1, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    *_, last = sample(denoiser, x, respace(100, 10), sampler, seeded(x.shape), eta=1.0)
+    assert torch.equal(last.x, torch.ones_like(x))
+    *_, free = sample(denoiser, x, respace(100, 10), sampler, seeded(x.shape), eta=1.0, clip=False)
+    assert torch.equal(free.x, torch.full_like(x, 5.0))
+
+
+def test_clipping_corrects_the_noise_as_well() -> None:
+    """ε̂ is what is left of x_t once the clamped x̂₀ is taken away, so that (x̂₀, ε̂) still add up to x_t."""
+    s = make_schedule("linear", 100)
+    denoiser = Denoiser(lambda x, u: torch.full_like(x, -7.0), s, "x0")
+    x = torch.randn(2, 1, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    times = [90, 40, 10]
+    for t, step in zip(times, sample(denoiser, x, times, "ddim", silent), strict=True):
+        expected = -s.alpha[step.t] + s.sigma[step.t] * (x + s.alpha[t]) / s.sigma[t]
+        assert_close(step.x, expected, rtol=1e-12, atol=1e-12)
+        assert torch.equal(step.x0, -torch.ones_like(x))
+        x = step.x
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_clipping_is_inert_inside_the_range(sampler: str) -> None:
+    """No estimate leaves [−1, 1] here, so clipping changes nothing but rounding."""
+    s = make_schedule("cosine", 100)
+    x = torch.randn(2, 1, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    runs = [
+        list(sample(oracle(s, variance=0.01), x, respace(100, 10), sampler, seeded(x.shape), eta=0.5, clip=clip))
+        for clip in (False, True)
+    ]
+    assert max(float(step.x0.abs().max()) for step in runs[0]) < 1
+    assert_close(runs[1][-1].x, runs[0][-1].x, rtol=0, atol=1e-10)
+
+
+def test_respacing_for_every_number_of_steps() -> None:
+    """Exactly ``steps`` distinct falling times from T; both ends are kept as soon as there are two."""
+    for n in range(1, 1001):
+        times = respace(1000, n)
+        assert len(times) == n
+        assert all(later < earlier for earlier, later in itertools.pairwise(times))
+        assert times[0] == 1000
+        assert n == 1 or times[-1] == 1
+        assert all(type(t) is int for t in times)
+        gaps = [a - b for a, b in itertools.pairwise(times)]
+        assert n == 1 or max(gaps) - min(gaps) <= 1 + (999 % (n - 1) > 0)
+    assert respace(1000, 1000) == list(range(1000, 0, -1))
+
+
+@pytest.mark.parametrize("T", [1, 2, 3, 21, 50])
+def test_respacing_small_processes(T: int) -> None:
+    """The same for few steps in all."""
+    for n in range(1, T + 1):
+        times = respace(T, n)
+        assert len(set(times)) == n
+        assert times[0] == T
+        assert n == 1 or times[-1] == 1
+
+
+@pytest.mark.parametrize("steps", [0, -1, 101])
+def test_respacing_refuses_what_cannot_be(steps: int) -> None:
+    """More steps than T, or none."""
+    with pytest.raises(ValueError, match="between 1 and T=100"):
+        respace(100, steps)
