@@ -37,10 +37,11 @@ Event = dict[str, Any]
 HELD_OUT = 1000  # test images behind the comparable losses
 BUSY = 75  # exit code: another process is at work on this job (sysexits.h EX_TEMPFAIL)
 PREVIEW = 64
+WORK = ("train", "sample", "reference", "score")
 
 
 class Stages:
-    """Seconds spent in each named stage; what is left of the wall-clock is the harness's own."""
+    """Seconds spent in each named stage; what is none of :data:`WORK` is the harness's own."""
 
     def __init__(self, began: float) -> None:
         self.began = began
@@ -51,9 +52,9 @@ class Stages:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.time() - since
 
     def summary(self) -> dict[str, Any]:
-        """Stages, wall-clock, and the share that was none of them."""
+        """Stages, wall-clock from the moment the process was asked for, and the share that was not work."""
         wall = time.time() - self.began
-        own = wall - sum(self.seconds.values())
+        own = wall - sum(self.seconds.get(stage, 0.0) for stage in WORK)
         return {"stages_s": dict(self.seconds), "wall_s": wall, "overhead": own / wall}
 
 

@@ -12,11 +12,12 @@ import pandas as pd
 import yaml
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 
 from bench.report import figures
 from bench.report.effects import Effect, effects, geometric_mean, matched, pareto
 from bench.report.figures import short
-from bench.report.results import AXES, MODEL_AXES, SAMPLING_AXES, Record, Results
+from bench.report.results import AXES, MODEL_AXES, Record, Results
 
 MOST_ROWS = 200
 """Longest table of cells; the stable table has the rest."""
@@ -136,7 +137,7 @@ def _head(results: Results) -> str:
         f"N = {study.score.n:,} samples a cell",
     ]
     about = escape(study.description.strip())
-    return paragraphs(f"# Study *{escape(study.name)}*", about, " · ".join(filter(None, facts)))
+    return paragraphs(f"# ddpm-bench: the *{escape(study.name)}* study", about, " · ".join(filter(None, facts)))
 
 
 def answer(page: Page) -> str:
@@ -151,9 +152,7 @@ def answer(page: Page) -> str:
     frame, (floor, ceiling) = results.settings, results.bounds
     best, many = frame.iloc[0], len(results.seeds) > 1
     n = int(best["n"])
-    axes = ", ".join(
-        f"{AXES[axis]} {escape(best[axis])}" for axis in ("net", "role", "T") if axis in results.varying
-    )
+    axes = ", ".join(f"{AXES[axis]} {escape(best[axis])}" for axis in ("net", "role", "T") if axis in results.varying)
     median = "median " if many else ""
     text = (
         f"**The lowest {median}FID is {short(best['fid'])}: objective {escape(best['objective'])}, schedule "
@@ -194,7 +193,7 @@ def _seed_note(results: Results) -> str:
 
 def _reading_note(results: Results) -> str:
     reference = results.reference or {}
-    n = int(results.done.loc[0, "n"])
+    n = results.study.score.n
     return (
         f"FID here is the Fréchet distance between {n:,} samples and the training images in the features of this "
         f"project's own {escape(results.study.dataset)} classifier (`{reference.get('classifier', '')[:12]}`). It "
@@ -241,7 +240,7 @@ def costs(page: Page) -> str:
         "of each axis. To the right is worse."
     )
     return paragraphs(
-        text, grid([*titles, "pairs"], rows), page.figure("choices", figures.effect_ratios(drawn), caption)
+        text, page.figure("choices", figures.effect_ratios(drawn), caption), grid([*titles, "pairs"], rows)
     )
 
 
@@ -288,10 +287,12 @@ def steps(page: Page) -> str:
     if results.done.empty:
         return ""
     if "sample_steps" not in results.varying:
-        return f"Every cell was sampled in {plural(results.levels('sample_steps')[0], 'step')}: there is no curve to draw."
+        return (
+            f"Every cell was sampled in {plural(results.levels('sample_steps')[0], 'step')}: there is no curve to draw."
+        )
     caption = (
-        f"FID against the number of sampling steps, which is the number of network evaluations a sample{_whiskers(results)}."
-        f" The dashed line is the floor; noise, at {_ceiling(results)}, is off the scale."
+        f"FID against the number of sampling steps, which is the number of network evaluations a "
+        f"sample{_whiskers(results)}. The dashed line is the floor; noise, at {_ceiling(results)}, is off the scale."
     )
     return page.figure("steps", figures.against(results, "sample_steps", "sampling steps (log scale)"), caption)
 
@@ -310,7 +311,7 @@ def frontier(page: Page) -> str:
     timed = results.settings.dropna(subset=["sample_time"]) if not results.done.empty else results.done
     if timed.empty:
         return "" if results.done.empty else f"No sampling durations to show. {_shared_note(results)}".strip()
-    best = pareto(timed, "sample_time")
+    best = pareto(timed, "sample_time", within=figures.SAME_TIME)
     columns = _axis_columns(results, AXES, _CELL)
     rows = [
         [*_cells_of(columns, row), short(row["sample_time"]), _spread(row, len(results.seeds) > 1),
@@ -319,7 +320,8 @@ def frontier(page: Page) -> str:
     ]  # fmt: skip
     caption = (
         f"FID against the time to draw 1,000 samples on {_processors(results)}. Circled cells form the Pareto front "
-        f"(the grey band, the same in every panel): nothing measured is both faster and better{_whiskers(results)}."
+        f"(the grey band, the same in every panel): nothing measured gives a lower FID in no more time, where times "
+        f"within {figures.SAME_TIME:.0%} count as equal{_whiskers(results)}."
     )
     label = "seconds per 1,000 samples (log scale)"
     figure = figures.against(results, "sample_time", label, front=True)
@@ -327,8 +329,7 @@ def frontier(page: Page) -> str:
     ways = plural(len(best), "setting")
     return paragraphs(
         page.figure("frontier", figure, caption),
-        f"The Pareto front has {ways}, fastest first. Neighbours whose times differ by less than the timing's own "
-        "noise may trade places:",
+        f"The Pareto front has {ways}, fastest first:",
         table,
     )
 
@@ -369,6 +370,7 @@ def times(page: Page) -> str:
     models = models[models["job"].isin(list(results.jobs))]
     many = models["seed"].nunique() > 1
     rows, sizes = [], {}
+    device = bool(models["peak_device_mb"].notna().any())
     for _, row in models.iterrows():
         record = results.jobs[row["job"]]
         alone = [e["seconds"] for e in record["epochs"] if e["exclusive"] and e["warm"]]
@@ -377,7 +379,7 @@ def times(page: Page) -> str:
             *_cells_of(columns, row), *([int(row["seed"])] if many else []),
             short(row["first_epoch_s"]), short(row["epoch_s"]), _range(alone) if len(alone) > 1 else "–",
             seconds(row["train_s"]), short(rate), short(rate * row["train_flops_per_image"] / 1e9),
-            short(row["peak_rss_mb"]), *([short(row["peak_device_mb"])] if models["peak_device_mb"].notna().any() else []),
+            short(row["peak_rss_mb"]), *([short(row["peak_device_mb"])] if device else []),
         ])  # fmt: skip
         sizes[row["net"]] = [
             f"{record['params']:,}", f"{record['trained_params']:,}", f"{record['megabytes']:.3f}",
@@ -385,7 +387,7 @@ def times(page: Page) -> str:
         ]  # fmt: skip
     titles = [
         *_titles(columns), *(["seed"] * many), "first epoch, s", "epoch, s", "range, s", "training", "images/s",
-        "GFLOP/s", "peak process MB", *(["peak device MB"] if models["peak_device_mb"].notna().any() else []),
+        "GFLOP/s", "peak process MB", *(["peak device MB"] * device),
     ]  # fmt: skip
     size_titles = ["<network", "parameters", "trained", "MiB saved", "FLOPs, forward", "FLOPs, training"]
     text = (
@@ -401,7 +403,7 @@ def times(page: Page) -> str:
         )
         drawn = page.figure("durations", figures.durations(results), caption)
     return paragraphs(
-        text, _shared_note(results), _machines_note(results), grid(titles, rows[:MOST_ROWS]), drawn, _rates(results),
+        text, _shared_note(results), _machines_note(results), drawn, grid(titles, rows[:MOST_ROWS]), _rates(results),
         grid(size_titles, [[escape(net), *size] for net, size in sizes.items()]),
     )  # fmt: skip
 
@@ -413,18 +415,16 @@ def _rates(results: Results) -> str | None:
         return None
     by = [axis for axis in ("net", "method", "sample_steps") if axis != "net" or "net" in results.varying]
     rows = []
-    for key, part in sorted(batches.groupby(by, sort=False), key=lambda item: tuple(map(_order, item[0]))):
+    order = {axis: results.levels(axis).index for axis in by}
+    groups: Any = batches.groupby(by, sort=False)
+    for key, part in sorted(groups, key=lambda item: [order[axis](at) for axis, at in zip(by, item[0], strict=True)]):
         median = part["per_1000"].median()
-        evaluations = 1000 / median * int(key[-1])
+        evaluations = 1000 / median * key[-1]
         spread = _range(list(part["per_1000"]))
         rows.append([*map(escape, key), short(median), spread, short(1000 / median), short(evaluations), len(part)])
     titles = [AXES[axis] if axis == "sample_steps" else f"<{AXES[axis]}" for axis in by]
     titles += ["s per 1,000 images", "range, s", "images/s", "network evaluations/s", "batches"]
     return grid(titles, rows)
-
-
-def _order(value: Any) -> tuple[int, Any]:
-    return (0, value) if isinstance(value, int) else (1, str(value))
 
 
 def _shared_note(results: Results) -> str:
@@ -435,7 +435,7 @@ def _shared_note(results: Results) -> str:
     if not (epochs or cells):
         return ""
     words = [plural(n, noun) for n, noun in ((epochs, "epoch"), (cells, "sampling run")) if n]
-    return f"Durations of {listing(words)} were taken while others used the device: they are left out of every number here."
+    return f"Durations of {listing(words)} were taken while others used the device, and left out of every number here."
 
 
 def _machines_note(results: Results) -> str:
@@ -466,8 +466,6 @@ def samples(page: Page) -> str:
 
 def denoising(page: Page) -> str:
     """The best cell, step by step."""
-    from matplotlib.image import imread
-
     results = page.results
     for _, row in results.done.iterrows():
         path = results.preview(row["key"], ".strip.png")
@@ -481,9 +479,9 @@ def denoising(page: Page) -> str:
         times = [kept[round(i * (len(kept) - 1) / max(shown - 1, 1))] for i in range(shown)]
         caption = (
             f"Sampling, step by step: {escape(results.model(row))}, {escape(row['method'])} in "
-            f"{plural(int(row['sample_steps']), 'step')} (FID {short(row['fid'])}). For each of three samples, the state "
-            "x_t above the clean image x̂₀ that the network guesses from it, at the times above the columns."
-        ).replace("x_t", "x\\_t")
+            f"{plural(int(row['sample_steps']), 'step')} (FID {short(row['fid'])}). For each of two samples, the "
+            "noisy state x above the clean image x̂₀ that the network guesses from it, at the times above the columns."
+        )
         return page.figure("denoising", figures.strip(imread(path), times), caption)
     return ""
 
@@ -495,22 +493,25 @@ def metrics(page: Page) -> str:
         return ""
     many = len(results.seeds) > 1
     columns = _axis_columns(results, AXES, _CELL)
-    rows = []
+    rows: list[list[object]] = []
     blank = [""] * (len(columns) - 1)
-    for name, record in zip(("floor: real test images", "ceiling: noise"), results.bounds, strict=True):
+    for name, record in zip(("floor", "ceiling"), results.bounds, strict=True):
         rows.append([f"*{name}*", *blank, *_scores({**record, "low": record["fid"], "high": record["fid"]}, False)])
     for _, row in results.settings.head(MOST_ROWS).iterrows():
         rows.append([*_cells_of(columns, row), *_scores(row, many)])
     titles = [*_titles(columns), "FID", "KID × 1000 ± s.e.", "IS", "precision", "recall", "confidence", "class balance"]
-    n = int(results.done.loc[0, "n"])
+    n = results.study.score.n
     text = (
-        f"Sorted by FID; N = {n:,} everywhere. KID's standard error is over draws of samples from one trained model. "
+        f"Sorted by FID, below real test images (floor) and noise (ceiling); N = {n:,} everywhere. "
+        "KID's standard error is over draws of samples from one trained model. "
         "IS is the inception score, at most 10 here. Confidence is the mean of the classifier's largest class "
         "probability. Class balance is the entropy of the predicted classes over log 10: 1 when all are equally "
         "frequent. FID and KID are better when lower, the others when higher."
     )
     over = len(results.settings) - MOST_ROWS
-    more = f"The {over} cells after these are in `ddpm-bench table {results.study.name} --format csv`." if over > 0 else ""
+    more = (
+        f"The {over} cells after these are in `ddpm-bench table {results.study.name} --format csv`." if over > 0 else ""
+    )
     return paragraphs(text, grid(titles, rows), more)
 
 
@@ -532,9 +533,9 @@ def claims(page: Page) -> str:
     )
     text = (
         "This project grew from a small demonstration that trained one network, ScoreNet, to predict the mean of the "
-        "previous state (here `previous`: the target is the drawn X_{t−1}) and to predict the error (here `eps`), and "
-        "said three things about them."
-    ).replace("X_{t−1}", "X\\_{t−1}")
+        "previous state (here `previous`: the target is that state as drawn) and to predict the error (here `eps`), "
+        "and said three things about them."
+    )
     return paragraphs(text, aside, _claim_clearer(results), _claim_size(results), _claim_epoch(results))
 
 
@@ -545,7 +546,7 @@ def _claim_clearer(results: Results) -> str:
         return paragraphs(title, "Not measured here: that needs scored cells of both `previous` and `eps`.")
     fids = matched(done, "objective")[["previous", "eps"]].dropna()
     sure = matched(done, "objective", "confidence")[["previous", "eps"]].dropna()
-    pairs = fids.join(sure, lsuffix=" fid", rsuffix=" confidence", how="inner")
+    pairs = fids.add_suffix(" fid").join(sure.add_suffix(" confidence"), how="inner")
     if pairs.empty:
         return paragraphs(title, "Not measured here: no cells of `previous` and `eps` agree in everything else.")
     ratios = tuple(pairs["previous fid"] / pairs["eps fid"])
@@ -569,8 +570,9 @@ def _claim_clearer(results: Results) -> str:
     columns = {a: t for a, t in AXES.items() if a != "objective" and (a in results.varying or a in _CELL)}
     many = len(results.seeds) > 1
     rows = [
-        [*_cells_of(columns, row), *([int(row["seed"])] if many else []), short(row["previous fid"]),
-         short(row["eps fid"]), short(row["ratio"]), f"{row['previous confidence']:.3f}", f"{row['eps confidence']:.3f}"]
+        [*_cells_of(columns, row), *([int(row["seed"])] if many else []),
+         *(short(row[name]) for name in ("previous fid", "eps fid", "ratio")),
+         *(f"{row[name]:.3f}" for name in ("previous confidence", "eps confidence"))]
         for _, row in flat.iterrows()
     ]  # fmt: skip
     titles = [*_titles(columns), *(["seed"] * many), "FID, previous", "FID, eps", "ratio", "confidence, previous",
@@ -602,7 +604,8 @@ def _claim_epoch(results: Results) -> str:
     warm = frame[frame["warm"].astype(bool)]
     frame = frame if warm.empty else warm
     lines = []
-    for (net, images), part in frame.groupby(["net", "images"], sort=False):
+    groups: Any = frame.groupby(["net", "images"], sort=False)
+    for (net, images), part in groups:
         environments = {_hardware(results.jobs[job]["environment"]) for job in part["job"]}
         scaled = part["seconds"].median() * 60_000 / images
         full = "" if abs(images - 60_000) < 600 else f", which is {short(scaled)} s for 60,000"
@@ -610,7 +613,9 @@ def _claim_epoch(results: Results) -> str:
             f"- `{net}`: {short(part['seconds'].median())} s for an epoch of {images:,} images{full} (median of "
             f"{plural(len(part), 'epoch')}, {_range(list(part['seconds']))} s) on {listing(sorted(environments))}."
         )
-    note = "Times on different hardware are no verdict on one another; the seed named neither its GPU nor its batch size."
+    note = (
+        "Times on different hardware are no verdict on one another; the seed named neither its GPU nor its batch size."
+    )
     return paragraphs(title, "\n".join(lines), note)
 
 
@@ -643,8 +648,8 @@ def provenance(page: Page) -> str:
         facts["made"] = f"{created[0]} to {created[-1]}"
     codes = {e["code"] for e in environments}
     warning = (
-        f"**Warning: these results come from {len(codes)} versions of the code.** Numbers of different versions may not "
-        "compare; rerun the older ones before drawing conclusions."
+        f"**Warning: these results come from {len(codes)} versions of the code.** Numbers of different versions may "
+        "not compare; rerun the older ones before drawing conclusions."
         if len(codes) > 1
         else ""
     )
@@ -652,9 +657,15 @@ def provenance(page: Page) -> str:
     if results.bounds:
         names = list(results.bounds[0])
         rows = [[f"`{name}`", *(short(record[name]) for record in results.bounds)] for name in names]
-        scores = paragraphs("### Floor and ceiling", grid(["<metric", "floor (real test images)", "ceiling (noise)"], rows))
+        scores = paragraphs(
+            "### Floor and ceiling", grid(["<metric", "floor (real test images)", "ceiling (noise)"], rows)
+        )
     study = yaml.safe_dump(
-        results.study.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True, width=100
+        results.study.model_dump(mode="json", exclude_defaults=True),
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=None,
+        width=90,
     )
     again = f"ddpm-bench run {results.study.name}\nddpm-bench report {results.study.name}"
     damaged = [escape(path.name) for path in results.store.damaged]
@@ -688,7 +699,9 @@ def _unfinished(results: Results) -> str:
         seed = f", seed {first['seed']}"
         whole = len(part) == (results.cells["job"] == first["job"]).sum()
         which = "all" if whole else "; ".join(f"{row['method']} {row['sample_steps']}" for _, row in part.iterrows())
-        rows.append([escape(f"{first['net']}, {results.model(first)}{seed}"), len(part), escape(which), status, escape(why)])
+        rows.append(
+            [escape(f"{first['net']}, {results.model(first)}{seed}"), len(part), escape(which), status, escape(why)]
+        )
     return paragraphs(
         "### Not in these results",
         grid(["<model", "cells", "<which", "<state", "<reason"], rows[:MOST_ROWS]),
@@ -700,7 +713,8 @@ def _hardware(environment: Record) -> str:
     """The device that did the work, as a reader would name it."""
     if environment.get("gpu"):
         return f"{environment['gpu']} (driver {environment.get('driver')})"
-    return f"{environment['processor']} ({plural(environment['threads'], 'thread')} of {plural(environment['cores'], 'core')})"
+    threads, cores = plural(environment["threads"], "thread"), plural(environment["cores"], "core")
+    return f"{environment['processor']} ({threads}, {cores})"
 
 
 def _machines(results: Results) -> list[str]:

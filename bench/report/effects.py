@@ -50,9 +50,9 @@ def effects(done: pd.DataFrame, axis: str, levels: list[Any]) -> list[Effect]:
     positive = done[done["fid"] > 0]
     if positive.empty:
         return []
-    grid = np.log(matched(positive, axis))
+    grid = matched(positive, axis).apply(np.log)
     complete = grid.dropna() if set(levels) <= set(grid.columns) else grid.iloc[:0]
-    best = complete.mean().idxmin() if len(complete) else positive.loc[positive["fid"].idxmin(), axis]
+    best: Any = complete.mean().idxmin() if len(complete) else positive.sort_values("fid").iloc[0][axis]
     found = []
     for level in levels:
         if level not in grid.columns:
@@ -64,8 +64,13 @@ def effects(done: pd.DataFrame, axis: str, levels: list[Any]) -> list[Effect]:
     return found
 
 
-def pareto(frame: pd.DataFrame, x: str, y: str = "fid") -> pd.DataFrame:
-    """The rows that no other beats in both columns (less is better), by ``x``."""
+def pareto(frame: pd.DataFrame, x: str, y: str = "fid", within: float = 0.0) -> pd.DataFrame:
+    """The rows that no other beats in ``y`` (less is better) at no more of ``x``, by ``x``.
+
+    :param within: the relative difference in ``x`` that counts as none.
+    """
     ordered = frame.dropna(subset=[x, y]).sort_values([x, y], kind="stable")
-    best = ordered[y].cummin()
-    return ordered[(ordered[y] == best) & ~best.duplicated()]
+    at, value = ordered[x].to_numpy(), ordered[y].to_numpy()
+    beaten = [bool(((at <= a * (1 + within)) & (value < v)).any()) for a, v in zip(at, value, strict=True)]
+    front = ordered[[not b for b in beaten]]
+    return front.drop_duplicates(y)

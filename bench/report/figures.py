@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,16 +15,19 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from matplotlib.transforms import blended_transform_factory
 
 from bench.report.effects import Effect, pareto
-from bench.report.results import Results
+from bench.report.results import MODEL_AXES, Results
 
 WIDTH = 6.77  # inches: A4 less 19 mm on either side
 DPI = 200
 GREY = "0.45"
+SAME_TIME = 0.05
+"""Sampling times that differ by less than this share count as equal."""
 
 #: objective → (index into seaborn's colour-blind palette, marker), the same in every figure of every study
 OBJECTIVE_STYLE = {
@@ -38,7 +42,7 @@ OBJECTIVE_STYLE = {
 #: by the order of the samplers in a study: (line, how much of the marker is filled)
 SAMPLER_STYLE = (("-", "full"), ("--", "none"), ("-.", "left"), (":", "top"), ((0, (3, 1, 1, 1, 1, 1)), "right"))
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     **sns.axes_style("ticks"),
     "font.family": "DejaVu Sans",
     "font.size": 8,
@@ -136,7 +140,7 @@ def heat_map(results: Results, fixed: tuple[str, int] | None) -> Figure:
             table = table.reindex(index=rows, columns=columns)
             label = best.assign(text=[_annotation(r, j == 0) for _, r in best.iterrows()])
             text = label.pivot_table(index="objective", columns="schedule", values="text", aggfunc="first")
-            text = text.reindex(index=rows, columns=columns).fillna("")
+            text = text.reindex(index=rows, columns=columns).astype(object).fillna("")
             ax: Axes = grid[i][j]
             sns.heatmap(table, ax=ax, norm=norm, cmap="mako_r", annot=text.to_numpy(), fmt="", cbar=False,
                         linewidths=1.5, annot_kws={"fontsize": 7, "linespacing": 1.25})  # fmt: skip
@@ -151,7 +155,7 @@ def heat_map(results: Results, fixed: tuple[str, int] | None) -> Figure:
                 ax.set_yticklabels([])
     bar = figure.colorbar(grid[0][0].collections[0], ax=grid, pad=0.02, aspect=18 * len(panels))
     bar.set_label("FID (log scale)")
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     _log_ticks(bar.ax.yaxis, (norm.vmin or 1, norm.vmax or 1))
     return figure
 
@@ -167,16 +171,16 @@ def against(results: Results, x: str, label: str, front: bool = False) -> Figure
     :param front: mark the settings that none beats in both, the same ones in every panel.
     """
     frame = results.settings.dropna(subset=[x])
-    best = pareto(frame, x) if front else frame.iloc[:0]
+    best = pareto(frame, x, within=SAME_TIME) if front else frame.iloc[:0]
     panels = _panels(results, frame)
     schedules = [s for s in results.levels("schedule") if s in set(frame["schedule"])]
     columns = min(len(schedules), 3)
     rows = -(-len(schedules) // columns) * len(panels)
-    figure = _figure(0.65 + (2.45 if columns < 3 else 2.1) * rows, WIDTH if columns > 1 else 0.72 * WIDTH)
+    figure = _figure(0.65 + (2.35 if columns < 3 else 2.1) * rows, WIDTH if columns > 1 else 0.72 * WIDTH)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     axes = list(grid.flat)
     used = 0
-    floor = results.bounds[0]["fid"] if results.bounds else None
+    floor = results.bounds[0]["fid"] if results.bounds and not front else None
     for title, panel in panels:
         for schedule in schedules:
             ax = axes[used]
@@ -226,7 +230,7 @@ def losses(results: Results) -> Figure:
     schedules = [s for s in results.levels("schedule") if s in set(frame["schedule"])]
     metrics = {"eps_mse": "MSE of ε̂", "x0_mse": "MSE of x̂₀"}
     rows = len(panels) * len(metrics)
-    figure = _figure(0.6 + 1.85 * rows, WIDTH if len(schedules) > 1 else 0.72 * WIDTH)
+    figure = _figure(0.6 + 1.6 * rows, WIDTH if len(schedules) > 1 else 0.72 * WIDTH)
     grid = figure.subplots(rows, len(schedules), sharex=True, sharey="row", squeeze=False)
     for i, (title, panel) in enumerate(panels):
         for m, (metric, name) in enumerate(metrics.items()):
@@ -238,7 +242,9 @@ def losses(results: Results) -> Figure:
                     middle = by_epoch.median()
                     ax.plot(middle.index, middle, color=colour(objective), marker=marker(objective))
                     if part["seed"].nunique() > 1:
-                        ax.fill_between(middle.index, by_epoch.min(), by_epoch.max(), color=colour(objective), alpha=0.2)
+                        ax.fill_between(
+                            middle.index, by_epoch.min(), by_epoch.max(), color=colour(objective), alpha=0.2
+                        )
                 ax.set_yscale("log")
                 if not m:
                     ax.set_title(f"{schedule}, {title}" if title else schedule)
@@ -298,9 +304,7 @@ def durations(results: Results) -> Figure:
 
 def galleries(results: Results, rows_a_page: int = 4) -> Iterator[Figure]:
     """Samples of every trained model, side by side: columns are objectives, rows everything else about the model."""
-    from matplotlib.image import imread
-
-    models = results.cells.drop_duplicates([axis for axis in ("net", "objective", "role", "schedule", "T")])
+    models = results.cells.drop_duplicates(list(MODEL_AXES))
     objectives = results.levels("objective")
     if len(objectives) > 1:
         groups = models.groupby([*results.extras, "schedule"], sort=False)
@@ -309,31 +313,35 @@ def galleries(results: Results, rows_a_page: int = 4) -> Iterator[Figure]:
         flat = [row for _, row in models.iterrows()]
         rows = [flat[i : i + 3] for i in range(0, len(flat), 3)]
     columns = max(len(row) for row in rows)
-    side = WIDTH / max(columns, 2)
-    rows_a_page = min(rows_a_page, max(1, int(8.6 / (side + 0.32))))
+    gap, head = 0.06, 0.36
+    side = (WIDTH - gap * (max(columns, 2) - 1)) / max(columns, 2)
+    rows_a_page = min(rows_a_page, max(1, int(9.2 / (side + head))))
     for start in range(0, len(rows), rows_a_page):
         page = rows[start : start + rows_a_page]
-        figure = _figure((side + 0.32) * len(page), side * columns)
-        grid = figure.subplots(len(page), columns, squeeze=False)
-        for axes, row in zip(grid, page, strict=True):
-            for ax in axes:
-                ax.set_axis_off()
-            for ax, model in zip(axes, row, strict=False):
-                if model is None:
-                    continue
-                best = best_of(results, model)
-                path = None if best is None else results.preview(best["key"])
-                if best is None or path is None:
-                    text = "not scored" if best is None else "no picture kept"
-                    ax.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=ax.transAxes)
-                    ax.set_title(results.model(model))
-                    continue
-                ax.imshow(imread(path), cmap="gray", vmin=0, vmax=1)
-                ax.set_title(f"{results.model(model)}\n", pad=3)
-                ax.text(0.5, 1.015, f"{best['method']} {best['sample_steps']}: FID {short(best['fid'])}, "
-                        f"confidence {best['confidence']:.3f}", ha="center", va="bottom", fontsize=6.5 if columns > 2 else 7.5,
-                        transform=ax.transAxes)  # fmt: skip
+        width, height = columns * (side + gap) - gap, len(page) * (side + head)
+        figure = _figure(height, width, layout=None)
+        for (i, row), j in itertools.product(enumerate(page), range(columns)):
+            if j >= len(row) or row[j] is None:
+                continue
+            bottom = height - (i + 1) * (side + head)
+            ax = figure.add_axes((j * (side + gap) / width, bottom / height, side / width, side / height))
+            _gallery_panel(ax, results, row[j])
         yield figure
+
+
+def _gallery_panel(ax: Axes, results: Results, model: Any) -> None:
+    """One model's samples, with its name and how the best of its cells scores."""
+    best = best_of(results, model)
+    path = None if best is None else results.preview(best["key"])
+    ax.set_axis_off()
+    ax.text(0.5, 1.09, results.model(model), ha="center", va="bottom", weight="bold", transform=ax.transAxes)
+    if best is None or path is None:
+        text = "not scored" if best is None else "no picture kept"
+        ax.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=ax.transAxes)
+        return
+    ax.imshow(imread(path), cmap="gray", vmin=0, vmax=1)
+    score = f"{best['method']} {best['sample_steps']}: FID {short(best['fid'])}, conf. {best['confidence']:.3f}"
+    ax.text(0.5, 1.02, score, ha="center", va="bottom", fontsize=7, transform=ax.transAxes)
 
 
 def _row_of(frame: pd.DataFrame, objective: str) -> Any:
@@ -344,13 +352,13 @@ def _row_of(frame: pd.DataFrame, objective: str) -> Any:
 def best_of(results: Results, model: Any) -> Any:
     """The best scored cell of that model's lowest training seed, or None."""
     done = results.done
-    for axis in ("net", "objective", "role", "schedule", "T"):
+    for axis in MODEL_AXES:
         done = done[done[axis] == model[axis]]
     done = done[done["seed"] == done["seed"].min()]
     return None if done.empty else done.iloc[0]
 
 
-def strip(picture: np.ndarray, times: Sequence[int], images: int = 3) -> Figure:
+def strip(picture: np.ndarray, times: Sequence[int], images: int = 2) -> Figure:
     """A denoising strip: for each image a row of x_t above a row of x̂₀, a column for each time."""
     columns = len(times)
     cell = picture.shape[1] // columns
@@ -383,7 +391,7 @@ def short(value: float) -> str:
         return f"{value:,.0f}"
     if value != 0 and abs(value) < 1e-3:
         return f"{value:.2e}"
-    return f"{value:#.3g}" if value else "0"
+    return f"{value:#.3g}".rstrip(".") if value else "0"
 
 
 def _figure(height: float, width: float = WIDTH, layout: Any = "constrained") -> Figure:
@@ -440,11 +448,20 @@ def _log_limits(axes: Sequence[Axes], values: Any, which: str, room: float = 1.3
         _log_ticks(ax.xaxis if which == "x" else ax.yaxis, (low, high))
 
 
+#: up to so many decades → the multiples of powers of ten to mark
+_TICKS: tuple[tuple[float, tuple[float, ...]], ...] = (
+    (0.35, tuple(s / 2 for s in range(2, 20))),
+    (0.9, (1, 1.5, 2, 3, 4, 6, 8)),
+    (1.6, (1, 2, 5)),
+    (2.6, (1, 3)),
+    (float("inf"), (1,)),
+)
+
+
 def _log_ticks(axis: Axis, limits: tuple[float, float]) -> None:
     """Plain numbers on a log axis, as many as fit its range."""
     decades = np.log10(max(limits) / min(limits))
-    steps = next(s for most, s in ((0.35, range(1, 10)), (1.3, (1, 2, 5)), (2.6, (1, 3)), (99, (1,))) if decades <= most)
-    subs = [s / 2 for s in range(2, 20)] if decades <= 0.35 else list(steps)
+    subs = next(subs for most, subs in _TICKS if decades <= most)
     axis.set_major_locator(LogLocator(subs=subs, numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_formatter(NullFormatter())

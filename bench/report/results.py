@@ -134,7 +134,7 @@ class Results:
         """Every metric of real test images (the floor) and of noise (the ceiling), at this study's N."""
         if self.done.empty:
             return None
-        record = self.records[self.done.loc[0, "key"]]
+        record = self.records[str(self.done.loc[0, "key"])]
         return record["floor"], record["ceiling"]
 
     @cached_property

@@ -65,6 +65,7 @@ class ScoreNet(nn.Module):
             for i, o, pad in [(c4, c3, 0), (2 * c3, c2, 1), (2 * c2, c1, 1)]
         )
         self.out = nn.ConvTranspose2d(2 * c1, 1, 3, 1)
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, u: Tensor) -> Tensor:
         """x_t (B, 1, 28, 28) and t/T (B,) → (B, 1, 28, 28)."""

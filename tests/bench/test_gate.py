@@ -48,7 +48,9 @@ def test_a_missing_fid_never_passes() -> None:
     assert [v.passed for v in gate.judge(rows([float("nan")]), baseline)] == [False]
 
 
-@pytest.mark.parametrize(("field", "value"), [("n", 1000), ("classifier", "other"), ("epochs", 2), ("dataset", "kmnist")])
+@pytest.mark.parametrize(
+    ("field", "value"), [("n", 1000), ("classifier", "other"), ("epochs", 2), ("dataset", "kmnist")]
+)
 def test_judge_refuses_what_was_not_measured_alike(field: str, value: object) -> None:
     baseline = gate.make_baseline("smoke", rows([9.0, 10.0, 11.0]), {})
     with pytest.raises(UserError, match=f"{field}="):
@@ -86,7 +88,9 @@ def test_the_committed_baseline_fits_the_smoke_study() -> None:
     baseline = gate.read_baseline(gate.BASELINES / "smoke.json")
     smoke = study.load("smoke")
     names = {
-        gate.name_of({**cell.job.model_dump(), "sampler": cell.sampler, "sample_steps": cell.sample_steps, "eta": cell.eta})
+        gate.name_of(
+            {**cell.job.model_dump(), "sampler": cell.sampler, "sample_steps": cell.sample_steps, "eta": cell.eta}
+        )
         for cell in smoke.cells
     }
     assert names == set(baseline["fid"])

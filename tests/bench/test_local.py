@@ -144,7 +144,12 @@ def test_a_second_run_waits_for_the_first(store: Store, tmp_path: Path) -> None:
 
 def test_bad_data_stops_the_run_with_one_line(store: Store, tmp_path: Path) -> None:
     (tmp_path / "mnist").mkdir()
-    for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
+    for name in (
+        "train-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+        "t10k-images-idx3-ubyte",
+        "t10k-labels-idx1-ubyte",
+    ):
         (tmp_path / "mnist" / name).write_bytes(b"\0\0\x08\x01\0\0\0\x01\x07")
     with pytest.raises(UserError, match=r"corrupt data: .*train-images-idx3-ubyte has sha256"):
         list(run_study(make_study(tmp_path), store, Options("cpu", threads=1, data_dir=tmp_path)))
@@ -155,7 +160,17 @@ def test_a_job_does_not_outlive_a_killed_run(store: Store, tmp_path: Path) -> No
     """Not even when the run is killed outright and cannot say goodbye."""
     path = tmp_path / "long.yaml"
     path.write_text(YAML % 500)
-    command = [local.sys.executable, "-m", "bench.cli", "run", str(path), "--results", str(store.root), "--device", "cpu"]
+    command = [
+        local.sys.executable,
+        "-m",
+        "bench.cli",
+        "run",
+        str(path),
+        "--results",
+        str(store.root),
+        "--device",
+        "cpu",
+    ]
     run = subprocess.Popen(command, cwd=data.ROOT, stdout=subprocess.PIPE, text=True)
     assert run.stdout is not None
     with run.stdout:

@@ -116,7 +116,7 @@ def test_gradient_reaches_every_parameter(shaped: tuple[str, nn.Module, int, int
         n: 0.0 if p.grad is None else float(p.grad.abs().max()) for n, p in net.named_parameters() if p.requires_grad
     }
     largest = max(size.values())
-    assert {n for n, g in size.items() if g <= 1e-6 * largest} == WITHOUT_EFFECT.get(name, set())
+    assert {n for n, g in size.items() if g <= 1e-5 * largest} == WITHOUT_EFFECT.get(name, set())
 
 
 def test_images_do_not_see_one_another(shaped: tuple[str, nn.Module, int, int]) -> None:
@@ -200,7 +200,7 @@ def test_scorenet_sides() -> None:
 
 def test_scorenet_size() -> None:
     """The seed's '4.3 MB for one ScoreNet'."""
-    assert 4.25 <= len(save(ScoreNet().state_dict())) / 2**20 <= 4.27
+    assert 4.25 <= len(save({k: v.contiguous() for k, v in ScoreNet().state_dict().items()})) / 2**20 <= 4.27
 
 
 def test_scorenet_last_layer_is_the_transposed_convolution() -> None:

@@ -1,0 +1,352 @@
+"""The report, from a store made up in exactly the form :mod:`bench.run` writes."""
+
+import hashlib
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from bench import data
+from bench.report import write
+from bench.report.document import count, escape, listing
+from bench.report.effects import effects, geometric_mean, pareto
+from bench.report.figures import short
+from bench.report.pdf import compile_pdf
+from bench.report.results import Results
+from bench.run import png, tile_grid
+from bench.scoring import pinned
+from bench.store import Store
+from bench.study import Study
+
+FLOOR = {"fid": 0.0824, "kid": 1e-5, "kid_se": 2e-5, "inception_score": 9.81, "precision": 0.941, "recall": 0.938,
+         "confidence": 0.996, "class_balance": 0.998}  # fmt: skip
+CEILING = {"fid": 2301.0, "kid": 9.1, "kid_se": 0.004, "inception_score": 1.01, "precision": 0.0, "recall": 0.0,
+           "confidence": 0.71, "class_balance": 0.05}  # fmt: skip
+WORSE = {"eps": 1.0, "v": 1.15, "x0": 1.4, "mean": 2.6, "previous": 3.1, "linear": 1.3, "cosine": 1.0,
+         "linear_unscaled": 1.5, "sigmoid": 1.1, "ancestral": 1.0, "ancestral_beta": 4.0, "ddim": 0.9,
+         "unet": 1.0, "scorenet": 6.0}  # fmt: skip
+
+
+def environment(**changes):
+    return {
+        "device": "cpu", "processor": "Made-up CPU @ 2.00GHz", "cores": 2, "threads": 2, "gpu": None, "driver": None,
+        "cuda": None, "machine": "0123abcd", "system": "Linux x86_64", "python": "3.11.9", "torch": "2.9.0",
+        "commit": "f" * 40, "dirty": False, "code": "abcdef012345", **changes,
+    }  # fmt: skip
+
+
+def noise(*parts, scale=0.05):
+    """A factor near 1 that depends on the parts alone."""
+    seed = int(hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:8], 16)
+    return math.exp(scale * np.random.default_rng(seed).standard_normal())
+
+
+def quality(cell):
+    """A plausible FID."""
+    job = cell.job
+    factor = WORSE[job.net] * WORSE[job.objective] * WORSE[job.schedule] * WORSE[cell.sampler]
+    slope = 0.5 if cell.sampler == "ddim" else 1.1
+    return (3 + 25 * (10 / cell.sample_steps) ** slope) * factor * noise(cell.key)
+
+
+def write_job(store, job, exclusive=True, **env):
+    size = {"unet": (448_321, 448_321, 1.713, 51_200_000), "scorenet": (1_115_425, 1_115_297, 4.257, 33_400_000)}
+    params, trained, megabytes, flops = size[job.net]
+    images = (job.train.images or 60_000) // job.train.batch_size * job.train.batch_size
+    epochs = []
+    for i in range(job.train.epochs):
+        error = WORSE[job.objective] * (0.028 + 0.05 / (i + 1)) * noise(job.key, i)
+        epochs.append({
+            "seconds": images / 800 * (1.25 if i == 0 else 1) * noise(job.key, i, scale=0.01), "images": images,
+            "warm": i > 0, "exclusive": exclusive, "loss": 0.1 / (i + 1), "eps_mse": error, "x0_mse": 3 * error,
+        })  # fmt: skip
+    store.write("jobs", job.key, {
+        "status": "done", "epochs": epochs, "params": params, "trained_params": trained, "megabytes": megabytes,
+        "flops_per_image": {"forward": flops, "train": 3 * flops}, "peak_rss_mb": 1234.5, "peak_device_mb": None,
+        "config": job.model_dump(mode="json"), "environment": environment(**env),
+        "created": "2026-01-02T03:04:05+00:00",
+        "harness": [{"stages_s": {"train": 1.0}, "wall_s": 1.1, "overhead": 0.02}],
+    })  # fmt: skip
+
+
+def write_cell(store, cell, digits, exclusive=True, env=None, **metrics):
+    fid = quality(cell)
+    batches = -(-cell.n // 100)
+    store.write("cells", cell.key, {
+        "status": "done",
+        "metrics": {
+            "fid": fid, "kid": fid / 3000, "kid_se": fid / 30000, "inception_score": 9.8 - fid / 40,
+            "precision": 0.9 / (1 + fid / 100), "recall": 0.9 / (1 + fid / 60),
+            "confidence": 0.99 - fid / 800, "class_balance": 0.99, **metrics,
+        },
+        "sampling": {
+            "batch_s": [cell.sample_steps / 32 * noise(cell.key, i, scale=0.02) for i in range(batches)],
+            "batch_images": [100] * batches, "exclusive": exclusive, "peak_rss_mb": 1500.0, "peak_device_mb": None,
+        },
+        "config": cell.model_dump(mode="json"), "environment": environment(**(env or {})),
+        "created": "2026-01-02T03:30:00+00:00", "job": cell.job.key,
+        "provenance": {"classifier": pinned("mnist") or "c" * 64, "dataset_sha256": "d" * 64},
+        "floor": FLOOR, "ceiling": CEILING,
+    })  # fmt: skip
+    random = torch.Generator().manual_seed(int(cell.key[:6], 16))
+    blur = torch.randn(digits.shape, generator=random) * min(1.5 * fid, 90)
+    samples = (digits + blur).clamp(0, 255).to(torch.uint8)
+    store.write_bytes(store.path("cells", cell.key, ".png"), png(tile_grid(samples, 8)))
+    shown = min(10, cell.sample_steps)
+    level = torch.linspace(1, 0, shown)[None, None, :, None, None, None]
+    clean = digits[:6][:, None, None].float().expand(6, 2, shown, 1, 28, 28)
+    dirty = torch.cat([level, level**3], 1)
+    frames = (clean * (1 - dirty) + dirty * (127 + 60 * torch.randn(clean.shape, generator=random))).clamp(0, 255)
+    store.write_bytes(
+        store.path("cells", cell.key, ".strip.png"), png(tile_grid(frames.reshape(-1, 1, 28, 28).byte(), shown))
+    )
+
+
+def fill(study, store, digits, **kwargs):
+    """Every job and cell of the study."""
+    for cells in study.jobs.values():
+        write_job(store, cells[0].job, kwargs.get("exclusive", True), **(kwargs.get("env") or {}))
+        for cell in cells:
+            write_cell(store, cell, digits, **kwargs)
+
+
+def make_study(name="trial", epochs=2, n=200, **axes):
+    given = {"objective": ["previous", "eps"], "schedule": ["linear", "cosine"], "sampler": ["ancestral", "ddim"],
+             "sample_steps": [10, 25], **axes}  # fmt: skip
+    return Study(name=name, description="A trial.", train={"epochs": epochs}, axes=given, score={"n": n})
+
+
+def clean(text):
+    assert not re.search(r"\bnan\b|\bNone\b|\binf\b|Axis\(|<NA>", text)
+    return text
+
+
+@pytest.fixture(scope="module")
+def digits():
+    images = data.load("mnist", None).test
+    return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(1))[:64]]
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results")
+
+
+def text_of(study, store, out):
+    return clean(write(study, store, out).markdown.read_text())
+
+
+def test_whole_report(store, digits, tmp_path):
+    study = make_study()
+    fill(study, store, digits)
+    made = write(study, store, tmp_path / "out")
+    assert made.fresh
+    assert made.markdown == tmp_path / "out" / "trial" / "report.md"
+    text = clean(made.markdown.read_text())
+    best = min(study.cells, key=quality)
+    opening = text.split("## What each choice costs")[0]
+    assert f"The lowest FID is {short(quality(best))}" in opening
+    assert f"objective {best.job.objective}, schedule {best.job.schedule}" in opening
+    assert "0.0824" in opening
+    assert "2,301" in opening
+    assert "one training seed" in opening
+    names = {path.stem for path in made.figures}
+    assert names == {"choices", "heat-map", "steps", "frontier", "losses", "durations", "samples-1", "denoising"}
+    for path in made.figures:
+        assert path.read_bytes().startswith(b"\x89PNG")
+        assert f"(figures/{path.name})" in text
+    assert made.pdf.read_bytes().startswith(b"%PDF")
+    for said in ("4.3 MB", "20 s an epoch", "Made-up CPU", "d" * 64, "`abcdef012345`", "f" * 40, "class_balance"):
+        assert said in text
+    assert text.count("\n| ") > 40
+
+
+def test_ratios_are_paired(store, digits):
+    study = make_study()
+    fill(study, store, digits)
+    results = Results(study, store)
+    worst, best = effects(results.done, "objective", results.levels("objective"))
+    fid = {(c.job.objective, c.job.schedule, c.sampler, c.sample_steps): quality(c) for c in study.cells}
+    expected = [fid["previous", *k[1:]] / fid[k] for k in fid if k[0] == "eps"]
+    assert sorted(worst.ratios) == pytest.approx(sorted(expected))
+    assert worst.ratio == pytest.approx(np.exp(np.mean(np.log(expected))))
+    assert (best.level, best.best, best.ratio) == ("eps", "eps", 1)
+
+
+def test_pairs_need_everything_else_equal(store, digits):
+    study = make_study()
+    fill(study, store, digits)
+    for cell in study.cells:
+        if cell.job.objective == "eps" and cell.job.schedule == "linear":
+            store.path("cells", cell.key, ".json").unlink()
+    results = Results(study, store)
+    by_objective = effects(results.done, "objective", results.levels("objective"))
+    assert [len(effect.ratios) for effect in by_objective] == [4, 4]
+    by_schedule = effects(results.done, "schedule", results.levels("schedule"))
+    assert (by_schedule[0].level, len(by_schedule[0].ratios)) == ("linear", 4)
+
+
+def test_same_bytes_and_skipped_when_unchanged(store, digits, tmp_path):
+    study = make_study(schedule=["linear"], sample_steps=[10])
+    fill(study, store, digits)
+    first, second = (write(study, store, tmp_path / name) for name in "ab")
+    assert len(first.figures) == len(second.figures)
+    for name in ("report.md", "report.pdf", *(f"figures/{path.name}" for path in first.figures)):
+        a, b = (made.markdown.parent / name for made in (first, second))
+        assert a.read_bytes() == b.read_bytes(), a
+    again = write(study, store, tmp_path / "a")
+    assert not again.fresh
+    assert again.figures == first.figures
+
+    first.figures[0].unlink()
+    assert write(study, store, tmp_path / "a").fresh
+    first.markdown.write_text(first.markdown.read_text()[:-20])
+    assert write(study, store, tmp_path / "a").fresh
+    write_cell(store, study.cells[0], digits, fid=99.0)
+    assert write(study, store, tmp_path / "a").fresh
+    assert not write(study, store, tmp_path / "a").fresh
+    stray = tmp_path / "a" / "trial" / "figures" / "old.png"
+    stray.write_bytes(b"")
+    first.pdf.unlink()
+    assert write(study, store, tmp_path / "a").fresh
+    assert not stray.exists()
+
+
+def test_nothing_done(store, tmp_path):
+    study = make_study()
+    made = write(study, store, tmp_path)
+    text = clean(made.markdown.read_text())
+    assert "No cell of this study has been scored yet" in text
+    assert "not run yet" in text
+    assert made.figures == ()
+    assert made.pdf.stat().st_size > 5000
+
+
+def test_what_is_missing_or_failed_is_listed(store, digits, tmp_path):
+    study = make_study()
+    fill(study, store, digits)
+    first, second, third, *_ = study.jobs
+    reason = "crashed: RuntimeError: a|b *c* `d` $e$ <f> [g](h) _i_ #j @k"
+    store.write("jobs", first, {"status": "failed", "reason": reason, "config": {}})
+    for cell in study.jobs[first]:
+        store.path("cells", cell.key, ".json").unlink()
+    cell = study.jobs[second][0]
+    store.write("cells", cell.key, {"status": "failed", "reason": "diverged while sampling", "job": second})
+    cell = study.jobs[third][0]
+    store.path("cells", cell.key, ".json").write_text("{")
+    write_cell(store, study.jobs[third][1], digits, fid=math.nan)
+    text = text_of(study, store, tmp_path / "out")
+    assert "**Not in these results: 5 failed and 1 missing**" in text
+    assert escape(reason) in text
+    assert "diverged while sampling" in text
+    assert "its FID is not a finite number" in text
+    assert f"{cell.key}.json" in text
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {"objective": ["eps"], "schedule": ["linear"], "sampler": ["ddim"], "sample_steps": [10]},
+        {"net": ["scorenet"], "schedule": ["linear"], "sampler": ["ancestral"], "sample_steps": [1000]},
+        {"objective": ["eps", "v", "x0"], "schedule": ["cosine"], "eta": [0.0, 0.5], "seed": [0, 1, 2]},
+        {"net": ["unet", "scorenet"], "T": [100, 1000], "weight": ["unit", "default"], "objective": ["previous", "v"]},
+    ],
+    ids=["one cell", "seed", "seeds and eta", "every axis"],
+)
+def test_shapes_of_study(axes, store, digits, tmp_path):
+    study = make_study(epochs=1, n=100, **axes) if axes.get("weight") is None else None
+    if study is None:
+        study = make_study(epochs=1, n=100, **{**axes, "weight": ["unit"]})
+    fill(study, store, digits)
+    text = text_of(study, store, tmp_path / "out")
+    if "seed" in axes:
+        assert "medians over 3 training seeds" in text
+        assert "one training seed" not in text
+        assert "ddim η=0.5" in text
+    if axes.get("net") == ["scorenet"]:
+        assert "1,115,425 parameters, 4.257 MiB" in text
+        assert "has no ScoreNet" not in text
+        assert "Every cell was sampled in 1,000 steps" in text
+
+
+def test_durations_of_a_shared_device_are_left_out(store, digits, tmp_path):
+    study = make_study(schedule=["linear"])
+    fill(study, store, digits, exclusive=False)
+    text = text_of(study, store, tmp_path / "out")
+    assert "taken while others used the device" in text
+    assert "No sampling durations to show" in text
+    assert "figures/durations" not in text
+    assert "figures/steps" in text
+
+
+def test_mixed_code_versions_and_machines_warn(store, digits, tmp_path):
+    study = make_study(schedule=["linear"])
+    fill(study, store, digits)
+    env = {"code": "000000000000", "gpu": "A GPU", "driver": "1", "dirty": True}
+    write_cell(store, study.cells[0], digits, env=env)
+    text = text_of(study, store, tmp_path / "out")
+    assert "from 2 versions of the code" in text
+    assert "more than one kind of machine" in text
+    assert "uncommitted changes" in text
+
+
+def test_scores_of_another_reference_are_not_mixed_in(store, digits):
+    study = make_study(schedule=["linear"])
+    fill(study, store, digits)
+    odd = study.cells[0]
+    record = store.read("cells", odd.key)
+    record["provenance"]["dataset_sha256"] = "e" * 64
+    store.write("cells", odd.key, record)
+    results = Results(study, store)
+    assert odd.key not in set(results.done["key"])
+    assert list(results.cells.set_index("key").loc[[odd.key], "status"]) == ["stale"]
+
+
+def test_report_without_pictures(store, digits, tmp_path):
+    study = make_study(schedule=["linear"], sample_steps=[10])
+    fill(study, store, digits)
+    for path in (store.root / "cells").glob("*.png"):
+        path.unlink()
+    assert "No pictures were kept" in text_of(study, store, tmp_path / "out")
+
+
+def test_pdf_pages_are_a4():
+    pages = compile_pdf("# A title\n\nText | with $5 and x̂₀ and ε̂.\n", Path.cwd(), "png")
+    assert len(pages) == 1
+    width, height = (int.from_bytes(pages[0][i : i + 4], "big") for i in (16, 20))
+    assert height / width == pytest.approx(297 / 210, rel=0.01)
+
+
+def test_pareto():
+    frame = pd.DataFrame({"t": [1, 2, 3, 4, 4], "fid": [5.0, 6.0, 2.0, 2.0, 1.0]})
+    assert list(pareto(frame, "t").index) == [0, 2, 4]
+    assert list(pareto(frame, "t", within=0.5).index) == [0, 4]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(0, "0"), (4.3, "4.30"), (0.0824, "0.0824"), (12.345, "12.3"), (2301.2, "2,301"), (1e-5, "1.00e-05"),
+     (99.97, "100"), (0.99999, "1.00"), (math.nan, "–"), (math.inf, "–")],
+)  # fmt: skip
+def test_short(value, said):
+    assert short(value) == said
+
+
+def test_words():
+    assert listing("abc") == "a, b and c"
+    assert listing(["a"]) == "a"
+    assert listing([]) == "none"
+    assert count(33_400_000) == "33.4 M"
+    assert count(None) == "–"
+    assert math.isnan(geometric_mean(()))
+
+
+def test_importing_the_package_does_not_import_torch():
+    check = "import sys, bench.report; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

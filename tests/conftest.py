@@ -1,0 +1,119 @@
+"""Fixtures shared by all tests: real MNIST images, and a world small enough to run whole jobs in."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench import classifier, data
+from bench.data import Images
+from bench.store import Store
+from bench.study import Study
+from ddpm.nets import NETS
+
+
+class TinyNet(nn.Module):
+    """Two convolutions with the time added in between: a network whose training takes milliseconds."""
+
+    def __init__(self, channels: int = 1, side: int = 28) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, 4, 3, padding=1)
+        self.time = nn.Linear(1, 4)
+        self.last = nn.Conv2d(4, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, u: Tensor) -> Tensor:
+        """(B, C, H, W), (B,) → (B, C, H, W)."""
+        return self.last(torch.tanh(self.first(x) + self.time(u[:, None])[:, :, None, None]))
+
+
+@dataclass
+class World:
+    """A results folder, a tiny data set under the name ``mnist``, a net ``tiny`` and an untrained classifier."""
+
+    store: Store
+    images: Images
+    weights: Path
+
+    def pin(self, seed: int) -> str:
+        """Make another classifier the pinned one and return its hash."""
+        torch.manual_seed(seed)
+        sha256 = classifier.save(classifier.Network(), self.weights, {})
+        classifier.PINNED["mnist"] = (self.weights, sha256)
+        return sha256
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever tries to reach the network fails, whether or not there is one."""
+
+    def refuse(*_: Any, **__: Any) -> NoReturn:
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Images:
+    """The MNIST that ships with the project."""
+    return data.load("mnist")
+
+
+@pytest.fixture(scope="session")
+def tiny_images(mnist: Images) -> Images:
+    """256 + 200 real images, drawn from both ends of the sets."""
+    train, test = torch.arange(256) * 234, torch.arange(200) * 50
+    return Images(mnist.train[train], mnist.train_labels[train], mnist.test[test], mnist.test_labels[test], "ab" * 32)
+
+
+@pytest.fixture
+def world(tiny_images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """Everything a job needs, tiny: see :class:`World`."""
+    row = replace(data.DATASETS["mnist"], read=lambda root: tiny_images)
+    monkeypatch.setitem(data.DATASETS, "mnist", row)
+    monkeypatch.setitem(NETS, "tiny", TinyNet)
+    monkeypatch.setitem(classifier.PINNED, "mnist", classifier.PINNED["mnist"])
+    world = World(Store(tmp_path / "results"), tiny_images, tmp_path / "classifier.safetensors")
+    world.pin(0)
+    threads = torch.get_num_threads()
+    yield world
+    torch.set_num_threads(threads)
+    classifier.load.cache_clear()
+
+
+@pytest.fixture
+def tiny_study() -> Study:
+    """Two jobs of three epochs, each sampled in two ways."""
+    return make_study()
+
+
+def make_study(*, budget: dict[str, Any] | None = None, n: int = 20, **axes: list[Any]) -> Study:
+    """A tiny study; ``budget`` and ``axes`` replace its fields."""
+    content: dict[str, Any] = {
+        "name": "tiny",
+        "train": {"epochs": 3, "batch_size": 64} | (budget or {}),
+        "axes": {
+            "net": ["tiny"],
+            "objective": ["previous", "eps"],
+            "schedule": ["linear"],
+            "T": [100],
+            "sampler": ["ancestral", "ddim"],
+            "sample_steps": [4],
+        }
+        | axes,
+        "score": {"n": n},
+    }
+    return Study.model_validate(content)
+
+
+@pytest.fixture(name="make_study")
+def _make_study() -> Any:
+    """:func:`make_study`, for tests that need their own."""
+    return make_study
