@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import random
 import pickle
+import random
 import struct
 import sys
 from collections.abc import Callable
@@ -246,7 +246,7 @@ def test_labels_beyond_nine(tmp_path: Path) -> None:
 def test_idx_sets_where_they_may_lie(
     tmp_path: Path, offline: list[str], name: str, torchvision: str, files: tuple[str, ...], end: str
 ) -> None:
-    """Plain or gzipped; in a folder of the set's name, in torchvision's, or in --data-dir itself. Nothing is fetched."""
+    """Plain or gzipped; in a folder of the set's name, in torchvision's, or in --data-dir itself. No fetching."""
     arrays = made_up(wide=name == "qmnist")
     identities = set()
     for i, folder in enumerate((name, f"{torchvision}/raw", "")):

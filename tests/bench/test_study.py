@@ -1,0 +1,477 @@
+"""Studies: stable keys, an explicit grid, and every mistake refused in one line that says where and what instead."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench import UserError, study
+from bench.study import Budget, Cell, Job, Study, available, load
+from ddpm.mix import Mix
+from ddpm.objective import OBJECTIVES, WEIGHTS, Objective
+from ddpm.sampler import SAMPLERS
+from ddpm.schedule import RESIDUAL_SIGNAL, SCHEDULES, Schedule
+
+GOOD = """\
+description: A study to break.
+dataset: mnist
+train: {epochs: 2}
+axes:
+  objective: [eps, v]
+  schedule:
+    - linear
+    - cosine
+  T: [100]
+  sampler: [ancestral, ddim]
+  sample_steps: [10, 50]
+  eta: [0.0, 1.0]
+exclude:
+  - {objective: v, schedule: cosine}
+score: {n: 200}
+"""
+
+JOB = Job(
+    net="unet", objective="eps", weight="unit", schedule="linear", T=1000, seed=0, train=Budget(epochs=5, batch_size=64)
+)
+CELL = Cell(job=JOB, sampler="ddim", sample_steps=50, eta=0.0, n=2000)
+
+
+def refused(tmp_path: Path, text: str | bytes) -> str:
+    """The one line with which a study file is refused, after the file's name."""
+    path = tmp_path / "broken.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError) as caught:
+        load(str(path))
+    line = str(caught.value)
+    assert "\n" not in line
+    assert line.startswith(f"{path}:")
+    return line.removeprefix(f"{path}:").strip()
+
+
+def changed(old: str, new: str) -> str:
+    assert GOOD.count(old) == 1
+    return GOOD.replace(old, new)
+
+
+def line_of(text: str, part: str) -> int:
+    return text[: text.index(part)].count("\n") + 1
+
+
+# keys
+
+
+def test_keys_are_pinned() -> None:
+    """Results are found by these: if this fails, every result made so far is lost."""
+    assert JOB.key == "PIN_JOB"
+    assert CELL.key == "PIN_CELL"
+
+
+def test_a_field_added_later_changes_no_key() -> None:
+    class LaterBudget(Budget):
+        clip_grad: float | None = None
+
+    class LaterJob(Job):
+        train: LaterBudget
+        condition: str = "none"
+
+    class LaterCell(Cell):
+        job: LaterJob
+        order: int = 1
+
+    later = LaterCell.model_validate(CELL.model_dump())
+    assert later.key == CELL.key
+    assert later.job.key == JOB.key
+    for change in ({"order": 2}, {"job": LaterJob.model_validate(JOB.model_dump() | {"condition": "class"})}):
+        assert later.model_copy(update=change).model_validate(later.model_dump() | change).key != CELL.key
+
+
+def test_every_field_matters_to_the_key() -> None:
+    other: dict[str, Any] = {
+        "dataset": "kmnist", "net": "scorenet", "objective": "v", "weight": "snr", "schedule": "cosine", "T": 500,
+        "seed": 1, "sampler": "ancestral", "sample_steps": 10, "eta": 1.0, "clip": False, "n": 100, "sample_seed": 1,
+        "epochs": 6, "batch_size": 32, "lr": 1e-3, "warmup": 0.1, "ema": 0.9, "weight_decay": 0.1, "images": 1000,
+    }  # fmt: skip
+    budget, job, cell = JOB.train.model_dump(), JOB.model_dump(), CELL.model_dump()
+    jobs = [Job.model_validate(job | {"train": budget | {k: other[k]}}) for k in Budget.model_fields]
+    jobs += [Job.model_validate(job | {k: other[k]}) for k in Job.model_fields if k != "train"]
+    cells = [Cell.model_validate(cell | {k: other[k]}) for k in Cell.model_fields if k != "job"]
+    cells += [Cell.model_validate(cell | {"job": j}) for j in jobs]
+    assert len({j.key for j in jobs} | {JOB.key}) == len(jobs) + 1
+    assert len({c.key for c in cells} | {CELL.key}) == len(cells) + 1
+
+
+def test_a_key_survives_json_and_spelling() -> None:
+    """η = 0 and η = 0.0, a default given and a default left out: the same cell."""
+    assert Cell.model_validate_json(CELL.model_dump_json()).key == CELL.key
+    explicit = CELL.model_dump() | {"eta": 0, "clip": True, "sample_seed": 0}
+    assert Cell.model_validate(explicit).key == CELL.key
+
+
+# the grid
+
+
+@pytest.mark.parametrize("name", available())
+def test_every_shipped_study_loads(name: str) -> None:
+    """Its cells are distinct, its jobs hold them all, and it samples within T."""
+    found = load(name)
+    assert found.name == name
+    assert found.description
+    assert len({cell.key for cell in found.cells}) == len(found.cells) > 0
+    assert [cell for cells in found.jobs.values() for cell in cells] == found.cells
+    assert all(cell.sample_steps <= cell.job.T for cell in found.cells)
+    assert all(cell.job.key == key for key, cells in found.jobs.items() for cell in cells)
+
+
+def test_studies_cover_what_the_issue_asks_for() -> None:
+    assert {"smoke", "quick", "seed", "full"} <= set(available())
+
+    def axis(name: str, field: str) -> set[Any]:
+        return {getattr(cell, field, None) or getattr(cell.job, field, None) for cell in load(name).cells}
+
+    assert axis("quick", "objective") >= {"previous", "eps", "v"}
+    assert axis("quick", "schedule") >= {"linear", "cosine"}
+    assert len(axis("quick", "sample_steps")) >= 3
+    assert len(axis("quick", "sampler")) >= 2
+    assert min(axis("quick", "n")) >= 2000
+    assert axis("seed", "net") == {"scorenet"}
+    assert axis("seed", "objective") == {"previous", "eps"}
+    assert {c.job.train.epochs >= 5 for c in load("seed").cells} == {True}
+    assert axis("full", "objective") == set(OBJECTIVES)
+    assert axis("full", "schedule") == set(SCHEDULES)
+    assert {10, 1000} <= axis("full", "T")
+    assert {10, 1000} <= axis("full", "sample_steps")
+    assert len({c.job.seed for c in load("full").cells}) == 3
+    assert axis("full", "n") == {10_000}
+
+
+def test_expansion_by_hand(tmp_path: Path) -> None:
+    """2 objectives × 2 schedules less one exclusion; ancestral once, ddim for either η; two step counts."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD)
+    found = load(str(path))
+    assert found.name == "mine"
+    points = [(c.job.objective, c.job.schedule, c.sampler, c.eta, c.sample_steps) for c in found.cells]
+    trained = [("eps", "linear"), ("eps", "cosine"), ("v", "linear")]
+    ways = [("ancestral", None), ("ddim", 0.0), ("ddim", 1.0)]
+    assert sorted(points, key=str) == sorted(((*j, *w, s) for j in trained for w in ways for s in (10, 50)), key=str)
+    assert [len(cells) for cells in found.jobs.values()] == [6, 6, 6]
+    assert {c.job.weight for c in found.cells} == {"unit"}
+    assert {c.n for c in found.cells} == {200}
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_default_weight_is_the_objectives_own(make_study: Any, objective: str) -> None:
+    (job, *_) = {c.job for c in make_study(objective=[objective]).cells}
+    assert job.weight == OBJECTIVES[objective].weight
+    explicit = make_study(objective=[objective], weight=[OBJECTIVES[objective].weight])
+    assert {c.key for c in explicit.cells} == {c.key for c in make_study(objective=[objective]).cells}
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_eta_collapses_where_it_means_nothing(make_study: Any, sampler: str) -> None:
+    found = [c.eta for c in make_study(objective=["eps"], sampler=[sampler], eta=[0.5, 0.0, 1.0]).cells]
+    assert found == ([0.5, 0.0, 1.0] if SAMPLERS[sampler].uses_eta else [None])
+
+
+def test_an_exclusion_of_one_eta_leaves_samplers_without_eta_alone(make_study: Any) -> None:
+    """Excluding η = 0 must not depend on whether 0 happens to be listed first."""
+    for etas in ([0.0, 1.0], [1.0, 0.0]):
+        found = make_study(objective=["eps"], eta=etas)
+        excluding = found.model_copy(update={"exclude": [{"eta": 0.0}]})
+        assert {(c.sampler, c.eta) for c in excluding.cells} == {("ancestral", None), ("ddim", 1.0)}
+
+
+def test_jobs_hold_every_cell_even_when_weights_meet(make_study: Any) -> None:
+    """``default`` and ``unit`` name one training run; exclusions can give it different cells from either."""
+    found = make_study(objective=["eps"], schedule=["linear", "cosine"], weight=["default", "unit"])
+    rules = [{"weight": "default", "sampler": "ddim"}, {"weight": "unit", "sampler": "ancestral"}]
+    both = found.model_copy(update={"exclude": rules})
+    assert len(both.cells) == 4
+    assert sorted(c.key for cells in both.jobs.values() for c in cells) == sorted(c.key for c in both.cells)
+
+
+LISTS = {
+    "objective": ["eps", "v", "previous"],
+    "schedule": ["linear", "cosine"],
+    "seed": [0, 1],
+    "sampler": ["ancestral", "ddim"],
+    "sample_steps": [4, 10],
+    "eta": [0.0, 0.5, 1.0],
+}
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    order=st.fixed_dictionaries({k: st.permutations(v) for k, v in LISTS.items()}), keys=st.permutations(list(LISTS))
+)
+def test_order_in_the_file_changes_no_key(make_study: Any, order: dict[str, list[Any]], keys: list[str]) -> None:
+    axes = {k: order[k] for k in keys}
+    assert {c.key for c in make_study(**axes).cells} == {c.key for c in make_study(**LISTS).cells}
+    assert set(make_study(**axes).jobs) == set(make_study(**LISTS).jobs)
+
+
+def test_warns_of_schedules_that_leave_signal(make_study: Any) -> None:
+    """REFERENCE 2.1: the unscaled schedule keeps .3636 at T=100 and 4e-5 at T=1000; the scaled one nothing."""
+    assert RESIDUAL_SIGNAL == 1e-3
+    (warning,) = make_study(schedule=["linear_unscaled", "linear", "cosine"]).warnings()
+    assert "linear_unscaled" in warning
+    assert "T=100" in warning
+    assert "0.364" in warning
+    assert make_study(schedule=["linear_unscaled"], T=[1000]).warnings() == []
+    assert len(make_study(schedule=["linear_unscaled"], T=[10, 100, 200], sample_steps=[4]).warnings()) == 3
+
+
+# mistakes
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "near"),
+    [
+        ("dataset: mnist", "dataset: minst", "mnist"),
+        ("[eps, v]", "[eps, prevous, v]", "previous"),
+        ("    - cosine", "    - cosin", "cosine"),
+        ("[ancestral, ddim]", "[ancestral, dimm]", "ddim"),
+        ("  T: [100]", "  T: [100]\n  net: [Unet]", "unet"),
+        ("  T: [100]", "  T: [100]\n  weight: [min_snrr]", "min_snr"),
+        ("axes:", "axis:", "axes"),
+        ("  sample_steps:", "  sampling_steps:", "sample_steps"),
+        ("{epochs: 2}", "{epoch: 2}", "epochs"),
+        ("{n: 200}", "{n: 200, sede: 1}", "seed"),
+        ("{objective: v, ", "{objectiv: v, ", "objective"),
+    ],
+)
+def test_unknown_name(tmp_path: Path, old: str, new: str, near: str) -> None:
+    """File, line, the wrong name, and the nearest right one."""
+    text = changed(old, new)
+    wrong = next(w for w in re.findall(r"\w+", new) if w not in re.findall(r"\w+", GOOD) + ["net", "weight"])
+    line = refused(tmp_path, text)
+    assert f"'{wrong}'" in line or f".{wrong}" in line
+    assert f"did you mean '{near}'?" in line
+    at = int(line.split(":")[0])
+    assert at in (line_of(text, wrong), line_of(text, "  schedule:"))  # a list's value, or where its list begins
+
+
+def test_line_of_a_value_in_a_long_list(tmp_path: Path) -> None:
+    """A name written on a line of its own is at that line."""
+    text = changed("    - cosine", "    - cosin")
+    assert int(refused(tmp_path, text).split(":")[0]) == line_of(text, "cosin")
+
+
+def test_unknown_study() -> None:
+    for name in ("quik", "nothing like it at all", "", "seed "):
+        with pytest.raises(UserError) as caught:
+            load(name)
+        assert "\n" not in str(caught.value)
+        assert "quick" in str(caught.value)
+    with pytest.raises(UserError, match="did you mean 'quick'"):
+        load("quik")
+    with pytest.raises(UserError, match=r"no study file .*absent\.yaml"):
+        load("somewhere/absent.yaml")
+
+
+BAD_VALUES = {
+    "T < 1": ("T: [100]", "T: [0]", "T"),
+    "T negative": ("T: [100]", "T: [-5]", "T"),
+    "T in words": ("T: [100]", "T: [hundred]", "T"),
+    "T in quotes": ("T: [100]", "T: ['100']", "T"),
+    "T fractional": ("T: [100]", "T: [100.5]", "T"),
+    "T true": ("T: [100]", "T: [true]", "T"),
+    "T no list": ("T: [100]", "T: 100", "T"),
+    "T null": ("T: [100]", "T: [null]", "T"),
+    "seed fractional": ("T: [100]", "T: [100]\n  seed: [0.5]", "seed"),
+    "seed true": ("T: [100]", "T: [100]\n  seed: [true]", "seed"),
+    "seed negative": ("T: [100]", "T: [100]\n  seed: [-1]", "seed"),
+    "steps zero": ("sample_steps: [10, 50]", "sample_steps: [0]", "sample_steps"),
+    "steps twice": ("sample_steps: [10, 50]", "sample_steps: [10, 50, 10]", "twice"),
+    "objective twice": ("[eps, v]", "[eps, v, eps]", "twice"),
+    "eta twice": ("[0.0, 1.0]", "[0.0, 1.0, 0]", "twice"),
+    "eta above": ("[0.0, 1.0]", "[0.0, 1.1]", "eta"),
+    "eta below": ("[0.0, 1.0]", "[-0.1]", "eta"),
+    "eta nan": ("[0.0, 1.0]", "[.nan]", "eta"),
+    "eta true": ("[0.0, 1.0]", "[true]", "eta"),
+    "empty axis": ("[eps, v]", "[]", "empty"),
+    "null axis": ("[eps, v]", "", "objective"),
+    "objective number": ("[eps, v]", "[3]", "objective"),
+    "n small": ("{n: 200}", "{n: 19}", "n"),
+    "n true": ("{n: 200}", "{n: true}", "n"),
+    "no epochs": ("{epochs: 2}", "{}", "epochs"),
+    "epochs zero": ("{epochs: 2}", "{epochs: 0}", "epochs"),
+    "epochs in words": ("{epochs: 2}", "{epochs: two}", "epochs"),
+    "batch zero": ("{epochs: 2}", "{epochs: 2, batch_size: 0}", "batch_size"),
+    "lr zero": ("{epochs: 2}", "{epochs: 2, lr: 0}", "lr"),
+    "lr nan": ("{epochs: 2}", "{epochs: 2, lr: .nan}", "lr"),
+    "lr infinite": ("{epochs: 2}", "{epochs: 2, lr: .inf}", "lr"),
+    "lr true": ("{epochs: 2}", "{epochs: 2, lr: true}", "lr"),
+    "ema one": ("{epochs: 2}", "{epochs: 2, ema: 1.0}", "ema"),
+    "train list": ("{epochs: 2}", "[2]", "train"),
+    "axes list": ("{epochs: 2}\naxes:\n  objective: [eps, v]", "{epochs: 2}\naxes: []\nxx:\n  objective: []", "axes"),
+    "exclusion no list": ("  - {objective: v, schedule: cosine}", "  {objective: v}", "exclude"),
+    "exclusion of nothing": ("{objective: v, schedule: cosine}", "{objective: x0}", "x0"),
+    "exclusion by number": ("{objective: v, schedule: cosine}", "{1: v}", "exclude"),
+    "dataset number": ("dataset: mnist", "dataset: 1", "dataset"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_VALUES)
+def test_bad_value(tmp_path: Path, case: str) -> None:
+    """One line, with the line in the file of what is wrong."""
+    old, new, word = BAD_VALUES[case]
+    text = changed(old, new)
+    line = refused(tmp_path, text)
+    number, _, message = line.partition(":")
+    assert word in message
+    last = max(i + 1 for i, row in enumerate(text.splitlines()) if row not in GOOD.splitlines())
+    first = min(i + 1 for i, row in enumerate(text.splitlines()) if row not in GOOD.splitlines())
+    allowed = range(first, last + 1)
+    # an axis checked as a whole, and a field that is not there, point at their parent
+    assert int(number) in allowed or word in ("twice", "empty", "epochs", "exclude")
+
+
+def test_several_axes_twice_points_at_the_axis(tmp_path: Path) -> None:
+    """ "Twice" without a line sends the user searching: the line of the axis, or of the axes, but not 1."""
+    text = changed("sample_steps: [10, 50]", "sample_steps: [10, 50, 10]")
+    line = refused(tmp_path, text)
+    assert "sample_steps" in line
+    assert int(line.split(":")[0]) in (line_of(text, "axes:"), line_of(text, "sample_steps"))
+
+
+MALFORMED = {
+    "tab": ("  schedule:", "\tschedule:"),
+    "open bracket": ("[eps, v]", "[eps, v"),
+    "open brace": ("{epochs: 2}", "{epochs: 2"),
+    "open quote": ("dataset: mnist", "dataset: 'mnist"),
+    "two colons": ("dataset: mnist", "dataset: a: b"),
+    "alias": ("dataset: mnist", "dataset: *who"),
+    "tag": ("dataset: mnist", "dataset: !!python/object/apply:os.getcwd []"),
+    "key twice": ("  T: [100]", "  T: [100]\n  T: [200]"),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_malformed_yaml(tmp_path: Path, case: str) -> None:
+    """File and line. A key given twice would silently drop an axis, and a tag must never run code."""
+    old, new = MALFORMED[case]
+    text = changed(old, new)
+    number = int(refused(tmp_path, text).split(":")[0])
+    assert line_of(text, new) <= number <= text.count("\n") + 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# only a comment\n",
+        "- a\n- list\n",
+        "just words",
+        "3",
+        "null",
+        "---\n{}\n---\n{}\n",
+        "1: 2\n",
+        "? [a]\n: 1\n",
+    ],
+)
+def test_not_a_study(tmp_path: Path, text: str) -> None:
+    refused(tmp_path, text)
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\xff\xfe\x00", bytes(range(256)), b"name: \0"])
+def test_a_binary_file(tmp_path: Path, content: bytes) -> None:
+    refused(tmp_path, content)
+
+
+def test_a_number_among_the_fields(tmp_path: Path) -> None:
+    refused(tmp_path, GOOD + "7: seven\n")
+
+
+def test_a_folder_is_no_study(tmp_path: Path) -> None:
+    (tmp_path / "folder.yaml").mkdir()
+    with pytest.raises(UserError, match=r"folder\.yaml"):
+        load(str(tmp_path / "folder.yaml"))
+
+
+def test_too_many_sampling_steps(tmp_path: Path) -> None:
+    line = refused(tmp_path, changed("[10, 50]", "[10, 500]"))
+    assert "sample_steps=500" in line
+    assert "T=100" in line
+
+
+def test_too_many_sampling_steps_can_be_excluded(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(changed("[10, 50]", "[10, 500]").replace("exclude:", "exclude:\n  - {sample_steps: 500}"))
+    assert {c.sample_steps for c in load(str(path)).cells} == {10}
+
+
+def test_duplicate_through_the_default_weight(tmp_path: Path) -> None:
+    line = refused(tmp_path, changed("  T: [100]", "  T: [100]\n  weight: [default, unit]"))
+    assert "duplicate" in line
+    assert "eps" in line
+
+
+def test_undefined_schedule(tmp_path: Path) -> None:
+    """REFERENCE 2.1: scaled to T=10 the linear schedule has β = 2."""
+    line = refused(tmp_path, GOOD.replace("[100]", "[10]").replace("[10, 50]", "[10]"))
+    assert "impossible cell" in line
+    assert "linear" in line
+    assert "T=10" in line
+
+
+def test_cell_without_a_solution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D = 0: predicting x_t itself says nothing about x₀."""
+
+    def echo(s: Schedule) -> Mix:
+        return Mix(s.alpha, s.sigma, torch.zeros_like(s.alpha))
+
+    monkeypatch.setitem(OBJECTIVES, "echo", Objective(echo, "unit"))
+    line = refused(tmp_path, changed("[eps, v]", "[eps, v, echo]"))
+    assert "impossible cell" in line
+    assert "'echo'" in line
+
+
+@pytest.mark.parametrize("objective", ["eps", "x0", "v", "previous", "mean"])
+def test_no_shipped_objective_is_impossible_at_1000(make_study: Any, objective: str) -> None:
+    assert make_study(objective=[objective], T=[1000], schedule=list(SCHEDULES)).cells
+
+
+def test_net_that_does_not_fit_the_images(tmp_path: Path) -> None:
+    line = refused(tmp_path, GOOD.replace("mnist", "cifar10").replace("  T:", "  net: [scorenet]\n  T:"))
+    assert "scorenet" in line
+    assert "32" in line
+
+
+def test_excluded_combinations_are_never_judged(make_study: Any) -> None:
+    """linear at T=10 does not exist, but it is excluded."""
+    found = make_study(schedule=["linear", "cosine"], T=[10, 100])
+    assert found.model_copy(update={"exclude": [{"schedule": "linear", "T": [10]}]}).cells
+
+
+def test_everything_excluded(tmp_path: Path) -> None:
+    assert "excluded" in refused(tmp_path, changed("{objective: v, schedule: cosine}", "{T: 100}"))
+    assert "excluded" in refused(tmp_path, changed("{objective: v, schedule: cosine}", "{objective: [eps, v]}"))
+
+
+def test_good_studies_of_any_shape_load(tmp_path: Path) -> None:
+    """The text that every mistake above starts from is itself without one, as is a minimal study."""
+    path = tmp_path / "good.yml"
+    path.write_text(GOOD)
+    assert isinstance(load(str(path)), Study)
+    minimal = {
+        "train": {"epochs": 1, "lr": 1e-3},
+        "axes": {"objective": ["v"], "schedule": ["cosine"], "sampler": ["ddim"], "sample_steps": [1]},
+    }
+    path.write_text(yaml.safe_dump(minimal))
+    (cell,) = load(str(path)).cells
+    assert (cell.job.net, cell.job.T, cell.job.seed, cell.n, cell.eta) == ("unet", 1000, 0, 2000, 0.0)
+
+
+def test_weights_are_listed() -> None:
+    """What a study may say is what the tables hold."""
+    assert study.choices()["weight"] == ["default", *WEIGHTS]
+    assert list(itertools.chain(study.choices())) == ["dataset", "net", "objective", "weight", "schedule", "sampler"]
