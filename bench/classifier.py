@@ -166,7 +166,7 @@ def accuracy(network: Network, images: Images) -> float:
 
 @torch.no_grad()
 def _standardise(network: Network, images: Tensor) -> None:
-    """Scale the features of either depth to mean square 1 without changing a logit, as ReLU(k x) = k ReLU(x) for k > 0."""
+    """Scale both depths' features to mean square 1 without changing a logit: ReLU(k x) = k ReLU(x) for k > 0."""
     strokes, shapes = (
         part.square().mean().rsqrt().float() for part in extract(network, images).features.split([STROKES, SHAPES], 1)
     )

@@ -264,10 +264,10 @@ def _run(args: argparse.Namespace) -> int:
     _warn(study)
     code = _execute(study, store, args, args.workers, args.sample_batch, args.retry)
     if args.report:
-        from bench import report
+        from bench.report import write
 
         out = ROOT / "reports" / store.root.resolve().name
-        made = report.write(study, store, out)
+        made = write(study, store, out)
         print(f"report: {_relative(made.markdown)} and {_relative(made.pdf)}")
     return code
 
@@ -378,14 +378,14 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from bench import report
+    from bench.report import write
 
     pairs = _with_results(args)
     if not pairs:
         raise UserError("no results to report; `ddpm-bench run` makes some")
     for study, store in pairs:
         out = args.out or ROOT / "reports" / store.root.resolve().name
-        made = report.write(study, store, out)
+        made = write(study, store, out)
         print(f"{'written' if made.fresh else 'up to date'}: {_relative(made.markdown)} and {_relative(made.pdf)}")
         _damaged(store)
     return 0
@@ -402,7 +402,7 @@ def _check(args: argparse.Namespace) -> int:
     store = Store((args.results or LOCAL) / "check" / code_hash())
     if args.update_baseline:
         axes = study.axes.model_copy(update={"seed": list(range(args.update_baseline))})
-        study = study.model_copy(update={"axes": axes})
+        study = studies.Study(**{**study.model_dump(), "axes": axes})
         code = _execute(study, store, args)
         if code:
             return 3

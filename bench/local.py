@@ -32,7 +32,7 @@ from bench.table import state
 
 POLL_S = 0.5
 SPINS = "20000"
-"""How long an idle OpenMP thread spins before it sleeps. By default it is so long that one busy neighbour makes training
+"""How long an idle OpenMP thread spins before it sleeps. By default so long that a busy neighbour makes training
 twenty times slower; this much costs nothing measurable (``doctor --speed`` with and without)."""
 
 

@@ -319,7 +319,8 @@ def _check_names(study: Study, path: Path, root: yaml.Node | None) -> None:
             for item in value if isinstance(value, list) else [value]:
                 if item not in on_axis:
                     raise UserError(
-                        f"{path}:{line}: exclusion of {axis}={item} matches nothing (axis: {', '.join(map(str, on_axis))})"
+                        f"{path}:{line}: exclusion of {axis}={item} matches nothing "
+                        f"(axis: {', '.join(map(str, on_axis))})"
                     )
 
 

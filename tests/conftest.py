@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -88,12 +88,6 @@ def world(tiny_images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     classifier.load.cache_clear()
 
 
-@pytest.fixture
-def tiny_study() -> Study:
-    """Two jobs of three epochs, each sampled in two ways."""
-    return make_study()
-
-
 def make_study(*, budget: dict[str, Any] | None = None, n: int = 20, **axes: list[Any]) -> Study:
     """A tiny study; ``budget`` and ``axes`` replace its fields."""
     content: dict[str, Any] = {
@@ -114,6 +108,13 @@ def make_study(*, budget: dict[str, Any] | None = None, n: int = 20, **axes: lis
 
 
 @pytest.fixture(name="make_study")
-def _make_study() -> Any:
-    """:func:`make_study`, for tests that need their own."""
+def _make_study(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Study]:
+    """:func:`make_study`, with its net in the table."""
+    monkeypatch.setitem(NETS, "tiny", TinyNet)
     return make_study
+
+
+@pytest.fixture
+def tiny_study(make_study: Callable[..., Study]) -> Study:
+    """Two jobs of three epochs, each sampled in two ways."""
+    return make_study()

@@ -326,10 +326,10 @@ def frontier(page: Page) -> str:
     label = "seconds per 1,000 samples (log scale)"
     figure = figures.against(results, "sample_time", label, front=True)
     table = grid([*_titles(columns), "s per 1,000 samples", "FID", "confidence"], rows)
-    ways = plural(len(best), "setting")
+    ways = f"has {len(best)} settings, fastest first" if len(best) > 1 else "is a single setting"
     return paragraphs(
         page.figure("frontier", figure, caption),
-        f"The Pareto front has {ways}, fastest first:",
+        f"The Pareto front {ways}:",
         table,
     )
 
@@ -342,10 +342,11 @@ def losses(page: Page) -> str:
     text = (
         "An objective's own loss cannot be compared with another's, since the targets differ in scale and, for "
         "`previous`, contain noise that nothing can predict. So after each epoch the averaged network's output is "
-        "turned into ε̂ and x̂₀, and both are compared with the truth on the same 1,000 test images, times and noise."
+        "turned into ε̂ and x̂₀, and both are compared with the truth on the same 1,000 test images, times and noise. "
+        "The table has the errors after the last epoch."
     )
     over = " Lines are medians over training seeds, bands their range." if len(results.seeds) > 1 else ""
-    caption = f"Mean squared error per pixel on held-out images, for ε̂ (above) and x̂₀ (below), after each epoch.{over}"
+    caption = f"Mean squared error per pixel on held-out images, of ε̂ and of x̂₀, after each epoch.{over}"
     final = results.epochs.sort_values("epoch").groupby("job", sort=False).tail(1)
     columns = _axis_columns(results, MODEL_AXES, ("objective", "schedule"))
     order = {axis: results.levels(axis) for axis in columns}
@@ -357,7 +358,7 @@ def losses(page: Page) -> str:
         for _, row in grouped.iterrows()
     ]
     table = grid([*_titles(columns), "MSE of ε̂", "MSE of x̂₀", "own training loss"], rows[:60])
-    return paragraphs(text, page.figure("losses", figures.losses(results), caption), "After the last epoch:", table)
+    return paragraphs(text, page.figure("losses", figures.losses(results), caption), table)
 
 
 def times(page: Page) -> str:
@@ -556,13 +557,18 @@ def _claim_clearer(results: Results) -> str:
     mean = geometric_mean(ratios)
     total = len(pairs)
     floor = results.bounds[0]["confidence"] if results.bounds else float("nan")
-    text = (
-        f"In {lower} of {plural(total, 'matched pair')} of cells `eps` has the lower FID"
-        + (f"; over all of them `previous` has {short(mean)} times the FID of `eps` (geometric mean). " if total > 1
-           else f"; `previous` has {short(mean)} times its FID. ")
-        + f"The classifier is surer of the samples of `eps` in {surer} of {total}, by {gain:+.3f}"
-        + (" in the median" if total > 1 else "") + f"; real images have {floor:.3f}."
-    )  # fmt: skip
+    if total == 1:
+        text = (
+            f"In the one pair of cells that differ in nothing else, `previous` has {short(mean)} times the FID of `eps`, "
+            f"and the classifier's confidence in the samples of `eps` differs by {gain:+.3f}"
+        )
+    else:
+        text = (
+            f"`eps` has the lower FID in {lower} of {total} matched pairs of cells; over all of them `previous` has "
+            f"{short(mean)} times the FID of `eps` (geometric mean). The classifier is surer of the samples of `eps` in "
+            f"{surer} of {total} pairs, by {gain:+.3f} in the median"
+        )
+    text += f"; real images have {floor:.3f}."
     if len(results.seeds) == 1:
         text += " That is one training run of each model: whether it holds for others is not known yet."
     flat = pairs.reset_index()
@@ -673,8 +679,8 @@ def provenance(page: Page) -> str:
         warning, grid(["<", "<"], [[name, value] for name, value in facts.items()]), scores, _unfinished(results),
         f"Damaged files, treated as missing: {listing(damaged)}." if damaged else "",
         "### The study", f"```yaml\n{study.strip()}\n```",
-        "### To reproduce", f"At the commit above, with the package installed:\n\n```sh\n{again}\n```",
-        "What is done is kept; delete the results folder to start from nothing. On the same processor, thread count "
+        "### To reproduce", f"```sh\n{again}\n```",
+        "That is at the commit above, with the package installed. What is done is kept; delete the results folder to start from nothing. On the same processor, thread count "
         "and versions the samples are the same to the byte.",
     )  # fmt: skip
 

@@ -111,6 +111,7 @@ def effect_ratios(groups: Sequence[tuple[str, Sequence[Effect]]]) -> Figure:
     ax.set_ylim(y - 1.2, -0.7)
     ax.axvline(1, color="0.3", linewidth=0.8)
     ax.set_xscale("log")
+    ax.margins(x=0.04)
     _log_ticks(ax.xaxis, ax.get_xlim())
     ax.set_xlabel("FID relative to the best level (log scale; 1 = as good)")
     ax.tick_params(axis="y", length=0)
@@ -224,34 +225,24 @@ def _curves(ax: Axes, results: Results, frame: pd.DataFrame, x: str) -> None:
 
 
 def losses(results: Results) -> Figure:
-    """Held-out error after each epoch, in ε and in x₀ space, by objective; a column for each schedule."""
+    """Held-out error after each epoch, in ε and in x₀ space, by objective: a column for each schedule.
+
+    Where there is one schedule, the two errors stand side by side instead of one above the other.
+    """
     frame = results.epochs
     panels = _panels(results, frame)
     schedules = [s for s in results.levels("schedule") if s in set(frame["schedule"])]
     metrics = {"eps_mse": "MSE of ε̂", "x0_mse": "MSE of x̂₀"}
-    rows = len(panels) * len(metrics)
-    figure = _figure(0.6 + 1.6 * rows, WIDTH if len(schedules) > 1 else 0.72 * WIDTH)
-    grid = figure.subplots(rows, len(schedules), sharex=True, sharey="row", squeeze=False)
+    shape = (2 * len(panels), len(schedules)) if len(schedules) > 1 else (len(panels), 2)
+    figure = _figure(0.6 + 1.6 * shape[0] if shape[0] > 1 else 2.6)
+    grid = figure.subplots(*shape, sharex=True, squeeze=False).reshape(len(panels), 2, len(schedules))
     for i, (title, panel) in enumerate(panels):
-        for m, (metric, name) in enumerate(metrics.items()):
-            row: list[Axes] = list(grid[2 * i + m])
+        for row, (metric, name) in zip(grid[i], metrics.items(), strict=True):
             for ax, schedule in zip(row, schedules, strict=True):
-                for objective in results.levels("objective"):
-                    part = panel[(panel["schedule"] == schedule) & (panel["objective"] == objective)]
-                    by_epoch = part.groupby("epoch")[metric]
-                    middle = by_epoch.median()
-                    ax.plot(middle.index, middle, color=colour(objective), marker=marker(objective))
-                    if part["seed"].nunique() > 1:
-                        ax.fill_between(
-                            middle.index, by_epoch.min(), by_epoch.max(), color=colour(objective), alpha=0.2
-                        )
-                ax.set_yscale("log")
-                if not m:
+                _loss_curves(ax, results, panel[panel["schedule"] == schedule], metric)
+                if metric == "eps_mse" or len(schedules) == 1:
                     ax.set_title(f"{schedule}, {title}" if title else schedule)
-                ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-                if frame["epoch"].max() == 1:
-                    ax.set_xlim(0.5, 1.5)
-                sns.despine(ax=ax)
+                ax.tick_params(labelleft=ax is row[0])
             row[0].set_ylabel(f"{name} (log scale)")
             values = panel[metric][panel[metric] > 0]
             if len(values):
@@ -259,6 +250,21 @@ def losses(results: Results) -> Figure:
     figure.supxlabel("epoch", fontsize=8)
     _legend(figure, results, frame, [], samplers=False)
     return figure
+
+
+def _loss_curves(ax: Axes, results: Results, frame: pd.DataFrame, metric: str) -> None:
+    for objective in results.levels("objective"):
+        part = frame[frame["objective"] == objective]
+        by_epoch = part.groupby("epoch")[metric]
+        middle = by_epoch.median()
+        ax.plot(middle.index, middle, color=colour(objective), marker=marker(objective))
+        if part["seed"].nunique() > 1:
+            ax.fill_between(middle.index, by_epoch.min(), by_epoch.max(), color=colour(objective), alpha=0.2)
+    ax.set_yscale("log")
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    if results.epochs["epoch"].max() == 1:
+        ax.set_xlim(0.5, 1.5)
+    sns.despine(ax=ax)
 
 
 def durations(results: Results) -> Figure:
@@ -334,14 +340,15 @@ def _gallery_panel(ax: Axes, results: Results, model: Any) -> None:
     best = best_of(results, model)
     path = None if best is None else results.preview(best["key"])
     ax.set_axis_off()
-    ax.text(0.5, 1.09, results.model(model), ha="center", va="bottom", weight="bold", transform=ax.transAxes)
+    above: Any = {"xy": (0.5, 1), "xycoords": "axes fraction", "textcoords": "offset points", "ha": "center"}
+    ax.annotate(results.model(model), xytext=(0, 13), weight="bold", **above)
     if best is None or path is None:
         text = "not scored" if best is None else "no picture kept"
         ax.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=ax.transAxes)
         return
     ax.imshow(imread(path), cmap="gray", vmin=0, vmax=1)
     score = f"{best['method']} {best['sample_steps']}: FID {short(best['fid'])}, conf. {best['confidence']:.3f}"
-    ax.text(0.5, 1.02, score, ha="center", va="bottom", fontsize=7, transform=ax.transAxes)
+    ax.annotate(score, xytext=(0, 4), fontsize=7, **above)
 
 
 def _row_of(frame: pd.DataFrame, objective: str) -> Any:

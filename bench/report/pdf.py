@@ -37,7 +37,12 @@ PREAMBLE = """
 #set table.hline(stroke: 0.6pt)
 #set figure(numbering: none, gap: 0.7em)
 #show figure: set block(above: 1.2em, below: 1.2em)
-#show figure.where(kind: table): set block(breakable: true)
+#show figure.where(kind: table): it => {
+  // pandoc's tables are figure(align(center, table)): a short one stays in one piece
+  let table = it.body.body
+  set block(breakable: not table.has("children") or table.children.len() > 110)
+  it
+}
 #set figure.caption(separator: none)
 #show figure.caption: it => block(width: 96%, {
   set text(size: 8.6pt)

@@ -59,7 +59,7 @@ def test_judge_refuses_what_was_not_measured_alike(field: str, value: object) ->
 
 def test_judge_refuses_other_cells() -> None:
     baseline = gate.make_baseline("smoke", rows([9.0, 10.0, 11.0]), {})
-    with pytest.raises(UserError, match="baseline lacks.*sample_steps=50"):
+    with pytest.raises(UserError, match=r"baseline lacks.*sample_steps=50"):
         gate.judge(rows([10.0], sample_steps=50), baseline)
 
 

@@ -97,7 +97,7 @@ def test_bad_paths(tmp_path: Path) -> None:
 def test_bad_folders(tmp_path: Path) -> None:
     Image.fromarray(BYTES[0]).save(tmp_path / "0.png")
     Image.fromarray(BYTES[1][:20, :20]).save(tmp_path / "1.png")
-    with pytest.raises(UserError, match="mixed sizes.*28×28.*20×20"):
+    with pytest.raises(UserError, match=r"mixed sizes.*28×28.*20×20"):
         images.read(tmp_path, 1, 28)
     (tmp_path / "1.png").write_bytes(b"not a png")
     with pytest.raises(UserError, match=r"1\.png is not a readable PNG"):
