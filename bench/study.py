@@ -265,8 +265,8 @@ def load(name: str) -> Study:
         if path.parent != STUDIES:
             raise UserError(f"no study file {path}")
         raise unknown("study", name, available())
-    text = path.read_text()
     try:
+        text = path.read_text(encoding="utf-8")
         root = yaml.compose(text, yaml.SafeLoader)
         content = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
@@ -275,7 +275,7 @@ def load(name: str) -> Study:
         raise UserError(f"{where}: malformed YAML: {error.problem}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: malformed YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise UserError(f"{path}:1: a study is a mapping with 'train' and 'axes'")
     try:
         study = Study(**{"name": path.stem, **content})

@@ -559,14 +559,14 @@ def _claim_clearer(results: Results) -> str:
     floor = results.bounds[0]["confidence"] if results.bounds else float("nan")
     if total == 1:
         text = (
-            f"In the one pair of cells that differ in nothing else, `previous` has {short(mean)} times the FID of `eps`, "
-            f"and the classifier's confidence in the samples of `eps` differs by {gain:+.3f}"
+            f"In the one pair of cells that differ in nothing else, `previous` has {short(mean)} times the FID of "
+            f"`eps`, and the classifier's confidence in the samples of `eps` differs by {gain:+.3f}"
         )
     else:
         text = (
             f"`eps` has the lower FID in {lower} of {total} matched pairs of cells; over all of them `previous` has "
-            f"{short(mean)} times the FID of `eps` (geometric mean). The classifier is surer of the samples of `eps` in "
-            f"{surer} of {total} pairs, by {gain:+.3f} in the median"
+            f"{short(mean)} times the FID of `eps` (geometric mean). The classifier is surer of the samples of `eps` "
+            f"in {surer} of {total} pairs, by {gain:+.3f} in the median"
         )
     text += f"; real images have {floor:.3f}."
     if len(results.seeds) == 1:
@@ -680,7 +680,8 @@ def provenance(page: Page) -> str:
         f"Damaged files, treated as missing: {listing(damaged)}." if damaged else "",
         "### The study", f"```yaml\n{study.strip()}\n```",
         "### To reproduce", f"```sh\n{again}\n```",
-        "That is at the commit above, with the package installed. What is done is kept; delete the results folder to start from nothing. On the same processor, thread count "
+        "That is at the commit above, with the package installed. What is done is kept; delete the results folder to "
+        "start from nothing. On the same processor, thread count "
         "and versions the samples are the same to the byte.",
     )  # fmt: skip
 
