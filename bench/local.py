@@ -216,16 +216,18 @@ class _Process:
                 json.dump(spec, stdin)
         except BrokenPipeError:
             pass  # it died at once; its exit code tells
-        threading.Thread(target=self._read, args=(stdout, key, events), daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(stdout, key, events), daemon=True)
+        self._reader.start()
 
     def _read(self, stdout: IO[str], key: str, events: queue.Queue[tuple[str, Event | None]]) -> None:
-        for line in stdout:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue  # a library's own print
-            self.explained |= event["event"] in ("failed", "refused")
-            events.put((key, event))
+        with stdout:
+            for line in stdout:
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    continue  # a library's own print
+                self.explained |= event["event"] in ("failed", "refused")
+                events.put((key, event))
         events.put((key, None))
 
     def tag(self, event: Event) -> Event:
@@ -234,6 +236,7 @@ class _Process:
 
     def wait(self) -> int:
         """The exit code."""
+        self._reader.join()
         return self._process.wait()
 
     def stop(self) -> None:
@@ -244,6 +247,7 @@ class _Process:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._reader.join()
 
     def reason(self, code: int) -> str:
         """Why a process died that could not say so itself."""

@@ -58,7 +58,7 @@ class Store:
             if envelope["version"] == VERSION and envelope["sha256"] == _digest(envelope["record"]):
                 record: dict[str, Any] = envelope["record"]
                 return record
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, KeyError, TypeError):
             pass

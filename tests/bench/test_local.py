@@ -134,7 +134,7 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(
 
 def test_a_second_run_waits_for_the_first(store: Store, tmp_path: Path) -> None:
     store.writable()
-    lock = FileLock(store.path("locks", f"host-{platform.node()}", ".lock"))
+    lock = FileLock(store.path("locks", f"host-{platform.node()}", ".lock"), thread_local=False)
     lock.acquire()
     threading.Timer(1.0, lock.release).start()
     events = run_study(make_study(tmp_path), store, OPTIONS)
