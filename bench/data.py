@@ -127,11 +127,18 @@ def _load_idx(spec: _Idx, root: Path) -> Images:
             raise UserError(f"corrupt data: {path} has sha256 {found} (decompressed), expected {spec.sha256[i]}")
         digest.update(found.encode())
         arrays.append(_read_idx(path, raw))
+    for array, name in zip(arrays, spec.files, strict=True):
+        picture = array.ndim == 3 and array.shape[1:] == (28, 28) and array.dtype == np.uint8
+        if not (picture if name in spec.files[::2] else array.ndim in (1, 2) and array.size):
+            shape = "×".join(map(str, array.shape)) or "one number"
+            raise UserError(f"corrupt data: {_find(spec, name, root)} holds {shape} of {array.dtype.name}")
     images = [torch.from_numpy(a.astype(np.uint8))[:, None] for a in arrays[::2]]
     labels = [torch.from_numpy(a.reshape(len(a), -1)[:, 0].astype(np.int64)) for a in arrays[1::2]]
-    for a, b, name in zip(images, labels, spec.files[::2], strict=True):
+    for a, b, name, label_name in zip(images, labels, spec.files[::2], spec.files[1::2], strict=True):
         if len(a) != len(b):
             raise UserError(f"corrupt data: {name} has {len(a)} images and {len(b)} labels")
+        if not 0 <= int(b.min()) <= int(b.max()) <= 9:
+            raise UserError(f"corrupt data: the labels in {label_name} are not all between 0 and 9")
     return Images(images[0], labels[0], images[1], labels[1], digest.hexdigest())
 
 

@@ -24,6 +24,9 @@ STUDIES = Path(__file__).parent / "studies"
 
 Positive = Annotated[int, Field(ge=1, strict=True)]
 Natural = Annotated[int, Field(ge=0, strict=True)]
+Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
+Eta = Annotated[float, Field(ge=0, le=1, strict=True)]
+Count = Annotated[int, Field(ge=20, strict=True)]
 
 
 class _Model(BaseModel):
@@ -35,10 +38,10 @@ class Budget(_Model):
 
     epochs: Positive
     batch_size: Positive = 128
-    lr: Annotated[float, Field(gt=0)] = 2e-3
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.995
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    lr: Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)] = 2e-3
+    warmup: Share = 0.05
+    ema: Share = 0.995
+    weight_decay: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] = 0.0
     images: Positive | None = None  # the first so many training images; all of them when not given
 
 
@@ -71,9 +74,9 @@ class Cell(_Model):
     job: Job
     sampler: str
     sample_steps: Positive
-    eta: Annotated[float, Field(ge=0, le=1)] | None = None
+    eta: Eta | None = None
     clip: bool = True
-    n: Annotated[int, Field(ge=20, strict=True)]
+    n: Count
     sample_seed: Natural = 0
 
     @cached_property
@@ -104,7 +107,7 @@ class Axes(_Model):
     seed: list[Natural] = [0]
     sampler: list[str]
     sample_steps: list[Positive]
-    eta: list[Annotated[float, Field(ge=0, le=1)]] = [0.0]
+    eta: list[Eta] = [0.0]
 
     @model_validator(mode="after")
     def _no_repeats(self) -> Axes:
@@ -120,7 +123,7 @@ class Axes(_Model):
 class Score(_Model):
     """How many samples are drawn of each cell, and from which noise."""
 
-    n: Annotated[int, Field(ge=20, strict=True)] = 2000
+    n: Count = 2000
     seed: Natural = 0
 
 
@@ -146,7 +149,10 @@ class Study(_Model):
     @cached_property
     def jobs(self) -> dict[str, list[Cell]]:
         """Job key → its cells."""
-        return {key: list(group) for key, group in itertools.groupby(self.cells, lambda cell: cell.job.key)}
+        jobs: dict[str, list[Cell]] = {}
+        for cell in self.cells:
+            jobs.setdefault(cell.job.key, []).append(cell)
+        return jobs
 
     def _expand(self) -> Iterable[Cell]:
         import torch
@@ -165,18 +171,17 @@ class Study(_Model):
         except ValueError as error:
             raise UserError(f"study '{self.name}': impossible cell: {error}") from error
         names, values = zip(*self.axes, strict=True)
-        seen: dict[str, tuple[Any, ...]] = {}
+        seen: dict[str, dict[str, Any]] = {}
         checked: set[tuple[str, str, int]] = set()
         for point in itertools.product(*values):
             at = dict(zip(names, point, strict=True))
             if any(self._matches(rule, at) for rule in self.exclude):
                 continue
+            asked = dict(at)
             if at["weight"] == "default":
                 at["weight"] = OBJECTIVES[at["objective"]].weight
             if not SAMPLERS[at["sampler"]].uses_eta:
-                if at["eta"] != self.axes.eta[0]:
-                    continue  # the same cell for every η
-                at["eta"] = None
+                at["eta"] = asked["eta"] = None  # the same cell for every η
             if at["sample_steps"] > at["T"]:
                 raise UserError(
                     f"study '{self.name}': sample_steps={at['sample_steps']} is more than T={at['T']}; "
@@ -197,13 +202,15 @@ class Study(_Model):
                 n=self.score.n,
                 sample_seed=self.score.seed,
             )
-            if cell.key in seen:
+            before = seen.setdefault(cell.key, asked)
+            if before != asked:
+                twice = next(name for name in asked if asked[name] != before[name])
                 raise UserError(
                     f"study '{self.name}': duplicate cells: {cell.job.label}, {cell.label} "
-                    f"comes from {seen[cell.key]} and from {point}"
+                    f"comes from {twice}={before[twice]} and from {twice}={asked[twice]}"
                 )
-            seen[cell.key] = point
-            yield cell
+            if before is asked:
+                yield cell
 
     @staticmethod
     def _matches(rule: dict[str, Any], at: dict[str, Any]) -> bool:
@@ -268,6 +275,7 @@ def load(name: str) -> Study:
     try:
         text = path.read_text(encoding="utf-8")
         root = yaml.compose(text, yaml.SafeLoader)
+        _no_key_twice(root)
         content = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -280,7 +288,8 @@ def load(name: str) -> Study:
     try:
         study = Study(**{"name": path.stem, **content})
     except ValidationError as error:
-        first = error.errors()[0]
+        # a field that does not exist explains the one that is missing
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         where = f"{path}:{_line(root, first['loc'])}"
         field = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
@@ -306,9 +315,9 @@ def _check_names(study: Study, path: Path, root: yaml.Node | None) -> None:
     """
     for axis, names in choices().items():
         given = [study.dataset] if axis == "dataset" else getattr(study.axes, axis)
-        for value in given:
+        for i, value in enumerate(given):
             if value not in names:
-                line = _line(root, ["dataset"] if axis == "dataset" else ["axes", axis])
+                line = _line(root, ["dataset"] if axis == "dataset" else ["axes", axis, i])
                 raise UserError(f"{path}:{line}: {unknown(axis, value, names)}")
     for i, rule in enumerate(study.exclude):
         for axis, value in rule.items():
@@ -322,6 +331,25 @@ def _check_names(study: Study, path: Path, root: yaml.Node | None) -> None:
                         f"{path}:{line}: exclusion of {axis}={item} matches nothing "
                         f"(axis: {', '.join(map(str, on_axis))})"
                     )
+
+
+def _no_key_twice(node: yaml.Node | None) -> None:
+    """Refuse what YAML would silently let the last one win.
+
+    :raises yaml.MarkedYAMLError: at the second of two equal keys.
+    """
+    if isinstance(node, yaml.MappingNode):
+        keys: set[str] = set()
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key is not a plain word", problem_mark=key.start_mark)
+            if key.value in keys:
+                raise yaml.MarkedYAMLError(problem=f"key '{key.value}' is there twice", problem_mark=key.start_mark)
+            keys.add(key.value)
+            _no_key_twice(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _no_key_twice(value)
 
 
 def _line(root: yaml.Node | None, loc: Iterable[int | str]) -> int:

@@ -118,24 +118,3 @@ def _make_study(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Study]:
 def tiny_study(make_study: Callable[..., Study]) -> Study:
     """Two jobs of three epochs, each sampled in two ways."""
     return make_study()
-
-
-#: tests of defects that are known and not yet mended: they run, and are expected to fail (at least in part)
-KNOWN_DEFECTS = (
-    "test_data.py::test_labels_beyond_nine",
-    "test_data.py::test_wrong_header",
-    "test_study.py::test_an_exclusion_of_one_eta_leaves_samplers_without_eta_alone",
-    "test_study.py::test_bad_value",
-    "test_study.py::test_jobs_hold_every_cell_even_when_weights_meet",
-    "test_study.py::test_line_of_a_value_in_a_long_list",
-    "test_study.py::test_malformed_yaml",
-    "test_study.py::test_unknown_name",
-)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the known defects."""
-    for item in items:
-        name = f"{item.path.name}::{item.name.partition('[')[0]}"
-        if name in KNOWN_DEFECTS:
-            item.add_marker(pytest.mark.xfail(reason="known defect", strict=False))
