@@ -1,0 +1,125 @@
+"""The pinned classifier, its recipe's parts, and torch-fidelity through it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from bench import UserError, classifier, metrics
+from bench.classifier import CLASSES, FEATURES, PINNED, Network
+from bench.data import Images
+
+PATH, SHA256 = PINNED["mnist"]
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return classifier.load(PATH, SHA256)
+
+
+def test_the_pinned_weights_are_small_and_accurate(network: Network, mnist: Images) -> None:
+    assert PATH.stat().st_size < 2e6
+    assert classifier.accuracy(network, mnist) >= 0.994
+
+
+def test_features_are_standardised(network: Network, mnist: Images) -> None:
+    """Mean square 1 at either depth, over the training images."""
+    picked = torch.randperm(len(mnist.train), generator=torch.Generator().manual_seed(0))[:10_000]
+    features = classifier.extract(network, mnist.train[picked]).features
+    assert features.shape == (10_000, FEATURES)
+    for part in features.split([classifier.STROKES, classifier.SHAPES], 1):
+        assert float(part.square().mean()) == pytest.approx(1, abs=0.03)
+
+
+def test_standardising_changes_no_logit(tiny_images: Images) -> None:
+    torch.manual_seed(0)
+    network = Network()
+    before = classifier.extract(network, tiny_images.test).logits
+    classifier._standardise(network, tiny_images.train)
+    after = classifier.extract(network, tiny_images.test).logits
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
+
+
+class Uint8(Dataset[torch.Tensor]):
+    """Bare tensors, as torch-fidelity wants them."""
+
+    def __init__(self, images: torch.Tensor) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> torch.Tensor:
+        return self.images[i]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_torch_fidelity_agrees_end_to_end(network: Network, mnist: Images) -> None:
+    """Its metrics through the registered extractor are ours, and nothing is downloaded."""
+    from torch_fidelity import calculate_metrics
+
+    name = classifier.register("mnist", SHA256, network)
+    assert name == classifier.register("mnist", SHA256, network), "registering twice is harmless"
+    sample, reference = mnist.test[:400], mnist.train[:600]
+    theirs = calculate_metrics(
+        input1=Uint8(sample), input2=Uint8(reference), feature_extractor=name, cuda=False, fid=True, isc=True,
+        isc_splits=1, prc=False, cache=False, verbose=False, batch_size=100, save_cpu_ram=True,
+    )  # fmt: skip
+    ours = classifier.extract(network, sample)
+    there = classifier.extract(network, reference)
+    fid = metrics.frechet_distance(metrics.Moments.of(ours.features), metrics.Moments.of(there.features))
+    assert theirs["frechet_inception_distance"] == pytest.approx(fid, rel=1e-3)
+    assert theirs["inception_score_mean"] == pytest.approx(metrics.inception_score(ours.logits), rel=1e-5)
+
+
+def test_features_do_not_depend_on_order(network: Network, mnist: Images) -> None:
+    images = mnist.test[:300]
+    there, back = classifier.extract(network, images), classifier.extract(network, images.flip(0))
+    torch.testing.assert_close(back.features.flip(0), there.features, rtol=1e-5, atol=1e-6)
+
+
+def test_blur_noise_and_a_missing_class_are_all_seen(network: Network, mnist: Images) -> None:
+    """Each degradation costs FID at least twice the floor, and more of it costs more."""
+    reference = metrics.Moments.of(classifier.extract(network, mnist.train[::12]).features)
+
+    def fid(images: torch.Tensor) -> float:
+        return metrics.frechet_distance(metrics.Moments.of(classifier.extract(network, images).features), reference)
+
+    images, labels = mnist.test[::5], mnist.test_labels[::5]
+    random = torch.Generator().manual_seed(0)
+    noise = torch.randint(0, 256, images.shape, generator=random, dtype=torch.uint8)
+    blurred = torch.nn.functional.avg_pool2d(images.float(), 3, 1, 1).round().to(torch.uint8)
+    floor = fid(images)
+    few, many = (fid(torch.cat([images[k:], noise[:k]])) for k in (20, 200))
+    assert 2 * floor < few < many
+    assert fid(blurred) > 2 * floor
+    assert fid(images[labels != 3]) > 2 * floor
+
+
+def test_shift_moves_and_pads() -> None:
+    images = torch.zeros(64, 1, 9, 9, dtype=torch.uint8)
+    images[:, :, 4, 4] = 255
+    moved = classifier._shift(images, torch.Generator().manual_seed(0), by=2)
+    at = {tuple(map(int, image[0].nonzero()[0])) for image in moved}
+    assert moved.sum() == images.sum()
+    assert at == {(y, x) for y in range(2, 7) for x in range(2, 7)} or len(at) > 15
+    assert torch.equal(classifier._shift(images, torch.Generator(), by=0), images)
+
+
+def test_the_recipe_learns(tiny_images: Images) -> None:
+    *_, (last, network) = classifier.train(tiny_images, epochs=2)
+    assert last.epoch == 2
+    assert np.isfinite(last.loss)
+    assert network(tiny_images.test[:3])[1].shape == (3, CLASSES)
+
+
+def test_wrong_weights_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="missing classifier"):
+        classifier.load(tmp_path / "none.safetensors", None)
+    (tmp_path / "bad.safetensors").write_bytes(PATH.read_bytes()[:-1])
+    with pytest.raises(UserError, match="has sha256"):
+        classifier.load(tmp_path / "bad.safetensors", SHA256)

@@ -1,0 +1,108 @@
+"""A sample's bytes depend on the cell and its index, and on nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor, nn
+
+from bench import generate as module
+from bench.generate import BLOCK, STRIP_IMAGES, STRIP_TIMES, TILE, generate, noise
+from ddpm.nets import NETS, make_net
+from ddpm.schedule import make_schedule
+
+SCHEDULE = make_schedule("cosine", 20)
+
+
+def draw(net: nn.Module, n: int, batch: int | None = None, **changes: Any) -> Tensor:
+    options: dict[str, Any] = {"sampler": "ancestral", "steps": 3, "eta": None, "clip": True, "seed": 0} | changes
+    batches = generate(net, SCHEDULE, "v", shape=(1, 28), n=n, batch=batch, device=torch.device("cpu"), **options)
+    return torch.cat([b.images for b in batches])
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_neither_batch_size_nor_n_changes_a_byte(name: str) -> None:
+    torch.manual_seed(0)
+    net = make_net(name, 1, 28).eval()
+    whole = draw(net, 230)
+    assert whole.shape == (230, 1, 28, 28)
+    assert whole.dtype == torch.uint8
+    assert len(whole.flatten(1).unique(dim=0)) == 230
+    for batch in (7, 100, 200, 1000):
+        assert torch.equal(draw(net, 230, batch), whole)
+    assert torch.equal(draw(net, 40), whole[:40])
+    assert not torch.equal(draw(net, 40, seed=1), whole[:40])
+
+
+def test_every_tile_divides_into_noise_blocks() -> None:
+    assert all(tile % BLOCK == 0 for tile in TILE.values())
+
+
+def test_noise_is_a_function_of_index_and_time() -> None:
+    whole = noise(3, 7, 0, 200, (1, 4, 4))
+    assert torch.equal(noise(3, 7, 100, 100, (1, 4, 4)), whole[100:])
+    for other in (noise(4, 7, 0, 200, (1, 4, 4)), noise(3, 8, 0, 200, (1, 4, 4))):
+        correlation = torch.corrcoef(torch.stack([whole.flatten(), other.flatten()]))[0, 1]
+        assert abs(float(correlation)) < 4 / (200 * 16) ** 0.5
+
+
+def test_noise_is_standard_normal() -> None:
+    assert stats.kstest(noise(0, 1, 0, 500, (1, 14, 14)).flatten().numpy(), "norm").pvalue > 1e-3
+
+
+class Counting(nn.Module):
+    """Predicts v = 0 and remembers the batches it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def forward(self, x: Tensor, u: Tensor) -> Tensor:
+        """(B, C, H, W), (B,) → zeros."""
+        self.seen.append(len(x))
+        return torch.zeros_like(x)
+
+
+def test_the_network_only_sees_whole_tiles() -> None:
+    net = Counting()
+    draw(net, 130, 1000, steps=4)
+    assert net.seen == [TILE["cpu"]] * 2 * 4
+
+
+def test_strip_shows_the_first_images_over_time() -> None:
+    options = {"sampler": "ddim", "eta": 0.0, "clip": True, "n": 150, "seed": 0, "device": torch.device("cpu")}
+    first, second = generate(Counting(), SCHEDULE, "v", shape=(1, 28), steps=20, **options)
+    assert first.strip is not None
+    assert first.strip.shape == (STRIP_TIMES, 2, STRIP_IMAGES, 1, 28, 28)
+    assert second.strip is None
+    short = next(generate(Counting(), SCHEDULE, "v", shape=(1, 28), steps=3, **options))
+    assert short.strip is not None
+    assert len(short.strip) == 3
+
+
+def test_eta_and_sampler_matter() -> None:
+    net = Counting()
+    a, b, c = (draw(net, 20, sampler="ddim", eta=eta) for eta in (0.0, 1.0, 1.0))
+    assert torch.equal(b, c)
+    assert not torch.equal(a, b)
+    assert torch.equal(b, draw(net, 20, sampler="ancestral"))
+    assert not torch.equal(b, draw(net, 20, sampler="ancestral_beta"))
+
+
+def test_divergence_is_an_error_not_an_image() -> None:
+    class Broken(nn.Module):
+        def forward(self, x: Tensor, u: Tensor) -> Tensor:
+            return x * float("nan")
+
+    with pytest.raises(FloatingPointError, match="diverged while sampling"):
+        draw(Broken(), 20)
+
+
+def test_tiles_are_what_the_network_is_given() -> None:
+    net = Counting()
+    x = torch.randn(200, 1, 4, 4)
+    assert module.tiled(net, 100)(x, torch.ones(200)).shape == x.shape
+    assert net.seen == [100, 100]

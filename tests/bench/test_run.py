@@ -1,0 +1,240 @@
+"""A job: what it does, skips, repairs and records."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from filelock import FileLock
+
+from bench import run as module
+from bench.run import BUSY, reason_of, run
+from bench.store import Store
+from bench.study import Cell, Study
+from bench.table import rows
+
+if TYPE_CHECKING:
+    from tests.conftest import World
+
+CPU = torch.device("cpu")
+ARTEFACTS = ("jobs/*.json", "cells/*.json", "cells/*.png", "samples/*.npz", "checkpoints/*.safetensors")
+
+
+def cells_of(study: Study) -> list[Cell]:
+    return next(iter(study.jobs.values()))
+
+
+def events(cells: list[Cell], store: Store, **options: Any) -> list[str]:
+    return [event["event"] for event in run(cells, store, device=CPU, **options)]
+
+
+def content(store: Store, cells: list[Cell]) -> list[bytes]:
+    """The bytes of samples and weights."""
+    kept = store.load_tensors("checkpoints", cells[0].job.key)
+    assert kept is not None
+    weights = [value.numpy().tobytes() for _, value in sorted(kept[0].items())]
+    samples = [store.load_samples(cell.key) for cell in cells]
+    return weights + [kept[0].tobytes() for kept in samples if kept is not None]
+
+
+def test_a_job_leaves_every_artefact_and_then_does_nothing(world: World, tiny_study: Study) -> None:
+    cells = cells_of(tiny_study)
+    first = events(cells, world.store)
+    assert first.count("epoch") == 3
+    assert first.count("cell") == 2
+    assert first[-1] == "done"
+    assert all(list(world.store.root.glob(pattern)) for pattern in ARTEFACTS)
+    assert not list(world.store.root.glob("resume/*"))
+    again = events(cells, world.store)
+    assert not {"epoch", "step", "sample", "cell"} & set(again)
+
+
+@pytest.mark.parametrize("stop_after", [1, 2])
+def test_resuming_is_bit_identical(world: World, tiny_study: Study, tmp_path: Path, stop_after: int) -> None:
+    cells = cells_of(tiny_study)
+    torch.set_num_threads(1)
+    list(run(cells, world.store, device=CPU))
+    cut = Store(tmp_path / "cut")
+    job = run(cells, cut, device=CPU)
+    for event in job:
+        if event["event"] == "epoch" and event["epoch"] == stop_after:
+            break
+    job.close()
+    resumed = [event for event in run(cells, cut, device=CPU) if event["event"] in ("resumed", "epoch")]
+    assert [event["epoch"] for event in resumed] == [stop_after, *range(stop_after + 1, 4)]
+    assert content(cut, cells) == content(world.store, cells)
+    record = cut.read("jobs", cells[0].job.key)
+    assert record is not None
+    assert [epoch["warm"] for epoch in record["epochs"]].count(False) == 2, "each process's first epoch is apart"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "redone"),
+    [
+        ("jobs/*.json", {"epoch"}),
+        ("checkpoints/*.safetensors", {"epoch"}),
+        ("cells/*.json", {"cell"}),
+        ("samples/*.npz", set()),
+    ],
+)
+def test_damage_is_repaired_and_reported(world: World, tiny_study: Study, pattern: str, redone: set[str]) -> None:
+    cells = cells_of(tiny_study)
+    list(run(cells, world.store, device=CPU))
+    before = content(world.store, cells)
+    path = next(world.store.root.glob(pattern))
+    path.write_bytes(path.read_bytes()[:-9])
+    seen = set(events(cells, world.store)) & {"epoch", "sample", "cell"}
+    assert seen == redone
+    if redone:
+        assert path in world.store.damaged
+        assert content(world.store, cells) == before
+
+
+def test_a_lost_record_of_a_sampled_cell_is_scored_without_sampling(world: World, tiny_study: Study) -> None:
+    cells = cells_of(tiny_study)
+    list(run(cells, world.store, device=CPU))
+    path = world.store.path("cells", cells[0].key, ".json")
+    before = json.loads(path.read_text())["record"]["metrics"]
+    path.unlink()
+    assert not {"epoch", "sample"} & set(events(cells, world.store))
+    assert json.loads(path.read_text())["record"]["metrics"] == before
+
+
+def test_another_classifier_scores_the_same_samples_again(world: World, tiny_study: Study) -> None:
+    cells = cells_of(tiny_study)
+    list(run(cells, world.store, device=CPU))
+    new = world.pin(1)
+    assert {row["status"] for row in rows(tiny_study, world.store)[:2]} == {"stale"}
+    seen = events(cells, world.store)
+    assert seen.count("cell") == 2
+    assert "sample" not in seen
+    assert {row["classifier"] for row in rows(tiny_study, world.store)[:2]} == {new[:12]}
+
+
+def test_durations_of_a_shared_device_stay_out_of_the_table(world: World, tiny_study: Study) -> None:
+    list(run(cells_of(tiny_study), world.store, device=CPU, exclusive=False))
+    row = rows(tiny_study, world.store)[0]
+    assert row["status"] == "done"
+    assert [row[k] for k in ("epoch_s", "train_images_per_s", "sample_images_per_s", "train_s", "sample_s")] == [
+        None
+    ] * 5
+
+
+def test_the_table_has_the_numbers_of_the_records(world: World, tiny_study: Study) -> None:
+    cells = cells_of(tiny_study)
+    list(run(cells, world.store, device=CPU))
+    done, *_, missing = rows(tiny_study, world.store)
+    record = world.store.read("jobs", cells[0].job.key)
+    assert record is not None
+    warm = sorted(epoch["seconds"] for epoch in record["epochs"][1:])
+    assert done["epoch_s"] == pytest.approx(sum(warm) / 2)
+    assert done["train_images_per_s"] == pytest.approx(256 / done["epoch_s"])
+    assert done["first_epoch_s"] == record["epochs"][0]["seconds"]
+    assert done["params"] == sum(p.numel() for p in module.make_net("tiny", 1, 28).parameters())
+    assert done["fid_ceiling"] is not None
+    assert missing["status"] == "missing"
+    assert missing["fid"] is None
+
+
+def test_overhead_is_what_is_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([110.0, 120.0])
+    monkeypatch.setattr(module.time, "time", lambda: next(now))
+    stages = module.Stages(100.0)
+    stages.seconds = {"start": 2.0, "load": 1.0}
+    stages.add("train", 102.0)
+    assert stages.summary()["overhead"] == pytest.approx(1 - 8 / 20)
+
+
+def test_a_failing_cell_does_not_stop_the_others(
+    world: World, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = module.generate
+
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        if kwargs["sampler"] == "ancestral":
+            raise FloatingPointError("diverged while sampling")
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr(module, "generate", broken)
+    list(run(cells_of(tiny_study), world.store, device=CPU))
+    first, second = rows(tiny_study, world.store)[:2]
+    assert (first["status"], first["reason"]) == ("failed", "diverged while sampling")
+    assert second["status"] == "done"
+
+
+def as_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cells: list[Cell], store: Store
+) -> Any:
+    """Run the job's ``main`` here: its exit code and events."""
+    spec = {
+        "cells": [cell.model_dump(mode="json") for cell in cells], "store": str(store.root), "device": "cpu",
+        "threads": 1, "data_dir": None, "exclusive": True, "sample_batch": None, "began": 0.0,
+    }  # fmt: skip
+    store.writable()
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(spec)))
+    code = module.main()
+    return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_divergence_is_recorded(
+    world: World, make_study: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = make_study(budget={"lr": 1e30})
+    code, said = as_process(monkeypatch, capsys, cells_of(study), world.store)
+    assert code == 1
+    assert said[-1]["event"] == "failed"
+    row = rows(study, world.store)[0]
+    assert row["status"] == "failed"
+    assert row["reason"].startswith("diverged: the mean loss of epoch")
+
+
+def test_a_busy_job_is_left_alone(
+    world: World, tiny_study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = cells_of(tiny_study)
+    world.store.writable()
+    with FileLock(world.store.path("locks", cells[0].job.key, ".lock")):
+        code, said = as_process(monkeypatch, capsys, cells, world.store)
+    assert (code, said) == (BUSY, [])
+    assert not (world.store.root / "jobs").exists()
+
+
+def test_a_users_mistake_is_refused_not_recorded(
+    world: World, make_study: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, said = as_process(monkeypatch, capsys, cells_of(make_study(n=201)), world.store)
+    assert code == 2
+    assert said[-1]["event"] == "refused"
+    assert "n=201" in said[-1]["reason"]
+    assert not (world.store.root / "jobs").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), "out of memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to\nmore"), "out of memory: CUDA out of memory. Tried to"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9"), "out of memory: [enforce"),
+        (FloatingPointError("diverged: x"), "diverged: x"),
+        (KeyError("k"), "crashed: KeyError: 'k'"),
+    ],
+)
+def test_reasons_are_one_line(error: Exception, reason: str) -> None:
+    assert reason_of(error).startswith(reason)
+    assert "\n" not in reason_of(error)
+
+
+def test_grid_and_png() -> None:
+    images = torch.arange(3, dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 1, 2, 2)
+    grid = module.tile_grid(images, 2)
+    assert grid.tolist() == [[[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 0, 0], [2, 2, 0, 0]]]
+    from PIL import Image
+
+    with Image.open(io.BytesIO(module.png(grid))) as picture:
+        assert picture.size == (4, 4)
+        assert picture.getpixel((0, 2)) == 2
