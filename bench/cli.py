@@ -420,9 +420,13 @@ def _check(args: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     body = [[v.cell, v.fid, v.baseline, v.limit, "pass" if v.passed else "SLIPPED"] for v in verdicts]
-    print(tabulate(body, ["cell", "FID", "baseline", "limit", "verdict"], tablefmt="github", floatfmt=".4g"))
     slipped = [v for v in verdicts if not v.passed]
-    print(f"check: {len(verdicts) - len(slipped)} of {len(verdicts)} cells within limits ({_relative(path)})")
+    table = str(tabulate(body, ["cell", "FID", "baseline", "limit", "verdict"], tablefmt="github", floatfmt=".4g"))
+    outcome = f"check: {len(verdicts) - len(slipped)} of {len(verdicts)} cells within limits ({_relative(path)})"
+    print(f"{table}\n{outcome}")
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with open(summary, "a") as file:
+            file.write(f"### Sample quality\n\n{table}\n\n{outcome}\n\n{markdown(rows(study, store))}\n")
     return 1 if slipped else 0
 
 

@@ -141,3 +141,26 @@ def test_damaged_cells_count_as_missing_and_are_named(tmp_path: Path, capsys: py
     captured = capsys.readouterr()
     assert "4 missing" in captured.out
     assert f"{key}.json" in captured.err
+
+
+def test_check_passes_fails_and_writes_the_job_summary(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On finished cells: within the limit is 0, beyond it 1, and either is in the summary."""
+    from bench import gate, study, table
+
+    baseline = json.loads((gate.BASELINES / "smoke.json").read_text())
+    found = table.rows(study.load("smoke"), Store(tmp_path))
+    for row in found:
+        row |= {"status": "done", "fid": gate.limit(baseline["fid"][gate.name_of(row)])[0]}
+        row |= {k: baseline[k] for k in ("classifier", "epochs")}
+    monkeypatch.setattr(cli, "_execute", lambda *_: 0)
+    monkeypatch.setattr(table, "rows", lambda *_: found)
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    assert cli.main(["check", "--results", str(tmp_path)]) == 0
+    found[1]["fid"] *= 10
+    assert cli.main(["check", "--results", str(tmp_path)]) == 1
+    assert "SLIPPED" in capsys.readouterr().out
+    assert (tmp_path / "summary.md").read_text().count("### Sample quality") == 2
+    monkeypatch.setattr(cli, "_execute", lambda *_: 1)
+    assert cli.main(["check", "--results", str(tmp_path)]) == 3
