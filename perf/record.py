@@ -1,0 +1,38 @@
+"""Measurements kept with the project: one JSON file each under ``results/perf``, with what made it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import ROOT, timing
+from bench.store import Store
+
+FOLDER = ROOT / "results" / "perf"
+
+
+def save(name: str, content: dict[str, Any], *, device: torch.device | None = None, folder: Path = FOLDER) -> Path:
+    """Write ``<folder>/<name>.json``: ``content`` (raw samples included), the command, the machine and the commit."""
+    path = folder / f"{name}.json"
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    command = f"python -m {module.name} {shlex.join(sys.argv[1:])}".strip() if module else shlex.join(sys.argv)
+    about = {
+        "name": name,
+        "command": command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "environment": timing.environment(device or torch.device("cpu")),
+    }
+    text = json.dumps(about | content, indent=1, ensure_ascii=False) + "\n"
+    Store(folder).write_bytes(path, text.encode())
+    return path
+
+
+def load(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
+    """Name → the measurement, of those that are there."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
