@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from bench import UserError
 
@@ -88,7 +88,7 @@ class Cell(_Model):
     def label(self) -> str:
         """How the cell samples, for progress lines and figures."""
         eta = "" if self.eta is None else f" η={self.eta:g}"
-        return f"{self.sampler}{eta} {self.sample_steps} steps"
+        return f"{self.sampler}{eta} {self.sample_steps} steps{'' if self.clip else ' unclipped'}"
 
 
 def _key(model: BaseModel) -> str:
@@ -96,10 +96,29 @@ def _key(model: BaseModel) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def _net(value: object) -> object:
+    """``{unet: {width: 24}}`` → ``unet(width=24)``; whatever is not of that form is left for others to refuse."""
+    from ddpm.nets import NETS
+    from ddpm.spec import canonical, parse
+
+    if isinstance(value, dict) and len(value) == 1:
+        ((name, options),) = value.items()
+        options = {} if options is None else options
+    elif isinstance(value, str):
+        name, options = parse(value)
+    else:
+        return value
+    if name not in NETS:
+        return name
+    if not isinstance(options, dict):
+        raise ValueError(f"the options of '{name}' are a mapping, not {options!r}")
+    return canonical(name, options, NETS[name])
+
+
 class Axes(_Model):
     """The lists whose product is the grid. ``weight: default`` is the objective's own."""
 
-    net: list[str] = ["unet"]
+    net: list[Annotated[str, BeforeValidator(_net)]] = ["unet"]
     objective: list[str]
     weight: list[str] = ["default"]
     schedule: list[str]
@@ -108,6 +127,7 @@ class Axes(_Model):
     sampler: list[str]
     sample_steps: list[Positive]
     eta: list[Eta] = [0.0]
+    clip: list[Annotated[bool, Field(strict=True)]] = [True]
 
     @model_validator(mode="after")
     def _no_repeats(self) -> Axes:
@@ -199,6 +219,7 @@ class Study(_Model):
                 sampler=at["sampler"],
                 sample_steps=at["sample_steps"],
                 eta=at["eta"],
+                clip=at["clip"],
                 n=self.score.n,
                 sample_seed=self.score.seed,
             )
@@ -316,7 +337,7 @@ def _check_names(study: Study, path: Path, root: yaml.Node | None) -> None:
     for axis, names in choices().items():
         given = [study.dataset] if axis == "dataset" else getattr(study.axes, axis)
         for i, value in enumerate(given):
-            if value not in names:
+            if str(value).partition("(")[0] not in names:
                 line = _line(root, ["dataset"] if axis == "dataset" else ["axes", axis, i])
                 raise UserError(f"{path}:{line}: {unknown(axis, value, names)}")
     for i, rule in enumerate(study.exclude):

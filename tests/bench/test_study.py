@@ -198,6 +198,26 @@ def test_jobs_hold_every_cell_even_when_weights_meet(make_study: Any) -> None:
     assert sorted(c.key for cells in both.jobs.values() for c in cells) == sorted(c.key for c in both.cells)
 
 
+def test_a_network_with_options(tmp_path: Path) -> None:
+    """As a mapping or as its own canonical text; defaults spelt out are the plain network."""
+    text = changed(
+        "  T: [100]", "  T: [100]\n  net: [unet, {unet: {width: 24}}, 'unet(inner=96, width=16)', {scorenet: }]"
+    )
+    path = tmp_path / "nets.yaml"
+    path.write_text(text)
+    nets = list(dict.fromkeys(cell.job.net for cell in load(str(path)).cells))
+    assert nets == ["unet", "unet(width=24)", "unet(inner=96,width=16)", "scorenet"]
+
+
+def test_clipping_is_an_axis(make_study: Any) -> None:
+    """Whether x̂₀ is clipped multiplies cells, not training runs, and an old key is that of the clipped cell."""
+    plain, both = make_study(), make_study(clip=[True, False])
+    assert {c.key for c in plain.cells} < {c.key for c in both.cells}
+    assert len(both.cells) == 2 * len(plain.cells)
+    assert set(both.jobs) == set(plain.jobs)
+    assert [c.label.endswith("unclipped") for c in both.cells] == [not c.clip for c in both.cells]
+
+
 LISTS = {
     "objective": ["eps", "v", "previous"],
     "schedule": ["linear", "cosine"],
@@ -296,6 +316,13 @@ BAD_VALUES = {
     "eta above": ("[0.0, 1.0]", "[0.0, 1.1]", "eta"),
     "eta below": ("[0.0, 1.0]", "[-0.1]", "eta"),
     "eta nan": ("[0.0, 1.0]", "[.nan]", "eta"),
+    "clip number": ("  T: [100]", "  T: [100]\n  clip: [1]", "clip"),
+    "clip twice": ("  T: [100]", "  T: [100]\n  clip: [true, true]", "twice"),
+    "net's option": ("  T: [100]", "  T: [100]\n  net: [{unet: {widht: 24}}]", "widht"),
+    "net's value": ("  T: [100]", "  T: [100]\n  net: [{unet: {width: wide}}]", "width"),
+    "net's default": ("  T: [100]", "  T: [100]\n  net: [unet, {unet: {width: 32}}]", "twice"),
+    "net's options no mapping": ("  T: [100]", "  T: [100]\n  net: [{unet: 24}]", "unet"),
+    "net malformed": ("  T: [100]", "  T: [100]\n  net: ['unet(']", "unet"),
     "eta true": ("[0.0, 1.0]", "[true]", "eta"),
     "empty axis": ("[eps, v]", "[]", "empty"),
     "null axis": ("[eps, v]", "", "objective"),
