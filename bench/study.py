@@ -42,6 +42,7 @@ class Budget(_Model):
     warmup: Share = 0.05
     ema: Share = 0.995
     weight_decay: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] = 0.0
+    optimiser: str = "adamw"
     images: Positive | None = None  # the first so many training images; all of them when not given
 
 
@@ -253,15 +254,17 @@ class Study(_Model):
 
 
 def choices() -> dict[str, list[str]]:
-    """The valid names of each categorical axis."""
+    """The valid names of whatever a study chooses by name."""
     from bench.data import DATASETS
     from ddpm.nets import NETS
     from ddpm.objective import OBJECTIVES, WEIGHTS
     from ddpm.sampler import SAMPLERS
     from ddpm.schedule import SCHEDULES
+    from ddpm.train import OPTIMISERS
 
     return {
         "dataset": list(DATASETS),
+        "optimiser": list(OPTIMISERS),
         "net": list(NETS),
         "objective": list(OBJECTIVES),
         "weight": ["default", *WEIGHTS],
@@ -334,12 +337,15 @@ def _check_names(study: Study, path: Path, root: yaml.Node | None) -> None:
 
     :raises UserError: naming file and line.
     """
-    for axis, names in choices().items():
-        given = [study.dataset] if axis == "dataset" else getattr(study.axes, axis)
-        for i, value in enumerate(given):
-            if str(value).partition("(")[0] not in names:
-                line = _line(root, ["dataset"] if axis == "dataset" else ["axes", axis, i])
-                raise UserError(f"{path}:{line}: {unknown(axis, value, names)}")
+    chosen: dict[str, list[tuple[list[int | str], str]]] = {
+        "dataset": [(["dataset"], study.dataset)],
+        "optimiser": [(["train", "optimiser"], study.train.optimiser)],
+    }
+    for kind, names in choices().items():
+        given = chosen.get(kind) or [(["axes", kind, i], value) for i, value in enumerate(getattr(study.axes, kind))]
+        for loc, value in given:
+            if value.partition("(")[0] not in names:
+                raise UserError(f"{path}:{_line(root, loc)}: {unknown(kind, value, names)}")
     for i, rule in enumerate(study.exclude):
         for axis, value in rule.items():
             line = _line(root, ["exclude", i, axis])

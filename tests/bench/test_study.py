@@ -98,6 +98,7 @@ def test_every_field_matters_to_the_key() -> None:
         "dataset": "kmnist", "net": "scorenet", "objective": "v", "weight": "snr", "schedule": "cosine", "T": 500,
         "seed": 1, "sampler": "ancestral", "sample_steps": 10, "eta": 1.0, "clip": False, "n": 100, "sample_seed": 1,
         "epochs": 6, "batch_size": 32, "lr": 1e-3, "warmup": 0.1, "ema": 0.9, "weight_decay": 0.1, "images": 1000,
+        "optimiser": "muon",
     }  # fmt: skip
     budget, job, cell = JOB.train.model_dump(), JOB.model_dump(), CELL.model_dump()
     jobs = [Job.model_validate(job | {"train": budget | {k: other[k]}}) for k in Budget.model_fields]
@@ -264,6 +265,7 @@ def test_warns_of_schedules_that_leave_signal(make_study: Any) -> None:
         ("axes:", "axis:", "axes"),
         ("  sample_steps:", "  sampling_steps:", "sample_steps"),
         ("{epochs: 2}", "{epoch: 2}", "epochs"),
+        ("{epochs: 2}", "{epochs: 2, optimiser: moun}", "muon"),
         ("{n: 200}", "{n: 200, sede: 1}", "seed"),
         ("{objective: v, ", "{objectiv: v, ", "objective"),
     ],
