@@ -109,8 +109,12 @@ class Features(NamedTuple):
 def extract(network: Network, images: Tensor, device: torch.device | str = "cpu") -> Features:
     """Features and logits of uint8 ``images`` (N, C, H, W), on the CPU."""
     network = network.to(device)
-    pairs = [network(batch.to(device)) for batch in images.split(BATCH)]
-    features, logits = (torch.cat(part).cpu().double() for part in zip(*pairs, strict=True))
+    # filled in place: a small tensor kept for each batch would pin the heap that its large intermediates leave behind
+    features = torch.empty(len(images), FEATURES, dtype=torch.float64)
+    logits = torch.empty(len(images), CLASSES, dtype=torch.float64)
+    for start in range(0, len(images), BATCH):
+        here = slice(start, start + BATCH)
+        features[here], logits[here] = network(images[here].to(device))
     return Features(features, logits)
 
 
