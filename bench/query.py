@@ -16,7 +16,7 @@ from bench import UserError
 from bench.scoring import pinned
 from bench.store import Kind, Store
 from bench.study import Cell, Job
-from bench.table import COLUMNS, INTEGERS, TEXT, Record, cell_row, judge, training
+from bench.table import COLUMNS, FLAGS, INTEGERS, TEXT, Record, cell_row, judge, training
 
 if TYPE_CHECKING:
     import duckdb
@@ -73,7 +73,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _type(column: str) -> str:
-    if column == "dirty":
+    if column in FLAGS:
         return "BOOLEAN"
     return "VARCHAR" if column in _TEXT else "BIGINT" if column in _INTEGERS else "DOUBLE"
 

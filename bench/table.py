@@ -23,6 +23,7 @@ COLUMNS = (
     "sample_images_per_s", "params", "megabytes", "peak_rss_mb", "device", "commit", "key",
     "class_balance", "epochs", "train_s", "sample_s", "first_epoch_s", "peak_device_mb", "train_flops_per_image",
     "forward_flops_per_image", "dirty", "code", "classifier", "job", "reason",
+    "clip",
 )  # fmt: skip
 TEXT = frozenset({
     "study", "status", "dataset", "net", "objective", "weight", "schedule", "sampler", "device", "commit", "key",
@@ -31,7 +32,8 @@ TEXT = frozenset({
 INTEGERS = frozenset({
     "T", "seed", "sample_steps", "n", "params", "epochs", "train_flops_per_image", "forward_flops_per_image",
 })  # fmt: skip
-"""Columns of each kind; ``dirty`` is true or false, and the rest are numbers."""
+FLAGS = frozenset({"dirty", "clip"})
+"""Columns by what they hold; the rest are numbers."""
 
 
 class Found(NamedTuple):
@@ -110,7 +112,7 @@ def cell_row(found: Found, study: str) -> dict[str, Any]:
     cell, record = found.cell, found.record
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
     row |= {k: getattr(cell.job, k) for k in ("dataset", "net", "objective", "weight", "schedule", "T", "seed")}
-    row |= {k: getattr(cell, k) for k in ("sampler", "sample_steps", "eta", "n", "key")}
+    row |= {k: getattr(cell, k) for k in ("sampler", "sample_steps", "eta", "clip", "n", "key")}
     row |= {"study": study, "status": found.status, "job": cell.job.key, "reason": found.reason}
     if record is not None and record["status"] == "done":
         row |= record["metrics"]
