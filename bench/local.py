@@ -24,11 +24,11 @@ from typing import IO
 
 from filelock import FileLock, Timeout
 
-from bench import ROOT, UserError
+from bench import ROOT, UserError, cost
 from bench.run import BUSY, Event
 from bench.store import Store
 from bench.study import Cell, Study
-from bench.table import state
+from bench.table import Found, survey
 
 POLL_S = 0.5
 SPINS = "20000"
@@ -38,11 +38,11 @@ twenty times slower; this much costs nothing measurable (``doctor --speed`` with
 
 @dataclass(frozen=True)
 class Options:
-    """How to run: the device, how many jobs at once, threads for each, and where data lies."""
+    """How to run: the device, how many jobs at once, threads for each (None: its share), and where data lies."""
 
     device: str
     workers: int = 1
-    threads: int = os.cpu_count() or 1
+    threads: int | None = None
     data_dir: Path | None = None
     sample_batch: int | None = None
     retry: bool = False
@@ -53,34 +53,44 @@ class Options:
         return self.workers <= len(self.slots)
 
     @property
+    def threads_each(self) -> int:
+        """CPU threads of a job: as asked for, else an equal share of the processor."""
+        return self.threads or max(1, (os.cpu_count() or 1) // self.workers)
+
+    @property
     def slots(self) -> list[str]:
         """What each concurrent job sees as its CUDA devices ('' where that does not apply)."""
         import torch
 
         if self.device == "cuda":
-            return [str(i) for i in range(torch.cuda.device_count())]
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+            return visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
         return [self.device.partition(":")[2]]
 
 
-def pending(study: Study, store: Store, retry: bool) -> dict[str, list[Cell]]:
-    """The jobs that have anything left to do, with all their cells.
+def to_do(found: Found, retry: bool = False) -> bool:
+    """Whether a run would do this cell.
 
     What failed is tried again, unless it diverged with the very code that is here: it would diverge again.
     """
-    from bench.scoring import pinned
     from bench.timing import code_hash
 
-    classifier = pinned(study.dataset)
+    if found.status != "failed" or retry:
+        return found.status != "done"
+    source = found.record or found.job or {}
+    same_code = source.get("environment", {}).get("code") == code_hash()
+    return not (same_code and (found.reason or "").startswith("diverged"))
 
-    def todo(cell: Cell) -> bool:
-        status, record, reason = state(cell, store, classifier)
-        if status != "failed" or retry:
-            return status != "done"
-        source = record or store.read("jobs", cell.job.key) or {}
-        same_code = source.get("environment", {}).get("code") == code_hash()
-        return not (same_code and (reason or "").startswith("diverged"))
 
-    return {key: cells for key, cells in study.jobs.items() if any(map(todo, cells))}
+def pending(study: Study, store: Store, retry: bool) -> dict[str, list[Found]]:
+    """The jobs that have anything left to do, with the cells that are left."""
+    from bench.scoring import pinned
+
+    left: dict[str, list[Found]] = {}
+    for found in survey(study.cells, store, pinned(study.dataset)):
+        if to_do(found, retry):
+            left.setdefault(found.cell.job.key, []).append(found)
+    return left
 
 
 def run_study(study: Study, store: Store, options: Options) -> Iterator[Event]:
@@ -108,7 +118,7 @@ def run_study(study: Study, store: Store, options: Options) -> Iterator[Event]:
                 yield {"event": "waiting", "path": str(store.root)}
             time.sleep(POLL_S)
     try:
-        yield from _run_jobs(pending(study, store, options.retry), store, options)
+        yield from _run_jobs(study, pending(study, store, options.retry), store, options)
     finally:
         lock.release()
     yield {"event": "end", "failed": _failures(study, store)}
@@ -117,17 +127,24 @@ def run_study(study: Study, store: Store, options: Options) -> Iterator[Event]:
 def _failures(study: Study, store: Store) -> list[tuple[str, str]]:
     """(which job or cell, why) for whatever has failed; a job once, not once a cell."""
     found: dict[str, str] = {}
-    for cell in study.cells:
-        status, record, reason = state(cell, store, None)
+    for cell, status, reason, record, _ in survey(study.cells, store, None):
         if status == "failed":
             name = cell.job.label if record is None else f"{cell.job.label}, {cell.label}"
             found[name] = reason or "unknown"
     return list(found.items())
 
 
-def _run_jobs(jobs: dict[str, list[Cell]], store: Store, options: Options) -> Iterator[Event]:
-    """Keep ``workers`` processes busy until no job is left; jobs another machine is at go to the back of the line."""
-    waiting = deque(jobs.values())
+def _run_jobs(study: Study, left: dict[str, list[Found]], store: Store, options: Options) -> Iterator[Event]:
+    """Keep ``workers`` processes busy until no job is left: the longest first, so that none is alone at the end.
+
+    Jobs another machine is at go to the back of the line.
+    """
+
+    def expected() -> cost.Model:  # anew for every job, which knows more than the one before
+        return cost.calibrate(store, options.device.partition(":")[0], options.threads_each)
+
+    order = cost.longest_first(left.values(), store, expected())
+    waiting = deque(study.jobs[found[0].cell.job.key] for found in order)
     slots = deque(options.slots[i % len(options.slots)] for i in range(options.workers))
     running: dict[str, _Process] = {}
     events: queue.Queue[tuple[str, Event | None]] = queue.Queue()
@@ -136,7 +153,8 @@ def _run_jobs(jobs: dict[str, list[Cell]], store: Store, options: Options) -> It
         while waiting or running:
             while waiting and slots:
                 cells = waiting.popleft()
-                process = _Process(cells, store, options, slots.popleft(), events)
+                estimate = expected().seconds(left[cells[0].job.key], store)
+                process = _Process(cells, store, options, slots.popleft(), events, estimate)
                 running[cells[0].job.key] = process
                 yield process.tag({"event": "start", "left": len(waiting)})
             key, event = events.get()
@@ -153,7 +171,7 @@ def _run_jobs(jobs: dict[str, list[Cell]], store: Store, options: Options) -> It
                 if key not in elsewhere:
                     elsewhere.add(key)
                     yield process.tag({"event": "elsewhere"})
-                if not any(state(cell, store, None)[0] == "missing" for cell in process.cells):
+                if not any(found.status == "missing" for found in survey(process.cells, store, None)):
                     continue
                 waiting.append(process.cells)
                 if elsewhere.issuperset(cells[0].job.key for cells in waiting):
@@ -179,6 +197,7 @@ class _Process:
         options: Options,
         slot: str,
         events: queue.Queue[tuple[str, Event | None]],
+        estimate: float | None,
     ) -> None:
         self.cells, self.slot, self.explained = cells, slot, False
         key = cells[0].job.key
@@ -191,11 +210,12 @@ class _Process:
             "cells": [cell.model_dump(mode="json") for cell in cells],
             "store": str(store.root.resolve()),
             "device": options.device.partition(":")[0],
-            "threads": options.threads,
+            "threads": options.threads_each,
             "data_dir": str(options.data_dir.resolve()) if options.data_dir else None,
             "exclusive": options.exclusive,
             "sample_batch": options.sample_batch,
             "began": time.time(),
+            "estimate_s": estimate,
         }
         with log:
             self._process = subprocess.Popen(

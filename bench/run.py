@@ -92,11 +92,13 @@ def run(
     exclusive: bool = True,
     began: float | None = None,
     sample_batch: int | None = None,
+    estimate: float | None = None,
     now: Callable[[], float] = time.time,
 ) -> Iterator[Event]:
     """Do whatever is missing of one job's cells, yielding events as it goes.
 
     :param exclusive: whether the device is this job's alone; if not, durations are kept out of timing tables.
+    :param estimate: the seconds expected of it, recorded beside those it took.
     :raises FloatingPointError: if training diverges.
     :raises UserError: for bad data or a results folder that cannot be written.
     """
@@ -145,7 +147,7 @@ def run(
             | {k: v for k, v in result.items() if k in ("status", "reason")}
             | {"fid": result.get("metrics", {}).get("fid")}
         )
-    record["harness"] = [*record.get("harness", []), stages.summary()]
+    record["harness"] = [*record.get("harness", []), stages.summary() | {"estimate_s": estimate}]
     record["peak_rss_mb"] = max(record["peak_rss_mb"], timing.peak_rss_mb())
     store.write("jobs", job.key, record)
     yield {"event": "done", "overhead": record["harness"][-1]["overhead"]}
@@ -381,6 +383,7 @@ def main() -> int:
                     exclusive=spec["exclusive"],
                     began=spec["began"],
                     sample_batch=spec["sample_batch"],
+                    estimate=spec["estimate_s"],
                 ):
                     for path in store.damaged:
                         print(json.dumps({"event": "damaged", "path": str(path)}), flush=True)

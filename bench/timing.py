@@ -170,7 +170,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "gpu": gpu,
         "driver": _command("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if gpu else None,
         "cuda": torch.version.cuda if gpu else None,
-        "machine": hashlib.sha256(platform.node().encode()).hexdigest()[:8],
+        "machine": machine_id(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -178,6 +178,11 @@ def environment(device: torch.device) -> dict[str, Any]:
         "dirty": bool(_command("git", "-C", str(ROOT), "status", "--porcelain", "--", "ddpm", "bench")),
         "code": code_hash(),
     }
+
+
+def machine_id() -> str:
+    """Tells machines apart without naming them."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
 @lru_cache
