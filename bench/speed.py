@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from bench import classifier, data, timing
-from bench.generate import TILE, generate
+from bench.generate import TILE, Batch, generate
 from ddpm.nets import make_net
 from ddpm.schedule import make_schedule
 from ddpm.train import Loss, Recipe, Trainer
@@ -134,7 +134,7 @@ def _tf32(work: Work) -> Work:
 @contextmanager
 def _tf32_allowed() -> Iterator[None]:
     """TF32 in products and convolutions, within."""
-    kinds = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    kinds = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
     before = [kind.fp32_precision for kind in kinds]
     for kind in kinds:
         kind.fp32_precision = "tf32"
@@ -148,17 +148,34 @@ def _tf32_allowed() -> Iterator[None]:
 # What a study does
 
 
-def trainer(name: str, device: torch.device, batch_size: int = BATCH) -> Trainer:
+def trainer(name: str, device: torch.device, batch_size: int = BATCH, epochs: int = 1000) -> Trainer:
     """The trainer a job of this network would have, at its first step."""
     torch.manual_seed(0)
     net = make_net(name, 1, SIDE).to(device)
-    return Trainer(net, Loss(SCHEDULE, "eps", "unit"), Recipe(epochs=1_000, batch_size=batch_size), 0)
+    return Trainer(net, Loss(SCHEDULE, "eps", "unit"), Recipe(epochs=epochs, batch_size=batch_size), 0)
 
 
 def sampler(net: nn.Module, device: torch.device, steps: int = SAMPLE_STEPS) -> Callable[[], object]:
     """Draws a tile of samples as a cell of a study would, DDPM's ancestral way."""
-    options = {"shape": (1, SIDE), "sampler": "ancestral", "steps": steps, "eta": None, "clip": True, "seed": 0}
-    return lambda: list(generate(net, SCHEDULE, "eps", n=TILE[device.type], device=device, **options))
+
+    def draw() -> list[Batch]:
+        return list(
+            generate(
+                net,
+                SCHEDULE,
+                "eps",
+                shape=(1, SIDE),
+                sampler="ancestral",
+                steps=steps,
+                eta=None,
+                clip=True,
+                n=TILE[device.type],
+                seed=0,
+                device=device,
+            )
+        )
+
+    return draw
 
 
 def training(name: str, device: torch.device) -> Work:

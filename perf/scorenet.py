@@ -137,7 +137,7 @@ def plain_steps(
 def our_steps(trainer: Trainer, images: Tensor, rates: list[float]) -> Iterator[Tensor]:
     """The losses of the trainer, still on the device, and its learning rates into ``rates``."""
     for step in trainer.steps(images, data.to_float):
-        rates.append(trainer.optimiser.param_groups[0]["lr"])
+        rates.append(trainer.optimisers[0].param_groups[0]["lr"])
         yield step.loss
 
 
@@ -148,7 +148,7 @@ def measure(
 
     The first chunk warms up: its losses count, its durations are kept apart.
     """
-    trainer = speed.trainer("scorenet", device, size)
+    trainer = speed.trainer("scorenet", device, size, epochs=1)
     plain = PlainScoreNet().to(device)
     plain.load_state_dict(trainer.net.state_dict())
     rates: list[float] = []
