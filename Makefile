@@ -7,7 +7,7 @@ STUDY  ?= quick
 DEVICE ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablate report check test lint types perf baseline ci clean
+.PHONY: help setup ablate report check test lint types perf peers baseline ci clean
 
 help: ## this list
 	@echo "make TARGET [STUDY=name-or-file] [DEVICE=auto|cpu|cuda|mps]"
@@ -44,6 +44,10 @@ types: $(VENV)/.ready ## mypy, strict
 perf: $(VENV)/.ready ## the machine's speed, the networks' share of it, and timings of the hot paths
 	$(BENCH) doctor --speed --device $(DEVICE)
 	$(BIN)/python -m pytest perf --benchmark-only
+
+peers: $(VENV)/.ready ## the harness against diffusers and denoising-diffusion-pytorch (long; interrupt and repeat at will)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
+	$(BIN)/python -m perf.peers
 
 baseline: $(VENV)/.ready ## make the smoke baseline anew, from four seeds
 	$(BENCH) check --update-baseline 4 --device $(DEVICE)
