@@ -1,14 +1,14 @@
-"""This harness against its peers, on one machine in one run: ``make peers``, or ``python -m perf.peers --help``.
+"""Measured against its peers, on one machine in one run: ``make peers``, or ``python -m perf.peers --help``.
 
-Everybody sees the same MNIST, threads and scoring (the pinned classifier's FID); images need no data loader. The
-contenders are ours (``perf/peers/ours.py``), diffusers (``huggingface.py``) and denoising-diffusion-pytorch
+Everybody sees the same MNIST (in memory), threads and scoring (the pinned classifier's FID). The contenders are ours (``perf/peers/ours.py``), diffusers (``huggingface.py``) and denoising-diffusion-pytorch
 (``lucidrains.py``), each peer with its documented network and recipe and with the best of several smaller ones, found
 by a search that is part of the record. All durations are seconds of wall-clock, training alone where they say so.
 
 ``results/perf/peers.json`` (beside ``name``, ``command``, ``created``, ``environment`` of :mod:`perf.record`)::
 
-    setup: {dataset, classifier, dataset_sha256, seed, evaluations, seconds, search_seconds, sampling_seconds, n,
-            search_n, target (a share of the ceiling), quick, versions: {library: version}, wall_s: of all stages}
+    setup: {dataset, dataset_sha256, classifier, target (a share of the ceiling), versions: {library: version}, wall_s
+            (of all stages), and every option: seconds, search_seconds, ours_seconds, sampling_seconds, n, search_n,
+            least_n, evaluations, turn_s, batch, repeats, scoring_n, scoring_reference_n, longer, seed, quick}
     bounds: {"<n>": {floor, ceiling, target}}                       FIDs of n test images, of noise, and the target
     contenders: [{id, library, role: "ours"|"best"|"documented", label, settings, recipe: {lr, batch_size, …}, params}]
                                                                      id = "<library>/<role>", or "ours"

@@ -81,9 +81,7 @@ class Diffusers:
         self._recipe, self._seed = setting.recipe, seed
         halvings = len(setting.settings["block_out_channels"]) - 1
         self._side = padded_side(28, 2**halvings)
-        self.net: nn.Module = UNet2DModel(
-            sample_size=self._side, in_channels=1, out_channels=1, **setting.settings
-        )
+        self.net: nn.Module = UNet2DModel(sample_size=self._side, in_channels=1, out_channels=1, **setting.settings)
         self.scheduler = DDPMScheduler(num_train_timesteps=1000)
         self._ema = EMAModel(
             self.net.parameters(), decay=0.9999, use_ema_warmup=True, inv_gamma=1.0, power=3 / 4, foreach=True

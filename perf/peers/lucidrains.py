@@ -27,7 +27,9 @@ from perf.peers.contender import SAMPLE_BATCH, Setting, batches, crop, pad, padd
 NAME = "denoising-diffusion-pytorch"
 RECIPE: dict[str, Any] = {"lr": 8e-5, "batch_size": 64}
 
-DOCUMENTED = Setting(NAME, "dim 64, ×1/2/4/8 (README)", {"dim": 64, "dim_mults": [1, 2, 4, 8], "flash_attn": True}, RECIPE)
+DOCUMENTED = Setting(
+    NAME, "dim 64, ×1/2/4/8 (README)", {"dim": 64, "dim_mults": [1, 2, 4, 8], "flash_attn": True}, RECIPE
+)
 
 
 def _small(dim: int, mults: list[int], heads: int, width: int) -> Setting:
@@ -63,7 +65,7 @@ class DenoisingDiffusion:
         self._diffusion = GaussianDiffusion(self.net, image_size=self._side, timesteps=1000)
         self._ema = EMA(self._diffusion, beta=0.995, update_every=10)
 
-    def steps(self, images: Tensor, planned: int) -> Iterator[None]:
+    def steps(self, images: Tensor, planned: int) -> Iterator[None]:  # noqa: ARG002 (its rate is constant)
         """The trainer's inner loop, without end."""
         optimiser = torch.optim.Adam(self._diffusion.parameters(), lr=self._recipe["lr"], betas=(0.9, 0.99))
         self._diffusion.train()

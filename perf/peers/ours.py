@@ -63,7 +63,7 @@ def sampling(net: nn.Module, n: int, evaluations: int, seed: int) -> Tensor:
 
 
 class Ours:
-    """This project as a contender."""
+    """Our side as a contender."""
 
     def __init__(self, setting: Setting, seed: int) -> None:
         self.net = make_net(setting.settings["net"], 1, 28)
