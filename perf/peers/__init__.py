@@ -1,8 +1,9 @@
 """Measured against its peers, on one machine in one run: ``make peers``, or ``python -m perf.peers --help``.
 
-Everybody sees the same MNIST (in memory), threads and scoring (the pinned classifier's FID). The contenders are ours (``perf/peers/ours.py``), diffusers (``huggingface.py``) and denoising-diffusion-pytorch
-(``lucidrains.py``), each peer with its documented network and recipe and with the best of several smaller ones, found
-by a search that is part of the record. All durations are seconds of wall-clock, training alone where they say so.
+Everybody sees the same MNIST (in memory), threads and scoring (the pinned classifier's FID). The contenders are ours
+(``perf/peers/ours.py``), diffusers (``huggingface.py``) and denoising-diffusion-pytorch (``lucidrains.py``), each peer
+with its documented network and recipe, and with the best of several smaller ones, found by a search that is part of the
+record. All durations are seconds of wall-clock, training alone where they say so.
 
 ``results/perf/peers.json`` (beside ``name``, ``command``, ``created``, ``environment`` of :mod:`perf.record`)::
 
