@@ -34,6 +34,10 @@ PEERS = (huggingface, lucidrains)
 TARGET = 1 / 230
 SLACK = 0.97
 """Of the wanted time, what our steps are planned for: a run must end by itself, its rate at zero, and not be late."""
+CURVE = {"best": (0.1, 0.2, 0.4, 0.6, 0.8, 1.0), "documented": (0.5, 1.0)}
+"""When snapshots are taken, as shares of a run."""
+NEAR = 2
+"""How many times the target a small sample's FID may be for a larger sample to reach it."""
 PACED = 40
 """Most steps that a pace is taken from."""
 AT_LEAST = {"best": 5, "documented": 10}
@@ -251,17 +255,27 @@ class Race:
         fits = self.pace(setting)["image_steps_per_s"] * o.sampling_seconds / o.evaluations
         return min(o.n, max(o.least_n, math.floor(fits / SAMPLE_BATCH) * SAMPLE_BATCH))
 
-    def scored_run(self, setting: Setting, planned_s: float, marks: list[float], n: int) -> Record:
-        """A training run with each of its snapshots scored."""
+    def scored_run(
+        self, setting: Setting, planned_s: float, marks: list[float], n: int, *, curve: bool = False
+    ) -> Record:
+        """A training run and the scores of its snapshots, each of n samples where it may be at the target.
+
+        The last one is scored first. Earlier ones are scored if that was within :data:`NEAR` of the target, or if the
+        whole ``curve`` is wanted; then from ``search_n`` samples first, and from n if that is near.
+        """
         record = self.run(setting, planned_s, marks)
-        snapshots = []
-        for snapshot in record["snapshots"]:
-            found = self.score(setting, snapshot["weights"], n)
-            snapshots.append(snapshot | found)
-            self.say(
-                f"    {snapshot['train_s']:6.0f} s  FID {_text(found['fid'])} of {n} (target {found['target']:.1f})"
-            )
-        return {k: v for k, v in record.items() if k not in ("params", "wall_s")} | {"snapshots": snapshots}
+        *earlier, last = record["snapshots"]
+        scored = [last | self.score(setting, last["weights"], n)]
+        for snapshot in earlier if curve or _near(scored[0]) else []:
+            found = self.score(setting, snapshot["weights"], min(n, self.options.search_n))
+            if _near(found):
+                found = self.score(setting, snapshot["weights"], n)
+            scored.append(snapshot | found)
+        scored.sort(key=lambda snapshot: snapshot["train_s"])
+        for one in scored:
+            fid = "not finite" if one["fid"] is None else f"{one['fid']:.2f}"
+            self.say(f"    {one['train_s']:6.0f} s  FID {fid} of {one['n']} (target {one['target']:.2f})")
+        return {k: v for k, v in record.items() if k not in ("params", "wall_s")} | {"snapshots": scored}
 
     # -- the comparison ----------------------------------------------------------------------------------------
 
@@ -340,8 +354,7 @@ class Race:
     def all(self) -> Record:
         """Everything, in the shape of ``perf/peers/__init__.py``."""
         o, mine = self.options, ours.setting()
-        self.say(self.forecast())
-        self.section("the search for each peer's best smaller size")
+        self.section("search")
         settings = {"ours": mine}
         search = []
         for peer in PEERS:
@@ -350,7 +363,7 @@ class Race:
             documented = peer.DOCUMENTED.using(batch_size=4) if o.quick else peer.DOCUMENTED
             settings |= {f"{peer.NAME}/best": best, f"{peer.NAME}/documented": documented}
 
-        self.section("rates of training and sampling")
+        self.section("rates")
         rates = self.rates(settings)
         for rate in rates:
             self.say(
@@ -358,7 +371,7 @@ class Race:
                 f"{rate['sample_image_steps_per_s']:.1f} images·steps/s in sampling"
             )
 
-        self.section("our own runs: the time to the target, then the equal time")
+        self.section("ours")
         runs: dict[str, list[Record]] = {"ours": []}
         for seconds in o.ours_seconds:
             runs["ours"].append(self.scored_run(mine, seconds, [seconds], o.n))
@@ -367,22 +380,21 @@ class Race:
         runs["ours"].append(self.scored_run(mine, o.seconds, [o.seconds], o.n))
         best_time = reached(runs["ours"])
 
-        budgets = {"ours": o.seconds}
+        budgets = dict.fromkeys(settings, o.seconds)
         for name, setting in settings.items():
             if name == "ours":
                 continue
-            self.section(f"{name}: the equal time, and the target")
+            self.section(name)
             role = name.partition("/")[2]
-            parts = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0) if role == "best" else (0.5, 1.0)
-            n = self.affordable(setting)
-            runs[name] = [self.scored_run(setting, o.seconds, [o.seconds * part for part in parts], n)]
-            budgets[name] = o.seconds
+            parts, n = CURVE[role], self.affordable(setting)
+            marks = [o.seconds * part for part in parts]
+            runs[name] = [self.scored_run(setting, o.seconds, marks, n, curve=role == "best")]
             longer = AT_LEAST[role] * (best_time or 0.0)
             if o.longer and reached(runs[name]) is None and longer > o.seconds:
                 budgets[name] = longer
                 runs[name].append(self.scored_run(setting, longer, [longer * part for part in parts[-2:]], n))
 
-        self.section("one network, two samplers; then one FID, four libraries")
+        self.section("one network, and scoring")
         last = runs["ours"][-1]["snapshots"][-1]
         same = self.equal_network(mine, last["weights"])
         self.say(f"  sampling: ours over diffusers' pipeline {same['ratio']:.2f}")
@@ -392,10 +404,10 @@ class Race:
 
         wall = sum(self._wall.values())
         self.say(f"done; all stages together took {wall / 60:.1f} minutes")
-        everybody = [last["n"], *(run["snapshots"][-1]["n"] for name in runs for run in runs[name])]
+        everybody = {snapshot["n"] for of in runs.values() for run in of for snapshot in run["snapshots"]}
         return {
             "setup": asdict(o) | self._setup(wall),
-            "bounds": {str(n): self.bounds(n) for n in sorted({*everybody, o.search_n})},
+            "bounds": {str(n): self.bounds(n) for n in sorted(everybody | {o.search_n})},
             "contenders": [self._describe(name, setting) for name, setting in settings.items()],
             "search": search,
             "rates": rates,
@@ -457,25 +469,28 @@ class Race:
 
     # -- words -------------------------------------------------------------------------------------------------
 
-    def forecast(self) -> str:
-        """An upper bound of the whole length."""
-        return f"at most about {self._longest() / 60:.0f} minutes, less what is kept from before in {self.store.root}"
-
-    def _longest(self) -> float:
-        """Seconds, with the longest sampling everywhere; the parts that take no option come to about five minutes."""
-        o = self.options
-        tries = sum(len(peer.SMALLER) + len(peer.RECIPES) - 1 for peer in PEERS)
-        seconds = tries * (o.search_seconds + min(o.sampling_seconds, 60) + 10)
-        seconds += sum(o.ours_seconds) + o.seconds + (len(o.ours_seconds) + 1) * 30
-        hit = max(o.ours_seconds)
-        for role, snapshots in (("best", 8), ("documented", 3)):
-            longer = AT_LEAST[role] * hit if o.longer and AT_LEAST[role] * hit > o.seconds else 0.0
-            seconds += len(PEERS) * (o.seconds + longer + snapshots * o.sampling_seconds)
-        return seconds + 300
-
     def section(self, title: str) -> None:
-        """Say what comes now, and how long it has been."""
-        self.say(f"[{(self.now() - self._began) / 60:5.1f} min] {title}")
+        """Say what comes now, how long it has been, and how much longer it is at most."""
+        sections = self._sections()
+        left = sum(list(sections.values())[list(sections).index(title) :])
+        self.say(
+            f"[{(self.now() - self._began) / 60:5.1f} min, at most about {left / 60:.0f} to go, "
+            f"less what {self.store.root} has kept] {title}"
+        )
+
+    def _sections(self) -> dict[str, float]:
+        """Section → seconds at most, roughly: all of its training, and the longest sampling everywhere."""
+        o = self.options
+        drawing, fixed = 1.2 * o.sampling_seconds, 160 * o.turn_s
+        tries = sum(len(peer.SMALLER) + len(peer.RECIPES) - 1 for peer in PEERS)
+        sections = {"search": tries * (o.search_seconds + drawing), "rates": fixed}
+        sections["ours"] = sum(o.ours_seconds) + o.seconds + (len(o.ours_seconds) + 1) * drawing
+        hit = max(o.ours_seconds)
+        for peer in PEERS:
+            for role, drawings in (("best", 8), ("documented", 3)):
+                longer = AT_LEAST[role] * hit if o.longer and AT_LEAST[role] * hit > o.seconds else 0.0
+                sections[f"{peer.NAME}/{role}"] = o.seconds + longer + drawings * drawing
+        return sections | {"one network, and scoring": fixed}
 
     def _describe(self, name: str, setting: Setting) -> Record:
         library, _, role = name.partition("/")
@@ -525,8 +540,8 @@ def _public(record: Record) -> Record:
     return kept
 
 
-def _text(fid: float | None) -> str:
-    return "not finite" if fid is None else f"{fid:.2f}"
+def _near(scored: Record) -> bool:
+    return scored["fid"] is not None and scored["fid"] <= NEAR * scored["target"]
 
 
 def open_race(options: Options, folder: Path, data_dir: Path | None, say: Callable[[str], None]) -> Race:
