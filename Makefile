@@ -7,7 +7,7 @@ STUDY  ?= quick
 DEVICE ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablate report check test lint types perf perf-compare baseline ci clean
+.PHONY: help setup ablate report check test lint types perf perf-compare peers baseline ci clean
 
 help: ## this list
 	@echo "make TARGET [STUDY=name-or-file] [DEVICE=auto|cpu|cuda|mps]"
@@ -49,6 +49,10 @@ perf: $(VENV)/.ready ## the machine's speed, the networks' share of it, and timi
 
 perf-compare: $(VENV)/.ready ## timings of HEAD against BASE= (default origin/main, or the last commit) in one job
 	$(BIN)/python -m perf.compare $(BASE)
+
+peers: $(VENV)/.ready ## the harness against diffusers and denoising-diffusion-pytorch (long; interrupt and repeat at will)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
+	$(BIN)/python -m perf.peers
 
 baseline: $(VENV)/.ready ## make the smoke baseline anew, from four seeds
 	$(BENCH) check --update-baseline 4 --device $(DEVICE)
