@@ -257,6 +257,9 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from bench import processes
+
+    processes.warm()  # it imports while this process does
     from bench import study as studies
 
     study = studies.load(args.study)

@@ -12,28 +12,24 @@ import os
 import platform
 import queue
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO
 
 from filelock import FileLock, Timeout
 
-from bench import ROOT, UserError
+from bench import UserError, processes, run
 from bench.run import BUSY, Event
 from bench.store import Store
 from bench.study import Cell, Study
 from bench.table import state
 
 POLL_S = 0.5
-SPINS = "20000"
-"""How long an idle OpenMP thread spins before it sleeps. By default so long that a busy neighbour makes training
-twenty times slower; this much costs nothing measurable (``doctor --speed`` with and without)."""
 
 
 @dataclass(frozen=True)
@@ -183,10 +179,7 @@ class _Process:
         self.cells, self.slot, self.explained = cells, slot, False
         key = cells[0].job.key
         self._log_path = store.path("logs", key, ".log")
-        with store.explained():
-            self._log_path.parent.mkdir(parents=True, exist_ok=True)
-            log = self._log_path.open("w")
-        visible = {"CUDA_VISIBLE_DEVICES": slot} if options.device.startswith("cuda") and slot else {}
+        store.write_bytes(self._log_path, b"")
         spec = {
             "cells": [cell.model_dump(mode="json") for cell in cells],
             "store": str(store.root.resolve()),
@@ -195,37 +188,23 @@ class _Process:
             "data_dir": str(options.data_dir.resolve()) if options.data_dir else None,
             "exclusive": options.exclusive,
             "sample_batch": options.sample_batch,
+            "visible": {"CUDA_VISIBLE_DEVICES": slot} if options.device.startswith("cuda") and slot else {},
             "began": time.time(),
         }
-        with log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "bench.run"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                cwd=ROOT,
-                env={"GOMP_SPINCOUNT": SPINS} | os.environ | visible,
-                start_new_session=True,  # an interrupt reaches the parent alone, which then stops its jobs
-            )
-        stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is None or stdout is None:
-            raise AssertionError("both were asked for as pipes")
-        try:
-            with stdin:
-                json.dump(spec, stdin)
-        except BrokenPipeError:
-            pass  # it died at once; its exit code tells
-        self._reader = threading.Thread(target=self._read, args=(stdout, key, events), daemon=True)
+        ours, theirs = processes.CONTEXT.Pipe(duplex=False)
+        log = str(self._log_path.resolve())
+        self._process = processes.CONTEXT.Process(target=run.process, args=(spec, theirs, log))
+        processes.warm()
+        with processes.environment():
+            self._process.start()
+        theirs.close()
+        self._reader = threading.Thread(target=self._read, args=(ours, key, events), daemon=True)
         self._reader.start()
 
-    def _read(self, stdout: IO[str], key: str, events: queue.Queue[tuple[str, Event | None]]) -> None:
-        with stdout:
-            for line in stdout:
-                try:
-                    event = json.loads(line)
-                except ValueError:
-                    continue  # a library's own print
+    def _read(self, ours: Connection, key: str, events: queue.Queue[tuple[str, Event | None]]) -> None:
+        with ours, suppress(EOFError, OSError):  # whatever ends a process closes its end
+            while True:
+                event = json.loads(ours.recv_bytes())
                 self.explained |= event["event"] in ("failed", "refused")
                 events.put((key, event))
         events.put((key, None))
@@ -237,16 +216,16 @@ class _Process:
     def wait(self) -> int:
         """The exit code."""
         self._reader.join()
-        return self._process.wait()
+        self._process.join()
+        return self._process.exitcode or 0
 
     def stop(self) -> None:
         """End the process and wait until it is gone."""
         self._process.terminate()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
+        self._process.join(5)
+        if self._process.is_alive():
             self._process.kill()
-            self._process.wait()
+            self._process.join()
         self._reader.join()
 
     def reason(self, code: int) -> str:

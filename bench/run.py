@@ -1,7 +1,6 @@
 """One job: train a network, then sample and score each of its cells, skipping whatever the store holds already.
 
-``python -m bench.run`` is the process a job runs in: it reads a job's cells as JSON from standard input and prints
-events, one JSON object a line.
+:func:`process` is what the process of a job runs: it is given a job's cells and sends events, one JSON object each.
 """
 
 from __future__ import annotations
@@ -12,10 +11,12 @@ import math
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -361,10 +362,17 @@ def reason_of(error: BaseException) -> str:
     return f"crashed: {type(error).__name__}{': ' + text[0] if text else ''}"
 
 
-def main() -> int:
-    """Read {"cells", "store", "device", …} from standard input, run the job, print its events."""
-    spec = json.load(sys.stdin)
-    parent = os.getppid()
+def process(spec: dict[str, Any], events: Connection, log: str) -> NoReturn:
+    """Be the process of a job: what it or a library prints goes to the file ``log``, events go to ``events``."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    for stream in (1, 2):
+        os.dup2(file, stream)
+    os.environ |= spec["visible"]
+    sys.exit(work(spec, lambda event: events.send_bytes(json.dumps(event).encode())))
+
+
+def work(spec: dict[str, Any], say: Callable[[Event], None]) -> int:
+    """Run the job {"cells", "store", "device", …} under its lock, and return the process's exit code."""
     cells = [Cell.model_validate(cell) for cell in spec["cells"]]
     store, key = Store(Path(spec["store"])), cells[0].job.key
     torch.set_num_threads(spec["threads"])
@@ -383,27 +391,21 @@ def main() -> int:
                     sample_batch=spec["sample_batch"],
                 ):
                     for path in store.damaged:
-                        print(json.dumps({"event": "damaged", "path": str(path)}), flush=True)
+                        say({"event": "damaged", "path": str(path)})
                     store.damaged.clear()
-                    print(json.dumps(event), flush=True)
-                    if os.getppid() != parent:
-                        return 1  # whoever started this job is gone
+                    say(event)
+            except BrokenPipeError:
+                return 1  # whoever started this job is gone
+            except UserError as error:
+                say({"event": "refused", "reason": str(error)})
+                return 2
             except Exception as error:
-                if isinstance(error, UserError):
-                    print(json.dumps({"event": "refused", "reason": str(error)}), flush=True)
-                    return 2
-                import traceback
-
                 traceback.print_exc()
                 record = {"status": "failed", "reason": reason_of(error)}
                 record |= _about(cells[0].job.model_dump(mode="json"), device)
                 store.write("jobs", key, record)
-                print(json.dumps({"event": "failed", "reason": record["reason"]}), flush=True)
+                say({"event": "failed", "reason": record["reason"]})
                 return 1
     except Timeout:
         return BUSY
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
