@@ -22,7 +22,7 @@ BASELINES = ROOT / "results" / "baselines"
 ALPHA = 0.01
 MARGIN = 0.25
 """FID must be worse by this share, whatever its significance, to count as a slip."""
-MATCH = ("net", "objective", "weight", "schedule", "T", "sampler", "sample_steps", "eta")
+MATCH = ("net", "objective", "weight", "schedule", "T", "sampler", "sample_steps", "eta", "clip")
 
 
 class Verdict(NamedTuple):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from bench import UserError
 
@@ -42,6 +42,7 @@ class Budget(_Model):
     warmup: Share = 0.05
     ema: Share = 0.995
     weight_decay: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] = 0.0
+    optimiser: str = "adamw"
     images: Positive | None = None  # the first so many training images; all of them when not given
 
 
@@ -88,7 +89,7 @@ class Cell(_Model):
     def label(self) -> str:
         """How the cell samples, for progress lines and figures."""
         eta = "" if self.eta is None else f" η={self.eta:g}"
-        return f"{self.sampler}{eta} {self.sample_steps} steps"
+        return f"{self.sampler}{eta} {self.sample_steps} steps{'' if self.clip else ' unclipped'}"
 
 
 def _key(model: BaseModel) -> str:
@@ -96,10 +97,29 @@ def _key(model: BaseModel) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def _net(value: object) -> object:
+    """``{unet: {width: 24}}`` → ``unet(width=24)``; whatever is not of that form is left for others to refuse."""
+    from ddpm.nets import NETS
+    from ddpm.spec import canonical, parse
+
+    if isinstance(value, dict) and len(value) == 1:
+        ((name, options),) = value.items()
+        options = {} if options is None else options
+    elif isinstance(value, str):
+        name, options = parse(value)
+    else:
+        return value
+    if name not in NETS:
+        return name
+    if not isinstance(options, dict):
+        raise ValueError(f"the options of '{name}' are a mapping, not {options!r}")
+    return canonical(name, options, NETS[name])
+
+
 class Axes(_Model):
     """The lists whose product is the grid. ``weight: default`` is the objective's own."""
 
-    net: list[str] = ["unet"]
+    net: list[Annotated[str, BeforeValidator(_net)]] = ["unet"]
     objective: list[str]
     weight: list[str] = ["default"]
     schedule: list[str]
@@ -108,6 +128,7 @@ class Axes(_Model):
     sampler: list[str]
     sample_steps: list[Positive]
     eta: list[Eta] = [0.0]
+    clip: list[Annotated[bool, Field(strict=True)]] = [True]
 
     @model_validator(mode="after")
     def _no_repeats(self) -> Axes:
@@ -199,6 +220,7 @@ class Study(_Model):
                 sampler=at["sampler"],
                 sample_steps=at["sample_steps"],
                 eta=at["eta"],
+                clip=at["clip"],
                 n=self.score.n,
                 sample_seed=self.score.seed,
             )
@@ -232,15 +254,17 @@ class Study(_Model):
 
 
 def choices() -> dict[str, list[str]]:
-    """The valid names of each categorical axis."""
+    """The valid names of whatever a study chooses by name."""
     from bench.data import DATASETS
     from ddpm.nets import NETS
     from ddpm.objective import OBJECTIVES, WEIGHTS
     from ddpm.sampler import SAMPLERS
     from ddpm.schedule import SCHEDULES
+    from ddpm.train import OPTIMISERS
 
     return {
         "dataset": list(DATASETS),
+        "optimiser": list(OPTIMISERS),
         "net": list(NETS),
         "objective": list(OBJECTIVES),
         "weight": ["default", *WEIGHTS],
@@ -313,12 +337,15 @@ def _check_names(study: Study, path: Path, root: yaml.Node | None) -> None:
 
     :raises UserError: naming file and line.
     """
-    for axis, names in choices().items():
-        given = [study.dataset] if axis == "dataset" else getattr(study.axes, axis)
-        for i, value in enumerate(given):
-            if value not in names:
-                line = _line(root, ["dataset"] if axis == "dataset" else ["axes", axis, i])
-                raise UserError(f"{path}:{line}: {unknown(axis, value, names)}")
+    chosen: dict[str, list[tuple[list[int | str], str]]] = {
+        "dataset": [(["dataset"], study.dataset)],
+        "optimiser": [(["train", "optimiser"], study.train.optimiser)],
+    }
+    for kind, names in choices().items():
+        given = chosen.get(kind) or [(["axes", kind, i], value) for i, value in enumerate(getattr(study.axes, kind))]
+        for loc, value in given:
+            if value.partition("(")[0] not in names:
+                raise UserError(f"{path}:{_line(root, loc)}: {unknown(kind, value, names)}")
     for i, rule in enumerate(study.exclude):
         for axis, value in rule.items():
             line = _line(root, ["exclude", i, axis])

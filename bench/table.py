@@ -20,6 +20,7 @@ COLUMNS = (
     "sample_images_per_s", "params", "megabytes", "peak_rss_mb", "device", "commit", "key",
     "class_balance", "epochs", "train_s", "sample_s", "first_epoch_s", "peak_device_mb", "train_flops_per_image",
     "forward_flops_per_image", "dirty", "code", "classifier", "job", "reason",
+    "clip",
 )  # fmt: skip
 
 
@@ -61,7 +62,7 @@ def _row(study: Study, cell: Cell, store: Store, classifier: str | None) -> dict
     job = store.read("jobs", cell.job.key)
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
     row |= {k: getattr(cell.job, k) for k in ("dataset", "net", "objective", "weight", "schedule", "T", "seed")}
-    row |= {k: getattr(cell, k) for k in ("sampler", "sample_steps", "eta", "n", "key")}
+    row |= {k: getattr(cell, k) for k in ("sampler", "sample_steps", "eta", "clip", "n", "key")}
     row |= {"study": study.name, "status": status, "job": cell.job.key, "reason": reason}
     if job is not None and job["status"] == "done":
         row |= _training(job)

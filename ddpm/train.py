@@ -16,13 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from ddpm.mix import Mix, Table
+from ddpm.muon import Muon, split
 from ddpm.objective import OBJECTIVES, check, loss_weight
 from ddpm.schedule import Schedule
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how to train. ``lr`` is the peak of a linear warm-up and cosine decay to zero over all epochs."""
+    """How long and how to train. ``lr`` is the peak of a linear warm-up and cosine decay to zero over all epochs.
+
+    ``optimiser`` is a row of :data:`OPTIMISERS`.
+    """
 
     epochs: int
     batch_size: int = 128
@@ -30,6 +34,28 @@ class Recipe:
     warmup: float = 0.05
     ema: float = 0.995
     weight_decay: float = 0.0
+    optimiser: str = "adamw"
+
+
+def adamw(net: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """AdamW (Loshchilov & Hutter, arXiv 1711.05101) with β = (0.9, 0.99) for every parameter."""
+    return [_adamw([p for p in net.parameters() if p.requires_grad], recipe)]
+
+
+def muon(net: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Muon for matrices, AdamW for the rest, at one learning rate (:mod:`ddpm.muon`)."""
+    matrices, rest = split(net)
+    return [Muon(matrices, recipe.lr, recipe.weight_decay)] * bool(matrices) + [_adamw(rest, recipe)] * bool(rest)
+
+
+OPTIMISERS: dict[str, Callable[[nn.Module, Recipe], list[torch.optim.Optimizer]]] = {
+    "adamw": adamw,
+    "muon": muon,
+}
+
+
+def _adamw(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=recipe.lr, betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True)
 
 
 class Loss:
@@ -105,10 +131,7 @@ class Trainer:
         self.net, self.loss, self.recipe, self.seed = net, loss, recipe, seed
         self.epoch = 0
         self.ema = Ema(net, recipe.ema)
-        trained = [p for p in net.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(
-            trained, lr=recipe.lr, betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True
-        )
+        self.optimisers = OPTIMISERS[recipe.optimiser](net, recipe)
 
     def steps(self, images: Tensor, prepare: Callable[[Tensor], Tensor]) -> Iterator[Step]:
         """Train from the current epoch to the last, yielding after each step.
@@ -132,8 +155,9 @@ class Trainer:
                 loss = self.loss(self.net, x0, t, eps, z)
                 loss.backward()
                 self._set_rate(self.epoch * of + i, self.recipe.epochs * of)
-                self.optimiser.step()
-                self.optimiser.zero_grad()
+                for optimiser in self.optimisers:
+                    optimiser.step()
+                    optimiser.zero_grad()
                 self.ema.update()
                 if i + 1 == of:
                     self.epoch += 1
@@ -143,8 +167,9 @@ class Trainer:
         """Linear warm-up, then a half cosine to zero."""
         warm = max(1, round(self.recipe.warmup * of))
         share = (step + 1) / warm if step < warm else 0.5 + 0.5 * math.cos(math.pi * (step - warm) / (of - warm))
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.lr * share
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = self.recipe.lr * share
 
     def state(self) -> dict[str, Tensor]:
         """Everything a resumed run needs, as one flat dict of tensors, so that it can be kept without pickling.
@@ -153,8 +178,9 @@ class Trainer:
         """
         tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
         tensors |= {f"ema.{k}": v for k, v in self.ema.weights.items()}
-        for i, slot in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"opt.{i}.{k}": torch.as_tensor(v) for k, v in slot.items()}
+        for j, optimiser in enumerate(self.optimisers):
+            for i, slot in optimiser.state_dict()["state"].items():
+                tensors |= {f"opt.{j}.{i}.{k}": torch.as_tensor(v) for k, v in slot.items()}
         return tensors | {"epoch": torch.tensor(self.epoch), "ema_updates": torch.tensor(self.ema.updates)}
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
@@ -165,15 +191,16 @@ class Trainer:
         self.net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
         for name, value in self.ema.weights.items():
             value.copy_(tensors[f"ema.{name}"])
-        # the fused optimiser walks weights and moments in memory order, which must therefore be the same
-        trained = [p for group in self.optimiser.param_groups for p in group["params"]]
-        slots: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith("opt."):
-                _, i, name = key.split(".")
-                like = trained[int(i)] if value.ndim else value
-                slots.setdefault(int(i), {})[name] = torch.empty_like(like).copy_(value)
-        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": slots})
+        for j, optimiser in enumerate(self.optimisers):
+            # a fused optimiser walks weights and moments in memory order, which must therefore be the same
+            trained = [p for group in optimiser.param_groups for p in group["params"]]
+            slots: dict[int, dict[str, Tensor]] = {}
+            for key, value in tensors.items():
+                if key.startswith(f"opt.{j}."):
+                    _, _, i, name = key.split(".")
+                    like = trained[int(i)] if value.ndim else value
+                    slots.setdefault(int(i), {})[name] = torch.empty_like(like).copy_(value)
+            optimiser.load_state_dict(optimiser.state_dict() | {"state": slots})
         self.epoch, self.ema.updates = int(tensors["epoch"]), int(tensors["ema_updates"])
 
 

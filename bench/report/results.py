@@ -33,7 +33,7 @@ AXES = MODEL_AXES | SAMPLING_AXES
 
 _TEXT = {
     "study", "status", "dataset", "net", "objective", "weight", "schedule", "sampler", "device", "commit", "key",
-    "code", "classifier", "job", "reason", "dirty",
+    "code", "classifier", "job", "reason", "dirty", "clip",
 }  # fmt: skip
 _LIBRARIES = ("matplotlib", "pandas", "pypandoc-binary", "seaborn", "typst")
 
@@ -65,7 +65,7 @@ class Results:
             frame[column] = pd.to_numeric(frame[column])
         named = self.study.axes.weight
         frame["role"] = [weight if weight in named else "default" for weight in frame["weight"]]
-        frame["method"] = [_method(s, eta) for s, eta in zip(frame["sampler"], frame["eta"], strict=True)]
+        frame["method"] = [_method(*row) for row in zip(frame["sampler"], frame["eta"], frame["clip"], strict=True)]
         frame["sample_time"] = 1000 / frame["sample_images_per_s"]
         reference = self.reference
         for key, record in self.records.items():
@@ -191,6 +191,6 @@ class Results:
         return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
-def _method(sampler: str, eta: float) -> str:
-    """The sampler, with its η unless that is 0 (DDIM proper) or means nothing to it."""
-    return f"{sampler} η={eta:g}" if eta > 0 else sampler
+def _method(sampler: str, eta: float, clip: bool) -> str:
+    """The sampler, with its η unless that is 0 (DDIM proper) or means nothing to it, and whether x̂₀ went unclipped."""
+    return f"{sampler}{f' η={eta:g}' if eta > 0 else ''}{'' if clip else ' unclipped'}"

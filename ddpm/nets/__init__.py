@@ -1,4 +1,7 @@
-"""Networks: name → a function of (channels, side) that builds one. All map (x_t, t/T) to an output shaped like x_t."""
+"""Networks: name → a function of (channels, side) that builds one. All map (x_t, t/T) to an output shaped like x_t.
+
+Keyword-only parameters are options: a study may write ``net: [unet, {unet: {width: 24}}]``.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,18 @@ from torch import nn
 
 from ddpm.nets.scorenet import ScoreNet
 from ddpm.nets.unet import UNet
+from ddpm.spec import parse
 
-NETS: dict[str, Callable[[int, int], nn.Module]] = {
+NETS: dict[str, Callable[..., nn.Module]] = {
     "unet": UNet,
     "scorenet": ScoreNet,
 }
 
 
-def make_net(name: str, channels: int, side: int) -> nn.Module:
-    """The named network for square images.
+def make_net(spec: str, channels: int, side: int) -> nn.Module:
+    """The network of that name, with its options if there are any (:mod:`ddpm.spec`), for square images.
 
     :raises ValueError: if it does not exist for this shape.
     """
-    return NETS[name](channels, side)
+    name, options = parse(spec)
+    return NETS[name](channels, side, **options)

@@ -61,7 +61,7 @@ class UNet(nn.Module):
     """
 
     def __init__(
-        self, channels: int = 1, side: int = 28, width: int = 32, inner: int = 64, blocks: int = 2, middle: int = 2
+        self, channels: int = 1, side: int = 28, *, width: int = 32, inner: int = 64, blocks: int = 2, middle: int = 2
     ) -> None:
         super().__init__()
         if side % 4:

@@ -98,6 +98,7 @@ def test_every_field_matters_to_the_key() -> None:
         "dataset": "kmnist", "net": "scorenet", "objective": "v", "weight": "snr", "schedule": "cosine", "T": 500,
         "seed": 1, "sampler": "ancestral", "sample_steps": 10, "eta": 1.0, "clip": False, "n": 100, "sample_seed": 1,
         "epochs": 6, "batch_size": 32, "lr": 1e-3, "warmup": 0.1, "ema": 0.9, "weight_decay": 0.1, "images": 1000,
+        "optimiser": "muon",
     }  # fmt: skip
     budget, job, cell = JOB.train.model_dump(), JOB.model_dump(), CELL.model_dump()
     jobs = [Job.model_validate(job | {"train": budget | {k: other[k]}}) for k in Budget.model_fields]
@@ -198,6 +199,26 @@ def test_jobs_hold_every_cell_even_when_weights_meet(make_study: Any) -> None:
     assert sorted(c.key for cells in both.jobs.values() for c in cells) == sorted(c.key for c in both.cells)
 
 
+def test_a_network_with_options(tmp_path: Path) -> None:
+    """As a mapping or as its own canonical text; defaults spelt out are the plain network."""
+    text = changed(
+        "  T: [100]", "  T: [100]\n  net: [unet, {unet: {width: 24}}, 'unet(inner=96, width=16)', {scorenet: }]"
+    )
+    path = tmp_path / "nets.yaml"
+    path.write_text(text)
+    nets = list(dict.fromkeys(cell.job.net for cell in load(str(path)).cells))
+    assert nets == ["unet", "unet(width=24)", "unet(inner=96,width=16)", "scorenet"]
+
+
+def test_clipping_is_an_axis(make_study: Any) -> None:
+    """Whether x̂₀ is clipped multiplies cells, not training runs, and an old key is that of the clipped cell."""
+    plain, both = make_study(), make_study(clip=[True, False])
+    assert {c.key for c in plain.cells} < {c.key for c in both.cells}
+    assert len(both.cells) == 2 * len(plain.cells)
+    assert set(both.jobs) == set(plain.jobs)
+    assert [c.label.endswith("unclipped") for c in both.cells] == [not c.clip for c in both.cells]
+
+
 LISTS = {
     "objective": ["eps", "v", "previous"],
     "schedule": ["linear", "cosine"],
@@ -244,6 +265,7 @@ def test_warns_of_schedules_that_leave_signal(make_study: Any) -> None:
         ("axes:", "axis:", "axes"),
         ("  sample_steps:", "  sampling_steps:", "sample_steps"),
         ("{epochs: 2}", "{epoch: 2}", "epochs"),
+        ("{epochs: 2}", "{epochs: 2, optimiser: moun}", "muon"),
         ("{n: 200}", "{n: 200, sede: 1}", "seed"),
         ("{objective: v, ", "{objectiv: v, ", "objective"),
     ],
@@ -251,7 +273,7 @@ def test_warns_of_schedules_that_leave_signal(make_study: Any) -> None:
 def test_unknown_name(tmp_path: Path, old: str, new: str, near: str) -> None:
     """File, line, the wrong name, and the nearest right one."""
     text = changed(old, new)
-    wrong = next(w for w in re.findall(r"\w+", new) if w not in [*re.findall(r"\w+", GOOD), "net", "weight"])
+    wrong = next(w for w in re.findall(r"\w+", new) if w not in [*re.findall(r"\w+", GOOD), "net", "weight", "optimiser"])
     line = refused(tmp_path, text)
     assert f"'{wrong}'" in line or f".{wrong}" in line
     assert f"did you mean '{near}'?" in line
@@ -296,6 +318,13 @@ BAD_VALUES = {
     "eta above": ("[0.0, 1.0]", "[0.0, 1.1]", "eta"),
     "eta below": ("[0.0, 1.0]", "[-0.1]", "eta"),
     "eta nan": ("[0.0, 1.0]", "[.nan]", "eta"),
+    "clip number": ("  T: [100]", "  T: [100]\n  clip: [1]", "clip"),
+    "clip twice": ("  T: [100]", "  T: [100]\n  clip: [true, true]", "twice"),
+    "net's option": ("  T: [100]", "  T: [100]\n  net: [{unet: {widht: 24}}]", "widht"),
+    "net's value": ("  T: [100]", "  T: [100]\n  net: [{unet: {width: wide}}]", "width"),
+    "net's default": ("  T: [100]", "  T: [100]\n  net: [unet, {unet: {width: 32}}]", "twice"),
+    "net's options no mapping": ("  T: [100]", "  T: [100]\n  net: [{unet: 24}]", "unet"),
+    "net malformed": ("  T: [100]", "  T: [100]\n  net: ['unet(']", "unet"),
     "eta true": ("[0.0, 1.0]", "[true]", "eta"),
     "empty axis": ("[eps, v]", "[]", "empty"),
     "null axis": ("[eps, v]", "", "objective"),

@@ -20,7 +20,7 @@ from ddpm.nets import NETS, make_net
 from ddpm.objective import OBJECTIVES, WEIGHTS, loss_weight
 from ddpm.oracle import gaussian
 from ddpm.schedule import Schedule, make_schedule
-from ddpm.train import Ema, Loss, Recipe, Trainer
+from ddpm.train import OPTIMISERS, Ema, Loss, Recipe, Trainer
 
 DRAWN = [name for name, row in OBJECTIVES.items() if (row.target(make_schedule("cosine", 5)).c != 0).any()]
 
@@ -313,7 +313,7 @@ def test_learning_rate() -> None:
     """Linear warm-up to the peak, then half a cosine down to almost nothing over *all* epochs."""
     recipe = Recipe(epochs=2, batch_size=1, lr=3e-3, warmup=0.05)
     trainer = Trainer(tiny(), Loss(make_schedule("linear", 50), "eps", "unit"), recipe, seed=0)
-    rates = [trainer.optimiser.param_groups[0]["lr"] for _ in trainer.steps(pictures(100), as_is)]
+    rates = [trainer.optimisers[0].param_groups[0]["lr"] for _ in trainer.steps(pictures(100), as_is)]
     assert len(rates) == 200
     assert rates[:10] == pytest.approx([3e-3 * (k + 1) / 10 for k in range(10)])
     assert rates[10:] == pytest.approx([3e-3 * (1 + math.cos(math.pi * k / 190)) / 2 for k in range(190)])
@@ -328,7 +328,7 @@ def test_learning_rate_of_very_short_runs(epochs: int) -> None:
     trainer = Trainer(
         tiny(), Loss(make_schedule("linear", 50), "eps", "unit"), Recipe(epochs=epochs, batch_size=4, lr=1.0), seed=0
     )
-    rates = [trainer.optimiser.param_groups[0]["lr"] for _ in trainer.steps(pictures(4), as_is)]
+    rates = [trainer.optimisers[0].param_groups[0]["lr"] for _ in trainer.steps(pictures(4), as_is)]
     assert rates == pytest.approx([1.0] * epochs)
 
 
@@ -378,7 +378,7 @@ def test_ema_is_not_the_network() -> None:
         assert_close(trainer.ema.weights[name], 0.1 * before[name] + 0.9 * value)
 
 
-def run(name: str, seed: int) -> Trainer:
+def run(name: str, seed: int, optimiser: str) -> Trainer:
     """A short run of a registered network from initial weights that are its own."""
     torch.manual_seed(seed)
     net = make_net(name, 1, 28)
@@ -386,7 +386,8 @@ def run(name: str, seed: int) -> Trainer:
         for parameter in net.parameters():  # some layers start at zero, which would hide others from the gradient
             if parameter.requires_grad:
                 parameter.add_(0.02 * torch.randn(parameter.shape))
-    return Trainer(net, Loss(make_schedule("linear", 50), "previous", "snr"), Recipe(epochs=3, batch_size=4), seed=0)
+    recipe = Recipe(epochs=3, batch_size=4, optimiser=optimiser)
+    return Trainer(net, Loss(make_schedule("linear", 50), "previous", "snr"), recipe, seed=0)
 
 
 def to_bytes_and_back(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -400,16 +401,19 @@ def copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("keep", [copied, to_bytes_and_back])
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
 @pytest.mark.parametrize("name", NETS)
-def test_a_resumed_run_is_the_same_run(name: str, keep: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
+def test_a_resumed_run_is_the_same_run(
+    name: str, optimiser: str, keep: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+) -> None:
     """Stopped after any epoch and resumed in a fresh process, every tensor ends up the same bits."""
     images = pictures(8, side=28)
-    whole = run(name, seed=0)
+    whole = run(name, 0, optimiser)
     states = [keep(whole.state()) for step in whole.steps(images, as_is) if step.ends_epoch]
     assert len(states) == 3
     assert {"epoch", "ema_updates"} < set(states[0])
     for state in states[:2]:
-        resumed = run(name, seed=1)  # other initial weights: all that matters is in the state
+        resumed = run(name, 1, optimiser)  # other initial weights: all that matters is in the state
         resumed.load_state(state)
         losses = [step.loss for step in resumed.steps(images, as_is)]
         assert len(losses) == 2 * (3 - int(state["epoch"]))
@@ -437,12 +441,13 @@ def test_state_before_the_first_step() -> None:
     assert all(torch.equal(a[key], b[key]) for key in a)
 
 
-def test_frozen_parameters_stay() -> None:
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_frozen_parameters_stay(optimiser: str) -> None:
     """ScoreNet's frequencies are not trained, and not decayed either."""
     torch.manual_seed(0)
     net = make_net("scorenet", 1, 28)
     before = net.state_dict()["embed.0.W"].clone()
-    recipe = Recipe(epochs=1, batch_size=2, weight_decay=0.5)
+    recipe = Recipe(epochs=1, batch_size=2, weight_decay=0.5, optimiser=optimiser)
     trainer = finish(
         Trainer(net, Loss(make_schedule("linear", 50), "eps", "unit"), recipe, seed=0), pictures(4, side=28)
     )
