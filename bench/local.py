@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import torch
 from filelock import FileLock, Timeout
 
 from bench import UserError, processes, run
@@ -51,8 +52,6 @@ class Options:
     @property
     def slots(self) -> list[str]:
         """What each concurrent job sees as its CUDA devices ('' where that does not apply)."""
-        import torch
-
         if self.device == "cuda":
             return [str(i) for i in range(torch.cuda.device_count())]
         return [self.device.partition(":")[2]]
@@ -61,7 +60,8 @@ class Options:
 def pending(study: Study, store: Store, retry: bool) -> dict[str, list[Cell]]:
     """The jobs that have anything left to do, with all their cells.
 
-    What failed is tried again, unless it diverged with the very code that is here: it would diverge again.
+    What failed is tried again, unless it diverged with the very code that is here: it would diverge again. A job that is
+    done is done again as far as its files were cut short or its record lost; those that are not kept are not missed.
     """
     from bench.scoring import pinned
     from bench.timing import code_hash
@@ -76,7 +76,14 @@ def pending(study: Study, store: Store, retry: bool) -> dict[str, list[Cell]]:
         same_code = source.get("environment", {}).get("code") == code_hash()
         return not (same_code and (reason or "").startswith("diverged"))
 
-    return {key: cells for key, cells in study.jobs.items() if any(map(todo, cells))}
+    return {key: cells for key, cells in study.jobs.items() if any(map(todo, cells)) or _damaged(key, cells, store)}
+
+
+def _damaged(key: str, cells: list[Cell], store: Store) -> bool:
+    """Whether a job whose cells are all done has lost its record, or left a file that is not whole."""
+    if store.read("jobs", key) is None:
+        return any(store.read("cells", cell.key) for cell in cells)
+    return store.cut_short("checkpoints", key) or any(store.cut_short("samples", cell.key) for cell in cells)
 
 
 def run_study(study: Study, store: Store, options: Options) -> Iterator[Event]:
@@ -156,9 +163,7 @@ def _run_jobs(jobs: dict[str, list[Cell]], store: Store, options: Options) -> It
                     time.sleep(POLL_S)
             elif code != 0 and not process.explained:
                 reason = process.reason(code)
-                record = {"status": "failed", "reason": reason, "config": process.cells[0].job.model_dump(mode="json")}
-                if store.read("jobs", key) is None:
-                    store.write("jobs", key, record)
+                run.record_failure(process.cells, store, reason, torch.device(options.device))
                 yield process.tag({"event": "failed", "reason": reason})
     finally:
         for process in running.values():
@@ -230,9 +235,10 @@ class _Process:
 
     def reason(self, code: int) -> str:
         """Why a process died that could not say so itself."""
-        if code < 0:
-            name = signal.Signals(-code).name
-            return f"killed by {name}" + (" (out of memory?)" if code == -signal.SIGKILL else "")
+        number = -code if code < 0 else code - 128  # it turns a polite request to end into an exit of its own
+        if number > 0:
+            name = signal.Signals(number).name
+            return f"killed by {name}" + (" (out of memory?)" if number == signal.SIGKILL else "")
         lines = self._log_path.read_text(errors="replace").strip().splitlines()
         return f"crashed with exit code {code}" + (f": {lines[-1]}" if lines else "")
 
@@ -248,6 +254,8 @@ def describe(event: Event) -> str | None:
             return f"{event['label']}: {event['what']} was done already"
         case "resumed":
             return f"{event['label']}: resumed after epoch {event['epoch']}"
+        case "outdated":
+            return f"{event['label']}: trained from the start: the code has changed since the epochs that were done"
         case "epoch":
             return (
                 f"{event['label']}: epoch {event['epoch']}/{event['of']} in {event['seconds']:.1f} s, "

@@ -9,6 +9,7 @@ import io
 import json
 import math
 import os
+import signal
 import sys
 import time
 import traceback
@@ -128,7 +129,8 @@ def run(
     stages.add("reference", since)
     for cell in cells:
         kept = store.read("cells", cell.key)
-        if kept and kept["status"] == "done" and kept["provenance"]["classifier"] == scorer.classifier:
+        scored = kept is not None and kept["status"] == "done" and kept["provenance"]["classifier"] == scorer.classifier
+        if scored and not store.cut_short("samples", cell.key):
             continue
         try:
             result = yield from _cell(
@@ -179,10 +181,12 @@ def _train(
     since = time.time()
     epochs: list[dict[str, Any]] = []
     kept = store.load_tensors("resume", job.key)
-    if kept is not None:
+    if kept is not None and kept[1].get("code") == timing.code_hash():
         trainer.load_state(kept[0])
         epochs = kept[1]["epochs"]
         yield {"event": "resumed", "epoch": trainer.epoch}
+    elif kept is not None:
+        yield {"event": "outdated"}
     train = images.train[: job.train.images].to(device)
     flops = timing.flops_per_image(net, *images.shape)
     held_out = HeldOut(images.test, schedule, device)
@@ -222,7 +226,7 @@ def _train(
         stages.add("validate", since)
         since = time.time()
         if step.epoch < recipe.epochs:
-            store.save_tensors("resume", job.key, trainer.state(), {"epochs": epochs})
+            store.save_tensors("resume", job.key, trainer.state(), {"epochs": epochs, "code": timing.code_hash()})
         yield {"event": "epoch", "epoch": step.epoch, "of": recipe.epochs, **epochs[-1]}
         losses, first = [], False
         stages.add("store", since)
@@ -362,12 +366,26 @@ def reason_of(error: BaseException) -> str:
     return f"crashed: {type(error).__name__}{': ' + text[0] if text else ''}"
 
 
+def record_failure(cells: list[Cell], store: Store, reason: str, device: torch.device) -> None:
+    """Record that a job died: as its training, or, once that is done, as each of its cells that are not."""
+    failed: dict[str, Any] = {"status": "failed", "reason": reason}
+    job = cells[0].job
+    if (store.read("jobs", job.key) or failed)["status"] != "done":
+        store.write("jobs", job.key, failed | _about(job.model_dump(mode="json"), device))
+        return
+    for cell in cells:
+        kept = store.read("cells", cell.key)
+        if kept is None or (kept["status"] == "failed" and not kept["reason"].startswith("diverged")):
+            store.write("cells", cell.key, failed | _about(cell.model_dump(mode="json"), device) | {"job": job.key})
+
+
 def process(spec: dict[str, Any], events: Connection, log: str) -> NoReturn:
     """Be the process of a job: what it or a library prints goes to the file ``log``, events go to ``events``."""
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     for stream in (1, 2):
         os.dup2(file, stream)
     os.environ |= spec["visible"]
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # tidily: no half-written file stays
     sys.exit(work(spec, lambda event: events.send_bytes(json.dumps(event).encode())))
 
 
@@ -401,10 +419,8 @@ def work(spec: dict[str, Any], say: Callable[[Event], None]) -> int:
                 return 2
             except Exception as error:
                 traceback.print_exc()
-                record = {"status": "failed", "reason": reason_of(error)}
-                record |= _about(cells[0].job.model_dump(mode="json"), device)
-                store.write("jobs", key, record)
-                say({"event": "failed", "reason": record["reason"]})
+                record_failure(cells, store, reason_of(error), device)
+                say({"event": "failed", "reason": reason_of(error)})
                 return 1
     except Timeout:
         return BUSY
