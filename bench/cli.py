@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import heapq
+import itertools
 import json
+import math
 import os
 import sys
+import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +30,17 @@ exit codes:
   2  the input was wrong; one line says how, and nothing was written
   3  the check could not measure
   130  interrupted; run the same command again to finish what is missing
+"""
+
+
+QUERIES = """\
+examples:
+  the best cell of each objective and schedule
+    ddpm-bench query "SELECT objective, schedule, min(fid) AS fid, arg_min(key, fid) AS key
+                      FROM cells WHERE status = 'done' GROUP BY ALL ORDER BY fid"
+  what training each network costs, and how far off the estimates were
+    ddpm-bench query "SELECT net, device, count(*) AS jobs, median(epoch_s), median(abs(estimate_s / wall_s - 1))
+                      FROM jobs WHERE status = 'done' GROUP BY ALL"
 """
 
 
@@ -99,16 +116,15 @@ def _parser() -> argparse.ArgumentParser:
         to.add_argument(
             "--threads",
             type=positive,
-            default=os.cpu_count() or 1,
             metavar="N",
-            help="CPU threads of each job (default: all). Training's rounding depends on it, so keep it the same for "
-            "results that must match to the byte",
+            help="CPU threads of each job (default: all, shared out among --workers). Training's rounding depends on "
+            "it, so keep it the same for results that must match to the byte",
         )
 
     p = command("plan", _plan, "print a study's jobs and cells, and what is already done")
     p.add_argument("study", nargs="?", default="quick", help="name or YAML file (default quick)")
     p.add_argument("--list", action="store_true", help="list the studies that come with the project")
-    p.add_argument("--cells", action="store_true", help="print every cell")
+    p.add_argument("--cells", action="store_true", help="print every job with what it should take, and every cell")
     results(p)
 
     p = command(
@@ -137,6 +153,18 @@ def _parser() -> argparse.ArgumentParser:
     p = command("table", _table, "print a row for each cell of a study")
     p.add_argument("study", nargs="?", default="quick", help="name or YAML file (default quick)")
     p.add_argument("--format", choices=("md", "csv", "json"), default="md", help="default md, the main columns only")
+    results(p)
+
+    p = command(
+        "query",
+        _query,
+        "ask the results anything, in SQL",
+        "Views: cells (the columns of `ddpm-bench table`, a row for each\ncell whatever its study) and jobs (training "
+        "runs). Columns: ddpm-bench query 'DESCRIBE cells'. Nothing is written.",
+    )
+    p.epilog = QUERIES
+    p.add_argument("sql", help="one SELECT (duckdb's dialect)")
+    p.add_argument("--format", choices=("md", "csv", "json"), default="md")
     results(p)
 
     p = command("report", _report, "write the report of a study: Markdown, PDF and figures")
@@ -228,8 +256,12 @@ def _damaged(store: Store) -> None:
 
 
 def _plan(args: argparse.Namespace) -> int:
+    from bench import cost
     from bench import study as studies
-    from bench.table import rows
+    from bench.local import Options, to_do
+    from bench.scoring import pinned
+    from bench.table import survey
+    from bench.timing import pick_device
 
     if args.list:
         for name in studies.available():
@@ -238,25 +270,51 @@ def _plan(args: argparse.Namespace) -> int:
         return 0
     study = studies.load(args.study)
     store = Store(args.results or LOCAL)
-    found = rows(study, store)
     _warn(study)
-    left = [row["status"] for row in found if row["status"] != "done"]
     evaluations = sum(cell.n * cell.sample_steps for cell in study.cells)
-    print(f"{study.name}: {len(study.jobs)} jobs, {len(study.cells)} cells; {len(found) - len(left)} cells done")
+    device = pick_device("auto").type
+    model = cost.calibrate(store, device, Options(device).threads_each)
+    lines, seconds, cells, jobs = [], 0.0, 0, 0
+    for key, together in itertools.groupby(
+        survey(study.cells, store, pinned(study.dataset)), lambda found: found.cell.job.key
+    ):
+        job = list(together)
+        left = [found for found in job if to_do(found)]
+        cells += sum(found.status != "done" for found in job)
+        jobs += bool(left)
+        takes = model.seconds(left, store)
+        seconds += math.nan if takes is None else takes
+        if args.cells:
+            about = "nothing left" if not left else f"{len(left)} cells left, {_about(takes)}"
+            lines.append(f"{key}  {job[0].cell.job.label}: {about}")
+            lines += [f"  {found.cell.key}  {found.status:8} {found.cell.label}" for found in job]
+    print(f"{study.name}: {len(study.jobs)} jobs, {len(study.cells)} cells; {len(study.cells) - cells} cells done")
     print(
         f"{study.dataset}, {study.train.epochs} epochs a job; {study.score.n} samples a cell, "
         f"{evaluations:,} network evaluations in all"
     )
+    if jobs:
+        known = " (from runs on another machine, or with other threads)" if model.train and not model.here else ""
+        print(f"left: {jobs} jobs, {_about(None if math.isnan(seconds) else seconds)}{known}")
     for name, values in study.axes:
         print(f"  {name:13} {', '.join(map(str, values))}")
-    if args.cells:
-        for cell, row in zip(study.cells, found, strict=True):
-            print(f"{cell.key}  {row['status']:8} {cell.job.label}, {cell.label}")
+    for line in lines:
+        print(line)
     _damaged(store)
     return 0
 
 
+def _about(seconds: float | None) -> str:
+    """An estimate, in words."""
+    from bench.cost import duration
+
+    return "time unknown until a job has run here" if seconds is None else f"about {duration(seconds)}"
+
+
 def _run(args: argparse.Namespace) -> int:
+    from bench import processes
+
+    processes.warm()  # it imports while this process does
     from bench import study as studies
 
     study = studies.load(args.study)
@@ -283,7 +341,8 @@ def _execute(
     """Run a study with the display that fits, and return the exit code."""
     from bench.display import show
     from bench.local import Options, run_study
-    from bench.table import rows
+    from bench.scoring import pinned
+    from bench.table import survey
     from bench.timing import code_hash, pick_device
 
     device = args.device if args.device != "auto" else pick_device("auto").type
@@ -293,10 +352,11 @@ def _execute(
     for event in show(run_study(study, store, options), _console()):
         if event["event"] == "end":
             failed = event["failed"]
-    found = rows(study, store)
-    done = sum(row["status"] == "done" for row in found)
-    print(f"{study.name}: {done} of {len(found)} cells done in {_relative(store.root)}")
-    other = sum(row["code"] not in (None, code_hash()) for row in found)
+    done = other = 0
+    for found in survey(study.cells, store, pinned(study.dataset)):
+        done += found.status == "done"
+        other += found.record is not None and _code(found.record) not in (None, code_hash())
+    print(f"{study.name}: {done} of {len(study.cells)} cells done in {_relative(store.root)}")
     if other:
         print(
             f"note: {other} of them were made by another version of the code; use a new --results folder to redo them",
@@ -305,7 +365,12 @@ def _execute(
     _damaged(store)
     for name, reason in failed:
         print(f"failed: {name}: {reason}", file=sys.stderr)
-    return 0 if done == len(found) else 1
+    return 0 if done == len(study.cells) else 1
+
+
+def _code(record: dict[str, Any]) -> str | None:
+    """The version of the code that made a cell; None where it failed."""
+    return record["environment"]["code"] if record["status"] == "done" else None
 
 
 def _with_results(args: argparse.Namespace) -> list[tuple[Study, Store]]:
@@ -325,21 +390,40 @@ def _with_results(args: argparse.Namespace) -> list[tuple[Study, Store]]:
 
 
 def _status(args: argparse.Namespace) -> int:
+    import statistics
     from collections import Counter
 
-    from bench.table import rows
+    from bench.cost import duration, past
+    from bench.scoring import pinned
+    from bench.table import survey
 
     pairs = _with_results(args)
     if not pairs:
         print("no results yet; `ddpm-bench run` makes some")
     for study, store in pairs:
-        found = rows(study, store)
-        counts = Counter(row["status"] for row in found)
+        counts: Counter[str] = Counter()
+        codes: set[str] = set()
+        failed: dict[tuple[str, str | None], None] = {}
+        took = {}
+        for found in survey(study.cells, store, pinned(study.dataset)):
+            counts[found.status] += 1
+            key = found.cell.job.key
+            if found.record is not None and (code := _code(found.record)):
+                codes.add(code)
+            if found.status == "failed":
+                failed[key, found.reason] = None
+            if found.job is not None and key not in took:
+                took[key] = past([found.job])
         text = ", ".join(f"{counts[name]} {name}" for name in ("done", "failed", "stale", "missing") if counts[name])
-        codes = {row["code"] for row in found if row["code"]}
         more = f"; made by {len(codes)} versions of the code" if len(codes) > 1 else ""
         print(f"{study.name}: {len(study.cells)} cells: {text} ({_relative(store.root)}){more}")
-        for job, reason in dict.fromkeys((row["job"], row["reason"]) for row in found if row["status"] == "failed"):
+        if runs := [run for of_job in took.values() for run in of_job]:
+            expected, truth = sum(run.estimate_s for run in runs), sum(run.wall_s for run in runs)
+            print(
+                f"  estimates of {len(runs)} runs of jobs: off by {statistics.median(run.error for run in runs):.0%} "
+                f"in the median; {duration(expected)} expected, {duration(truth)} taken"
+            )
+        for job, reason in failed:
             print(f"  failed: job {job}: {reason}")
         _damaged(store)
     return 0
@@ -351,19 +435,63 @@ MAIN = (
 )  # fmt: skip
 
 
+MOST_ROWS = 500
+"""Longest Markdown table; CSV and JSON have all rows."""
+
+
 def _table(args: argparse.Namespace) -> int:
     from bench import study as studies
-    from bench.table import frame, rows
+    from bench.table import COLUMNS, iter_rows
 
     study = studies.load(args.study)
     store = _readable(args, study)
-    found = rows(study, store)
-    if args.format == "json":
-        print(json.dumps(found, indent=1, ensure_ascii=False))
-    elif args.format == "csv":
-        frame(found).to_csv(sys.stdout, index=False)
+    found = iter_rows(study, store)
+    if args.format == "md":
+        best = heapq.nsmallest(MOST_ROWS, found, key=_by_fid) if len(study.cells) > MOST_ROWS else list(found)
+        print(markdown(best))
+        if len(study.cells) > MOST_ROWS:
+            print(
+                f"\nThe {MOST_ROWS} with the lowest FID of {len(study.cells):,} cells; "
+                f"`ddpm-bench table {args.study} --format csv` has all."
+            )
     else:
-        print(markdown(found))
+        _print(args.format, COLUMNS, ([row[name] for name in COLUMNS] for row in found))
+    _damaged(store)
+    return 0
+
+
+def _by_fid(row: dict[str, Any]) -> float:
+    fid = row["fid"]
+    return math.inf if fid is None or math.isnan(fid) else fid
+
+
+def _print(style: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Rows as CSV or JSON, a row at a time, so that any number of them passes."""
+    if style == "csv":
+        out = csv.writer(sys.stdout, lineterminator="\n")
+        out.writerow(columns)
+        out.writerows(["" if value != value else value for value in row] for row in rows)
+        return
+    between = "[\n"
+    for row in rows:
+        text = json.dumps(dict(zip(columns, row, strict=True)), indent=1, ensure_ascii=False, default=str)
+        sys.stdout.write(between + textwrap.indent(text, " "))
+        between = ",\n"
+    print("[]" if between == "[\n" else "\n]")
+
+
+def _query(args: argparse.Namespace) -> int:
+    from tabulate import tabulate
+
+    from bench.query import ask
+
+    store = _readable(args)
+    answer = ask(args.sql, store)
+    if args.format == "md":
+        body = [["" if value is None else value for value in row] for row in answer.rows]
+        print(tabulate(body, answer.columns, tablefmt="github", floatfmt=".4g"))
+    else:
+        _print(args.format, answer.columns, answer.rows)
     _damaged(store)
     return 0
 

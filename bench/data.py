@@ -184,11 +184,12 @@ def cifar10(root: Path) -> Images:
 
 @dataclass(frozen=True)
 class Dataset:
-    """How to read a data set, and the shape of its images: known before anything is read."""
+    """How to read a data set, the shape of its images and how many train: known before anything is read."""
 
     read: Callable[[Path], Images]
     channels: int = 1
     side: int = 28
+    train: int = 60_000
 
 
 DATASETS: dict[str, Dataset] = {
@@ -196,7 +197,7 @@ DATASETS: dict[str, Dataset] = {
     "fashion_mnist": Dataset(fashion_mnist),
     "kmnist": Dataset(kmnist),
     "qmnist": Dataset(qmnist),
-    "cifar10": Dataset(cifar10, channels=3, side=32),
+    "cifar10": Dataset(cifar10, channels=3, side=32, train=50_000),
 }
 
 

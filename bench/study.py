@@ -59,9 +59,14 @@ class Job(_Model):
     train: Budget
 
     @cached_property
+    def canonical(self) -> str:
+        """The JSON that the key is the hash of; part of each of its cells'."""
+        return _canonical(self.model_dump(exclude_defaults=True))
+
+    @cached_property
     def key(self) -> str:
         """16 hexadecimal digits that name this run."""
-        return _key(self)
+        return _key(self.canonical)
 
     @property
     def label(self) -> str:
@@ -83,7 +88,10 @@ class Cell(_Model):
     @cached_property
     def key(self) -> str:
         """16 hexadecimal digits that name this cell."""
-        return _key(self)
+        own = self.model_dump(exclude={"job"}, exclude_defaults=True)
+        # the job's text is put in ready-made: a study has many cells a job (in a string the quotes would be escaped)
+        text = _canonical({**own, "job": None}).replace('"job":null', f'"job":{self.job.canonical}')
+        return _key(text)
 
     @property
     def label(self) -> str:
@@ -92,8 +100,10 @@ class Cell(_Model):
         return f"{self.sampler}{eta} {self.sample_steps} steps{'' if self.clip else ' unclipped'}"
 
 
-def _key(model: BaseModel) -> str:
-    text = json.dumps(model.model_dump(exclude_defaults=True), sort_keys=True, separators=(",", ":"))
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
+
+def _key(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -192,17 +202,19 @@ class Study(_Model):
         except ValueError as error:
             raise UserError(f"study '{self.name}': impossible cell: {error}") from error
         names, values = zip(*self.axes, strict=True)
-        seen: dict[str, dict[str, Any]] = {}
+        seen: dict[tuple[Any, ...], tuple[Any, ...]] = {}  # a cell's values → what the study asked for
+        jobs: dict[tuple[Any, ...], Job] = {}
         checked: set[tuple[str, str, int]] = set()
         for point in itertools.product(*values):
             at = dict(zip(names, point, strict=True))
             if any(self._matches(rule, at) for rule in self.exclude):
                 continue
-            asked = dict(at)
+            asked = point
+            if not SAMPLERS[at["sampler"]].uses_eta:
+                at["eta"] = None  # the same cell for every η
+                asked = tuple(at.values())
             if at["weight"] == "default":
                 at["weight"] = OBJECTIVES[at["objective"]].weight
-            if not SAMPLERS[at["sampler"]].uses_eta:
-                at["eta"] = asked["eta"] = None  # the same cell for every η
             if at["sample_steps"] > at["T"]:
                 raise UserError(
                     f"study '{self.name}': sample_steps={at['sample_steps']} is more than T={at['T']}; "
@@ -214,9 +226,13 @@ class Study(_Model):
                     checked.add(triple)
             except ValueError as error:
                 raise UserError(f"study '{self.name}': impossible cell: {error}") from error
-            job = {k: at[k] for k in ("net", "objective", "weight", "schedule", "T", "seed")}
+            before = seen.setdefault(tuple(at.values()), asked)
+            if before is not asked and before == asked:
+                continue
+            trained = {k: at[k] for k in ("net", "objective", "weight", "schedule", "T", "seed")}
+            job = jobs.setdefault(tuple(trained.values()), Job(dataset=self.dataset, train=self.train, **trained))
             cell = Cell(
-                job=Job(dataset=self.dataset, train=self.train, **job),
+                job=job,
                 sampler=at["sampler"],
                 sample_steps=at["sample_steps"],
                 eta=at["eta"],
@@ -224,15 +240,13 @@ class Study(_Model):
                 n=self.score.n,
                 sample_seed=self.score.seed,
             )
-            before = seen.setdefault(cell.key, asked)
-            if before != asked:
-                twice = next(name for name in asked if asked[name] != before[name])
+            if before is not asked:
+                twice = next(i for i, value in enumerate(asked) if value != before[i])
                 raise UserError(
-                    f"study '{self.name}': duplicate cells: {cell.job.label}, {cell.label} "
-                    f"comes from {twice}={before[twice]} and from {twice}={asked[twice]}"
+                    f"study '{self.name}': duplicate cells: {job.label}, {cell.label} "
+                    f"comes from {names[twice]}={before[twice]} and from {names[twice]}={asked[twice]}"
                 )
-            if before is asked:
-                yield cell
+            yield cell
 
     @staticmethod
     def _matches(rule: dict[str, Any], at: dict[str, Any]) -> bool:

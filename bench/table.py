@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.store import Store
 from bench.study import Cell, Study
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Record = dict[str, Any]
 
 #: the interface scripts may rely on: columns are added at the end, never renamed or reordered
 COLUMNS = (
@@ -22,50 +25,95 @@ COLUMNS = (
     "forward_flops_per_image", "dirty", "code", "classifier", "job", "reason",
     "clip",
 )  # fmt: skip
+TEXT = frozenset({
+    "study", "status", "dataset", "net", "objective", "weight", "schedule", "sampler", "device", "commit", "key",
+    "code", "classifier", "job", "reason",
+})  # fmt: skip
+INTEGERS = frozenset({
+    "T", "seed", "sample_steps", "n", "params", "epochs", "train_flops_per_image", "forward_flops_per_image",
+})  # fmt: skip
+FLAGS = frozenset({"dirty", "clip"})
+"""Columns by what they hold; the rest are numbers."""
 
 
-def state(cell: Cell, store: Store, classifier: str | None) -> tuple[str, dict[str, Any] | None, str | None]:
-    """(``done``, ``failed``, ``stale`` or ``missing``; the cell's record if there is one; why it failed).
+class Found(NamedTuple):
+    """What the store holds of a cell: its record and its training run's, where there are any.
 
-    ``stale`` is a cell that was scored by another classifier than the pinned one.
+    ``status`` is ``done``, ``failed``, ``stale`` (scored by another classifier than the pinned one) or ``missing``;
+    ``reason`` is why it failed.
     """
-    record = store.read("cells", cell.key)
+
+    cell: Cell
+    status: str
+    reason: str | None
+    record: Record | None
+    job: Record | None
+
+
+def survey(cells: Iterable[Cell], store: Store, classifier: str | None) -> Iterator[Found]:
+    """Each cell in turn, every file read once where the cells of a job follow one another, as a study's do.
+
+    :param classifier: the hash of the pinned one; None takes any.
+    """
+    for key, together in itertools.groupby(cells, lambda cell: cell.job.key):
+        job = store.read("jobs", key)
+        for cell in together:
+            yield judge(cell, store.read("cells", cell.key), job, classifier)
+
+
+def judge(cell: Cell, record: Record | None, job: Record | None, classifier: str | None) -> Found:
+    """What its records say of a cell."""
+    status, reason = "missing", None
     if record is not None and record["status"] == "done":
-        if classifier is not None and record["provenance"]["classifier"] != classifier:
-            return "stale", record, None
-        return "done", record, None
-    if record is not None:
-        return "failed", record, record["reason"]
-    job = store.read("jobs", cell.job.key)
-    if job is not None and job["status"] == "failed":
-        return "failed", None, job["reason"]
-    return "missing", None, None
+        stale = classifier is not None and record["provenance"]["classifier"] != classifier
+        status = "stale" if stale else "done"
+    elif record is not None:
+        status, reason = "failed", record["reason"]
+    elif job is not None and job["status"] == "failed":
+        status, reason = "failed", job["reason"]
+    return Found(cell, status, reason, record, job)
 
 
 def rows(study: Study, store: Store) -> list[dict[str, Any]]:
     """A dict with every one of :data:`COLUMNS` for each cell of the study, None where there is no value."""
+    return list(iter_rows(study, store))
+
+
+def iter_rows(study: Study, store: Store) -> Iterator[dict[str, Any]]:
+    """:func:`rows`, one at a time: what a study of any size can be read in."""
     from bench.scoring import pinned
 
-    classifier = pinned(study.dataset)
-    return [_row(study, cell, store, classifier) for cell in study.cells]
+    return to_rows(survey(study.cells, store, pinned(study.dataset)), study.name)
+
+
+def to_rows(found: Iterable[Found], study: str) -> Iterator[dict[str, Any]]:
+    """A row for each cell."""
+    job: Record | None = None
+    trained: dict[str, Any] = {}
+    for one in found:
+        if one.job is not job:  # a job's columns are worked out once for the cells that share its record
+            job, trained = one.job, training(one.job)
+        yield cell_row(one, study) | trained
 
 
 def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """The rows as a data frame with the columns in order."""
     import pandas as pd
 
-    return pd.DataFrame(list(rows), columns=list(COLUMNS))
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    for row in rows:  # a column at a time: a hundred thousand dicts would need ten times the memory
+        for name, values in columns.items():
+            values.append(row[name])
+    return pd.DataFrame(columns)
 
 
-def _row(study: Study, cell: Cell, store: Store, classifier: str | None) -> dict[str, Any]:
-    status, record, reason = state(cell, store, classifier)
-    job = store.read("jobs", cell.job.key)
+def cell_row(found: Found, study: str) -> dict[str, Any]:
+    """The row without its training run's columns."""
+    cell, record = found.cell, found.record
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
     row |= {k: getattr(cell.job, k) for k in ("dataset", "net", "objective", "weight", "schedule", "T", "seed")}
     row |= {k: getattr(cell, k) for k in ("sampler", "sample_steps", "eta", "clip", "n", "key")}
-    row |= {"study": study.name, "status": status, "job": cell.job.key, "reason": reason}
-    if job is not None and job["status"] == "done":
-        row |= _training(job)
+    row |= {"study": study, "status": found.status, "job": cell.job.key, "reason": found.reason}
     if record is not None and record["status"] == "done":
         row |= record["metrics"]
         row |= {"fid_floor": record["floor"]["fid"], "fid_ceiling": record["ceiling"]["fid"]}
@@ -75,8 +123,10 @@ def _row(study: Study, cell: Cell, store: Store, classifier: str | None) -> dict
     return row
 
 
-def _training(job: dict[str, Any]) -> dict[str, Any]:
-    """A training run's columns; durations taken on a shared device are left out."""
+def training(job: Record | None) -> dict[str, Any]:
+    """A complete training run's columns, else none; durations taken on a shared device are left out."""
+    if job is None or job["status"] != "done":
+        return {}
     epochs = job["epochs"]
     alone = [e for e in epochs if e["exclusive"]]
     timed = [e for e in alone if e["warm"]] or alone

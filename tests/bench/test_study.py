@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -273,7 +272,9 @@ def test_warns_of_schedules_that_leave_signal(make_study: Any) -> None:
 def test_unknown_name(tmp_path: Path, old: str, new: str, near: str) -> None:
     """File, line, the wrong name, and the nearest right one."""
     text = changed(old, new)
-    wrong = next(w for w in re.findall(r"\w+", new) if w not in [*re.findall(r"\w+", GOOD), "net", "weight", "optimiser"])
+    wrong = next(
+        w for w in re.findall(r"\w+", new) if w not in [*re.findall(r"\w+", GOOD), "net", "weight", "optimiser"]
+    )
     line = refused(tmp_path, text)
     assert f"'{wrong}'" in line or f".{wrong}" in line
     assert f"did you mean '{near}'?" in line
@@ -503,4 +504,4 @@ def test_good_studies_of_any_shape_load(tmp_path: Path) -> None:
 def test_weights_are_listed() -> None:
     """What a study may say is what the tables hold."""
     assert study.choices()["weight"] == ["default", *WEIGHTS]
-    assert list(itertools.chain(study.choices())) == ["dataset", "net", "objective", "weight", "schedule", "sampler"]
+    assert set(study.choices()) == {"dataset", "optimiser", "net", "objective", "weight", "schedule", "sampler"}
