@@ -109,6 +109,11 @@ def _parser() -> argparse.ArgumentParser:
             raise argparse.ArgumentTypeError(f"must be a positive integer, not '{text}'")
         return int(text)
 
+    def natural(text: str) -> int:
+        if not text.isdecimal() or int(text) >= 2**63:
+            raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 2**63 - 1, not '{text}'")
+        return int(text)
+
     def running(to: argparse.ArgumentParser) -> None:
         results(to)
         data_dir(to)
@@ -200,7 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     p = command("sample", _sample, "draw an image grid from a trained cell")
     p.add_argument("cell", help="a cell's key, or the start of one (see `ddpm-bench table --format csv`)")
     p.add_argument("-n", type=positive, default=64, help="how many images (default 64)")
-    p.add_argument("--seed", type=int, default=0, help="the noise (default 0)")
+    p.add_argument("--seed", type=natural, default=0, help="the noise (default 0)")
     p.add_argument("--out", type=Path, default=Path("samples.png"), help="a .png grid, or .npz of all (samples.png)")
     results(p)
     device(p)
@@ -352,6 +357,7 @@ def _execute(
     for event in show(run_study(study, store, options), _console()):
         if event["event"] == "end":
             failed = event["failed"]
+    store.damaged.clear()  # what was found before has been made again
     done = other = 0
     for found in survey(study.cells, store, pinned(study.dataset)):
         done += found.status == "done"
@@ -603,6 +609,9 @@ def _find_cell(prefix: str, store: Store) -> Cell:
 
 
 def _sample(args: argparse.Namespace) -> int:
+    import io
+
+    import numpy as np
     import torch
 
     from bench import data, timing
@@ -638,15 +647,17 @@ def _sample(args: argparse.Namespace) -> int:
         seed=args.seed,
         device=device,
     )
-    images = torch.cat([batch.images for batch in batches])
+    try:
+        images = torch.cat([batch.images for batch in batches])
+    except FloatingPointError as error:
+        raise UserError(str(error)) from error
     if args.out.suffix == ".npz":
-        import numpy as np
-
-        with Store(args.out.parent).explained():
-            np.savez_compressed(args.out, images=images.numpy())
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, images=images.numpy())
+        content = buffer.getvalue()
     else:
-        columns = max(1, round(args.n**0.5))
-        Store(args.out.parent).write_bytes(args.out, png(tile_grid(images, columns)))
+        content = png(tile_grid(images, max(1, round(args.n**0.5))))
+    Store(args.out.parent).write_bytes(args.out, content)
     print(f"{args.n} images of {cell.job.label}, {cell.label}: {_relative(args.out)}")
     return 0
 

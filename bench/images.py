@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -64,8 +63,11 @@ def _array(path: Path) -> np.ndarray:
                 raise UserError(f"{path} has no array 'images' (it has: {', '.join(content.files) or 'nothing'})")
             found: np.ndarray = content["images" if "images" in content.files else content.files[0]]
             return found
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is not a readable array file ({str(error).splitlines()[0]})") from error
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file can raise nearly anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} is not a readable array file ({reason})") from error
 
 
 def _shaped(array: np.ndarray, path: Path, channels: int, side: int) -> np.ndarray:

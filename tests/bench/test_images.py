@@ -102,3 +102,14 @@ def test_bad_folders(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(b"not a png")
     with pytest.raises(UserError, match=r"1\.png is not a readable PNG"):
         images.read(tmp_path, 1, 28)
+
+
+def test_damage_inside_a_compressed_array(tmp_path: Path) -> None:
+    """Whatever the library makes of it, the user gets one line."""
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, images=BYTES)
+    whole = path.read_bytes()
+    for at in range(100, len(whole) - 200, len(whole) // 20):
+        path.write_bytes(whole[:at] + bytes(64) + whole[at + 64 :])
+        with pytest.raises(UserError, match="not a readable"):
+            images.read(path, 1, 28)

@@ -245,3 +245,53 @@ def test_grid_and_png() -> None:
     with Image.open(io.BytesIO(module.png(grid))) as picture:
         assert picture.size == (4, 4)
         assert picture.getpixel((0, 2)) == 2
+
+
+def test_a_crash_after_training_costs_no_training(
+    world: World, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the cells' failure: the training's record stays, and the next run only samples."""
+    cells = cells_of(tiny_study)
+    with monkeypatch.context() as broken:
+        broken.setattr(module, "generate", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
+        code, _ = as_process(cells, world.store)
+    assert code == 1
+    record = world.store.read("jobs", cells[0].job.key)
+    assert record is not None
+    assert record["status"] == "done"
+    found = rows(tiny_study, world.store)[: len(cells)]
+    assert [(row["status"], row["reason"]) for row in found] == [("failed", "out of memory")] * len(cells)
+    assert "epoch" not in events(cells, world.store)
+    assert {row["status"] for row in rows(tiny_study, world.store)[: len(cells)]} == {"done"}
+
+
+def test_epochs_of_other_code_are_not_gone_on_from(
+    world: World, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = cells_of(tiny_study)
+    job = run(cells, world.store, device=CPU)
+    next(event for event in job if event["event"] == "epoch")
+    job.close()
+    monkeypatch.setattr(module.timing, "code_hash", lambda: "other")
+    seen = events(cells, world.store)
+    assert "outdated" in seen
+    assert "resumed" not in seen
+    assert seen.count("epoch") == 3
+
+
+def test_samples_are_of_the_averaged_weights(world: World, tiny_study: Study) -> None:
+    cells = cells_of(tiny_study)
+    list(run(cells, world.store, device=CPU))
+    kept, samples = world.store.load_tensors("checkpoints", cells[0].job.key), world.store.load_samples(cells[0].key)
+    assert kept is not None
+    assert samples is not None
+    net = module.make_net("tiny", 1, 28).eval()
+    schedule = module.make_schedule(cells[0].job.schedule, cells[0].job.T)
+    options = {"shape": (1, 28), "sampler": cells[0].sampler, "steps": 4, "eta": None, "clip": True, "n": 20}
+    drawn = {}
+    for which in ("ema", "net"):
+        net.load_state_dict({k[4:]: v for k, v in kept[0].items() if k.startswith(f"{which}.")})
+        batches = module.generate(net, schedule, cells[0].job.objective, **options, seed=0, device=CPU)
+        drawn[which] = torch.cat([batch.images for batch in batches]).numpy()
+    assert (drawn["ema"] == samples[0]).all()
+    assert not (drawn["net"] == samples[0]).all()

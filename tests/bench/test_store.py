@@ -142,3 +142,17 @@ def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
     assert store.read("cells", "k") is None
     with pytest.raises(UserError, match="cannot write to results folder"):
         store.writable()
+
+
+@pytest.mark.parametrize("kind", ["checkpoints", "samples"])
+def test_a_file_cut_short_is_seen_without_reading_it(tmp_path: Path, kind: Any) -> None:
+    store = Store(tmp_path)
+    assert not store.cut_short(kind, "k"), "what is not there is not missed"
+    path = fill(store)[kind]
+    assert not store.cut_short(kind, "k")
+    whole = path.read_bytes()
+    for length in (0, 1, len(whole) // 2, len(whole) - 9, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        store.damaged.clear()
+        assert store.cut_short(kind, "k"), length
+        assert store.damaged == [path]
