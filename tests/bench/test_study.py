@@ -273,7 +273,9 @@ def test_warns_of_schedules_that_leave_signal(make_study: Any) -> None:
 def test_unknown_name(tmp_path: Path, old: str, new: str, near: str) -> None:
     """File, line, the wrong name, and the nearest right one."""
     text = changed(old, new)
-    wrong = next(w for w in re.findall(r"\w+", new) if w not in [*re.findall(r"\w+", GOOD), "net", "weight", "optimiser"])
+    wrong = next(
+        w for w in re.findall(r"\w+", new) if w not in [*re.findall(r"\w+", GOOD), "net", "weight", "optimiser"]
+    )
     line = refused(tmp_path, text)
     assert f"'{wrong}'" in line or f".{wrong}" in line
     assert f"did you mean '{near}'?" in line
