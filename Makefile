@@ -7,11 +7,11 @@ STUDY  ?= quick
 DEVICE ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablate report check test lint types perf baseline ci clean
+.PHONY: help setup ablate report check test lint types perf perf-compare peers baseline ci clean
 
 help: ## this list
 	@echo "make TARGET [STUDY=name-or-file] [DEVICE=auto|cpu|cuda|mps]"
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  \1\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  \1\t/' | expand -t 16
 
 setup: $(VENV)/.ready ## make .venv and install the pinned dependencies
 
@@ -41,9 +41,18 @@ lint: $(VENV)/.ready ## ruff, as linter and formatter
 types: $(VENV)/.ready ## mypy, strict
 	$(BIN)/mypy
 
-perf: $(VENV)/.ready ## the machine's speed, the networks' share of it, and timings of the hot paths
-	$(BENCH) doctor --speed --device $(DEVICE)
+perf: $(VENV)/.ready ## the machine's speed, the networks' share of it, and timings; writes reports/perf
+	$(BIN)/python -m perf.roofline --device $(DEVICE)
+	$(BIN)/python -m perf.scorenet --device $(DEVICE)
 	$(BIN)/python -m pytest perf --benchmark-only
+	$(BIN)/python -m perf.page
+
+perf-compare: $(VENV)/.ready ## timings of HEAD against BASE= (default origin/main, or the last commit) in one job
+	$(BIN)/python -m perf.compare $(BASE)
+
+peers: $(VENV)/.ready ## the harness against diffusers and denoising-diffusion-pytorch (long; interrupt and repeat at will)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
+	$(BIN)/python -m perf.peers
 
 baseline: $(VENV)/.ready ## make the smoke baseline anew, from four seeds
 	$(BENCH) check --update-baseline 4 --device $(DEVICE)

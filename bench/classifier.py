@@ -1,7 +1,7 @@
 """The classifier that scores samples: a small CNN, trained by the recipe here and pinned by the hash of its weights.
 
-It is a torch-fidelity feature extractor named ``ddpm-bench-<dataset>-<hash>``, giving ``features`` (192 numbers) and
-``logits``. torch-fidelity keys its cache by that name alone, so the hash is in it.
+It gives ``features`` (192 numbers) and ``logits``; :mod:`bench.fidelity` offers it to torch-fidelity as
+``ddpm-bench-<dataset>-<hash>``. torch-fidelity keys its cache by that name alone, so the hash is in it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from typing import NamedTuple
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch_fidelity import register_feature_extractor
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 from bench import ROOT, UserError
 from bench.data import Images, to_float
@@ -64,40 +62,6 @@ class Network(nn.Module):
         return torch.cat([strokes.mean((2, 3)), shapes], 1), self.head(shapes)
 
 
-class Classifier(FeatureExtractorBase):
-    """The frozen network as torch-fidelity wants it."""
-
-    def __init__(self, name: str, features_list: list[str], network: Network) -> None:
-        super().__init__(name, features_list)
-        self.network = network.eval().requires_grad_(False)
-
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        """The layers on offer."""
-        return "features", "logits"
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        """The inception score reads logits; every other metric reads features."""
-        return "logits" if metric == "isc" else "features"
-
-    @staticmethod
-    def can_be_compiled() -> bool:
-        """Yes: static shapes, no branches."""
-        return True
-
-    @staticmethod
-    def get_dummy_input_for_compile() -> Tensor:
-        """A batch of the shape :meth:`forward` takes."""
-        return torch.zeros(2, 1, 28, 28, dtype=torch.uint8)
-
-    def forward(self, input: Tensor) -> tuple[Tensor, ...]:  # noqa: A002 (torch-fidelity's name)
-        """uint8 (B, C, H, W) → the requested layers, in the order requested."""
-        features, logits = self.network(input)
-        layers = {"features": features, "logits": logits}
-        return tuple(layers[name] for name in self.features_list)
-
-
 class Features(NamedTuple):
     """What the classifier sees in N images: float64 features (N, 192) and logits (N, 10)."""
 
@@ -109,8 +73,12 @@ class Features(NamedTuple):
 def extract(network: Network, images: Tensor, device: torch.device | str = "cpu") -> Features:
     """Features and logits of uint8 ``images`` (N, C, H, W), on the CPU."""
     network = network.to(device)
-    pairs = [network(batch.to(device)) for batch in images.split(BATCH)]
-    features, logits = (torch.cat(part).cpu().double() for part in zip(*pairs, strict=True))
+    # filled in place: a small tensor kept for each batch would pin the heap that its large intermediates leave behind
+    features = torch.empty(len(images), FEATURES, dtype=torch.float64)
+    logits = torch.empty(len(images), CLASSES, dtype=torch.float64)
+    for start in range(0, len(images), BATCH):
+        here = slice(start, start + BATCH)
+        features[here], logits[here] = network(images[here].to(device))
     return Features(features, logits)
 
 
@@ -216,18 +184,6 @@ def load(path: Path, sha256: str | None, channels: int = 1) -> Network:
     return network.eval().requires_grad_(False)
 
 
-def register(dataset: str, sha256: str, network: Network) -> str:
-    """Offer the classifier to torch-fidelity, once, and return the name to pass as ``feature_extractor``."""
-    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
-
-    name = f"ddpm-bench-{dataset}-{sha256[:12]}"
-
-    class Registered(Classifier):
-        """torch-fidelity builds extractors from a class and ``(name, features_list)``."""
-
-        def __init__(self, name: str, features_list: list[str], **_: object) -> None:
-            super().__init__(name, features_list, network)
-
-    if name not in FEATURE_EXTRACTORS_REGISTRY:
-        register_feature_extractor(name, Registered)
-    return name
+def name_of(dataset: str, sha256: str) -> str:
+    """What the classifier with these weights is called; caches that go by name alone can rely on it."""
+    return f"ddpm-bench-{dataset}-{sha256[:12]}"

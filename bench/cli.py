@@ -312,6 +312,9 @@ def _about(seconds: float | None) -> str:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from bench import processes
+
+    processes.warm()  # it imports while this process does
     from bench import study as studies
 
     study = studies.load(args.study)
@@ -399,7 +402,9 @@ def _status(args: argparse.Namespace) -> int:
         print("no results yet; `ddpm-bench run` makes some")
     for study, store in pairs:
         counts: Counter[str] = Counter()
-        codes, failed, took = set(), {}, {}
+        codes: set[str] = set()
+        failed: dict[tuple[str, str | None], None] = {}
+        took = {}
         for found in survey(study.cells, store, pinned(study.dataset)):
             counts[found.status] += 1
             key = found.cell.job.key

@@ -12,28 +12,25 @@ import os
 import platform
 import queue
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO
 
+import torch
 from filelock import FileLock, Timeout
 
-from bench import ROOT, UserError, cost
+from bench import UserError, cost, processes, run
 from bench.run import BUSY, Event
 from bench.store import Store
 from bench.study import Cell, Study
 from bench.table import Found, survey
 
 POLL_S = 0.5
-SPINS = "20000"
-"""How long an idle OpenMP thread spins before it sleeps. By default so long that a busy neighbour makes training
-twenty times slower; this much costs nothing measurable (``doctor --speed`` with and without)."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +57,6 @@ class Options:
     @property
     def slots(self) -> list[str]:
         """What each concurrent job sees as its CUDA devices ('' where that does not apply)."""
-        import torch
-
         if self.device == "cuda":
             visible = os.environ.get("CUDA_VISIBLE_DEVICES")
             return visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
@@ -88,9 +83,20 @@ def pending(study: Study, store: Store, retry: bool) -> dict[str, list[Found]]:
 
     left: dict[str, list[Found]] = {}
     for found in survey(study.cells, store, pinned(study.dataset)):
-        if to_do(found, retry):
+        if to_do(found, retry) or _damaged(found, store):
             left.setdefault(found.cell.job.key, []).append(found)
     return left
+
+
+def _damaged(found: Found, store: Store) -> bool:
+    """Whether a cell that is done has lost its job's record, or a file of either was cut short.
+
+    Files that are not there are not missed: results may come without them.
+    """
+    if found.status != "done":
+        return False
+    cell = found.cell
+    return found.job is None or store.cut_short("checkpoints", cell.job.key) or store.cut_short("samples", cell.key)
 
 
 def run_study(study: Study, store: Store, options: Options) -> Iterator[Event]:
@@ -178,9 +184,7 @@ def _run_jobs(study: Study, left: dict[str, list[Found]], store: Store, options:
                     time.sleep(POLL_S)
             elif code != 0 and not process.explained:
                 reason = process.reason(code)
-                record = {"status": "failed", "reason": reason, "config": process.cells[0].job.model_dump(mode="json")}
-                if store.read("jobs", key) is None:
-                    store.write("jobs", key, record)
+                run.record_failure(process.cells, store, reason, torch.device(options.device))
                 yield process.tag({"event": "failed", "reason": reason})
     finally:
         for process in running.values():
@@ -202,10 +206,7 @@ class _Process:
         self.cells, self.slot, self.explained = cells, slot, False
         key = cells[0].job.key
         self._log_path = store.path("logs", key, ".log")
-        with store.explained():
-            self._log_path.parent.mkdir(parents=True, exist_ok=True)
-            log = self._log_path.open("w")
-        visible = {"CUDA_VISIBLE_DEVICES": slot} if options.device.startswith("cuda") and slot else {}
+        store.write_bytes(self._log_path, b"")
         spec = {
             "cells": [cell.model_dump(mode="json") for cell in cells],
             "store": str(store.root.resolve()),
@@ -214,38 +215,24 @@ class _Process:
             "data_dir": str(options.data_dir.resolve()) if options.data_dir else None,
             "exclusive": options.exclusive,
             "sample_batch": options.sample_batch,
+            "visible": {"CUDA_VISIBLE_DEVICES": slot} if options.device.startswith("cuda") and slot else {},
             "began": time.time(),
             "estimate_s": estimate,
         }
-        with log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "bench.run"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                cwd=ROOT,
-                env={"GOMP_SPINCOUNT": SPINS} | os.environ | visible,
-                start_new_session=True,  # an interrupt reaches the parent alone, which then stops its jobs
-            )
-        stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is None or stdout is None:
-            raise AssertionError("both were asked for as pipes")
-        try:
-            with stdin:
-                json.dump(spec, stdin)
-        except BrokenPipeError:
-            pass  # it died at once; its exit code tells
-        self._reader = threading.Thread(target=self._read, args=(stdout, key, events), daemon=True)
+        ours, theirs = processes.CONTEXT.Pipe(duplex=False)
+        log = str(self._log_path.resolve())
+        self._process = processes.CONTEXT.Process(target=run.process, args=(spec, theirs, log))
+        processes.warm()
+        with processes.environment():
+            self._process.start()
+        theirs.close()
+        self._reader = threading.Thread(target=self._read, args=(ours, key, events), daemon=True)
         self._reader.start()
 
-    def _read(self, stdout: IO[str], key: str, events: queue.Queue[tuple[str, Event | None]]) -> None:
-        with stdout:
-            for line in stdout:
-                try:
-                    event = json.loads(line)
-                except ValueError:
-                    continue  # a library's own print
+    def _read(self, ours: Connection, key: str, events: queue.Queue[tuple[str, Event | None]]) -> None:
+        with ours, suppress(EOFError, OSError):  # whatever ends a process closes its end
+            while True:
+                event = json.loads(ours.recv_bytes())
                 self.explained |= event["event"] in ("failed", "refused")
                 events.put((key, event))
         events.put((key, None))
@@ -257,23 +244,24 @@ class _Process:
     def wait(self) -> int:
         """The exit code."""
         self._reader.join()
-        return self._process.wait()
+        self._process.join()
+        return self._process.exitcode or 0
 
     def stop(self) -> None:
         """End the process and wait until it is gone."""
         self._process.terminate()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
+        self._process.join(5)
+        if self._process.is_alive():
             self._process.kill()
-            self._process.wait()
+            self._process.join()
         self._reader.join()
 
     def reason(self, code: int) -> str:
         """Why a process died that could not say so itself."""
-        if code < 0:
-            name = signal.Signals(-code).name
-            return f"killed by {name}" + (" (out of memory?)" if code == -signal.SIGKILL else "")
+        number = -code if code < 0 else code - 128  # it turns a polite request to end into an exit of its own
+        if number in set(signal.Signals):
+            name = signal.Signals(number).name
+            return f"killed by {name}" + (" (out of memory?)" if number == signal.SIGKILL else "")
         lines = self._log_path.read_text(errors="replace").strip().splitlines()
         return f"crashed with exit code {code}" + (f": {lines[-1]}" if lines else "")
 
@@ -289,6 +277,8 @@ def describe(event: Event) -> str | None:
             return f"{event['label']}: {event['what']} was done already"
         case "resumed":
             return f"{event['label']}: resumed after epoch {event['epoch']}"
+        case "outdated":
+            return f"{event['label']}: trained from the start: the code has changed since the epochs that were done"
         case "epoch":
             return (
                 f"{event['label']}: epoch {event['epoch']}/{event['of']} in {event['seconds']:.1f} s, "

@@ -1,7 +1,6 @@
 """One job: train a network, then sample and score each of its cells, skipping whatever the store holds already.
 
-``python -m bench.run`` is the process a job runs in: it reads a job's cells as JSON from standard input and prints
-events, one JSON object a line.
+:func:`process` is what the process of a job runs: it is given a job's cells and sends events, one JSON object each.
 """
 
 from __future__ import annotations
@@ -10,12 +9,15 @@ import io
 import json
 import math
 import os
+import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -129,7 +131,8 @@ def run(
     stages.add("reference", since)
     for cell in cells:
         kept = store.read("cells", cell.key)
-        if kept and kept["status"] == "done" and kept["provenance"]["classifier"] == scorer.classifier:
+        scored = kept is not None and kept["status"] == "done" and kept["provenance"]["classifier"] == scorer.classifier
+        if scored and not store.cut_short("samples", cell.key):
             continue
         try:
             result = yield from _cell(
@@ -180,10 +183,12 @@ def _train(
     since = time.time()
     epochs: list[dict[str, Any]] = []
     kept = store.load_tensors("resume", job.key)
-    if kept is not None:
+    if kept is not None and kept[1].get("code") == timing.code_hash():
         trainer.load_state(kept[0])
         epochs = kept[1]["epochs"]
         yield {"event": "resumed", "epoch": trainer.epoch}
+    elif kept is not None:
+        yield {"event": "outdated"}
     train = images.train[: job.train.images].to(device)
     flops = timing.flops_per_image(net, *images.shape)
     held_out = HeldOut(images.test, schedule, device)
@@ -223,7 +228,7 @@ def _train(
         stages.add("validate", since)
         since = time.time()
         if step.epoch < recipe.epochs:
-            store.save_tensors("resume", job.key, trainer.state(), {"epochs": epochs})
+            store.save_tensors("resume", job.key, trainer.state(), {"epochs": epochs, "code": timing.code_hash()})
         yield {"event": "epoch", "epoch": step.epoch, "of": recipe.epochs, **epochs[-1]}
         losses, first = [], False
         stages.add("store", since)
@@ -363,10 +368,31 @@ def reason_of(error: BaseException) -> str:
     return f"crashed: {type(error).__name__}{': ' + text[0] if text else ''}"
 
 
-def main() -> int:
-    """Read {"cells", "store", "device", …} from standard input, run the job, print its events."""
-    spec = json.load(sys.stdin)
-    parent = os.getppid()
+def record_failure(cells: list[Cell], store: Store, reason: str, device: torch.device) -> None:
+    """Record that a job died: as its training, or, once that is done, as each of its cells that are not."""
+    failed: dict[str, Any] = {"status": "failed", "reason": reason}
+    job = cells[0].job
+    if (store.read("jobs", job.key) or failed)["status"] != "done":
+        store.write("jobs", job.key, failed | _about(job.model_dump(mode="json"), device))
+        return
+    for cell in cells:
+        kept = store.read("cells", cell.key)
+        if kept is None or (kept["status"] == "failed" and not kept["reason"].startswith("diverged")):
+            store.write("cells", cell.key, failed | _about(cell.model_dump(mode="json"), device) | {"job": job.key})
+
+
+def process(spec: dict[str, Any], events: Connection, log: str) -> NoReturn:
+    """Be the process of a job: what it or a library prints goes to the file ``log``, events go to ``events``."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    for stream in (1, 2):
+        os.dup2(file, stream)
+    os.environ |= spec["visible"]
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # tidily: no half-written file stays
+    sys.exit(work(spec, lambda event: events.send_bytes(json.dumps(event).encode())))
+
+
+def work(spec: dict[str, Any], say: Callable[[Event], None]) -> int:
+    """Run the job {"cells", "store", "device", …} under its lock, and return the process's exit code."""
     cells = [Cell.model_validate(cell) for cell in spec["cells"]]
     store, key = Store(Path(spec["store"])), cells[0].job.key
     torch.set_num_threads(spec["threads"])
@@ -386,27 +412,19 @@ def main() -> int:
                     estimate=spec["estimate_s"],
                 ):
                     for path in store.damaged:
-                        print(json.dumps({"event": "damaged", "path": str(path)}), flush=True)
+                        say({"event": "damaged", "path": str(path)})
                     store.damaged.clear()
-                    print(json.dumps(event), flush=True)
-                    if os.getppid() != parent:
-                        return 1  # whoever started this job is gone
+                    say(event)
+            except BrokenPipeError:
+                return 1  # whoever started this job is gone
+            except UserError as error:
+                say({"event": "refused", "reason": str(error)})
+                return 2
             except Exception as error:
-                if isinstance(error, UserError):
-                    print(json.dumps({"event": "refused", "reason": str(error)}), flush=True)
-                    return 2
-                import traceback
-
                 traceback.print_exc()
-                record = {"status": "failed", "reason": reason_of(error)}
-                record |= _about(cells[0].job.model_dump(mode="json"), device)
-                store.write("jobs", key, record)
-                print(json.dumps({"event": "failed", "reason": record["reason"]}), flush=True)
+                record_failure(cells, store, reason_of(error), device)
+                say({"event": "failed", "reason": reason_of(error)})
                 return 1
     except Timeout:
         return BUSY
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

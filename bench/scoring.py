@@ -24,7 +24,7 @@ class Scorer:
         self.images, self.store, self.device = images, store, device
         path, self.classifier = classifier_of(dataset, images, store)
         self.network = classifier.load(path, self.classifier, images.shape[0])
-        self.name = classifier.register(dataset, self.classifier, self.network)
+        self.name = classifier.name_of(dataset, self.classifier)
         self.dataset_sha256 = images.sha256
         self.reference = self._reference()
 

@@ -68,7 +68,7 @@ class Store:
                 return record
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):
             pass
         self._note(Path(path))
         return None
@@ -110,7 +110,7 @@ class Store:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise UserError(f"disk full: cannot write to {self.root}; free some space and run again") from error
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
                 raise UserError(f"cannot write to results folder {self.root}: {error.strerror}") from error
             raise
 
@@ -191,6 +191,27 @@ class Store:
             pass
         self._note(path)
         return None
+
+    def cut_short(self, kind: Literal["checkpoints", "samples"], key: str) -> bool:
+        """Whether that file is there but not all of it: a look at its ends, which costs next to nothing."""
+        import zipfile
+
+        from safetensors import SafetensorError, safe_open
+
+        path = self.path(kind, key, ".npz" if kind == "samples" else ".safetensors")
+        if not path.is_file():
+            return False
+        try:
+            if kind == "samples":
+                whole = zipfile.is_zipfile(path)
+            else:
+                with safe_open(path, "np"):
+                    whole = True
+        except (SafetensorError, OSError):
+            whole = False
+        if not whole:
+            self._note(path)
+        return not whole
 
     def _note(self, path: Path) -> None:
         if path not in self.damaged:

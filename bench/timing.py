@@ -119,41 +119,23 @@ def peak_device_mb(device: torch.device) -> float | None:
     return None
 
 
-def flops_per_image(net: nn.Module, channels: int, side: int) -> dict[str, int]:
-    """Floating-point operations (2 per multiply-add) of one forward pass and of one training step, per image."""
+def flops(run: Callable[[], Any]) -> int:
+    """Floating-point operations of the matrix products and convolutions in ``run()``, 2 per multiply-add."""
     from torch.utils.flop_counter import FlopCounterMode
 
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return int(counter.get_total_flops())
+
+
+def flops_per_image(net: nn.Module, channels: int, side: int) -> dict[str, int]:
+    """:func:`flops` of one forward pass and of one training step, per image."""
     device = next(net.parameters()).device
     x, u = torch.zeros(1, channels, side, side, device=device), torch.ones(1, device=device)
-    with FlopCounterMode(display=False) as forward, torch.no_grad():
-        net(x, u)
-    with FlopCounterMode(display=False) as both:
-        gradients = torch.autograd.grad(net(x, u).sum(), [p for p in net.parameters() if p.requires_grad])
-    del gradients
-    return {"forward": int(forward.get_total_flops()), "train": int(both.get_total_flops())}
-
-
-def matrix_rates(device: torch.device, repeats: int = 10) -> dict[str, list[float]]:
-    """Raw fp32 rates of this machine in GFLOP/s: a 2048³ matrix product and a 3×3 convolution of 64 channels."""
-    a, b = torch.randn(2, 2048, 2048, device=device).unbind()
-    conv = nn.Conv2d(64, 64, 3, padding=1, device=device).to(memory_format=torch.channels_last)
-    x = torch.randn(128, 64, 14, 14, device=device).contiguous(memory_format=torch.channels_last)
-    work: dict[str, tuple[Callable[[], Any], float]] = {
-        "matmul": (lambda: a @ b, 2 * 2048**3),
-        "conv3x3": (lambda: conv(x), 2 * 9 * 64 * 64 * 14 * 14 * 128),
-    }
-    clock = make_clock(device)
-    rates: dict[str, list[float]] = {}
-    with torch.inference_mode():
-        for name, (run, flops) in work.items():
-            for _ in range(3):
-                run()
-            rates[name] = []
-            for _ in range(repeats):
-                clock.start()
-                run()
-                rates[name].append(flops / clock.stop() / 1e9)
-    return rates
+    trained = [p for p in net.parameters() if p.requires_grad]
+    with torch.no_grad():
+        forward = flops(lambda: net(x, u))
+    return {"forward": forward, "train": flops(lambda: torch.autograd.grad(net(x, u).sum(), trained))}
 
 
 @lru_cache

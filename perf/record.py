@@ -36,3 +36,8 @@ def save(name: str, content: dict[str, Any], *, device: torch.device | None = No
 def load(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
     """Name → the measurement, of those that are there."""
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+
+
+def claim(what: str, bar: str, measured: str, met: bool) -> dict[str, Any]:
+    """A row of a measurement's ``claims``, all of which open the page of :mod:`perf.page`."""
+    return {"claim": what, "bar": bar, "measured": measured, "met": met}

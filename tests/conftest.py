@@ -51,12 +51,18 @@ class World:
 
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever tries to reach the network fails, whether or not there is one."""
+    """Whatever tries to reach the network fails, whether or not there is one; processes here may talk."""
+    connect = socket.socket.connect
 
     def refuse(*_: Any, **__: Any) -> NoReturn:
         raise OSError("no network in tests")
 
-    monkeypatch.setattr(socket.socket, "connect", refuse)
+    def local_only(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX:
+            refuse()
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", local_only)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 

@@ -43,10 +43,23 @@ def write(study: Study, store: Store, out: Path) -> Report:
     if kept is not None:
         return kept
 
-    from bench.report import document, pdf
+    from bench.report import document
 
     pictures: dict[str, bytes] = {}
     text = document.compose(results, pictures)
+    write_files(folder, text, pictures, f"\n<!-- inputs: {digest} -->\n")
+    return Report(folder / "report.md", folder / "report.pdf", tuple(folder / name for name in pictures), fresh=True)
+
+
+def write_files(folder: Path, text: str, pictures: dict[str, bytes], ending: str = "") -> None:
+    """Write ``report.md`` (``text``, then ``ending``), ``report.pdf`` and the pictures they show.
+
+    The Markdown goes last; figures that are no longer shown are removed.
+
+    :raises UserError: if the folder cannot be written or the disk is full.
+    """
+    from bench.report import pdf
+
     files = Store(folder)  # for its whole-or-not-at-all writes and its words for a full disk
     markdown = folder / "report.md"
     with files.explained(), tempfile.TemporaryDirectory() as scratch:
@@ -62,8 +75,7 @@ def write(study: Study, store: Store, out: Path) -> Report:
             if f"figures/{path.name}" not in pictures:
                 path.unlink()
     files.write_bytes(folder / "report.pdf", page)
-    files.write_bytes(markdown, f"{text}\n<!-- inputs: {digest} -->\n".encode())
-    return Report(markdown, folder / "report.pdf", tuple(folder / name for name in pictures), fresh=True)
+    files.write_bytes(markdown, (text + ending).encode())
 
 
 def _kept(folder: Path, digest: str) -> Report | None:

@@ -6,7 +6,7 @@ import math
 import re
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -27,26 +27,32 @@ MOST_LEVELS = 12
 """Levels of an axis that are compared, the best ones where there are more."""
 
 
-@dataclass
-class Page:
-    """The results, and the pictures drawn so far: relative path → PNG."""
+@dataclass(kw_only=True)
+class Pictures:
+    """The pictures drawn so far: relative path → PNG."""
 
-    results: Results
-    pictures: dict[str, bytes]
+    drawn: dict[str, bytes] = field(default_factory=dict)
     count: int = 0
 
     def figure(self, name: str, figure: Figure, caption: str) -> str:
         """Keep a figure and return the Markdown that shows it with its caption below."""
         self.count += 1
         path = f"figures/{name}.png"
-        self.pictures[path] = figures.to_png(figure)
+        self.drawn[path] = figures.to_png(figure)
         plain = re.sub(r"[*`\\\[\]]", "", caption).split(". ")[0].rstrip(".")
         return f"![{plain}]({path})\n\n*Figure {self.count}. {caption}*"
 
 
+@dataclass(kw_only=True)
+class Page(Pictures):
+    """A report being written."""
+
+    results: Results
+
+
 def compose(results: Results, pictures: dict[str, bytes]) -> str:
     """The whole Markdown; fills ``pictures`` with what it refers to."""
-    page = Page(results, pictures)
+    page = Page(results=results, drawn=pictures)
     parts = [_head(results)]
     with rc_context(figures.STYLE):
         for title, section in SECTIONS:

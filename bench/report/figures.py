@@ -90,7 +90,7 @@ def sampler_style(results: Results, method: str) -> tuple[Any, Any]:
 def effect_ratios(groups: Sequence[tuple[str, Sequence[Effect]]]) -> Figure:
     """For each axis, the FID ratio of each level to the best: every matched pair, and the geometric mean."""
     count = sum(len(group) for _, group in groups) + 0.9 * (len(groups) - 1)
-    figure = _figure(0.7 + 0.23 * count)
+    figure = blank(0.7 + 0.23 * count)
     ax = figure.add_subplot()
     y, ticks, labels = 0.0, [], []
     for title, group in groups:
@@ -128,7 +128,7 @@ def heat_map(results: Results, fixed: tuple[str, int] | None) -> Figure:
     rows, columns = results.levels("objective"), results.levels("schedule")
     views = 2 if fixed else 1
     height = 0.85 + 0.36 * len(rows)
-    figure = _figure(height * len(panels) + 0.2, WIDTH if views == 2 else 0.62 * WIDTH)
+    figure = blank(height * len(panels) + 0.2, WIDTH if views == 2 else 0.62 * WIDTH)
     grid = figure.subplots(len(panels), views, squeeze=False)
     low, high = frame["fid"].min(), frame["fid"].max()
     norm = LogNorm(max(low, 1e-6), max(high, low * 1.5, 2e-6))
@@ -187,7 +187,7 @@ def against(results: Results, x: str, label: str, front: bool = False) -> Figure
     schedules = [s for s in results.levels("schedule") if s in set(frame["schedule"])]
     columns = min(len(schedules), 3)
     rows = -(-len(schedules) // columns) * len(panels)
-    figure = _figure(0.65 + (2.35 if columns < 3 else 2.1) * rows, WIDTH if columns > 1 else 0.72 * WIDTH)
+    figure = blank(0.65 + (2.35 if columns < 3 else 2.1) * rows, WIDTH if columns > 1 else 0.72 * WIDTH)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     axes = list(grid.flat)
     used = 0
@@ -245,7 +245,7 @@ def losses(results: Results) -> Figure:
     schedules = [s for s in results.levels("schedule") if s in set(frame["schedule"])]
     metrics = {"eps_mse": "MSE of ε̂", "x0_mse": "MSE of x̂₀"}
     shape = (2 * len(panels), len(schedules)) if len(schedules) > 1 else (len(panels), 2)
-    figure = _figure(0.6 + 1.6 * shape[0] if shape[0] > 1 else 2.6)
+    figure = blank(0.6 + 1.6 * shape[0] if shape[0] > 1 else 2.6)
     grid = figure.subplots(*shape, sharex=True, squeeze=False).reshape(len(panels), 2, len(schedules))
     for i, (title, panel) in enumerate(panels):
         for row, (metric, name) in zip(grid[i], metrics.items(), strict=True):
@@ -257,7 +257,7 @@ def losses(results: Results) -> Figure:
             row[0].set_ylabel(f"{name} (log scale)")
             values = panel[metric][panel[metric] > 0]
             if len(values):
-                _log_limits(row, values, "y")
+                log_limits(row, values, "y")
     figure.supxlabel("epoch", fontsize=8)
     _legend(figure, results, frame, [], samplers=False)
     return figure
@@ -286,7 +286,7 @@ def durations(results: Results) -> Figure:
     if models["model"].nunique() > 30:
         models["model"] = [f"{row['net']}, {row['objective']}" for _, row in models.iterrows()]
     names = list(dict.fromkeys(models["model"]))
-    figure = _figure(max(2.9, 0.9 + 0.22 * len(names)), WIDTH if len(views) == 2 else 0.72 * WIDTH)
+    figure = blank(max(2.9, 0.9 + 0.22 * len(names)), WIDTH if len(views) == 2 else 0.72 * WIDTH)
     axes = figure.subplots(1, len(views), squeeze=False)[0]
     for ax, view in zip(axes, views, strict=True):
         if view == "epochs":
@@ -350,7 +350,7 @@ def galleries(results: Results, rows: list[list[Any]], rows_a_page: int = 4) -> 
     for start in range(0, len(rows), rows_a_page):
         page = rows[start : start + rows_a_page]
         width, height = columns * (side + gap) - gap, len(page) * (side + head)
-        figure = _figure(height, width, layout=None)
+        figure = blank(height, width, layout=None)
         for (i, row), j in itertools.product(enumerate(page), range(columns)):
             if j >= len(row) or row[j] is None:
                 continue
@@ -388,7 +388,7 @@ def strip(picture: np.ndarray, times: Sequence[int], images: int = 2) -> Figure:
     images = min(images, picture.shape[0] // (2 * cell))
     left, top, side, gap = 0.42, 0.34, (WIDTH - 0.45) / max(columns, 6), 0.09
     height = images * (2 * side + gap) + top
-    figure = _figure(height, left + side * columns + 0.03, layout=None)
+    figure = blank(height, left + side * columns + 0.03, layout=None)
     width = left + side * columns + 0.03
     for i in range(images):
         ax = figure.add_axes((
@@ -417,7 +417,8 @@ def short(value: float) -> str:
     return f"{value:#.3g}".rstrip(".") if value else "0"
 
 
-def _figure(height: float, width: float = WIDTH, layout: Any = "constrained") -> Figure:
+def blank(height: float, width: float = WIDTH, layout: Any = "constrained") -> Figure:
+    """An empty figure, in inches."""
     figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
@@ -451,8 +452,8 @@ def _legend(figure: Figure, results: Results, frame: pd.DataFrame, more: list[Li
 
 def _frame_logs(axes: Sequence[Axes], x: Any, y: Any, steps: bool) -> None:
     """Limits with room to spare, ticks that read as numbers; steps are marked where they were measured."""
-    _log_limits(axes, y, "y")
-    _log_limits(axes, x, "x", 1.25)
+    log_limits(axes, y, "y")
+    log_limits(axes, x, "x", 1.25)
     for ax in axes:
         if steps:
             values = sorted(set(x))
@@ -462,7 +463,8 @@ def _frame_logs(axes: Sequence[Axes], x: Any, y: Any, steps: bool) -> None:
         sns.despine(ax=ax)
 
 
-def _log_limits(axes: Sequence[Axes], values: Any, which: str, room: float = 1.3) -> None:
+def log_limits(axes: Sequence[Axes], values: Any, which: str, room: float = 1.3) -> None:
+    """Limits of a log axis (``which``: x or y) a factor ``room`` beyond the values, with ticks that fit."""
     finite = [v for v in values if np.isfinite(v) and v > 0]
     low, high = min(finite) / room, max(finite) * room
     for ax in axes:

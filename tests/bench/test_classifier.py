@@ -62,8 +62,11 @@ def test_torch_fidelity_agrees_end_to_end(network: Network, mnist: Images) -> No
     """Its metrics through the registered extractor are ours, and nothing is downloaded."""
     from torch_fidelity import calculate_metrics
 
-    name = classifier.register("mnist", SHA256, network)
-    assert name == classifier.register("mnist", SHA256, network), "registering twice is harmless"
+    from bench import fidelity
+
+    name = fidelity.register("mnist", SHA256, network)
+    assert name == classifier.name_of("mnist", SHA256)
+    assert name == fidelity.register("mnist", SHA256, network), "registering twice is harmless"
     sample, reference = mnist.test[:400], mnist.train[:600]
     theirs = calculate_metrics(
         input1=Uint8(sample), input2=Uint8(reference), feature_extractor=name, cuda=False, fid=True, isc=True,

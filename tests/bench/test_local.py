@@ -7,16 +7,19 @@ import platform
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from filelock import FileLock
 
-from bench import UserError, data, local, scoring, study
+from bench import UserError, data, processes, scoring, study
 from bench.local import Options, run_study
 from bench.store import Store
 
@@ -48,18 +51,18 @@ def store(scored: Path, tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def children(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen[str]]]:
+def children(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseProcess]]:
     """The job processes, as they are started."""
-    started: list[subprocess.Popen[str]] = []
-    popen = subprocess.Popen
+    started: list[BaseProcess] = []
+    process = processes.CONTEXT.Process
 
-    def spy(*args: object, **kwargs: object) -> subprocess.Popen[str]:
-        started.append(popen(*args, **kwargs))  # type: ignore[call-overload]
+    def spy(*args: Any, **kwargs: Any) -> BaseProcess:
+        started.append(process(*args, **kwargs))
         return started[-1]
 
-    monkeypatch.setattr(local.subprocess, "Popen", spy)
+    monkeypatch.setattr(processes.CONTEXT, "Process", spy)
     yield started
-    assert all(child.poll() is not None for child in started), "a job outlived its run"
+    assert not any(child.is_alive() for child in started), "a job outlived its run"
 
 
 def make_study(tmp_path: Path, epochs: int = 1) -> study.Study:
@@ -78,7 +81,7 @@ def samples(store: Store) -> dict[str, bytes]:
 
 
 def test_completes_and_then_has_nothing_to_do(
-    store: Store, scored: Path, tmp_path: Path, children: list[subprocess.Popen[str]]
+    store: Store, scored: Path, tmp_path: Path, children: list[BaseProcess]
 ) -> None:
     """One job after the other, and both at once: the same bytes, and durations only from the former."""
     tiny = make_study(tmp_path)
@@ -101,12 +104,12 @@ def test_completes_and_then_has_nothing_to_do(
 
 
 def test_a_killed_job_is_recorded_and_the_other_goes_on(
-    store: Store, tmp_path: Path, children: list[subprocess.Popen[str]]
+    store: Store, tmp_path: Path, children: list[BaseProcess]
 ) -> None:
     tiny = make_study(tmp_path)
     for event in run_study(tiny, store, OPTIONS):
         if event["event"] == "step" and len(children) == 1:
-            children[0].send_signal(signal.SIGKILL)
+            os.kill(children[0].pid or 0, signal.SIGKILL)
     ((name, reason),) = event["failed"]
     assert "eps" in name
     assert reason == "killed by SIGKILL (out of memory?)"
@@ -115,7 +118,7 @@ def test_a_killed_job_is_recorded_and_the_other_goes_on(
 
 
 def test_an_interrupted_run_resumes_to_the_same_bytes(
-    store: Store, scored: Path, tmp_path: Path, children: list[subprocess.Popen[str]]
+    store: Store, scored: Path, tmp_path: Path, children: list[BaseProcess]
 ) -> None:
     tiny = make_study(tmp_path, epochs=2)
     events = run_study(tiny, store, OPTIONS)
@@ -123,7 +126,7 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(
         if event["event"] == "epoch":
             break
     events.close()
-    assert children[0].poll() is not None
+    assert not children[0].is_alive()
     resumed = [e["event"] for e in run_study(tiny, store, OPTIONS)]
     assert "resumed" in resumed
     shutil.copytree(scored, tmp_path / "whole")
@@ -161,7 +164,7 @@ def test_a_job_does_not_outlive_a_killed_run(store: Store, tmp_path: Path) -> No
     path = tmp_path / "long.yaml"
     path.write_text(YAML % 500)
     command = [
-        local.sys.executable,
+        sys.executable,
         "-m",
         "bench.cli",
         "run",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +78,7 @@ def test_resuming_is_bit_identical(world: World, tiny_study: Study, tmp_path: Pa
         ("jobs/*.json", {"epoch"}),
         ("checkpoints/*.safetensors", {"epoch"}),
         ("cells/*.json", {"cell"}),
-        ("samples/*.npz", set()),
+        ("samples/*.npz", {"sample", "cell"}),
     ],
 )
 def test_damage_is_repaired_and_reported(world: World, tiny_study: Study, pattern: str, redone: set[str]) -> None:
@@ -90,9 +89,8 @@ def test_damage_is_repaired_and_reported(world: World, tiny_study: Study, patter
     path.write_bytes(path.read_bytes()[:-9])
     seen = set(events(cells, world.store)) & {"epoch", "sample", "cell"}
     assert seen == redone
-    if redone:
-        assert path in world.store.damaged
-        assert content(world.store, cells) == before
+    assert path in world.store.damaged
+    assert content(world.store, cells) == before
 
 
 def test_a_lost_record_of_a_sampled_cell_is_scored_without_sampling(world: World, tiny_study: Study) -> None:
@@ -167,25 +165,25 @@ def test_a_failing_cell_does_not_stop_the_others(
     assert second["status"] == "done"
 
 
-def as_process(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cells: list[Cell], store: Store
-) -> Any:
-    """Run the job's ``main`` here: its exit code and events."""
-    spec = {
+def spec_of(cells: list[Cell], store: Store) -> dict[str, Any]:
+    """What a job's process is given."""
+    return {
         "cells": [cell.model_dump(mode="json") for cell in cells], "store": str(store.root), "device": "cpu",
         "threads": 1, "data_dir": None, "exclusive": True, "sample_batch": None, "began": 0.0,
+        "estimate_s": None,
     }  # fmt: skip
+
+
+def as_process(cells: list[Cell], store: Store) -> tuple[int, list[dict[str, Any]]]:
+    """Do what the job's process does, here: its exit code and events."""
     store.writable()
-    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(spec)))
-    code = module.main()
-    return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    said: list[dict[str, Any]] = []
+    return module.work(spec_of(cells, store), said.append), said
 
 
-def test_divergence_is_recorded(
-    world: World, make_study: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_divergence_is_recorded(world: World, make_study: Any) -> None:
     study = make_study(budget={"lr": 1e30})
-    code, said = as_process(monkeypatch, capsys, cells_of(study), world.store)
+    code, said = as_process(cells_of(study), world.store)
     assert code == 1
     assert said[-1]["event"] == "failed"
     row = rows(study, world.store)[0]
@@ -193,21 +191,30 @@ def test_divergence_is_recorded(
     assert row["reason"].startswith("diverged: the mean loss of epoch")
 
 
-def test_a_busy_job_is_left_alone(
-    world: World, tiny_study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_busy_job_is_left_alone(world: World, tiny_study: Study) -> None:
     cells = cells_of(tiny_study)
     world.store.writable()
     with FileLock(world.store.path("locks", cells[0].job.key, ".lock")):
-        code, said = as_process(monkeypatch, capsys, cells, world.store)
+        code, said = as_process(cells, world.store)
     assert (code, said) == (BUSY, [])
     assert not (world.store.root / "jobs").exists()
 
 
-def test_a_users_mistake_is_refused_not_recorded(
-    world: World, make_study: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, said = as_process(monkeypatch, capsys, cells_of(make_study(n=201)), world.store)
+def test_a_job_ends_when_nobody_listens(world: World, tiny_study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever started it is gone: it stops at its next event, and that is not a failure of the job."""
+
+    def closed(event: object) -> None:
+        raise BrokenPipeError
+
+    cells = cells_of(tiny_study)
+    monkeypatch.setattr(module, "run", lambda *_, **__: iter([{"event": "step"}]))
+    world.store.writable()
+    assert module.work(spec_of(cells, world.store), closed) == 1
+    assert not (world.store.root / "jobs").exists()
+
+
+def test_a_users_mistake_is_refused_not_recorded(world: World, make_study: Any) -> None:
+    code, said = as_process(cells_of(make_study(n=201)), world.store)
     assert code == 2
     assert said[-1]["event"] == "refused"
     assert "n=201" in said[-1]["reason"]

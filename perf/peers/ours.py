@@ -1,0 +1,89 @@
+"""Our side: the default network with the recipe of the ``quick`` study, objective ``v``, cosine schedule, ancestral.
+
+:func:`training` and :func:`sampling` are all that knows how we train and sample: a faster engine goes in there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from bench import study
+from bench.data import to_float
+from bench.generate import generate
+from ddpm.nets import make_net
+from ddpm.schedule import make_schedule
+from ddpm.train import Loss, Recipe, Trainer
+from perf.peers.contender import Setting, batches
+
+OBJECTIVE = "v"
+SCHEDULE = make_schedule("cosine", 1000)
+
+
+def setting() -> Setting:
+    """What ``ddpm-bench run quick`` trains, for as many steps as are wanted instead of its epochs."""
+    recipe = study.load("quick").train.model_dump(exclude={"epochs", "images"})
+    network = {"net": "unet", "objective": OBJECTIVE, "schedule": "cosine", "T": SCHEDULE.T, "sampler": "ancestral"}
+    return Setting("ours", "unet, v, cosine", network, recipe)
+
+
+def training(
+    net: nn.Module, recipe: Recipe, images: Tensor, planned: int, seed: int
+) -> tuple[dict[str, Tensor], Iterator[object]]:
+    """The averaged weights (live), and the steps that train them: ``planned`` of them, the rate ending at zero.
+
+    The trainer counts in epochs, so it gets one of exactly that length, made of random passes through ``images``.
+
+    :param recipe: of one epoch.
+    """
+    passes = torch.cat(list(islice(batches(images, recipe.batch_size, seed), planned)))
+    trainer = Trainer(net, Loss(SCHEDULE, OBJECTIVE, "unit"), recipe, seed)
+    return trainer.ema.weights, trainer.steps(passes, to_float)
+
+
+def sampling(net: nn.Module, n: int, evaluations: int, seed: int) -> Tensor:
+    """n images, uint8 (n, 1, 28, 28), by the ancestral sampler."""
+    drawn = generate(
+        net,
+        SCHEDULE,
+        OBJECTIVE,
+        shape=(1, 28),
+        sampler="ancestral",
+        steps=evaluations,
+        eta=None,
+        clip=True,
+        n=n,
+        seed=seed,
+        device=torch.device("cpu"),
+    )
+    return torch.cat([batch.images for batch in drawn])
+
+
+class Ours:
+    """Our side as a contender."""
+
+    def __init__(self, setting: Setting, seed: int) -> None:
+        self.net = make_net(setting.settings["net"], 1, 28)
+        self._recipe, self._seed = Recipe(epochs=1, **setting.recipe), seed
+        self._weights: dict[str, Tensor] = self.net.state_dict()
+
+    def steps(self, images: Tensor, planned: int) -> Iterator[None]:
+        """Exactly ``planned`` steps."""
+        self._weights, steps = training(self.net, self._recipe, images, planned, self._seed)
+        for _ in steps:
+            yield
+
+    def averaged(self) -> dict[str, Tensor]:
+        """A copy of the averaged weights."""
+        return {name: value.clone() for name, value in self._weights.items()}
+
+    def restore(self, weights: dict[str, Tensor]) -> None:
+        """Sample from these."""
+        self.net.load_state_dict(weights)
+
+    def sample(self, n: int, evaluations: int, seed: int) -> Tensor:
+        """uint8 (n, 1, 28, 28)."""
+        return sampling(self.net.eval(), n, evaluations, seed)

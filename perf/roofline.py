@@ -1,0 +1,112 @@
+"""Training, sampling and scoring as shares of what this machine can do: ``python -m perf.roofline``.
+
+First the machine: fp32 and bf16 matrix products and 3×3 convolutions (TF32 too on CUDA), and the memory's bandwidth.
+They are measured again in every round, in turn with each network's training step, sampling and forward pass, and with
+scoring. FLOPs are counted, 2 per multiply-add, in products and convolutions alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import UserError, data, speed, timing
+from bench.scoring import Scorer
+from bench.speed import Work
+from bench.store import Store
+from ddpm.nets import NETS
+from perf.record import claim, save
+
+BARS = {"unet training": 0.60, "unet sampling": 0.70}
+OVERHEAD = 0.05
+"""Most of sampling that noise and the sampler's arithmetic may take."""
+SCORED = 2000
+
+
+def scoring(device: torch.device, folder: Path, n: int = SCORED) -> Work:
+    """All metrics of n images; of the FLOPs the classifier's alone are counted."""
+    images = data.load("mnist")
+    scorer = Scorer("mnist", images, Store(folder), device)
+    flops = speed.classifying(device, n).amount
+    return Work("scoring", lambda: scorer.score(images.test[:n]), flops, images=n)
+
+
+def outside(net: str, raw: dict[str, list[float]]) -> list[float]:
+    """The share of sampling spent outside the network, a number a round."""
+    pairs = zip(raw[f"{net} sampling"], raw[f"{net} forward"], strict=True)
+    return [1 - speed.SAMPLE_STEPS * forward / whole for whole, forward in pairs]
+
+
+def rows(works: list[Work], raw: dict[str, list[float]], yardstick: Work) -> list[dict[str, Any]]:
+    """What is saved of each work: medians over rounds, and the raw seconds."""
+    return [
+        {
+            "name": work.name,
+            "unit": f"{work.unit}/s",
+            "amount": work.amount,
+            "images": work.images,
+            "rate": statistics.median(speed.rates(work, raw)),
+            "share": statistics.median(speed.shares(work, yardstick, raw)) if work.unit == "FLOP" else None,
+            "images_per_s": work.images / statistics.median(raw[work.name]) if work.images else None,
+            "seconds": raw[work.name],
+        }
+        for work in works
+    ]
+
+
+def claims(found: list[dict[str, Any]], raw: dict[str, list[float]]) -> list[dict[str, Any]]:
+    """The bars, and whether they are met."""
+    shares = {row["name"]: row["share"] for row in found}
+    made = [
+        claim(f"{name}, share of the fp32 matrix rate", f"≥ {bar:.0%}", f"{shares[name]:.0%}", shares[name] >= bar)
+        for name, bar in BARS.items()
+    ]
+    extra = statistics.median(outside("unet", raw))
+    what = "noise and the sampler's arithmetic, share of unet sampling"
+    return [*made, claim(what, f"≤ {OVERHEAD:.0%}", f"{extra:.1%}", extra <= OVERHEAD)]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print, save; 2 for a user's mistake."""
+    parser = argparse.ArgumentParser(prog="python -m perf.roofline", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7, help="times everything is measured in turn (default 7)")
+    parser.add_argument("--device", default="auto")
+    args = parser.parse_args(argv)
+    try:
+        if args.rounds < 1:
+            raise UserError(f"--rounds must be at least 1, not {args.rounds}")
+        _run(timing.pick_device(args.device), args.rounds)
+    except UserError as error:
+        print(f"perf.roofline: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(device: torch.device, rounds: int) -> None:
+    own = speed.machine_in_full(device)
+    yardstick = next(work for work in own if work.name == speed.YARDSTICK)
+    with tempfile.TemporaryDirectory() as folder:
+        works = [*own]
+        for net in NETS:
+            works += [speed.training(net, device), *speed.sampling(net, device)]
+        works += [speed.classifying(device, SCORED), scoring(device, Path(folder))]
+        raw = speed.measure(works, device, rounds)
+    print(f"{device}, medians of {rounds} rounds, in turn")
+    for work in works:
+        print(speed.line(work, raw, yardstick))
+    found = rows(works, raw, yardstick)
+    bars = claims(found, raw)
+    for bar in bars:
+        print(f"  {bar['claim']}: {bar['measured']} ({bar['bar']}{'' if bar['met'] else ', missed'})")
+    content = {"yardstick": yardstick.name, "batch_size": speed.BATCH, "sample_steps": speed.SAMPLE_STEPS}
+    print(save("roofline", content | {"works": found, "claims": bars}, device=device))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,25 @@
+"""Timings of scoring, with pytest-benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from bench import metrics, speed
+
+Benchmark = Callable[..., object]
+
+
+def test_features(benchmark: Benchmark) -> None:
+    benchmark(speed.classifying(torch.device("cpu"), 1000).run)
+
+
+def test_metrics(benchmark: Benchmark) -> None:
+    random = torch.Generator().manual_seed(0)
+    reference = metrics.Reference(torch.randn(10_000, 192, generator=random, dtype=torch.float64))
+    features = torch.randn(2000, 192, generator=random, dtype=torch.float64)
+    sample = metrics.Features(features, features[:, :10])
+    reference.manifold(2000)
+    # cloned, since kernel distances are kept by the features' identity
+    benchmark(lambda: metrics.score(sample._replace(features=features.clone()), reference))
