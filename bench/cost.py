@@ -165,7 +165,7 @@ def calibrate(store: Store, device: str, threads: int) -> Model:
             other.add("score", rank(record), stages.get("score", 0.0) / images[key])
             other.add("reference", rank(record), stages.get("reference", 0.0))
     fixed = other.medians()
-    here = all(same[:2] == (True, True) for group in (train, sample, other) for same in group.ranks())
+    here = bool(jobs) and all(same[:2] == (True, True) for group in (train, sample, other) for same in group.ranks())
     reference = max(other.best("reference"), default=0.0)  # all but the first job find it done
     return Model(
         train.medians(), sample.medians(), flops, fixed.get("start", 0.0), reference, fixed.get("score", 0.0), here

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from collections.abc import Callable, Iterable, Sequence
@@ -14,13 +15,16 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from bench.cost import past
 from bench.report import figures
 from bench.report.effects import Effect, effects, geometric_mean, matched, pareto
 from bench.report.figures import short
-from bench.report.results import AXES, MODEL_AXES, Record, Results
+from bench.report.results import AXES, MODEL_AXES, Record, Results, different
 
 MOST_ROWS = 200
-"""Longest table of cells; the stable table has the rest."""
+"""Longest table; the stable table has the rest."""
+MOST_LEVELS = 12
+"""Levels of an axis that are compared, the best ones where there are more."""
 
 
 @dataclass(kw_only=True)
@@ -221,6 +225,8 @@ def costs(page: Page) -> str:
     found = [(axis, group) for axis, group in found if any(effect.ratios for effect in group)]
     if not found:
         return ""
+    long = [AXES[axis] for axis, group in found if len(group) > MOST_LEVELS]
+    found = [(axis, _best_levels(group)) for axis, group in found]
     many = len(results.seeds) > 1
     rows = []
     for axis, group in found:
@@ -245,9 +251,17 @@ def costs(page: Page) -> str:
         "What each choice costs. Ticks are matched pairs of cells, dots their geometric mean, diamonds the best level "
         "of each axis. To the right is worse."
     )
+    less = f"Of {listing(long)} only the {MOST_LEVELS} levels with the lowest ratios are shown." if long else ""
     return paragraphs(
-        text, page.figure("choices", figures.effect_ratios(drawn), caption), grid([*titles, "pairs"], rows)
+        text, less, page.figure("choices", figures.effect_ratios(drawn), caption), grid([*titles, "pairs"], rows)
     )
+
+
+def _best_levels(group: list[Effect]) -> list[Effect]:
+    """The levels with the lowest ratios, as many as can be shown, in the study's order."""
+    ratios = sorted(effect.ratio for effect in group if effect.ratios)
+    limit = ratios[MOST_LEVELS - 1] if len(group) > MOST_LEVELS <= len(ratios) else math.inf
+    return [effect for effect in group if effect.ratio <= limit or limit == math.inf][:MOST_LEVELS]
 
 
 def _ratio(value: float) -> str:
@@ -284,7 +298,31 @@ def heat_map(page: Page) -> str:
         if fixed
         else ""
     )
-    return page.figure("heat-map", figures.heat_map(results, fixed), caption.strip())
+    return page.figure(
+        "heat-map", figures.heat_map(results, fixed), f"{caption.strip()} {_panels_note(results)}".strip()
+    )
+
+
+def _panels_note(results: Results) -> str:
+    """What a figure leaves out, so that it can be read."""
+    every = results.cells.drop_duplicates(results.extras) if results.extras else results.cells[:1]
+    names = listing(AXES[axis] for axis in results.extras)
+    more = len(every) - len(results.panels)
+    return f"Of {len(every):,} combinations of {names}, the {len(results.panels)} with the best cells." if more else ""
+
+
+def _methods_note(results: Results) -> str:
+    """The samplers that a figure leaves out."""
+    every, shown = results.levels("method"), results.methods
+    return f"Of {len(every):,} samplers, the {len(shown)} with the best cells." if len(every) > len(shown) else ""
+
+
+def _rows_note(results: Results, count: int, what: str, most: int = MOST_ROWS) -> str:
+    """What a table leaves out, and where it is."""
+    name = results.study.name
+    return (
+        f"The first {most} of {count:,} {what}; `ddpm-bench table {name} --format csv` has all." if count > most else ""
+    )
 
 
 def steps(page: Page) -> str:
@@ -298,8 +336,9 @@ def steps(page: Page) -> str:
         )
     caption = (
         f"FID against the number of sampling steps, which is the number of network evaluations a "
-        f"sample{_whiskers(results)}. The dashed line is the floor; noise, at {_ceiling(results)}, is off the scale."
-    )
+        f"sample{_whiskers(results)}. The dashed line is the floor; noise, at {_ceiling(results)}, is off the scale. "
+        f"{_panels_note(results)} {_methods_note(results)}"
+    ).strip()
     return page.figure("steps", figures.against(results, "sample_steps", "sampling steps (log scale)"), caption)
 
 
@@ -327,8 +366,9 @@ def frontier(page: Page) -> str:
     caption = (
         f"FID against the time to draw 1,000 samples on {_processors(results)}. Circled cells form the Pareto front "
         f"(the grey band, the same in every panel): nothing measured gives a lower FID in no more time, where times "
-        f"within {figures.SAME_TIME:.0%} count as equal{_whiskers(results)}."
-    )
+        f"within {figures.SAME_TIME:.0%} count as equal{_whiskers(results)}. {_panels_note(results)} "
+        f"{_methods_note(results)}"
+    ).strip()
     label = "seconds per 1,000 samples (log scale)"
     figure = figures.against(results, "sample_time", label, front=True)
     table = grid([*_titles(columns), "s per 1,000 samples", "FID", "confidence"], rows)
@@ -353,6 +393,7 @@ def losses(page: Page) -> str:
     )
     over = " Lines are medians over training seeds, bands their range." if len(results.seeds) > 1 else ""
     caption = f"Mean squared error per pixel on held-out images, of ε̂ and of x̂₀, after each epoch.{over}"
+    caption = f"{caption} {_panels_note(results)}".strip()
     final = results.epochs.sort_values("epoch").groupby("job", sort=False).tail(1)
     columns = _axis_columns(results, MODEL_AXES, ("objective", "schedule"))
     order = {axis: results.levels(axis) for axis in columns}
@@ -364,7 +405,8 @@ def losses(page: Page) -> str:
         for _, row in grouped.iterrows()
     ]
     table = grid([*_titles(columns), "MSE of ε̂", "MSE of x̂₀", "own training loss"], rows[:60])
-    return paragraphs(text, page.figure("losses", figures.losses(results), caption), table)
+    note = _rows_note(results, len(rows), "models", 60)
+    return paragraphs(text, page.figure("losses", figures.losses(results), caption), table, note)
 
 
 def times(page: Page) -> str:
@@ -378,7 +420,7 @@ def times(page: Page) -> str:
     many = models["seed"].nunique() > 1
     rows, sizes = [], {}
     device = bool(models["peak_device_mb"].notna().any())
-    for _, row in models.iterrows():
+    for _, row in models.head(MOST_ROWS).iterrows():
         record = results.jobs[row["job"]]
         alone = [e["seconds"] for e in record["epochs"] if e["exclusive"] and e["warm"]]
         rate = row["train_images_per_s"]
@@ -388,6 +430,8 @@ def times(page: Page) -> str:
             seconds(row["train_s"]), short(rate), short(rate * row["train_flops_per_image"] / 1e9),
             short(row["peak_rss_mb"]), *([short(row["peak_device_mb"])] if device else []),
         ])  # fmt: skip
+    for _, row in models.drop_duplicates("net").iterrows():
+        record = results.jobs[row["job"]]
         sizes[row["net"]] = [
             f"{record['params']:,}", f"{record['trained_params']:,}", f"{record['megabytes']:.3f}",
             count(row["forward_flops_per_image"]), count(row["train_flops_per_image"]),
@@ -406,13 +450,34 @@ def times(page: Page) -> str:
     if results.epochs["exclusive"].any() or len(results.batches):
         caption = (
             "Raw durations. Training: every epoch of every model; the hollow marker is a process's first. Sampling: "
-            "every batch but the first of each cell, as seconds per 1,000 images, with medians joined."
-        )
+            "every batch but the first of each cell, as seconds per 1,000 images, with medians joined"
+            f"{'; of very many, evenly spread ones' if len(results.batches) > 10_000 else ''}. {_methods_note(results)}"
+        ).strip()
         drawn = page.figure("durations", figures.durations(results), caption)
     return paragraphs(
-        text, _shared_note(results), _machines_note(results), drawn, grid(titles, rows[:MOST_ROWS]), _rates(results),
-        grid(size_titles, [[escape(net), *size] for net, size in sizes.items()]),
+        text, _shared_note(results), _machines_note(results), drawn, grid(titles, rows),
+        _rows_note(results, len(models), "training runs"), _rates(results),
+        grid(size_titles, [[escape(net), *size] for net, size in sizes.items()]), _estimates(results),
     )  # fmt: skip
+
+
+def _estimates(results: Results) -> str:
+    """What `ddpm-bench plan` expected of the jobs against what they took."""
+    runs = past(results.jobs.values())
+    if not runs:
+        return ""
+    by_error = sorted(runs, key=lambda run: run.error)
+    rows = [
+        [name, seconds(run.estimate_s), seconds(run.wall_s), f"{run.estimate_s / run.wall_s - 1:+.0%}"]
+        for name, run in ((f"farthest off: {escape(by_error[-1].label)}", by_error[-1]),)
+    ]
+    expected, taken = sum(run.estimate_s for run in runs), sum(run.wall_s for run in runs)
+    rows.append([f"all {len(runs)} together", seconds(expected), seconds(taken), f"{expected / taken - 1:+.0%}"])
+    text = (
+        f"Before each of {plural(len(runs), 'run')} of a job its duration was estimated from those before it, start "
+        f"and scoring included. The median error was {statistics.median(run.error for run in runs):.0%}."
+    )
+    return paragraphs(text, grid(["<runs", "estimate", "truth", "error"], rows))
 
 
 def _rates(results: Results) -> str | None:
@@ -423,7 +488,7 @@ def _rates(results: Results) -> str | None:
     by = [axis for axis in ("net", "method", "sample_steps") if axis != "net" or "net" in results.varying]
     rows = []
     order = {axis: results.levels(axis).index for axis in by}
-    groups: Any = batches.groupby(by, sort=False)
+    groups: Any = batches.groupby(by, sort=False, observed=True)
     for key, part in sorted(groups, key=lambda item: [order[axis](at) for axis, at in zip(by, item[0], strict=True)]):
         median = part["per_1000"].median()
         evaluations = 1000 / median * key[-1]
@@ -437,8 +502,7 @@ def _rates(results: Results) -> str | None:
 def _shared_note(results: Results) -> str:
     """What was left out because the device was shared."""
     epochs = int((~results.epochs["exclusive"].astype(bool)).sum())
-    done = [results.records[key] for key in results.done["key"]]
-    cells = sum(not record["sampling"]["exclusive"] for record in done)
+    cells = sum(not results.kept[key].exclusive for key in results.done["key"])
     if not (epochs or cells):
         return ""
     words = [plural(n, noun) for n, noun in ((epochs, "epoch"), (cells, "sampling run")) if n]
@@ -458,14 +522,18 @@ def samples(page: Page) -> str:
     results = page.results
     if not any(results.preview(key) for key in results.done["key"]):
         return "" if results.done.empty else "No pictures were kept with these cells."
-    pages = list(figures.galleries(results))
+    models = figures.gallery_rows(results)
+    pages = list(figures.galleries(results, models))
     parts = []
+    which = "every trained model"
+    if len(models) > figures.MOST_GALLERY_ROWS:
+        which = f"the trained models in the best {figures.MOST_GALLERY_ROWS} of {len(models):,} rows of models"
     for i, figure in enumerate(pages):
         where = f" ({i + 1} of {len(pages)})" if len(pages) > 1 else ""
         seed = f", training seed {results.seeds[0]}" if len(results.seeds) > 1 else ""
         parts.append(page.figure(
             f"samples-{i + 1}", figure,
-            f"The first 64 samples of every trained model{where}, not selected, each from its best cell{seed}. All "
+            f"The first 64 samples of {which}{where}, not selected, each from its best cell{seed}. All "
             "start from the same noise.",
         ))  # fmt: skip
     return paragraphs(*parts)
@@ -585,12 +653,12 @@ def _claim_clearer(results: Results) -> str:
         [*_cells_of(columns, row), *([int(row["seed"])] if many else []),
          *(short(row[name]) for name in ("previous fid", "eps fid", "ratio")),
          *(f"{row[name]:.3f}" for name in ("previous confidence", "eps confidence"))]
-        for _, row in flat.iterrows()
+        for _, row in flat.head(24).iterrows()
     ]  # fmt: skip
     titles = [*_titles(columns), *(["seed"] * many), "FID, previous", "FID, eps", "ratio", "confidence, previous",
               "confidence, eps"]  # fmt: skip
-    more = f"The first 24 of {len(rows)} pairs:" if len(rows) > 24 else ""
-    return paragraphs(title, text, more, grid(titles, rows[:24]))
+    more = f"The first 24 of {total:,} pairs:" if total > 24 else ""
+    return paragraphs(title, text, more, grid(titles, rows))
 
 
 def _claim_size(results: Results) -> str:
@@ -634,9 +702,11 @@ def _claim_epoch(results: Results) -> str:
 def provenance(page: Page) -> str:
     """Where every number comes from."""
     results = page.results
-    records = [*results.records.values(), *results.jobs.values()]
-    environments = [record["environment"] for record in records if record.get("environment")]
-    created = sorted(record["created"] for record in records if record.get("created"))
+    cells, jobs = results.kept.values(), results.jobs.values()
+    seen_in = [*(one.environment for one in cells), *(record.get("environment") for record in jobs)]
+    environments = different(seen_in)
+    made = [*(one.created for one in cells), *(record.get("created") for record in jobs)]
+    created = sorted(filter(None, made))
 
     def seen(*names: str) -> str:
         found = dict.fromkeys(" ".join(str(e[n]) for n in names if e.get(n) is not None) for e in environments)
@@ -706,19 +776,23 @@ def _unfinished(results: Results) -> str:
         return ""
     reasons = {"missing": "not run yet", "stale": "scored by another classifier, or against another data set"}
     rows = []
+    sizes = results.cells["job"].value_counts()
     frame = frame.assign(why=[r or reasons.get(s, "") for r, s in zip(frame["reason"], frame["status"], strict=True)])
-    for (_, status, why), part in frame.groupby(["job", "status", "why"], sort=False):
+    groups = frame.groupby(["job", "status", "why"], sort=False)
+    for (_, status, why), part in groups:
+        if len(rows) == MOST_ROWS:
+            break
         first = part.iloc[0]
         seed = f", seed {first['seed']}"
-        whole = len(part) == (results.cells["job"] == first["job"]).sum()
+        whole = len(part) == sizes[first["job"]]
         which = "all" if whole else "; ".join(f"{row['method']} {row['sample_steps']}" for _, row in part.iterrows())
         rows.append(
             [escape(f"{first['net']}, {results.model(first)}{seed}"), len(part), escape(which), status, escape(why)]
         )
     return paragraphs(
         "### Not in these results",
-        grid(["<model", "cells", "<which", "<state", "<reason"], rows[:MOST_ROWS]),
-        f"… and {plural(len(rows) - MOST_ROWS, 'row')} more (`ddpm-bench table`)." if len(rows) > MOST_ROWS else "",
+        grid(["<model", "cells", "<which", "<state", "<reason"], rows),
+        _rows_note(results, groups.ngroups, "such groups of cells"),
     )
 
 
@@ -731,9 +805,7 @@ def _hardware(environment: Record) -> str:
 
 
 def _machines(results: Results) -> list[str]:
-    done = [results.records[key] for key in results.done["key"]]
-    found = [r["environment"] for r in [*results.jobs.values(), *done] if r.get("environment")]
-    return list(dict.fromkeys(map(_hardware, found)))
+    return list(dict.fromkeys(map(_hardware, results.machines)))
 
 
 def _processors(results: Results) -> str:

@@ -84,7 +84,7 @@ def marker(objective: str) -> str:
 
 def sampler_style(results: Results, method: str) -> tuple[Any, Any]:
     """The sampler's line and marker filling."""
-    return SAMPLER_STYLE[results.levels("method").index(method) % len(SAMPLER_STYLE)]
+    return SAMPLER_STYLE[results.methods.index(method)]
 
 
 def effect_ratios(groups: Sequence[tuple[str, Sequence[Effect]]]) -> Figure:
@@ -100,7 +100,8 @@ def effect_ratios(groups: Sequence[tuple[str, Sequence[Effect]]]) -> Figure:
             ticks.append(y)
             labels.append(str(effect.level))
             if effect.ratios and effect.level != effect.best:
-                ax.plot(effect.ratios, [y] * len(effect.ratios), "|", color="0.6", markersize=7, zorder=2)
+                shown = _thinned(effect.ratios)
+                ax.plot(shown, [y] * len(shown), "|", color="0.6", markersize=7, zorder=2)
             if effect.ratios:
                 is_best = effect.level == effect.best
                 ax.plot(effect.ratio, y, "D" if is_best else "o", color=sns.color_palette("colorblind")[0], zorder=3,
@@ -161,6 +162,14 @@ def heat_map(results: Results, fixed: tuple[str, int] | None) -> Figure:
     return figure
 
 
+def _thinned(values: Sequence[float], most: int = 1000) -> Sequence[float]:
+    """About so many at most, in order, the extremes among them: more marks than that are one smear."""
+    if len(values) <= most:
+        return values
+    ordered = sorted(values)
+    return [*ordered[:: len(ordered) // most], ordered[-1]]
+
+
 def _annotation(row: Any, sampling: bool) -> str:
     fid = short(row["fid"])
     return f"{fid}\n{row['method']} {row['sample_steps']}" if sampling else fid
@@ -173,6 +182,7 @@ def against(results: Results, x: str, label: str, front: bool = False) -> Figure
     """
     frame = results.settings.dropna(subset=[x])
     best = pareto(frame, x, within=SAME_TIME) if front else frame.iloc[:0]
+    frame = frame[frame["method"].isin(results.methods)]
     panels = _panels(results, frame)
     schedules = [s for s in results.levels("schedule") if s in set(frame["schedule"])]
     columns = min(len(schedules), 3)
@@ -201,7 +211,8 @@ def against(results: Results, x: str, label: str, front: bool = False) -> Figure
             used += 1
     for ax in axes:
         ax.set(xscale="log", yscale="log")
-    _frame_logs(axes, frame[x], [*frame["low"], *frame["high"], *([floor] if floor else [])], x == "sample_steps")
+    y = [*frame["low"], *frame["high"], *best["fid"], *([floor] if floor else [])]
+    _frame_logs(axes, [*frame[x], *best[x]], y, x == "sample_steps")
     figure.supxlabel(label, fontsize=8)
     figure.supylabel("FID (log scale; lower is better)", fontsize=8)
     floor_line = [Line2D([], [], color=GREY, linestyle=(0, (6, 3)), linewidth=1, label="floor: real test images")]
@@ -213,7 +224,7 @@ def against(results: Results, x: str, label: str, front: bool = False) -> Figure
 
 def _curves(ax: Axes, results: Results, frame: pd.DataFrame, x: str) -> None:
     for objective in results.levels("objective"):
-        for method in results.levels("method"):
+        for method in results.methods:
             line, fill = sampler_style(results, method)
             part = frame[(frame["objective"] == objective) & (frame["method"] == method)].sort_values(x)
             if part.empty:
@@ -290,13 +301,14 @@ def durations(results: Results) -> Figure:
             ax.set_xlim(0, 1.08 * epochs["seconds"].max())
             ax.set(xlabel="seconds per epoch", title="Training: every epoch (hollow: first)")
         else:
-            for method in results.levels("method"):
+            for method in results.methods:
                 line, fill = sampler_style(results, method)
-                part = batches[batches["method"] == method]
-                if part.empty:
+                by_steps = batches[batches["method"] == method].groupby("sample_steps")["per_1000"]
+                middle = by_steps.median()
+                if middle.empty:
                     continue
-                middle = part.groupby("sample_steps")["per_1000"].median()
-                ax.plot(part["sample_steps"], part["per_1000"], "o", color="0.6", markersize=3, fillstyle=fill,
+                shown = [(steps, value) for steps, part in by_steps for value in _thinned(list(part), 200)]
+                ax.plot(*zip(*shown, strict=True), "o", color="0.6", markersize=3, fillstyle=fill,
                         markeredgewidth=0.7, zorder=2)  # fmt: skip
                 ax.plot(middle.index, middle, linestyle=line, color="0.15", marker="o", fillstyle=fill, zorder=3,
                         label=method)  # fmt: skip
@@ -308,16 +320,29 @@ def durations(results: Results) -> Figure:
     return figure
 
 
-def galleries(results: Results, rows_a_page: int = 4) -> Iterator[Figure]:
-    """Samples of every trained model, side by side: columns are objectives, rows everything else about the model."""
+MOST_GALLERY_ROWS = 12
+
+
+def gallery_rows(results: Results) -> list[list[Any]]:
+    """Every trained model, None for gaps: columns are objectives, rows everything else about the model."""
     models = results.cells.drop_duplicates(list(MODEL_AXES))
     objectives = results.levels("objective")
     if len(objectives) > 1:
         groups = models.groupby([*results.extras, "schedule"], sort=False)
-        rows = [[_row_of(part, objective) for objective in objectives] for _, part in groups]
-    else:
-        flat = [row for _, row in models.iterrows()]
-        rows = [flat[i : i + 3] for i in range(0, len(flat), 3)]
+        return [[_row_of(part, objective) for objective in objectives] for _, part in groups]
+    flat = [row for _, row in models.iterrows()]
+    return [flat[i : i + 3] for i in range(0, len(flat), 3)]
+
+
+def galleries(results: Results, rows: list[list[Any]], rows_a_page: int = 4) -> Iterator[Figure]:
+    """Samples of trained models, side by side: of many rows, those with the best cells."""
+
+    def lowest(row: list[Any]) -> float:
+        cells = [results.best_of(model) for model in row if model is not None]
+        return min((float(cell["fid"]) for cell in cells if cell is not None), default=float("inf"))
+
+    if len(rows) > MOST_GALLERY_ROWS:
+        rows = sorted(rows, key=lowest)[:MOST_GALLERY_ROWS]
     columns = max(len(row) for row in rows)
     gap, head = 0.06, 0.36
     side = (WIDTH - gap * (max(columns, 2) - 1)) / max(columns, 2)
@@ -337,7 +362,7 @@ def galleries(results: Results, rows_a_page: int = 4) -> Iterator[Figure]:
 
 def _gallery_panel(ax: Axes, results: Results, model: Any) -> None:
     """One model's samples, with its name and how the best of its cells scores."""
-    best = best_of(results, model)
+    best = results.best_of(model)
     path = None if best is None else results.preview(best["key"])
     ax.set_axis_off()
     above: Any = {"xy": (0.5, 1), "xycoords": "axes fraction", "textcoords": "offset points", "ha": "center"}
@@ -354,15 +379,6 @@ def _gallery_panel(ax: Axes, results: Results, model: Any) -> None:
 def _row_of(frame: pd.DataFrame, objective: str) -> Any:
     part = frame[frame["objective"] == objective]
     return None if part.empty else part.iloc[0]
-
-
-def best_of(results: Results, model: Any) -> Any:
-    """The best scored cell of that model's lowest training seed, or None."""
-    done = results.done
-    for axis in MODEL_AXES:
-        done = done[done[axis] == model[axis]]
-    done = done[done["seed"] == done["seed"].min()]
-    return None if done.empty else done.iloc[0]
 
 
 def strip(picture: np.ndarray, times: Sequence[int], images: int = 2) -> Figure:
@@ -414,8 +430,7 @@ def _panels(results: Results, frame: pd.DataFrame) -> list[tuple[str, pd.DataFra
         return [("", frame)]
     groups = frame.groupby(results.extras, sort=False)
     panels = {results.panel(part.iloc[0]): part for _, part in groups}
-    order = dict.fromkeys(results.panel(row) for _, row in results.cells.iterrows())
-    return [(title, panels[title]) for title in order if title in panels]
+    return [(title, panels[title]) for title in results.panels if title in panels]
 
 
 def _legend(figure: Figure, results: Results, frame: pd.DataFrame, more: list[Line2D], samplers: bool = True) -> None:
@@ -425,7 +440,7 @@ def _legend(figure: Figure, results: Results, frame: pd.DataFrame, more: list[Li
         for o in results.levels("objective")
         if o in set(frame["objective"])
     ]
-    for method in results.levels("method") if samplers else ():
+    for method in results.methods if samplers else ():
         line, fill = sampler_style(results, method)
         if method in set(frame["method"]):
             handles.append(Line2D([], [], color="0.2", linestyle=line, marker="o", fillstyle=fill,

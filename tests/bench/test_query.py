@@ -1,0 +1,142 @@
+"""SQL over results: what it sees, what it refuses, and that it touches nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from bench import UserError, cli, query, study, table
+from bench.store import Store
+
+ENVIRONMENT = {"device": "cpu", "commit": "f" * 40, "dirty": False, "code": "abc", "machine": "0123", "threads": 2}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """The smoke study: one job done with both of its cells, one failed, and a cell of it that diverged."""
+    store = Store(tmp_path / "results")
+    (done, cells), (failed, others) = study.load("smoke").jobs.items()
+    epoch = {"seconds": 9.5, "images": 24_000, "warm": False, "exclusive": True, "loss": 0.1, "eps_mse": 0.2}
+    about = {"environment": ENVIRONMENT, "created": "2026-01-02T03:04:05+00:00"}
+    sizes = {"params": 10, "megabytes": 1.5, "peak_rss_mb": 100.0, "peak_device_mb": None}
+    store.write("jobs", done, about | sizes | {
+        "status": "done", "config": cells[0].job.model_dump(mode="json"), "epochs": [epoch],
+        "flops_per_image": {"forward": 2, "train": 6},
+        "harness": [{"wall_s": 20.0, "overhead": 0.01, "stages_s": {}, "estimate_s": 18.0}],
+    })  # fmt: skip
+    reason = "diverged: the loss is 'nan'"
+    config = others[0].job.model_dump(mode="json")
+    store.write("jobs", failed, about | {"status": "failed", "reason": reason, "config": config})
+    metrics = dict.fromkeys(("kid", "kid_se", "inception_score", "precision", "recall", "confidence"), 0.5)
+    for i, cell in enumerate(cells):
+        store.write("cells", cell.key, about | {
+            "status": "done", "metrics": metrics | {"fid": 3.5 + i, "class_balance": 1.0}, "job": done,
+            "sampling": {"batch_s": [1.0, 2.0], "batch_images": [100, 100], "exclusive": True},
+            "config": cell.model_dump(mode="json"), "floor": {"fid": 0.1}, "ceiling": {"fid": 2000.0},
+            "provenance": {"classifier": "c" * 64, "dataset_sha256": "d" * 64},
+        })  # fmt: skip
+    config = others[0].model_dump(mode="json")
+    store.write("cells", others[0].key, about | {"status": "failed", "reason": reason, "config": config, "job": failed})
+    return store
+
+
+def test_cells_are_the_stable_table(store: Store) -> None:
+    """Every column but the study, with the very values; only cells that have a record."""
+    names = [name for name in table.COLUMNS if name != "study"]
+    answer = query.ask("SELECT * FROM cells ORDER BY key", store)
+    assert answer.columns == names
+    rows = {row["key"]: row for row in table.rows(study.load("smoke"), store)}
+    kept = sorted(key for key in rows if store.path("cells", key, ".json").is_file())
+    assert len(kept) == 3
+    assert answer.rows == [tuple(rows[key][name] for name in names) for key in kept]
+    types = dict(query.ask("SELECT column_name, column_type FROM (DESCRIBE cells)", store).rows)
+    assert (types["fid"], types["T"], types["key"], types["clip"]) == ("DOUBLE", "BIGINT", "VARCHAR", "BOOLEAN")
+
+
+def test_jobs(store: Store) -> None:
+    answer = query.ask("SELECT status, epochs, epoch_s, loss, wall_s, estimate_s, reason FROM jobs ORDER BY 1", store)
+    done, failed = answer.rows
+    assert done == ("done", 1, 9.5, 0.1, 20.0, 18.0, None)
+    assert failed[0] == "failed"
+    assert "diverged" in failed[-1]
+
+
+def test_formats(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["query", "SELECT key, fid, reason FROM cells ORDER BY fid", "--results", str(store.root)]
+    assert cli.main([*argv, "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["fid"] for row in rows] == ["3.5", "4.5", ""]
+    assert cli.main([*argv, "--format", "json"]) == 0
+    assert [row["fid"] for row in json.loads(capsys.readouterr().out)] == [3.5, 4.5, None]
+    assert cli.main(argv) == 0
+    assert capsys.readouterr().out.startswith("| key")
+
+
+def test_an_empty_answer_is_an_answer(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["query", "SELECT key FROM cells WHERE fid < 0", "--results", str(store.root), "--format"]
+    assert cli.main([*argv, "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert cli.main([*argv, "csv"]) == 0
+    assert capsys.readouterr().out == "key\n"
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("SELEC 1", "syntax error"),
+        ("SELECT fidd FROM cells", '"fidd" not found'),
+        ("SELECT * FROM cellz", 'Did you mean "cells"'),
+        ("", "one query"),
+        ("SELECT 1; SELECT 2", "one query"),
+        ("DELETE FROM cells", "one query"),
+        ("COPY cells TO '{folder}/x.csv'", "one query"),
+        ("ATTACH '{folder}/x.db'", "one query"),
+        ("SET enable_external_access = true", "one query"),
+        ("SELECT * FROM read_text('{folder}/secret.txt')", "disabled by configuration"),
+        ("SELECT * FROM '{folder}/secret.csv'", "does not exist"),
+    ],
+)
+def test_refusals_are_one_line(
+    sql: str, says: str, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And name the views and where their columns are."""
+    for name in ("secret.txt", "secret.csv"):
+        (tmp_path / name).write_text("a\n1\n")
+    before = sorted(tmp_path.rglob("*"))
+    assert cli.main(["query", sql.format(folder=tmp_path), "--results", str(store.root)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert says in error
+    assert "views: cells, jobs" in error
+    assert "DESCRIBE cells" in error
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_variables_of_the_program_are_no_tables(store: Store) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        query.ask("SELECT * FROM frame", store)
+
+
+def test_damaged_and_foreign_records_are_left_out_and_named(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    store.write("cells", "beef", {"status": "done", "config": {"from": "another world"}})
+    store.path("cells", "dead", ".json").write_text("{")
+    assert cli.main(["query", "SELECT count(*) AS n FROM cells", "--format", "csv", "--results", str(store.root)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "n\n3\n"
+    assert "beef.json" in captured.err
+    assert "dead.json" in captured.err
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    assert query.ask("SELECT count(*) FROM cells", Store(tmp_path)).rows == [(0,)]
+
+
+def test_the_examples_in_help_work(store: Store) -> None:
+    examples = [part.split('"')[1] for part in cli.QUERIES.split("ddpm-bench query ")[1:]]
+    assert len(examples) == 2
+    for sql in examples:
+        assert query.ask(sql, store).columns
