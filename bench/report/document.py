@@ -775,7 +775,7 @@ def _unfinished(results: Results) -> str:
     if frame.empty:
         return ""
     reasons = {"missing": "not run yet", "stale": "scored by another classifier, or against another data set"}
-    rows = []
+    rows: list[list[Any]] = []
     sizes = results.cells["job"].value_counts()
     frame = frame.assign(why=[r or reasons.get(s, "") for r, s in zip(frame["reason"], frame["status"], strict=True)])
     groups = frame.groupby(["job", "status", "why"], sort=False)

@@ -212,10 +212,11 @@ class Results:
         """The panels that figures show: in the study's order, the ones with the best cells where there are many."""
         if not self.extras:
             return [""]
-        return _fitting(*(
+        every, ranked = (
             [self.panel(row) for _, row in frame.drop_duplicates(self.extras).iterrows()]
             for frame in (self.cells, self.settings)
-        ), MOST_PANELS)  # fmt: skip
+        )
+        return _fitting(every, ranked, MOST_PANELS)
 
     @cached_property
     def methods(self) -> list[str]:
