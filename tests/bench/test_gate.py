@@ -13,7 +13,8 @@ from bench import UserError, gate
 
 ROW = {
     "status": "done", "dataset": "mnist", "net": "unet", "objective": "eps", "weight": "unit", "schedule": "linear",
-    "T": 1000, "seed": 0, "sampler": "ddim", "sample_steps": 20, "eta": 0.0, "n": 500, "classifier": "abc", "epochs": 1,
+    "T": 1000, "seed": 0, "sampler": "ddim", "sample_steps": 20, "eta": 0.0, "clip": True,
+    "n": 500, "classifier": "abc", "epochs": 1,
 }  # fmt: skip
 
 

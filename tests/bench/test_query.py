@@ -97,7 +97,7 @@ def test_an_empty_answer_is_an_answer(store: Store, capsys: pytest.CaptureFixtur
         ("ATTACH '{folder}/x.db'", "one query"),
         ("SET enable_external_access = true", "one query"),
         ("SELECT * FROM read_text('{folder}/secret.txt')", "disabled by configuration"),
-        ("SELECT * FROM '{folder}/secret.csv'", "does not exist"),
+        ("SELECT * FROM '{folder}/secret.csv'", "disabled by configuration"),
     ],
 )
 def test_refusals_are_one_line(
