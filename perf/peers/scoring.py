@@ -116,10 +116,17 @@ def _ways(images: Tensor, reference: Tensor, scorer: Scorer, folder: Path) -> di
     return {
         "ours": lambda: metrics.fid(classifier.extract(scorer.network, images), kept),
         ALL: lambda: metrics.score(classifier.extract(scorer.network, images), kept)["fid"],
-        "torch-fidelity": _torch_fidelity(images, reference, scorer.name, folder),
+        "torch-fidelity": _torch_fidelity(images, reference, _registered(scorer), folder),
         "torchmetrics": _torchmetrics(images, reference, scorer.network),
         "pytorch-fid": _pytorch_fid(images, kept.moments, scorer.network, folder),
     }
+
+
+def _registered(scorer: Scorer) -> str:
+    """The name under which torch-fidelity knows the scorer's classifier."""
+    from bench import fidelity
+
+    return fidelity.register("mnist", scorer.classifier, scorer.network)
 
 
 def _torch_fidelity(images: Tensor, reference: Tensor, extractor: str, folder: Path) -> Callable[[], float]:

@@ -90,7 +90,7 @@ def test_the_committed_baseline_fits_the_smoke_study() -> None:
     smoke = study.load("smoke")
     names = {
         gate.name_of(
-            {**cell.job.model_dump(), "sampler": cell.sampler, "sample_steps": cell.sample_steps, "eta": cell.eta}
+            {**cell.job.model_dump(), **{k: getattr(cell, k) for k in ("sampler", "sample_steps", "eta", "clip")}}
         )
         for cell in smoke.cells
     }
