@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from bench import ROOT, UserError
 from bench.data import Images, to_float
+from bench.store import Store
 
 STROKES, SHAPES = 64, 128
 FEATURES = STROKES + SHAPES
@@ -162,10 +165,14 @@ def _shift(images: Tensor, random: torch.Generator, by: int = 2) -> Tensor:
 
 
 def save(network: Network, path: Path, about: dict[str, str]) -> str:
-    """Write the weights as safetensors and return the file's sha256."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, path, metadata=about)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """Write the weights as safetensors, whole or not at all, and return the file's sha256.
+
+    :raises UserError: if the folder cannot be written or the disk is full.
+    """
+    one = {"about": json.dumps(about, sort_keys=True)}  # safetensors writes several in random order: no hash to go by
+    content = to_bytes({k: v.contiguous() for k, v in network.state_dict().items()}, one)
+    Store(path.parent).write_bytes(path, content)
+    return hashlib.sha256(content).hexdigest()
 
 
 @lru_cache(maxsize=4)

@@ -58,6 +58,9 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a file that cannot be read, a path too long: the system's words say which
+        print(f"ddpm-bench: {error}", file=sys.stderr)
+        return 2
     return code
 
 
@@ -535,6 +538,8 @@ def _check(args: argparse.Namespace) -> int:
     path = args.baseline or gate.BASELINES / f"{study.name}.json"
     store = Store((args.results or LOCAL) / "check" / code_hash())
     if args.update_baseline:
+        if args.update_baseline < gate.SEEDS:
+            raise UserError(f"--update-baseline needs {gate.SEEDS} seeds at least")
         axes = study.axes.model_copy(update={"seed": list(range(args.update_baseline))})
         study = studies.Study(**{**study.model_dump(), "axes": axes})
         code = _execute(study, store, args)
@@ -598,7 +603,7 @@ def _score(args: argparse.Namespace) -> int:
 def _find_cell(prefix: str, store: Store) -> Cell:
     from bench.study import Cell
 
-    keys = sorted(path.stem for path in (store.root / "cells").glob(f"{prefix}*.json"))
+    keys = sorted(p.stem for p in (store.root / "cells").glob("*.json") if p.name.startswith(prefix))
     if len(keys) != 1:
         what = "no cell" if not keys else f"{len(keys)} cells"
         raise UserError(f"{what} in {_relative(store.root)} with a key that starts with '{prefix}'")
@@ -669,17 +674,20 @@ def _classifier(args: argparse.Namespace) -> int:
     if args.dataset not in data.DATASETS:
         raise unknown("dataset", args.dataset, data.DATASETS)
     images = data.load(args.dataset, args.data_dir)
+    if args.out.is_dir():
+        raise UserError(f"--out names a folder: {args.out}")
+    Store(args.out.parent).writable("")  # now, not after minutes of training
     options = {"epochs": args.epochs} if args.epochs else {}
     for progress, trained in classifier.train(images, **options):
         network = trained
         print(f"epoch {progress.epoch}: loss {progress.loss:.4f}, test accuracy {progress.accuracy:.4f}", flush=True)
     about = {"dataset": args.dataset, "dataset_sha256": images.sha256, "accuracy": f"{progress.accuracy:.4f}"}
-    with Store(args.out.parent).explained():
-        sha256 = classifier.save(network, args.out, about)
+    sha256 = classifier.save(network, args.out, about)
     print(f"written: {_relative(args.out)}, sha256 {sha256}")
     if args.dataset in classifier.PINNED:
-        same = sha256 == classifier.PINNED[args.dataset][1]
-        print(f"the pinned one: {'the same' if same else classifier.PINNED[args.dataset][1]}")
+        pinned = classifier.load(*classifier.PINNED[args.dataset]).state_dict()
+        same = all(value.equal(pinned[name]) for name, value in network.state_dict().items())
+        print(f"its weights are {'those' if same else 'not those'} of the pinned one")
     return 0
 
 

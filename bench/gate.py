@@ -20,6 +20,8 @@ from bench import ROOT, UserError
 
 BASELINES = ROOT / "results" / "baselines"
 ALPHA = 0.01
+SEEDS = 3
+"""Fewest seeds a baseline is made from."""
 MARGIN = 0.25
 """FID must be worse by this share, whatever its significance, to count as a slip."""
 MATCH = ("net", "objective", "weight", "schedule", "T", "sampler", "sample_steps", "eta", "clip")
@@ -58,8 +60,8 @@ def make_baseline(study: str, rows: list[dict[str, Any]], about: dict[str, Any])
         if row["status"] != "done":
             raise UserError(f"cannot make a baseline: {name_of(row)} seed {row['seed']} is {row['status']}")
         cells.setdefault(name_of(row), []).append(row["fid"])
-    if min(map(len, cells.values())) < 3:
-        raise UserError("cannot make a baseline from fewer than 3 seeds")
+    if min(map(len, cells.values())) < SEEDS:
+        raise UserError(f"cannot make a baseline from fewer than {SEEDS} seeds")
     shared = {k: rows[0][k] for k in ("dataset", "n", "classifier", "epochs")}
     return {"study": study, **shared, "seeds": sorted({row["seed"] for row in rows}), "fid": cells, **about}
 
@@ -71,8 +73,10 @@ def read_baseline(path: Path) -> dict[str, Any]:
     """
     try:
         baseline: dict[str, Any] = json.loads(path.read_text())
-        baseline["fid"].items()
-        baseline["classifier"]
+        for name in ("dataset", "n", "classifier", "epochs"):
+            baseline[name]
+        if not all(len(fids) >= SEEDS and min(fids) > 0 for fids in baseline["fid"].values()):
+            raise ValueError("too few seeds, or no FIDs")
     except FileNotFoundError as error:
         raise UserError(f"no baseline {path} (make one with `ddpm-bench check --update-baseline`)") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

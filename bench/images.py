@@ -35,7 +35,7 @@ def read(path: Path, channels: int, side: int) -> tuple[Tensor, str]:
 
 
 def _folder(path: Path, channels: int) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".png")
     if not files:
@@ -44,8 +44,12 @@ def _folder(path: Path, channels: int) -> np.ndarray:
     for file in files:
         try:
             with Image.open(file) as image:
+                if image.mode.startswith(("I", "F")):
+                    raise UserError(f"{file} has more than 8 bits a channel")
                 images.append(np.asarray(image.convert("L" if channels == 1 else "RGB")))
-        except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        except UserError:
+            raise
+        except Exception as error:  # a damaged file can raise nearly anything
             raise UserError(f"{file} is not a readable PNG") from error
         if images[-1].shape != images[0].shape:
             a, b = ("×".join(map(str, i.shape[:2])) for i in (images[0], images[-1]))

@@ -57,10 +57,12 @@ class Options:
     @property
     def slots(self) -> list[str]:
         """What each concurrent job sees as its CUDA devices ('' where that does not apply)."""
-        if self.device == "cuda":
-            visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-            return visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
-        return [self.device.partition(":")[2]]
+        kind, _, index = self.device.partition(":")
+        if kind != "cuda":
+            return [""]
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        devices = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
+        return [devices[int(index)]] if index else devices
 
 
 def to_do(found: Found, retry: bool = False) -> bool:
@@ -215,7 +217,7 @@ class _Process:
             "data_dir": str(options.data_dir.resolve()) if options.data_dir else None,
             "exclusive": options.exclusive,
             "sample_batch": options.sample_batch,
-            "visible": {"CUDA_VISIBLE_DEVICES": slot} if options.device.startswith("cuda") and slot else {},
+            "visible": {"CUDA_VISIBLE_DEVICES": slot} if slot else {},
             "began": time.time(),
             "estimate_s": estimate,
         }

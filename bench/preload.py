@@ -2,8 +2,8 @@
 
 import os
 
-import torch._dynamo  # noqa: F401 (the first step of an optimiser imports it)
-
-import bench.run  # noqa: F401
-
 os.setsid()  # an interrupt from the keyboard reaches whoever started the jobs, who then stops them
+
+import torch._dynamo  # noqa: E402, F401 (the first step of an optimiser imports it)
+
+import bench.run  # noqa: E402, F401

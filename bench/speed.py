@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +26,7 @@ SAMPLE_STEPS = 20
 SIDE = 28
 STREAM = 2**26
 """Numbers in an array of the bandwidth test: 256 MiB, far beyond any cache."""
-YARDSTICK = "matmul float32"
+YARDSTICK = "matmul 2048 float32"
 """The rate that shares are taken of."""
 
 
@@ -81,33 +80,59 @@ def shares(work: Work, yardstick: Work, raw: dict[str, list[float]]) -> list[flo
 
 def machine(device: torch.device) -> list[Work]:
     """fp32 products and convolutions: the short list, with the yardstick."""
-    return [_matmul(device, torch.float32), _convolution(device, torch.float32, 64)]
+    return [_matmul(device, "float32"), _convolution(device, "float32", 64)]
 
 
 def machine_in_full(device: torch.device) -> list[Work]:
     """fp32 and bf16 products and convolutions, TF32 too on CUDA, and the memory's bandwidth."""
-    works = [
-        *machine(device),
-        _convolution(device, torch.float32, 32),
-        _matmul(device, torch.bfloat16),
-        _convolution(device, torch.bfloat16, 64),
-        _convolution(device, torch.bfloat16, 32),
-    ]
+    works = [*machine(device), _convolution(device, "float32", 32)]
     if device.type == "cuda":
-        works += [_tf32(work) for work in works[:3]]
+        works += [_matmul(device, "tf32"), *(_convolution(device, "tf32", width) for width in (64, 32))]
+    # a processor without bf16 units falls back to loops that take a minute for 2048³
+    works.append(_matmul(device, "bfloat16", 256 if device.type == "cpu" else 2048))
+    works += [_convolution(device, "bfloat16", width) for width in (64, 32)]
     return [*works, *_bandwidth(device)]
 
 
-def _matmul(device: torch.device, dtype: torch.dtype) -> Work:
-    a, b = torch.randn(2, 2048, 2048, device=device).to(dtype).unbind()
-    return Work(f"matmul {_name(dtype)}", lambda: a @ b, 2 * 2048**3)
+#: number format → (type of the tensors, how CUDA is to treat those that are float32)
+_FORMATS = {
+    "float32": (torch.float32, "ieee"),
+    "tf32": (torch.float32, "tf32"),
+    "bfloat16": (torch.bfloat16, "ieee"),
+}
 
 
-def _convolution(device: torch.device, dtype: torch.dtype, width: int) -> Work:
+def _matmul(device: torch.device, kind: str, side: int = 2048) -> Work:
+    a, b = torch.randn(2, side, side, device=device).to(_FORMATS[kind][0]).unbind()
+    return Work(f"matmul {side} {kind}", _in_format(kind, device, lambda: a @ b), 2 * side**3)
+
+
+def _convolution(device: torch.device, kind: str, width: int) -> Work:
+    dtype = _FORMATS[kind][0]
     conv = nn.Conv2d(width, width, 3, padding=1).to(device, dtype).to(memory_format=torch.channels_last)
     conv.requires_grad_(False)
     x = torch.randn(BATCH, width, 14, 14).to(device, dtype).contiguous(memory_format=torch.channels_last)
-    return Work(f"conv3x3 {width} {_name(dtype)}", lambda: conv(x), 2 * 9 * width * width * 14 * 14 * BATCH)
+    flops = 2 * 9 * width * width * 14 * 14 * BATCH
+    return Work(f"conv3x3 {width} {kind}", _in_format(kind, device, lambda: conv(x)), flops)
+
+
+def _in_format(kind: str, device: torch.device, run: Callable[[], object]) -> Callable[[], object]:
+    """``run`` at this precision, a global setting on CUDA (whose convolutions default to TF32)."""
+    if device.type != "cuda":
+        return run
+
+    def precisely() -> None:
+        settings = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
+        before = [setting.fp32_precision for setting in settings]
+        for setting in settings:
+            setting.fp32_precision = _FORMATS[kind][1]
+        try:
+            run()
+        finally:
+            for setting, was in zip(settings, before, strict=True):
+                setting.fp32_precision = was
+
+    return precisely
 
 
 def _bandwidth(device: torch.device) -> list[Work]:
@@ -117,32 +142,6 @@ def _bandwidth(device: torch.device) -> list[Work]:
         Work("copy", lambda: a.copy_(b), 2 * 4 * STREAM, "B"),
         Work("triad", lambda: torch.add(b, c, alpha=3.0, out=a), 3 * 4 * STREAM, "B"),
     ]
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _tf32(work: Work) -> Work:
-    def run() -> None:
-        with _tf32_allowed():
-            work.run()
-
-    return Work(work.name.replace("float32", "tf32"), run, work.amount)
-
-
-@contextmanager
-def _tf32_allowed() -> Iterator[None]:
-    """TF32 in products and convolutions, within."""
-    kinds = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
-    before = [kind.fp32_precision for kind in kinds]
-    for kind in kinds:
-        kind.fp32_precision = "tf32"
-    try:
-        yield
-    finally:
-        for kind, precision in zip(kinds, before, strict=True):
-            kind.fp32_precision = precision
 
 
 # What a study does

@@ -110,16 +110,17 @@ class Store:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise UserError(f"disk full: cannot write to {self.root}; free some space and run again") from error
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
-                raise UserError(f"cannot write to results folder {self.root}: {error.strerror}") from error
+            if error.strerror:
+                raise UserError(f"cannot write to folder {self.root}: {error.strerror}") from error
             raise
 
-    def writable(self) -> None:
+    def writable(self, folder: str = "locks") -> None:
         """Make sure that results can be written, before any work is done for them.
 
+        :param folder: where in the store to try, "" being its root.
         :raises UserError: if they cannot.
         """
-        probe = self.root / "locks" / f".probe.{os.getpid()}"
+        probe = self.root / folder / f".probe.{os.getpid()}"
         self.write_bytes(probe, b"x" * 4096)
         probe.unlink()
 
@@ -192,7 +193,7 @@ class Store:
         self._note(path)
         return None
 
-    def cut_short(self, kind: Literal["checkpoints", "samples"], key: str) -> bool:
+    def cut_short(self, kind: Literal["checkpoints", "classifiers", "samples"], key: str) -> bool:
         """Whether that file is there but not all of it: a look at its ends, which costs next to nothing."""
         import zipfile
 

@@ -23,7 +23,7 @@ from bench import UserError
 STUDIES = Path(__file__).parent / "studies"
 
 Positive = Annotated[int, Field(ge=1, strict=True)]
-Natural = Annotated[int, Field(ge=0, strict=True)]
+Natural = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
 Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
 Eta = Annotated[float, Field(ge=0, le=1, strict=True)]
 Count = Annotated[int, Field(ge=20, strict=True)]
@@ -161,7 +161,7 @@ class Score(_Model):
 class Study(_Model):
     """A parsed study file."""
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[^/.][^/]*$")]  # also a folder's name
     description: str = ""
     dataset: str = "mnist"
     train: Budget
@@ -319,7 +319,7 @@ def load(name: str) -> Study:
         mark = error.problem_mark
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise UserError(f"{where}: malformed YAML: {error.problem}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of bytes, dates, and lists within themselves
         raise UserError(f"{path}: malformed YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise UserError(f"{path}:1: a study is a mapping with 'train' and 'axes'")

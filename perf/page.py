@@ -153,7 +153,7 @@ def scorenet(record: Record, pictures: Pictures) -> str:
     steps = len(record["losses"]["ours"])
     return paragraphs(
         grid(["<form", "ms a step, median", "raw, ms", "chunks"], rows),
-        f"A step takes ours {record['ratio']:.3f} of the plain form's time (median of chunks of {record['chunk']} steps "
+        f"Our step takes {record['ratio']:.3f} of the plain form's time (median of chunks of {record['chunk']} steps "
         f"in turn; {_range(record['ratios'])}). Over {steps} steps from the same weights, with the same batches and "
         f"noise, the two losses differ by at most {record['max_relative_difference']:.1e} of their size.",
     )

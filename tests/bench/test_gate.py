@@ -71,7 +71,19 @@ def test_a_baseline_needs_finished_cells_of_three_seeds() -> None:
         gate.make_baseline("smoke", rows([9.0, 10.0, 11.0], status="failed"), {})
 
 
-@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"fid": 3, "classifier": "x"}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        "",
+        "[]",
+        "{}",
+        '{"fid": 3, "classifier": "x"}',
+        '{"fid": {"a": [9, 8, 9]}, "classifier": "x"}',
+        '{"fid": {"a": [9, 8]}, "classifier": "x", "dataset": "mnist", "n": 20, "epochs": 1}',
+        '{"fid": {"a": [9, 8, 0]}, "classifier": "x", "dataset": "mnist", "n": 20, "epochs": 1}',
+    ],
+)
 def test_read_baseline_refuses_what_is_not_one(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "baseline.json"
     if content is not None:

@@ -99,6 +99,9 @@ def test_bad_folders(tmp_path: Path) -> None:
     Image.fromarray(BYTES[1][:20, :20]).save(tmp_path / "1.png")
     with pytest.raises(UserError, match=r"mixed sizes.*28×28.*20×20"):
         images.read(tmp_path, 1, 28)
+    Image.fromarray(BYTES[1].astype(np.uint16) * 257).save(tmp_path / "1.png")
+    with pytest.raises(UserError, match=r"1\.png has more than 8 bits"):
+        images.read(tmp_path, 1, 28)
     (tmp_path / "1.png").write_bytes(b"not a png")
     with pytest.raises(UserError, match=r"1\.png is not a readable PNG"):
         images.read(tmp_path, 1, 28)

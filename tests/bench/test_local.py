@@ -145,6 +145,26 @@ def test_a_second_run_waits_for_the_first(store: Store, tmp_path: Path) -> None:
     events.close()
 
 
+@pytest.mark.parametrize(
+    ("device", "visible", "slots"),
+    [
+        ("cpu", None, [""]),
+        ("cuda", None, ["0", "1"]),
+        ("cuda:1", None, ["1"]),
+        ("cuda", "2,3", ["2", "3"]),
+        ("cuda:1", "2,3", ["3"]),
+    ],
+)
+def test_each_slot_is_a_device_this_process_may_use(
+    monkeypatch: pytest.MonkeyPatch, device: str, visible: str | None, slots: list[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert Options(device).slots == slots
+
+
 def test_bad_data_stops_the_run_with_one_line(store: Store, tmp_path: Path) -> None:
     (tmp_path / "mnist").mkdir()
     for name in (

@@ -11,8 +11,10 @@ import pytest
 import torch
 from filelock import FileLock
 
+from bench import classifier
 from bench import run as module
 from bench.run import BUSY, reason_of, run
+from bench.scoring import classifier_of
 from bench.store import Store
 from bench.study import Cell, Study
 from bench.table import rows
@@ -295,3 +297,14 @@ def test_samples_are_of_the_averaged_weights(world: World, tiny_study: Study) ->
         drawn[which] = torch.cat([batch.images for batch in batches]).numpy()
     assert (drawn["ema"] == samples[0]).all()
     assert not (drawn["net"] == samples[0]).all()
+
+
+def test_a_classifier_cut_short_is_trained_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data set without a pinned one keeps its own in the store, checked like everything there."""
+    monkeypatch.delitem(classifier.PINNED, "mnist")
+    path, sha256 = classifier_of("mnist", world.images, world.store)
+    assert classifier_of("mnist", world.images, world.store) == (path, sha256)
+    path.write_bytes(path.read_bytes()[:-9])
+    assert classifier_of("mnist", world.images, world.store) == (path, sha256)
+    assert world.store.damaged == [path]
+    assert classifier.load(path, sha256)

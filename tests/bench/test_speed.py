@@ -31,7 +31,7 @@ def test_shares_are_taken_within_a_round() -> None:
 def test_the_machine_is_measured_against_its_yardstick() -> None:
     names = [work.name for work in speed.machine_in_full(CPU)]
     assert speed.YARDSTICK in names
-    assert {"matmul bfloat16", "conv3x3 64 float32", "conv3x3 32 bfloat16", "copy", "triad"} <= set(names)
+    assert {"matmul 256 bfloat16", "conv3x3 64 float32", "conv3x3 32 bfloat16", "copy", "triad"} <= set(names)
     assert len(set(names)) == len(names)
 
 
@@ -59,3 +59,13 @@ def test_the_short_report(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     assert "unet training" in lines[2]
     assert "images/s" in lines[2]
     assert f"of {speed.YARDSTICK}" in lines[2]
+
+
+def test_precision_is_set_for_the_work_alone() -> None:
+    """CUDA's settings can be looked at without a GPU."""
+    conv, cuda = torch.backends.cudnn.conv, torch.device("cuda")  # type: ignore[attr-defined]
+    before, seen = conv.fp32_precision, []
+    for kind in ("float32", "tf32"):
+        speed._in_format(kind, cuda, lambda: seen.append(conv.fp32_precision))()
+    assert seen == ["ieee", "tf32"]
+    assert conv.fp32_precision == before

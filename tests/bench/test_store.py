@@ -140,7 +140,7 @@ def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     store = Store(tmp_path / "file")
     assert store.read("cells", "k") is None
-    with pytest.raises(UserError, match="cannot write to results folder"):
+    with pytest.raises(UserError, match="cannot write to folder"):
         store.writable()
 
 

@@ -311,6 +311,8 @@ BAD_VALUES = {
     "T null": ("T: [100]", "T: [null]", "T"),
     "seed fractional": ("T: [100]", "T: [100]\n  seed: [0.5]", "seed"),
     "seed true": ("T: [100]", "T: [100]\n  seed: [true]", "seed"),
+    "seed too large": ("T: [100]", "T: [100]\n  seed: [9223372036854775808]", "seed"),
+    "name with a folder": ("dataset: mnist", "dataset: mnist\nname: ../other", "name"),
     "seed negative": ("T: [100]", "T: [100]\n  seed: [-1]", "seed"),
     "steps zero": ("sample_steps: [10, 50]", "sample_steps: [0]", "sample_steps"),
     "steps twice": ("sample_steps: [10, 50]", "sample_steps: [10, 50, 10]", "twice"),
@@ -410,6 +412,12 @@ def test_malformed_yaml(tmp_path: Path, case: str) -> None:
 )
 def test_not_a_study(tmp_path: Path, text: str) -> None:
     refused(tmp_path, text)
+
+
+@pytest.mark.parametrize("value", ["2024-13-45", "&x [*x]", "[" * 5000])
+def test_yaml_that_breaks_its_reader(tmp_path: Path, value: str) -> None:
+    """A date that does not exist, a list that holds itself, and lists deeper than the stack."""
+    refused(tmp_path, changed("dataset: mnist", f"dataset: mnist\ndescription: {value}"))
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\xff\xfe\x00", bytes(range(256)), b"name: \0"])

@@ -1,0 +1,156 @@
+"""The page shows what there is, tolerates what there is not, and says whether the bars are met."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.report.document import Pictures
+from perf import page
+from perf.record import claim
+
+ABOUT = {
+    "command": "python -m perf.something",
+    "created": "2026-01-02T03:04:05+00:00",
+    "environment": {"gpu": None, "processor": "A Processor", "cores": 2, "threads": 2, "torch": "2.x",
+                    "commit": "c0ffee" * 7, "dirty": False},
+}  # fmt: skip
+
+
+def _work(name: str, amount: float, seconds: list[float], images: int = 0, unit: str = "FLOP") -> dict[str, Any]:
+    rate = amount / seconds[0]
+    return {
+        "name": name,
+        "unit": f"{unit}/s",
+        "amount": amount,
+        "images": images,
+        "rate": rate,
+        "share": rate / 1e11 if unit == "FLOP" else None,
+        "images_per_s": images / seconds[0] if images else None,
+        "seconds": seconds,
+    }
+
+
+def roofline() -> dict[str, Any]:
+    works = [
+        _work("matmul 2048 float32", 1e10, [0.1, 0.11]),
+        _work("copy", 1e9, [0.05, 0.06], unit="B"),
+        _work("unet training", 6.1e9, [0.1, 0.1], 128),
+        _work("unet sampling", 5e9, [0.1, 0.12], 2000),
+    ]
+    bars = [
+        claim("unet training, share", "≥ 60%", "61%", True),
+        claim("unet sampling, share", "≥ 70%", "50%", False),
+    ]
+    about = {"yardstick": "matmul 2048 float32", "batch_size": 128, "sample_steps": 20}
+    return ABOUT | about | {"works": works, "claims": bars}
+
+
+def peers() -> dict[str, Any]:
+    contenders = [
+        {"id": "ours", "library": "ours", "role": "ours", "label": "unet"},
+        {"id": "diffusers/best", "library": "diffusers", "role": "best", "label": "16/32"},
+        {"id": "diffusers/documented", "library": "diffusers", "role": "documented", "label": "128/512"},
+    ]
+
+    def run(name: str, *points: tuple[float, float | None]) -> dict[str, Any]:
+        return {"id": name, "snapshots": [{"train_s": t, "fid": fid} for t, fid in points]}
+
+    return ABOUT | {
+        "setup": {"target": 1 / 230, "evaluations": 50},
+        "bounds": {"100": {"floor": 1.0, "ceiling": 2300.0, "target": 10.0}},
+        "contenders": contenders,
+        "search": [
+            {"library": "diffusers", "label": "16/32", "recipe": {"lr": 1e-3}, "params": 12345, "train_s": 60.0,
+             "steps": 99, "fid": 200.0, "chosen": True},
+        ],
+        "rates": [
+            {"id": one["id"], "batch_size": 64, "train_step_s": [0.1, 0.2], "train_images_per_s": 420.0,
+             "sample_s": [1.0, 1.1], "sample_image_steps_per_s": 990.0}
+            for one in contenders
+        ],
+        "runs": [
+            run("ours", (30.0, 20.0), (60.0, 8.0), (300.0, 3.0)),
+            run("diffusers/best", (30.0, 900.0), (300.0, 60.0)),
+            run("diffusers/documented", (300.0, None)),
+        ],
+        "equal_time": [
+            {"id": "diffusers/best", "train_s": 300.0, "n": 100, "fid": 60.0, "ours_at_n": 3.0, "ratio": 20.0},
+            {"id": "diffusers/documented", "train_s": 300.0, "n": 100, "fid": None, "ours_at_n": 3.0, "ratio": None},
+        ],
+        "time_to_target": [
+            {"id": "ours", "seconds": 60.0, "missed": False, "budget_s": 300.0, "ratio": 1.0},
+            {"id": "diffusers/best", "seconds": 240.0, "missed": False, "budget_s": 300.0, "ratio": 4.0},
+            {"id": "diffusers/documented", "seconds": None, "missed": True, "budget_s": 600.0, "ratio": 10.0},
+        ],
+        "equal_network": {"label": "unet", "batch": 100, "steps": 50, "n": 100, "ours_s": [1.0, 1.2],
+                          "diffusers_s": [2.0, 2.2], "ours_image_steps_per_s": 5000.0,
+                          "diffusers_image_steps_per_s": 2500.0, "ratio": 2.0, "fid_n": 100, "ours_fid": 3.0,
+                          "diffusers_fid": 3.1},
+        "scoring": {"n": 2000, "reference_n": 10000,
+                    "libraries": [{"library": "ours", "seconds": [1.0], "images_per_s": 2000.0, "fid": 3.0,
+                                   "ratio": 1.0}]},
+    }  # fmt: skip
+
+
+def scorenet() -> dict[str, Any]:
+    return ABOUT | {
+        "chunk": 2,
+        "seconds_a_step": {"ours": [0.9, 0.2, 0.22], "plain": [0.9, 0.4, 0.44]},
+        "losses": {"ours": [1.0] * 6, "plain": [1.0] * 6},
+        "ratio": 0.5,
+        "ratios": [0.5, 0.5],
+        "max_relative_difference": 1e-6,
+        "claims": [claim("ScoreNet's step", "≤ 0.6", "0.500", True)],
+    }
+
+
+FOUND = {
+    "peers": peers(),
+    "quality": ABOUT | {"rows": [{"net": "unet", "seed": 0, "fid": 2.2}, {"net": "u_n*et", "seed": 1, "extra": True}]},
+    "roofline": roofline(),
+    "scorenet": scorenet(),
+}
+
+
+def test_everything_is_shown() -> None:
+    pictures = Pictures()
+    text = page.compose(FOUND, pictures)
+    assert set(pictures.drawn) == {"figures/roofline.png", "figures/peers.png"}
+    titles = [line[3:] for line in text.splitlines() if line.startswith("## ")]
+    assert titles == ["Share of the machine", "ScoreNet against its plain form", "Against the peers", "Quality"]
+    assert "| unet training, share | ≥ 60% | 61% | yes | roofline |" in text
+    assert "| unet sampling, share | ≥ 70% | 50% | **no** | roofline |" in text
+    assert "| u\\_n\\*et | 1 | – | yes |" in text
+    assert "∞" in text
+    assert "> 10.0×" in text
+
+
+def test_the_peers_bars_follow_from_the_measurement() -> None:
+    met = {one["bar"]: (one["measured"], one["met"]) for one in page.peer_claims(peers())}
+    assert met == {
+        "≤ 1/10": ("1/20.0", True),
+        "≥ 5×": ("4.00×", False),
+        "≥ 10×": ("> 10.0×", True),
+        "≥ 1.5×": ("2.00×", True),
+    }
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_each_measurement_alone(name: str) -> None:
+    assert page.compose({name: FOUND[name]}, Pictures()).count("\n## ") == 1
+
+
+def test_the_files_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results, out = tmp_path / "results", tmp_path / "out"
+    results.mkdir()
+    assert page.main(["--results", str(results), "--out", str(out)]) == 2
+    assert "make perf" in capsys.readouterr().err
+    for name, record in FOUND.items():
+        (results / f"{name}.json").write_text(json.dumps(record))
+    assert page.main(["--results", str(results), "--out", str(out)]) == 0
+    assert (out / "report.pdf").read_bytes().startswith(b"%PDF")
+    assert "figures/peers.png" in (out / "report.md").read_text()
