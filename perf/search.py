@@ -63,10 +63,10 @@ def make_study(name: str, change: dict[str, Any], flops: float, seeds: int) -> S
     shape = data.DATASETS["mnist"]
     a_batch = timing.flops_per_image(make_net(about["net"], shape.channels, shape.side), shape.channels, shape.side)
     batches = int(flops / a_batch["train"] / recipe["batch_size"])
-    epochs = -(-batches * recipe["batch_size"] // 60_000)
-    images = batches // epochs * recipe["batch_size"]
-    if not images:
+    if not batches:
         raise UserError(f"--flops {flops:g} is not enough for one batch")
+    epochs = -(-batches * recipe["batch_size"] // shape.train)
+    images = batches // epochs * recipe["batch_size"]
     axes = {k: [about[k]] for k in NETWORK} | {"seed": list(range(seeds))}
     axes |= {"sampler": ["ancestral"], "sample_steps": [STEPS]}
     train = recipe | {"epochs": epochs, "images": images}
