@@ -17,6 +17,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -73,21 +74,22 @@ class Model:
 
     def flops_of(self, job: Job) -> dict[str, int]:
         """FLOPs of the job's network for one image, as recorded or else counted."""
-        return self.flops.get((job.net, job.dataset)) or count_flops(job)
+        return self.flops.get((job.net, job.dataset)) or count_flops(job.net, job.dataset)
 
 
 UNKNOWN = Model({}, {}, {}, 0.0, 0.0, 0.0, here=False)
 """What is known before anything has run."""
 
 
-def count_flops(job: Job) -> dict[str, int]:
-    """FLOPs of the job's network for one image: ``forward`` and ``train``."""
+@lru_cache
+def count_flops(net: str, dataset: str) -> dict[str, int]:
+    """FLOPs of a network for one image of a data set: ``forward`` and ``train``. A study's jobs share the counting."""
     from bench.data import DATASETS
     from bench.timing import flops_per_image
     from ddpm.nets import make_net
 
-    row = DATASETS[job.dataset]
-    return flops_per_image(make_net(job.net, row.channels, row.side), row.channels, row.side)
+    row = DATASETS[dataset]
+    return flops_per_image(make_net(net, row.channels, row.side), row.channels, row.side)
 
 
 def work(left: Sequence[Found], store: Store, flops: dict[str, int]) -> tuple[float, float]:

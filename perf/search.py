@@ -13,25 +13,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
+from rich.console import Console
 
-from bench import UserError, data, timing
-from bench.local import Options, describe, run_study
+from bench import UserError, study, timing
+from bench.cost import count_flops
+from bench.data import DATASETS
+from bench.display import show
+from bench.local import Options, run_study
 from bench.store import LOCAL, Store
 from bench.study import Study
 from bench.table import iter_rows
-from ddpm.nets import make_net
 from perf.record import save
 
 BASE: dict[str, Any] = {
     "net": "unet",
     "objective": "v",
     "schedule": "cosine",
-    "batch_size": 64,
-    "lr": 6e-3,
-    "optimiser": "muon",
-    "ema": 0.995,
-    "warmup": 0.05,
+    **study.load("quick").train.model_dump(exclude={"epochs", "images"}),
 }
 #: what differs from the base, one trial each
 TRIALS: dict[str, dict[str, Any]] = {
@@ -60,12 +58,10 @@ def make_study(name: str, change: dict[str, Any], flops: float, seeds: int) -> S
     """A trial as a study of one cell a seed."""
     about = BASE | change
     recipe = {k: v for k, v in about.items() if k not in NETWORK}
-    shape = data.DATASETS["mnist"]
-    a_batch = timing.flops_per_image(make_net(about["net"], shape.channels, shape.side), shape.channels, shape.side)
-    batches = int(flops / a_batch["train"] / recipe["batch_size"])
+    batches = int(flops / count_flops(about["net"], "mnist")["train"] / recipe["batch_size"])
     if not batches:
         raise UserError(f"--flops {flops:g} is not enough for one batch")
-    epochs = -(-batches * recipe["batch_size"] // shape.train)
+    epochs = -(-batches * recipe["batch_size"] // DATASETS["mnist"].train)
     images = batches // epochs * recipe["batch_size"]
     axes = {k: [about[k]] for k in NETWORK} | {"seed": list(range(seeds))}
     axes |= {"sampler": ["ancestral"], "sample_steps": [STEPS]}
@@ -75,16 +71,15 @@ def make_study(name: str, change: dict[str, Any], flops: float, seeds: int) -> S
 
 def rows(trials: dict[str, Study], store: Store) -> Iterator[dict[str, Any]]:
     """What came of each trial and seed."""
-    for name, study in trials.items():
-        for row in iter_rows(study, store):
-            epochs = study.train.epochs
+    for name, trial in trials.items():
+        for row in iter_rows(trial, store):
             yield {
                 "trial": name,
                 "seed": row["seed"],
                 "fid": row["fid"],
                 "parameters": row["params"],
                 "MFLOP an image": (row["train_flops_per_image"] or 0) / 1e6,
-                "images": epochs * (study.train.images or 0),
+                "images": trial.train.epochs * (trial.train.images or 0),
                 "training, s": row["train_s"],
                 "commit": row["commit"],
                 "key": row["key"],
@@ -107,10 +102,9 @@ def main(argv: list[str] | None = None) -> int:
         device = timing.pick_device(args.device)
         chosen = args.only or list(TRIALS)
         trials = {name: make_study(name, TRIALS[name], args.flops, args.seeds) for name in chosen}
-        for study in trials.values():
-            for event in run_study(study, store, Options(device=str(device))):
-                if (text := describe(event)) is not None:
-                    print(text, flush=True)
+        for trial in trials.values():
+            for _ in show(run_study(trial, store, Options(device=str(device))), Console()):
+                pass
     except UserError as error:
         print(f"perf.search: {error}", file=sys.stderr)
         return 2
@@ -118,7 +112,7 @@ def main(argv: list[str] | None = None) -> int:
     for row in found:
         print(f"{row['trial']:14} seed {row['seed']}: FID {row['fid']}")
     about = {"flops": args.flops, "base": BASE, "sampler": "ancestral", "steps": STEPS, "n": N}
-    print(save("search", about | {"rows": found}, device=torch.device(device)))
+    print(save("search", about | {"rows": found}, device=device))
     return 0
 
 

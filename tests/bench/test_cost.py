@@ -97,7 +97,7 @@ def test_networks_have_their_own_rates_and_unknown_ones_the_median(store: Store,
     variant = missing(make_study("unet(width=24)"))
     assert model.seconds(variant, store) == pytest.approx(
         START + WARMING + SCORE * 2000
-        + sum(w / r for w, r in zip(cost.work(variant, store, cost.count_flops(variant[0].cell.job)),
+        + sum(w / r for w, r in zip(cost.work(variant, store, cost.count_flops(variant[0].cell.job.net, "mnist")),
                                     (sum(TRAIN.values()) / 2, sum(SAMPLE.values()) / 2), strict=True)),
         rel=1e-3,
     )  # fmt: skip
