@@ -128,6 +128,13 @@ def _parser() -> argparse.ArgumentParser:
             help="CPU threads of each job (default: all, shared out among --workers). Training's rounding depends on "
             "it, so keep it the same for results that must match to the byte",
         )
+        to.add_argument(
+            "--engine",
+            default="auto",
+            metavar="NAME",
+            help="how networks are evaluated: eager, compiled, or auto (default): whichever a trial on this machine "
+            "finds faster, where there is enough to do. On CUDA also graphs and lower precisions",
+        )
 
     p = command("plan", _plan, "print a study's jobs and cells, and what is already done")
     p.add_argument("study", nargs="?", default="quick", help="name or YAML file (default quick)")
@@ -347,6 +354,7 @@ def _execute(
     retry: bool = False,
 ) -> int:
     """Run a study with the display that fits, and return the exit code."""
+    from bench import engine
     from bench.display import show
     from bench.local import Options, run_study
     from bench.scoring import pinned
@@ -354,8 +362,8 @@ def _execute(
     from bench.timing import code_hash, pick_device
 
     device = args.device if args.device != "auto" else pick_device("auto").type
-    pick_device(device)
-    options = Options(device, workers, args.threads, args.data_dir, sample_batch, retry)
+    engine.check(args.engine, pick_device(device))
+    options = Options(device, workers, args.threads, args.data_dir, sample_batch, retry, args.engine)
     failed: list[tuple[str, str]] = []
     for event in show(run_study(study, store, options), _console()):
         if event["event"] == "end":
@@ -692,6 +700,10 @@ def _classifier(args: argparse.Namespace) -> int:
 
 
 def _doctor(args: argparse.Namespace) -> int:
+    if args.speed:
+        from bench import processes
+
+        processes.start_again()  # to be timed as jobs run
     from bench import doctor
 
     return doctor.report(args.device, args.results or LOCAL, args.data_dir, args.speed)

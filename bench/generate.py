@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.data import to_uint8
-from ddpm.denoiser import Denoiser
+from ddpm.denoiser import Denoiser, Net
 from ddpm.sampler import respace, sample
 from ddpm.schedule import Schedule
 
@@ -42,21 +42,32 @@ def noise(seed: int, time: int, start: int, count: int, shape: tuple[int, ...]) 
     return torch.from_numpy(np.concatenate(blocks))
 
 
-def tiled(net: nn.Module, tile: int) -> nn.Module:
-    """The network, evaluated ``tile`` images at a time."""
+def tiled(net: Net, tile: int) -> Net:
+    """The network, evaluated ``tile`` images at a time, all at the time of the first."""
 
-    class Tiled(nn.Module):
-        """A view of ``net``."""
+    def evaluate(x: Tensor, u: Tensor) -> Tensor:
+        return torch.cat([net(part, u[:1]) for part in x.split(tile)])
 
-        def forward(self, x: Tensor, u: Tensor) -> Tensor:
-            """Like ``net``, for a multiple of ``tile`` images."""
-            return torch.cat([net(a, b) for a, b in zip(x.split(tile), u.split(tile), strict=True)])
+    return evaluate
 
-    return Tiled()
+
+def start_noise(seed: int, start: int, count: int, shape: tuple[int, int]) -> Tensor:
+    """x_T of images ``start`` and up, whatever the sampler and the number of steps: (count, C, H, W)."""
+    # time 2³² is never stepped to
+    return noise(seed, 2**32, start, count, (shape[0], shape[1], shape[1]))
+
+
+def first_outputs(net: Net, *, shape: tuple[int, int], n: int, seed: int, device: torch.device) -> Iterator[Tensor]:
+    """The network's outputs for x_T, which all the ways to sample it start from, a tile at a time."""
+    tile = TILE[device.type]
+    with torch.inference_mode():
+        for start in range(0, n, tile):
+            x = start_noise(seed, start, tile, shape).to(device)
+            yield net(x, torch.ones(1, device=device)).clone()  # a captured graph writes over what it returned
 
 
 def generate(
-    net: nn.Module,
+    net: Net,
     schedule: Schedule,
     objective: str,
     *,
@@ -69,16 +80,20 @@ def generate(
     seed: int,
     device: torch.device,
     batch: int | None = None,
+    first: Tensor | None = None,
 ) -> Iterator[Batch]:
     """Draw ``n`` samples, yielding them a batch at a time.
 
     :param shape: (channels, side).
     :param batch: images at a time, rounded up to whole tiles (default one tile). It changes memory, not a byte.
+    :param first: what :func:`first_outputs` gave, for at least ``n`` images, instead of evaluating it again.
     :raises FloatingPointError: if samples stop being finite.
     """
     tile = TILE[device.type]
     batch = -(-(batch or tile) // tile) * tile
-    denoiser = Denoiser(tiled(net, tile), schedule, objective)
+    network = tiled(net, tile)
+    known: list[Tensor] = []
+    denoiser = Denoiser(lambda x, u: known.pop() if known else network(x, u), schedule, objective)
     size = (shape[0], shape[1], shape[1])
     times = respace(schedule.T, steps)
     frames = {times[round(i)] for i in np.linspace(0, len(times) - 1, min(STRIP_TIMES, len(times)))}
@@ -89,9 +104,10 @@ def generate(
             return noise(seed, time, start, count, size).to(device)
 
         strip = []
-        # time T + 1 is never stepped to: its draws are the starting noise
+        if first is not None:
+            known.append(first[start : start + count])
         with torch.inference_mode():
-            x = noise(seed, 2**32, start, count, size).to(device)
+            x = start_noise(seed, start, count, shape).to(device)
             before = times[0]
             for step in sample(denoiser, x, times, sampler, fresh, eta=eta or 0.0, clip=clip):
                 if start == 0 and before in frames:

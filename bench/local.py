@@ -24,7 +24,8 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from bench import UserError, cost, processes, run
+from bench import UserError, cost, engine, processes, run
+from bench.engine import AUTO, Wish
 from bench.run import BUSY, Event
 from bench.store import Store
 from bench.study import Cell, Study
@@ -43,6 +44,7 @@ class Options:
     data_dir: Path | None = None
     sample_batch: int | None = None
     retry: bool = False
+    engine: str = AUTO
 
     @property
     def exclusive(self) -> bool:
@@ -162,7 +164,8 @@ def _run_jobs(study: Study, left: dict[str, list[Found]], store: Store, options:
             while waiting and slots:
                 cells = waiting.popleft()
                 estimate = expected().seconds(left[cells[0].job.key], store)
-                process = _Process(cells, store, options, slots.popleft(), events, estimate)
+                wish = engine.wish(options.engine, cells, study.jobs.values(), options.device)
+                process = _Process(cells, store, options, slots.popleft(), events, estimate, wish)
                 running[cells[0].job.key] = process
                 yield process.tag({"event": "start", "left": len(waiting)})
             key, event = events.get()
@@ -204,6 +207,7 @@ class _Process:
         slot: str,
         events: queue.Queue[tuple[str, Event | None]],
         estimate: float | None,
+        wish: Wish,
     ) -> None:
         self.cells, self.slot, self.explained = cells, slot, False
         key = cells[0].job.key
@@ -220,6 +224,8 @@ class _Process:
             "visible": {"CUDA_VISIBLE_DEVICES": slot} if slot else {},
             "began": time.time(),
             "estimate_s": estimate,
+            "engine": wish.name,
+            "calls": wish.calls,
         }
         ours, theirs = processes.CONTEXT.Pipe(duplex=False)
         log = str(self._log_path.resolve())

@@ -4,6 +4,7 @@ import os
 
 os.setsid()  # an interrupt from the keyboard reaches whoever started the jobs, who then stops them
 
-import torch._dynamo  # noqa: E402, F401 (the first step of an optimiser imports it)
+import torch._dynamo  # noqa: E402 (the first step of an optimiser imports it)
+import torch._inductor.compile_fx  # noqa: E402, F401 (the first use of a compiled network)
 
 import bench.run  # noqa: E402, F401

@@ -39,6 +39,14 @@ def warm() -> None:
             forkserver.ensure_running()
 
 
+def start_again() -> None:
+    """Have this process run with the variables too, which are read when a process starts: do it over, with them set."""
+    if sys.platform == "linux" and not os.environ.keys() >= VARIABLES.keys():
+        with environment():
+            sys.stdout.flush()
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], dict(os.environ))  # noqa: S606
+
+
 @contextmanager
 def environment() -> Iterator[None]:
     """The environment variables that processes are to start with: this checkout's code first, wherever they start."""

@@ -24,8 +24,9 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
-from bench import UserError, data, timing
-from bench.generate import Batch, generate
+from bench import UserError, data, engine, timing
+from bench.engine import Calls, Wish
+from bench.generate import TILE, Batch, first_outputs, generate
 from bench.scoring import Scorer, provenance
 from bench.store import Store
 from bench.study import Cell, Job
@@ -39,7 +40,7 @@ Event = dict[str, Any]
 HELD_OUT = 1000  # test images behind the comparable losses
 BUSY = 75  # exit code: another process is at work on this job (sysexits.h EX_TEMPFAIL)
 PREVIEW = 64
-WORK = ("train", "sample", "reference", "score")
+WORK = ("compile", "train", "validate", "sample", "reference", "score")
 
 
 class Stages:
@@ -95,12 +96,14 @@ def run(
     began: float | None = None,
     sample_batch: int | None = None,
     estimate: float | None = None,
+    wish: Wish = Wish(),  # noqa: B008 (it is frozen)
     now: Callable[[], float] = time.time,
 ) -> Iterator[Event]:
     """Do whatever is missing of one job's cells, yielding events as it goes.
 
     :param exclusive: whether the device is this job's alone; if not, durations are kept out of timing tables.
     :param estimate: the seconds expected of it, recorded beside those it took.
+    :param wish: the engine to evaluate the network with.
     :raises FloatingPointError: if training diverges.
     :raises UserError: for bad data or a results folder that cannot be written.
     """
@@ -119,7 +122,7 @@ def run(
 
     weights, record = _trained(job, store)
     if record is None:
-        record = yield from _train(job, net, images, schedule, store, device, exclusive, stages)
+        record = yield from _train(job, net, images, schedule, store, device, exclusive, stages, wish)
     else:
         net.load_state_dict(weights)
         yield {"event": "kept", "what": "training"}
@@ -129,15 +132,14 @@ def run(
     scorer = Scorer(job.dataset, images, store, device)
     bounds = {n: scorer.bounds(n) for n in {cell.n for cell in cells}}
     stages.add("reference", since)
-    for cell in cells:
-        kept = store.read("cells", cell.key)
-        scored = kept is not None and kept["status"] == "done" and kept["provenance"]["classifier"] == scorer.classifier
-        if scored and not store.cut_short("samples", cell.key):
-            continue
+    left = [cell for cell in cells if _unscored(cell, store, scorer)]
+    sampling = _Sampling(job, net, images.shape, schedule, device, stages)
+    unsampled = [cell for cell in left if store.load_samples(cell.key) is None]
+    if unsampled:
+        sampling.prepare(unsampled, store, wish)
+    for cell in left:
         try:
-            result = yield from _cell(
-                cell, net, images, schedule, store, scorer, device, exclusive, sample_batch, stages
-            )
+            result = yield from _cell(cell, sampling, store, scorer, exclusive, sample_batch)
         except FloatingPointError as error:
             result = {"status": "failed", "reason": str(error)}
         result |= _about(cell.model_dump(mode="json"), device)
@@ -154,6 +156,13 @@ def run(
     record["peak_rss_mb"] = max(record["peak_rss_mb"], timing.peak_rss_mb())
     store.write("jobs", job.key, record)
     yield {"event": "done", "overhead": record["harness"][-1]["overhead"]}
+
+
+def _unscored(cell: Cell, store: Store, scorer: Scorer) -> bool:
+    """Whether there is anything to do for a cell."""
+    kept = store.read("cells", cell.key)
+    scored = kept is not None and kept["status"] == "done" and kept["provenance"]["classifier"] == scorer.classifier
+    return not scored or store.cut_short("samples", cell.key)
 
 
 def _trained(job: Job, store: Store) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
@@ -176,6 +185,7 @@ def _train(
     device: torch.device,
     exclusive: bool,
     stages: Stages,
+    wish: Wish,
 ) -> Generator[Event, None, dict[str, Any]]:
     """Train from the last complete epoch; leaves the averaged weights in ``net`` and returns the job's record."""
     recipe = Recipe(**job.train.model_dump(exclude={"images"}))
@@ -198,10 +208,15 @@ def _train(
     stages.add("load", since)
 
     since = time.time()
+    size = min(recipe.batch_size, len(train))
+    chosen = engine.choose(engine.Work("train", net.train(), size, images.shape, device), job.net, store, wish)
+    stages.add("compile", since)
+
+    since = time.time()
     losses: list[Tensor] = []
     first, spoke = True, 0.0
     clock.start()
-    for step in trainer.steps(train, data.to_float):
+    for step in chosen.inside(trainer.steps(train, data.to_float, chosen.net), device):
         losses.append(step.loss)
         if not step.ends_epoch:
             if time.time() - spoke > 1:
@@ -247,6 +262,7 @@ def _train(
         "trained_params": sum(p.numel() for p in net.parameters() if p.requires_grad),
         "megabytes": megabytes(net),
         "flops_per_image": flops,
+        "engine": chosen.about,
         "peak_rss_mb": timing.peak_rss_mb(),
         "peak_device_mb": timing.peak_device_mb(device),
         **_about(job.model_dump(mode="json"), device),
@@ -257,63 +273,107 @@ def _train(
     return record
 
 
-def _cell(
-    cell: Cell,
-    net: nn.Module,
-    images: data.Images,
-    schedule: Schedule,
-    store: Store,
-    scorer: Scorer,
-    device: torch.device,
-    exclusive: bool,
-    sample_batch: int | None,
-    stages: Stages,
-) -> Generator[Event, None, dict[str, Any]]:
-    """Sample (unless that was done) and score one cell, and return its record."""
-    kept = store.load_samples(cell.key)
-    if kept is None:
+class _Sampling:
+    """Draws the samples of a job's cells, evaluating the network for x_T but once for all that start alike."""
+
+    def __init__(
+        self, job: Job, net: nn.Module, shape: tuple[int, int], schedule: Schedule, device: torch.device, stages: Stages
+    ) -> None:
+        self.job, self.net, self.shape, self.schedule = job, net, shape, schedule
+        self.device, self.stages = device, stages
+        self.tile = TILE[device.type]
+        self._first: dict[int, tuple[Tensor, list[float]]] = {}
+
+    def prepare(self, cells: list[Cell], store: Store, wish: Wish) -> None:
+        """Get ready for these cells."""
         since = time.time()
-        clock = timing.make_clock(device)
-        batches: list[Batch] = []
-        durations: list[float] = []
+        work = engine.Work("sample", self.net, self.tile, self.shape, self.device)
+        self.chosen = engine.choose(work, self.job.net, store, wish)
+        self.stages.add("compile", since)
+        since = time.time()
+        for seed in {cell.sample_seed for cell in cells}:
+            alike = [cell.n for cell in cells if cell.sample_seed == seed]
+            if len(alike) > 1:
+                self._first[seed] = self._evaluate_first(seed, max(alike))
+        self.stages.add("sample", since)
+
+    def _evaluate_first(self, seed: int, n: int) -> tuple[Tensor, list[float]]:
+        """The network's outputs for x_T, and the seconds that each tile took."""
+        clock = timing.make_clock(self.device)
+        outputs, seconds = [], []
         clock.start()
-        for batch in generate(
-            net,
-            schedule,
-            cell.job.objective,
-            shape=images.shape,
+        steps = first_outputs(self.chosen.net, shape=self.shape, n=n, seed=seed, device=self.device)
+        for out in self.chosen.inside(steps, self.device):
+            seconds.append(clock.stop())
+            outputs.append(out)
+            clock.start()
+        return torch.cat(outputs), seconds
+
+    def draw(self, cell: Cell, batch: int | None) -> Iterator[tuple[Batch, float]]:
+        """A cell's samples, a batch at a time, with the seconds each took (its share of what was shared included)."""
+        first, shared = self._first.get(cell.sample_seed, (None, []))
+        clock = timing.make_clock(self.device)
+        steps = generate(
+            self.chosen.net,
+            self.schedule,
+            self.job.objective,
+            shape=self.shape,
             sampler=cell.sampler,
             steps=cell.sample_steps,
             eta=cell.eta,
             clip=cell.clip,
             n=cell.n,
             seed=cell.sample_seed,
-            device=device,
-            batch=sample_batch,
-        ):
-            durations.append(clock.stop())
-            batches.append(batch)
-            yield {"event": "sample", "label": cell.label, "share": (batch.start + len(batch.images)) / cell.n}
+            device=self.device,
+            batch=batch,
+            first=first,
+        )
+        clock.start()
+        for drawn in self.chosen.inside(steps, self.device):
+            tiles = slice(drawn.start // self.tile, -(-(drawn.start + len(drawn.images)) // self.tile))
+            yield drawn, clock.stop() + sum(shared[tiles])
             clock.start()
-        samples = torch.cat([batch.images for batch in batches])
+
+
+def _cell(
+    cell: Cell,
+    sampling: _Sampling,
+    store: Store,
+    scorer: Scorer,
+    exclusive: bool,
+    batch: int | None,
+) -> Generator[Event, None, dict[str, Any]]:
+    """Sample (unless that was done) and score one cell, and return its record."""
+    stages = sampling.stages
+    kept = store.load_samples(cell.key)
+    if kept is None:
+        since = time.time()
+        batches: list[Batch] = []
+        durations: list[float] = []
+        for drawn, seconds in sampling.draw(cell, batch):
+            durations.append(seconds)
+            batches.append(drawn)
+            yield {"event": "sample", "label": cell.label, "share": (drawn.start + len(drawn.images)) / cell.n}
+        samples = torch.cat([drawn.images for drawn in batches])
         stages.add("sample", since)
         since = time.time()
-        sampling = {
+        about = {
             "batch_s": durations,
-            "batch_images": [len(batch.images) for batch in batches],
+            "batch_images": [len(drawn.images) for drawn in batches],
             "exclusive": exclusive,
+            "engine": sampling.chosen.about,
             "peak_rss_mb": timing.peak_rss_mb(),
-            "peak_device_mb": timing.peak_device_mb(device),
+            "peak_device_mb": timing.peak_device_mb(sampling.device),
         }
         _previews(cell, store, samples, batches[0].strip)
-        store.save_samples(cell.key, samples.numpy(), sampling)
+        store.save_samples(cell.key, samples.numpy(), about)
         stages.add("store", since)
     else:
-        samples, sampling = torch.from_numpy(kept[0]), kept[1]
+        samples, about = torch.from_numpy(kept[0]), kept[1]
     since = time.time()
     scores = scorer.score(samples)
     stages.add("score", since)
-    return {"status": "done", "metrics": scores, "sampling": sampling}
+    return {"status": "done", "metrics": scores, "sampling": about}
 
 
 def _about(config: dict[str, Any], device: torch.device) -> dict[str, Any]:
@@ -410,6 +470,7 @@ def work(spec: dict[str, Any], say: Callable[[Event], None]) -> int:
                     began=spec["began"],
                     sample_batch=spec["sample_batch"],
                     estimate=spec["estimate_s"],
+                    wish=Wish(spec["engine"], {task: Calls(*counts) for task, counts in spec["calls"].items()}),
                 ):
                     for path in store.damaged:
                         say({"event": "damaged", "path": str(path)})

@@ -14,8 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from bench import classifier, data, timing
+from bench import classifier, data, engine, timing
+from bench.engine import AUTO, FORMATS, Calls, Wish, precision
 from bench.generate import TILE, Batch, generate
+from bench.store import LOCAL, Store
+from ddpm.denoiser import Net
 from ddpm.nets import make_net
 from ddpm.schedule import make_schedule
 from ddpm.train import Loss, Recipe, Trainer
@@ -24,6 +27,8 @@ BATCH = 128
 SCHEDULE = make_schedule("linear", 1000)
 SAMPLE_STEPS = 20
 SIDE = 28
+ENOUGH = 10**6
+"""Evaluations."""
 STREAM = 2**26
 """Numbers in an array of the bandwidth test: 256 MiB, far beyond any cache."""
 YARDSTICK = "matmul 2048 float32"
@@ -94,21 +99,13 @@ def machine_in_full(device: torch.device) -> list[Work]:
     return [*works, *_bandwidth(device)]
 
 
-#: number format → (type of the tensors, how CUDA is to treat those that are float32)
-_FORMATS = {
-    "float32": (torch.float32, "ieee"),
-    "tf32": (torch.float32, "tf32"),
-    "bfloat16": (torch.bfloat16, "ieee"),
-}
-
-
 def _matmul(device: torch.device, kind: str, side: int = 2048) -> Work:
-    a, b = torch.randn(2, side, side, device=device).to(_FORMATS[kind][0]).unbind()
+    a, b = torch.randn(2, side, side, device=device).to(FORMATS[kind][0]).unbind()
     return Work(f"matmul {side} {kind}", _in_format(kind, device, lambda: a @ b), 2 * side**3)
 
 
 def _convolution(device: torch.device, kind: str, width: int) -> Work:
-    dtype = _FORMATS[kind][0]
+    dtype = FORMATS[kind][0]
     conv = nn.Conv2d(width, width, 3, padding=1).to(device, dtype).to(memory_format=torch.channels_last)
     conv.requires_grad_(False)
     x = torch.randn(BATCH, width, 14, 14).to(device, dtype).contiguous(memory_format=torch.channels_last)
@@ -117,20 +114,11 @@ def _convolution(device: torch.device, kind: str, width: int) -> Work:
 
 
 def _in_format(kind: str, device: torch.device, run: Callable[[], object]) -> Callable[[], object]:
-    """``run`` at this precision, a global setting on CUDA (whose convolutions default to TF32)."""
-    if device.type != "cuda":
-        return run
+    """``run`` at this precision."""
 
     def precisely() -> None:
-        settings = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
-        before = [setting.fp32_precision for setting in settings]
-        for setting in settings:
-            setting.fp32_precision = _FORMATS[kind][1]
-        try:
+        with precision(kind, device):
             run()
-        finally:
-            for setting, was in zip(settings, before, strict=True):
-                setting.fp32_precision = was
 
     return precisely
 
@@ -154,7 +142,7 @@ def trainer(name: str, device: torch.device, batch_size: int = BATCH, epochs: in
     return Trainer(net, Loss(SCHEDULE, "eps", "unit"), Recipe(epochs=epochs, batch_size=batch_size), 0)
 
 
-def sampler(net: nn.Module, device: torch.device, steps: int = SAMPLE_STEPS) -> Callable[[], object]:
+def sampler(net: Net, device: torch.device, steps: int = SAMPLE_STEPS) -> Callable[[], object]:
     """Draws a tile of samples as a cell of a study would, DDPM's ancestral way."""
 
     def draw() -> list[Batch]:
@@ -177,30 +165,48 @@ def sampler(net: nn.Module, device: torch.device, steps: int = SAMPLE_STEPS) -> 
     return draw
 
 
-def training(name: str, device: torch.device) -> Work:
+Prepare = Callable[[engine.Work], Net]
+"""How a network is to be evaluated."""
+
+
+def eager(work: engine.Work) -> Net:
+    """As it is."""
+    return work.net
+
+
+def tuned(net: str, work: engine.Work) -> engine.Chosen:
+    """The engine of a study that has so much to do that any trial is worth its time."""
+    return engine.choose(work, net, Store(LOCAL), Wish(AUTO, {work.task: Calls(ENOUGH, ENOUGH)}))
+
+
+def training(name: str, device: torch.device, prepare: Prepare = eager) -> Work:
     """One training step."""
     made = trainer(name, device)
     images = torch.randint(0, 256, (100 * BATCH, 1, SIDE, SIDE), dtype=torch.uint8, device=device)
-    steps = made.steps(images, data.to_float)
+    evaluate = prepare(engine.Work("train", made.net.train(), BATCH, (1, SIDE), device))
+    steps = made.steps(images, data.to_float, evaluate)
     flops = timing.flops_per_image(made.net, 1, SIDE)["train"]
     return Work(f"{name} training", lambda: next(steps), flops * BATCH, images=BATCH)
 
 
-def sampling(name: str, device: torch.device) -> list[Work]:
+def sampling(name: str, device: torch.device, prepare: Prepare = eager) -> list[Work]:
     """One tile of samples, :data:`SAMPLE_STEPS` steps; and the network's part of that, on its own."""
     torch.manual_seed(0)
     net = make_net(name, 1, SIDE).to(device).eval()
-    flops, tile = timing.flops_per_image(net, 1, SIDE)["forward"], TILE[device.type]
-    x, u = torch.randn(tile, 1, SIDE, SIDE, device=device), torch.ones(tile, device=device)
+    tile = TILE[device.type]
+    work = engine.Work("sample", net, tile, (1, SIDE), device)
+    evaluate = prepare(work)
+    with torch.inference_mode():
+        flops = timing.flops(lambda: net(work.x, work.u))
 
-    def evaluate() -> None:
+    def forward() -> None:
         with torch.inference_mode():
-            net(x, u)
+            evaluate(work.x, work.u)
 
     images = tile * SAMPLE_STEPS
     return [
-        Work(f"{name} sampling", sampler(net, device), flops * images, images=images),
-        Work(f"{name} forward", evaluate, flops * tile, images=tile),
+        Work(f"{name} sampling", sampler(evaluate, device), flops * SAMPLE_STEPS, images=images),
+        Work(f"{name} forward", forward, flops, images=tile),
     ]
 
 

@@ -6,9 +6,11 @@
     <results>/cells/<key>.json         a cell: config, metrics, durations, provenance
     <results>/cells/<key>.png          the first 64 samples;  <key>.strip.png: six of them, denoised step by step
     <results>/references/<key>.json    floor and ceiling
+    <results>/engines/<key>.json       a machine's trial of the ways to evaluate a network
     <results>/samples/<key>.npz        all samples, uint8 (N, C, H, W)              (not in git)
     <results>/checkpoints/<key>.safetensors   averaged and raw weights              (not in git)
     <results>/resume/, logs/, locks/   work in progress                             (not in git)
+    <results>/compiled/                kernels, for the next job to find            (not in git)
 
 Nothing is unpickled. A file that is truncated or altered is treated as missing, and remembered in ``damaged``.
 """
@@ -40,7 +42,7 @@ of the bytes that follow, as they are in the file. Both are read."""
 _HEAD = '{{\n "version": 2,\n "sha256": "{}",\n "record": '
 _HEAD_BYTES = len(_HEAD.format("0" * 64))
 
-Kind = Literal["jobs", "cells", "references"]
+Kind = Literal["jobs", "cells", "references", "engines"]
 
 
 class Store:

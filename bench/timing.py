@@ -20,6 +20,8 @@ from torch import nn
 from bench import ROOT, UserError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+DECISIVE = ("classifier", "data", "engine", "generate", "metrics", "run")
+"""The modules of :mod:`bench` that decide a cell's numbers."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -169,9 +171,9 @@ def machine_id() -> str:
 
 @lru_cache
 def code_hash() -> str:
-    """A hash of the sources that decide a cell's numbers: all of ``ddpm``, and data, scoring and the job itself."""
+    """A hash of the sources that decide a cell's numbers: all of ``ddpm``, and :data:`DECISIVE`."""
     files = sorted((ROOT / "ddpm").rglob("*.py"))
-    files += [ROOT / "bench" / f"{name}.py" for name in ("classifier", "data", "metrics", "run")]
+    files += [ROOT / "bench" / f"{name}.py" for name in DECISIVE]
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes())

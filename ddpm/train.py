@@ -133,13 +133,20 @@ class Trainer:
         self.ema = Ema(net, recipe.ema)
         self.optimisers = OPTIMISERS[recipe.optimiser](net, recipe)
 
-    def steps(self, images: Tensor, prepare: Callable[[Tensor], Tensor]) -> Iterator[Step]:
+    def steps(
+        self,
+        images: Tensor,
+        prepare: Callable[[Tensor], Tensor],
+        evaluate: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> Iterator[Step]:
         """Train from the current epoch to the last, yielding after each step.
 
         :param images: the training set, (N, C, H, W) of any type, on the network's device. The last partial batch of
             an epoch is dropped.
         :param prepare: a batch of ``images`` → float images in [−1, 1].
+        :param evaluate: the same function as the network, done another way (compiled, say); by default the network.
         """
+        evaluate = self.net if evaluate is None else evaluate
         size = min(self.recipe.batch_size, len(images))
         of = len(images) // size
         self.net.train()
@@ -152,7 +159,7 @@ class Trainer:
                 t = torch.randint(1, self.loss.T + 1, (size,), generator=random, device=x0.device)
                 eps = torch.randn(x0.shape, generator=random, device=x0.device)
                 z = torch.randn(x0.shape, generator=target_random, device=x0.device) if self.loss.draws else None
-                loss = self.loss(self.net, x0, t, eps, z)
+                loss = self.loss(evaluate, x0, t, eps, z)
                 loss.backward()
                 self._set_rate(self.epoch * of + i, self.recipe.epochs * of)
                 for optimiser in self.optimisers:

@@ -21,7 +21,8 @@ def save(name: str, content: dict[str, Any], *, device: torch.device | None = No
     """Write ``<folder>/<name>.json``: ``content`` (raw samples included), the command, the machine and the commit."""
     path = folder / f"{name}.json"
     module = getattr(sys.modules["__main__"], "__spec__", None)
-    command = f"python -m {module.name} {shlex.join(sys.argv[1:])}".strip() if module else shlex.join(sys.argv)
+    start = f"python -m {module.name.removesuffix('.__main__')}" if module else sys.argv[0]
+    command = f"{start} {shlex.join(sys.argv[1:])}".strip()
     about = {
         "name": name,
         "command": command,

@@ -11,15 +11,17 @@ import argparse
 import statistics
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench import UserError, data, speed, timing
+from bench import UserError, data, engine, processes, speed, timing
 from bench.scoring import Scorer
 from bench.speed import Work
-from bench.store import Store
+from bench.store import LOCAL, Store
+from ddpm.denoiser import Net
 from ddpm.nets import NETS
 from perf.record import claim, save
 
@@ -41,6 +43,14 @@ def outside(net: str, raw: dict[str, list[float]]) -> list[float]:
     """The share of sampling spent outside the network, a number a round."""
     pairs = zip(raw[f"{net} sampling"], raw[f"{net} forward"], strict=True)
     return [1 - speed.SAMPLE_STEPS * forward / whole for whole, forward in pairs]
+
+
+def tuned(net: str, engines: dict[str, Any], work: engine.Work) -> Net:
+    """:func:`bench.speed.tuned`, what there is to say of it going into ``engines``."""
+    chosen = speed.tuned(net, work)
+    record = Store(LOCAL).read("engines", chosen.about.get("trial", ""))
+    engines[f"{net} {work.task}"] = chosen.about | {"trials": record["trials"] if record else {}}
+    return chosen.net
 
 
 def rows(works: list[Work], raw: dict[str, list[float]], yardstick: Work) -> list[dict[str, Any]]:
@@ -91,12 +101,16 @@ def main(argv: list[str] | None = None) -> int:
 def _run(device: torch.device, rounds: int) -> None:
     own = speed.machine_in_full(device)
     yardstick = next(work for work in own if work.name == speed.YARDSTICK)
+    engines: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         works = [*own]
         for net in NETS:
-            works += [speed.training(net, device), *speed.sampling(net, device)]
+            prepare = partial(tuned, net, engines)
+            works += [speed.training(net, device, prepare), *speed.sampling(net, device, prepare)]
         works += [speed.classifying(device, SCORED), scoring(device, Path(folder))]
         raw = speed.measure(works, device, rounds)
+    for name, about in engines.items():
+        print(f"{name}: {about['engine']} ({about['why']})")
     print(f"{device}, medians of {rounds} rounds, in turn")
     for work in works:
         print(speed.line(work, raw, yardstick))
@@ -105,8 +119,9 @@ def _run(device: torch.device, rounds: int) -> None:
     for bar in bars:
         print(f"  {bar['claim']}: {bar['measured']} ({bar['bar']}{'' if bar['met'] else ', missed'})")
     content = {"yardstick": yardstick.name, "batch_size": speed.BATCH, "sample_steps": speed.SAMPLE_STEPS}
-    print(save("roofline", content | {"works": found, "claims": bars}, device=device))
+    print(save("roofline", content | {"engines": engines, "works": found, "claims": bars}, device=device))
 
 
 if __name__ == "__main__":
+    processes.start_again()
     sys.exit(main())

@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from bench import ROOT
+from bench import ROOT, processes
 from bench.store import REFERENCE, Store
 from bench.study import Cell, Job, Study, load
 from bench.timing import peak_rss_mb
@@ -182,4 +182,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    processes.start_again()
     main()

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from bench import data, speed, timing
+from bench import data, processes, speed, timing
 from ddpm.nets.scorenet import EMBED, WIDTHS, FourierTime
 from ddpm.schedule import Schedule
 from ddpm.train import Trainer, _generator
@@ -211,4 +211,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    processes.start_again()
     sys.exit(main())

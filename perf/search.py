@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import UserError, study, timing
+from bench import UserError, processes, study, timing
 from bench.cost import count_flops
 from bench.data import DATASETS
 from bench.display import show
@@ -117,4 +117,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    processes.start_again()
     sys.exit(main())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from bench import UserError
+from bench import UserError, processes
 from bench.store import LOCAL
 from perf import record
 
@@ -83,4 +83,5 @@ def _run(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
+    processes.start_again()
     sys.exit(main())

@@ -60,17 +60,18 @@ def both(net: nn.Module, n: int, evaluations: int, seed: int) -> dict[str, Tenso
     theirs = run_pipeline(
         AsUNet2D(net, ours.SCHEDULE.T), scheduler(ours.SCHEDULE, ours.OBJECTIVE), n, evaluations, seed
     )
-    return {"ours": ours.sampling(net, n, evaluations, seed), "diffusers": theirs}
+    return {"ours": ours.sampling(ours.prepared(net), n, evaluations, seed), "diffusers": theirs}
 
 
 def compare(net: nn.Module, evaluations: int, repeats: int, batch: int = SAMPLE_BATCH) -> dict[str, Any]:
     """Seconds for a batch of images each, in turn, after a round that is not counted."""
     net.eval()
     theirs, table = AsUNet2D(net, ours.SCHEDULE.T), scheduler(ours.SCHEDULE, ours.OBJECTIVE)
+    mine = ours.prepared(net)
     seconds: dict[str, list[float]] = {"ours": [], "diffusers": []}
     for turn in range(repeats + 1):
         for name, draw in (
-            ("ours", lambda seed: ours.sampling(net, batch, evaluations, seed)),
+            ("ours", lambda seed: ours.sampling(mine, batch, evaluations, seed)),
             ("diffusers", lambda seed: run_pipeline(theirs, table, batch, evaluations, seed)),
         ):
             since = time.perf_counter()

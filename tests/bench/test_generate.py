@@ -59,10 +59,12 @@ class Counting(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[int] = []
+        self.times: list[int] = []
 
     def forward(self, x: Tensor, u: Tensor) -> Tensor:
         """(B, C, H, W), (B,) → zeros."""
         self.seen.append(len(x))
+        self.times.append(len(u))
         return torch.zeros_like(x)
 
 
@@ -106,3 +108,21 @@ def test_tiles_are_what_the_network_is_given() -> None:
     x = torch.randn(200, 1, 4, 4)
     assert module.tiled(net, 100)(x, torch.ones(200)).shape == x.shape
     assert net.seen == [100, 100]
+    assert net.times == [1, 1], "one time for all images of a tile"
+
+
+@pytest.mark.parametrize("batch", [None, 200])
+def test_the_first_outputs_can_be_shared(batch: int | None) -> None:
+    """Samplers and numbers of steps start from one x_T: what the network says of it, given, changes no byte."""
+    torch.manual_seed(0)
+    net = make_net("unet", 1, 28).eval()
+    for p in net.parameters():
+        p.data.add_(0.05 * torch.randn_like(p))
+    first = torch.cat(list(module.first_outputs(net, shape=(1, 28), n=250, seed=5, device=torch.device("cpu"))))
+    assert len(first) == 300
+    for options in ({"sampler": "ancestral", "steps": 3}, {"sampler": "ddim", "steps": 2, "eta": 0.0}, {"steps": 1}):
+        alone = draw(net, 230, batch, seed=5, **options)
+        assert torch.equal(draw(net, 230, batch, seed=5, first=first, **options), alone)
+    counting = Counting()
+    draw(counting, 230, batch, steps=3, first=first)
+    assert len(counting.seen) == 3 * 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,13 @@ from filelock import FileLock
 
 from bench import classifier
 from bench import run as module
+from bench.engine import Chosen, Wish, Work
 from bench.run import BUSY, reason_of, run
 from bench.scoring import classifier_of
 from bench.store import Store
 from bench.study import Cell, Study
 from bench.table import rows
+from bench.timing import HostClock
 
 if TYPE_CHECKING:
     from tests.conftest import World
@@ -173,6 +176,8 @@ def spec_of(cells: list[Cell], store: Store) -> dict[str, Any]:
         "cells": [cell.model_dump(mode="json") for cell in cells], "store": str(store.root), "device": "cpu",
         "threads": 1, "data_dir": None, "exclusive": True, "sample_batch": None, "began": 0.0,
         "estimate_s": None,
+        "engine": "eager",
+        "calls": {},
     }  # fmt: skip
 
 
@@ -308,3 +313,63 @@ def test_a_classifier_cut_short_is_trained_again(world: World, monkeypatch: pyte
     assert classifier_of("mnist", world.images, world.store) == (path, sha256)
     assert world.store.damaged == [path]
     assert classifier.load(path, sha256)
+
+
+def test_cells_share_what_the_network_says_of_the_start(
+    world: World, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two cells of four steps: seven evaluations, whose time is in both cells' durations; and alone the same bytes."""
+    cells = cells_of(tiny_study)
+    counted = []
+    plain = module.engine.choose
+
+    def counting(work: Work, *rest: Any) -> Chosen:
+        chosen = plain(work, *rest)
+        if work.task == "train":
+            return chosen
+        return chosen._replace(net=lambda x, u: counted.append(1) or chosen.net(x, u))
+
+    monkeypatch.setattr(module.engine, "choose", counting)
+    list(run(cells, world.store, device=CPU))
+    assert len(counted) == 4 + 4 - 1
+    whole = content(world.store, cells)
+    for kind, suffix in (("cells", ".json"), ("samples", ".npz")):
+        world.store.path(kind, cells[1].key, suffix).unlink()
+    list(run(cells, world.store, device=CPU))
+    assert len(counted) == 7 + 4, "one cell has nobody to share with"
+    assert content(world.store, cells) == whole
+
+
+def test_shared_time_is_part_of_every_cells_durations(tiny_study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that adds a second at every look: a second for x_T, a second for the rest, of each tile."""
+    cells = [cell.model_copy(update={"n": 250}) for cell in cells_of(tiny_study)]
+    monkeypatch.setattr(module.timing, "make_clock", lambda device: HostClock(now=iter(range(1000)).__next__))
+    net = module.make_net("tiny", 1, 28).eval()
+    schedule = module.make_schedule(cells[0].job.schedule, cells[0].job.T)
+    sampling = module._Sampling(cells[0].job, net, (1, 28), schedule, CPU, module.Stages(0.0))
+    sampling.prepare(cells, Store(Path("nowhere")), Wish("eager"))
+    assert [seconds for _, seconds in sampling.draw(cells[0], None)] == [2, 2, 2]
+    assert [seconds for _, seconds in sampling.draw(cells[0], 200)] == [3, 2]
+    sampling = module._Sampling(cells[0].job, net, (1, 28), schedule, CPU, module.Stages(0.0))
+    sampling.prepare(cells[:1], Store(Path("nowhere")), Wish("eager"))
+    assert [seconds for _, seconds in sampling.draw(cells[0], None)] == [1, 1, 1]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_a_compiled_job_gives_the_same_pictures(world: World, tiny_study: Study, tmp_path: Path) -> None:
+    cells = cells_of(tiny_study)
+    list(run(cells, world.store, device=CPU))
+    compiled = Store(tmp_path / "compiled")
+    list(run(cells, compiled, device=CPU, wish=Wish("compiled")))
+    torch.compiler.reset()
+    record = compiled.read("jobs", cells[0].job.key)
+    assert record is not None
+    assert record["engine"]["engine"] == "compiled"
+    assert record["harness"][0]["stages_s"]["compile"] > 0
+    for cell in cells:
+        here, there = compiled.load_samples(cell.key), world.store.load_samples(cell.key)
+        assert here is not None
+        assert there is not None
+        assert here[1]["engine"]["engine"] == "compiled"
+        assert there[1]["engine"]["engine"] == "eager"
+        assert abs(here[0].astype(int) - there[0].astype(int)).max() <= 2

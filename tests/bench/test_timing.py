@@ -100,7 +100,7 @@ def test_flops_are_two_a_multiply_add() -> None:
 
 
 def test_code_hash_follows_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("ddpm/a.py", "bench/classifier.py", "bench/data.py", "bench/metrics.py", "bench/run.py"):
+    for name in ("ddpm/a.py", *(f"bench/{name}.py" for name in timing.DECISIVE)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
     (tmp_path / "bench" / "cli.py").write_text("x")
