@@ -7,7 +7,7 @@ STUDY  ?= quick
 DEVICE ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablate report check test lint types perf perf-compare peers baseline ci clean
+.PHONY: help setup ablate report check test lint types perf perf-long perf-compare peers baseline ci clean
 
 help: ## this list
 	@echo "make TARGET [STUDY=name-or-file] [DEVICE=auto|cpu|cuda|mps]"
@@ -44,7 +44,13 @@ types: $(VENV)/.ready ## mypy, strict
 perf: $(VENV)/.ready ## the machine's speed, the networks' share of it, and timings; writes reports/perf
 	$(BIN)/python -m perf.roofline --device $(DEVICE)
 	$(BIN)/python -m perf.scorenet --device $(DEVICE)
+	$(BIN)/python -m perf.harness
 	$(BIN)/python -m pytest perf --benchmark-only
+	$(BIN)/python -m perf.page
+
+perf-long: $(VENV)/.ready ## perf's long runs: quality after eight minutes of training (three seeds), 100,000 cells
+	$(BIN)/python -m perf.quality --device $(DEVICE)
+	$(BIN)/python -m perf.scale
 	$(BIN)/python -m perf.page
 
 perf-compare: $(VENV)/.ready ## timings of HEAD against BASE= (default origin/main, or the last commit) in one job

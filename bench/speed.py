@@ -232,7 +232,8 @@ def report(device: torch.device, nets: Sequence[str], rounds: int = 5) -> Iterat
 def line(work: Work, raw: dict[str, list[float]], yardstick: Work) -> str:
     """A work's rate, its share of the yardstick, its images a second, and the raw milliseconds."""
     seconds = statistics.median(raw[work.name])
-    share = f"{statistics.median(shares(work, yardstick, raw)):5.0%} of {yardstick.name}" if work.unit == "FLOP" else ""
+    counted = work.unit == "FLOP" and work.amount
+    share = f"{statistics.median(shares(work, yardstick, raw)):5.0%} of {yardstick.name}" if counted else ""
     images = f"{work.images / seconds:8,.0f} images/s" if work.images else ""
     text = f"  {work.name:22} {statistics.median(rates(work, raw)) / 1e9:8.1f} G{work.unit}/s  {share:24}{images:18}"
     return f"{text}ms {' '.join(f'{1000 * v:.3g}' for v in raw[work.name])}"

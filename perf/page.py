@@ -108,14 +108,18 @@ def roofline(record: Record, pictures: Pictures) -> str:
     rows = [
         [
             escape(work["name"]),
-            f"{work['rate'] / 1e9:,.1f} G{work['unit']}",
+            f"{work['rate'] / 1e9:,.1f} G{work['unit']}" if work["rate"] else "–",
             "–" if work["share"] is None else f"{work['share']:.0%}",
             "–" if work["images_per_s"] is None else f"{work['images_per_s']:,.0f}",
             _range(work["seconds"], 1000),
         ]
         for work in record["works"]
     ]
-    note = f"Batch {record['batch_size']} in training; images a second in sampling count every step of every image."
+    engines = "; ".join(f"{name} {about['engine']}" for name, about in record.get("engines", {}).items())
+    note = paragraphs(
+        f"Batch {record['batch_size']} in training; images a second in sampling count every step of every image.",
+        f"Engines, chosen by trial: {engines}." if engines else "",
+    )
     return paragraphs(picture, grid(["<", "rate", "share", "images/s", "raw, ms"], rows), note)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from bench import UserError, data, engine, processes, speed, timing
+from bench.generate import TILE
 from bench.scoring import Scorer
 from bench.speed import Work
 from bench.store import LOCAL, Store
@@ -28,6 +29,7 @@ from perf.record import claim, save
 BARS = {"unet training": 0.60, "unet sampling": 0.70}
 OVERHEAD = 0.05
 """Most of sampling that noise and the sampler's arithmetic may take."""
+WITHOUT = "sampling without a network"
 SCORED = 2000
 
 
@@ -40,9 +42,16 @@ def scoring(device: torch.device, folder: Path, n: int = SCORED) -> Work:
 
 
 def outside(net: str, raw: dict[str, list[float]]) -> list[float]:
-    """The share of sampling spent outside the network, a number a round."""
-    pairs = zip(raw[f"{net} sampling"], raw[f"{net} forward"], strict=True)
-    return [1 - speed.SAMPLE_STEPS * forward / whole for whole, forward in pairs]
+    """The share of sampling that is not the network, a number a round: as long as sampling takes without one."""
+    pairs = zip(raw[f"{net} sampling"], raw[WITHOUT], strict=True)
+    return [rest / whole for whole, rest in pairs]
+
+
+def without_network(device: torch.device) -> Work:
+    """Sampling as ever, by a network that costs nothing."""
+    out = torch.zeros(TILE[device.type], 1, speed.SIDE, speed.SIDE, device=device)
+    images = TILE[device.type] * speed.SAMPLE_STEPS
+    return Work(WITHOUT, speed.sampler(lambda x, u: out, device), 0, images=images)
 
 
 def tuned(net: str, engines: dict[str, Any], work: engine.Work) -> Net:
@@ -62,7 +71,9 @@ def rows(works: list[Work], raw: dict[str, list[float]], yardstick: Work) -> lis
             "amount": work.amount,
             "images": work.images,
             "rate": statistics.median(speed.rates(work, raw)),
-            "share": statistics.median(speed.shares(work, yardstick, raw)) if work.unit == "FLOP" else None,
+            "share": statistics.median(speed.shares(work, yardstick, raw))
+            if work.unit == "FLOP" and work.amount
+            else None,
             "images_per_s": work.images / statistics.median(raw[work.name]) if work.images else None,
             "seconds": raw[work.name],
         }
@@ -107,7 +118,7 @@ def _run(device: torch.device, rounds: int) -> None:
         for net in NETS:
             prepare = partial(tuned, net, engines)
             works += [speed.training(net, device, prepare), *speed.sampling(net, device, prepare)]
-        works += [speed.classifying(device, SCORED), scoring(device, Path(folder))]
+        works += [without_network(device), speed.classifying(device, SCORED), scoring(device, Path(folder))]
         raw = speed.measure(works, device, rounds)
     for name, about in engines.items():
         print(f"{name}: {about['engine']} ({about['why']})")

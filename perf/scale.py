@@ -12,6 +12,7 @@ import itertools
 import math
 import os
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -151,6 +152,19 @@ def measure(argv: list[str]) -> dict[str, Any]:
     }
 
 
+def rows(runs: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """A row for each command."""
+    return [
+        {
+            "command": name,
+            "seconds": statistics.median(run["seconds"] for run in of),
+            "peak memory, MB": max(run["peak_rss_mb"] for run in of),
+            "exit code": max(run["exit_code"] for run in of),
+        }
+        for name, of in runs.items()
+    ]
+
+
 def main() -> None:
     """Parse, fill, measure, print and keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -177,7 +191,7 @@ def main() -> None:
                 runs[name] = [measure(argv) for _ in range(args.repeats)]
                 print(f"{name:18}", "; ".join(f"{r['seconds']:6.1f} s {r['peak_rss_mb']:6.0f} MB" for r in runs[name]))
         if not args.only:
-            content = {"jobs": len(study.jobs), "cells": len(study.cells), "commands": runs}
+            content = {"jobs": len(study.jobs), "cells": len(study.cells), "commands": runs, "rows": rows(runs)}
             print(f"kept in {save('scale', content)}")
 
 
