@@ -23,11 +23,11 @@ COLUMNS = (
     "sample_images_per_s", "params", "megabytes", "peak_rss_mb", "device", "commit", "key",
     "class_balance", "epochs", "train_s", "sample_s", "first_epoch_s", "peak_device_mb", "train_flops_per_image",
     "forward_flops_per_image", "dirty", "code", "classifier", "job", "reason",
-    "clip",
+    "clip", "train_engine", "sample_engine",
 )  # fmt: skip
 TEXT = frozenset({
     "study", "status", "dataset", "net", "objective", "weight", "schedule", "sampler", "device", "commit", "key",
-    "code", "classifier", "job", "reason",
+    "code", "classifier", "job", "reason", "train_engine", "sample_engine",
 })  # fmt: skip
 INTEGERS = frozenset({
     "T", "seed", "sample_steps", "n", "params", "epochs", "train_flops_per_image", "forward_flops_per_image",
@@ -118,6 +118,7 @@ def cell_row(found: Found, study: str) -> dict[str, Any]:
         row |= record["metrics"]
         row |= {"fid_floor": record["floor"]["fid"], "fid_ceiling": record["ceiling"]["fid"]}
         row |= sampling(record["sampling"])
+        row["sample_engine"] = _engine(record["sampling"])
         row["classifier"] = record["provenance"]["classifier"][:12]
         row |= {k: record["environment"][k] for k in ("device", "commit", "dirty", "code")}
     return row
@@ -139,6 +140,7 @@ def training(job: Record | None) -> dict[str, Any]:
         "train_images_per_s": timed[-1]["images"] / epoch_s if epoch_s else None,
         "train_flops_per_image": job["flops_per_image"]["train"],
         "forward_flops_per_image": job["flops_per_image"]["forward"],
+        "train_engine": _engine(job),
         **{k: job[k] for k in ("params", "megabytes", "peak_rss_mb", "peak_device_mb")},
     }
 
@@ -151,3 +153,9 @@ def sampling(timing: dict[str, Any]) -> dict[str, Any]:
     warm = pairs[1:] or pairs
     images, seconds = (sum(column) for column in zip(*warm, strict=True))
     return {"sample_images_per_s": images / seconds, "sample_s": sum(timing["batch_s"])}
+
+
+def _engine(record: Record) -> str:
+    """How the network was evaluated; eagerly before there were engines."""
+    name: str = record.get("engine", {"engine": "eager"})["engine"]
+    return name
