@@ -37,7 +37,7 @@ ROUNDS = 7
 ROUND_S = 0.3
 WORTH = 0.05
 """The most that trying an engine may take of what the study will take at this task."""
-COMPILING_S: dict[Task, float] = {"train": 60.0, "sample": 40.0}
+COMPILING_S: dict[Task, float] = {"train": 120.0, "sample": 40.0}
 """Seconds to compile for the first time, on two slow cores."""
 TOLERANCE = 0.01
 """The most that an engine's output may differ from float32's, relative, root mean square: bfloat16 has about half."""
