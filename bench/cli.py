@@ -327,9 +327,10 @@ def _about(seconds: float | None) -> str:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from bench import processes
+    if not ((args.results or LOCAL) / "cells").is_dir():  # else there may be nothing to do
+        from bench import processes
 
-    processes.warm()  # it imports while this process does
+        processes.warm()  # it imports while this process does
     from bench import study as studies
 
     study = studies.load(args.study)

@@ -103,9 +103,12 @@ def main(argv: list[str] | None = None) -> int:
         if not args.results.is_dir():
             raise UserError(f"no folder {args.results}")
         with tempfile.TemporaryDirectory() as scratch:
-            path = make_study(CELLS, Path(scratch))
+            path = make_study(CELLS, Path(scratch), T=(1000,))
             store = Store(Path(scratch) / "results")
-            fill(load(str(path)), store)
+            study = load(str(path))
+            if len(study.cells) != CELLS:
+                raise UserError(f"{len(study.cells)} cells instead of {CELLS}")
+            fill(study, store)
             cli = [sys.executable, "-m", "bench.cli"]
             raw = in_turn(
                 {

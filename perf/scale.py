@@ -31,7 +31,7 @@ from perf.record import save
 
 CELLS = 100_000
 A_JOB = 50  # cells: 5 numbers of steps × (2 samplers without η + DDIM with 8)
-MODELS = 40  # 5 objectives × 4 schedules × 2 T
+MODELS = 20  # 5 objectives × 4 schedules
 PICTURES = 60_000  # hard links that file systems allow to one file, with some room
 
 COMMANDS = {
@@ -47,16 +47,16 @@ COMMANDS = {
 }
 
 
-def make_study(cells: int, folder: Path) -> Path:
-    """A study file of about so many cells: whole jobs of 50, whole seeds of 40 jobs."""
+def make_study(cells: int, folder: Path, T: tuple[int, ...] = (500, 1000)) -> Path:
+    """A study file of about so many cells: whole jobs of 50, whole seeds of 20 jobs for each T."""
     content = {
         "description": "Synthetic cells, to time the commands that read results.",
         "train": {"epochs": 3, "batch_size": 64, "lr": 3e-3},
         "axes": {
             "objective": ["previous", "mean", "eps", "x0", "v"],
             "schedule": ["linear", "linear_unscaled", "cosine", "sigmoid"],
-            "T": [500, 1000],
-            "seed": list(range(max(1, round(cells / A_JOB / MODELS)))),
+            "T": list(T),
+            "seed": list(range(max(1, round(cells / A_JOB / MODELS / len(T))))),
             "sampler": ["ancestral", "ancestral_beta", "ddim"],
             "sample_steps": [10, 25, 50, 100, 250],
             "eta": [0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0],
