@@ -41,7 +41,8 @@ NEAR = 2
 PACED = 40
 """Most steps that a pace is taken from."""
 AT_LEAST = {"best": 5, "documented": 10}
-"""How many times our time to the target a peer gets to reach it."""
+"""How many times our time to the target a peer gets to reach it: one run of that length where the documented recipe,
+whose rate does not depend on the length of the run, needs more than the equal time; another run for the best size."""
 
 
 @dataclass(frozen=True)
@@ -387,10 +388,15 @@ class Race:
             self.section(name)
             role = name.partition("/")[2]
             parts, n = CURVE[role], self.affordable(setting)
+            longer = AT_LEAST[role] * (best_time or 0.0)
+            longer = longer if o.longer and longer > o.seconds else 0.0
+            if longer and role == "documented":
+                budgets[name] = longer
+                runs[name] = [self.scored_run(setting, longer, [o.seconds, longer], n, curve=True)]
+                continue
             marks = [o.seconds * part for part in parts]
             runs[name] = [self.scored_run(setting, o.seconds, marks, n, curve=role == "best")]
-            longer = AT_LEAST[role] * (best_time or 0.0)
-            if o.longer and reached(runs[name]) is None and longer > o.seconds:
+            if longer and reached(runs[name]) is None:
                 budgets[name] = longer
                 runs[name].append(self.scored_run(setting, longer, [longer * part for part in parts[-2:]], n))
 
@@ -419,12 +425,12 @@ class Race:
         }
 
     def equal_time(self, runs: dict[str, list[Record]], mine: Setting) -> list[Record]:
-        """Everybody's last snapshot of the run of equal length, and ours at the same n."""
+        """Everybody's snapshot at the equal time, and ours at the same n."""
         own = runs["ours"][-1]["snapshots"][-1]
         rows = []
         for name, of in runs.items():
-            run = of[-1] if name == "ours" else of[0]
-            last = run["snapshots"][-1]
+            snapshots = [snapshot for run in of for snapshot in run["snapshots"]]
+            last = max((s for s in snapshots if s["mark_s"] <= self.options.seconds), key=lambda s: s["mark_s"])
             at_n = self.score_first(mine, own, last["n"])
             ratio = None if last["fid"] is None else last["fid"] / at_n
             rows.append(
