@@ -188,6 +188,19 @@ def _parser() -> argparse.ArgumentParser:
     results(p)
 
     p = command(
+        "theory",
+        _theory,
+        "write the page of what follows from the formulas alone",
+        "SNR curves, loss weights in x₀ space, conditioning, the\nstep-count confound and each sampler's own error: "
+        "computed in seconds, without training.",
+    )
+    p.add_argument("schedules", nargs="*", metavar="SCHEDULE", help="the ones to show, as a study names them (all)")
+    p.add_argument("-T", type=positive, default=1000, help="diffusion steps (default 1000)")
+    p.add_argument("--dataset", default="mnist", help="whose pixels the prior term is for (default mnist)")
+    p.add_argument("--out", type=Path, metavar="DIR", default=ROOT / "reports" / "theory", help="(reports/theory)")
+    data_dir(p)
+
+    p = command(
         "check",
         _check,
         "compare a fresh run of a small study with its committed baseline",
@@ -286,7 +299,7 @@ def _plan(args: argparse.Namespace) -> int:
     study = studies.load(args.study)
     store = Store(args.results or LOCAL)
     _warn(study)
-    evaluations = sum(cell.n * cell.sample_steps for cell in study.cells)
+    evaluations = sum(cell.n * cell.evaluations for cell in study.cells)
     device = pick_device("auto").type
     model = cost.calibrate(store, device, Options(device).threads_each)
     lines, seconds, cells, jobs = [], 0.0, 0, 0
@@ -537,6 +550,36 @@ def _report(args: argparse.Namespace) -> int:
     return 0
 
 
+def _theory(args: argparse.Namespace) -> int:
+    from bench import data
+    from bench.report import write_files
+    from bench.report.document import Pictures
+    from bench.study import choices, named, unknown
+    from bench.theory.page import compose
+    from ddpm.schedule import SCHEDULES, make_schedule
+
+    names = choices()
+    if args.dataset not in names["dataset"]:
+        raise unknown("dataset", args.dataset, names["dataset"])
+    schedules = args.schedules or list(SCHEDULES)
+    for i, given in enumerate(schedules):
+        try:
+            schedules[i] = named("schedule", given)
+            if schedules[i].partition("(")[0] not in SCHEDULES:
+                raise unknown("schedule", given, names["schedule"])
+            if i == 0:
+                make_schedule(schedules[0], args.T)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+    images = data.load(args.dataset, args.data_dir)
+    pixels = data.to_float(images.train).double()
+    pictures = Pictures()
+    text = compose(args.dataset, (float(pixels.mean()), float(pixels.std())), schedules, args.T, pictures)
+    write_files(args.out, text, pictures.drawn)
+    print(f"written: {_relative(args.out / 'report.md')} and {_relative(args.out / 'report.pdf')}")
+    return 0
+
+
 def _check(args: argparse.Namespace) -> int:
     from bench import gate
     from bench import study as studies
@@ -631,7 +674,9 @@ def _sample(args: argparse.Namespace) -> int:
     from bench import data, timing
     from bench.generate import generate
     from bench.run import png, tile_grid
+    from bench.study import ORACLE
     from ddpm.nets import make_net
+    from ddpm.oracle import Mixture
     from ddpm.schedule import make_schedule
 
     if args.out.suffix not in (".png", ".npz"):
@@ -639,24 +684,30 @@ def _sample(args: argparse.Namespace) -> int:
     store = _readable(args)
     cell = _find_cell(args.cell, store)
     device = timing.pick_device(args.device)
+    schedule = make_schedule(cell.job.schedule, cell.job.T)
     kept = store.load_tensors("checkpoints", cell.job.key)
-    if kept is None:
+    if kept is None and cell.job.net != ORACLE:
         raise UserError(
             f"no checkpoint of {cell.job.label} in {_relative(store.root)}; "
             "checkpoints of the results that come with the project are not all kept: run its study first"
         )
     row = data.DATASETS[cell.job.dataset]
-    net = make_net(cell.job.net, row.channels, row.side)
-    net.load_state_dict({k[4:]: v for k, v in kept[0].items() if k.startswith("ema.")})
+    if kept is None:
+        images = data.load(cell.job.dataset).train[: cell.job.train.images]
+        net: torch.nn.Module = Mixture(schedule, cell.job.objective, images)
+    else:
+        net = make_net(cell.job.net, row.channels, row.side)
+        net.load_state_dict({k[4:]: v for k, v in kept[0].items() if k.startswith("ema.")})
     batches = generate(
         net.to(device).eval(),
-        make_schedule(cell.job.schedule, cell.job.T),
+        schedule,
         cell.job.objective,
         shape=(row.channels, row.side),
         sampler=cell.sampler,
         steps=cell.sample_steps,
         eta=cell.eta,
         clip=cell.clip,
+        spacing=cell.spacing,
         n=args.n,
         seed=args.seed,
         device=device,

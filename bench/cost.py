@@ -74,11 +74,21 @@ class Model:
 
     def flops_of(self, job: Job) -> dict[str, int]:
         """FLOPs of the job's network for one image, as recorded or else counted."""
+        if job.net == "oracle":
+            return oracle_flops(job)
         return self.flops.get((job.net, job.dataset)) or count_flops(job.net, job.dataset)
 
 
 UNKNOWN = Model({}, {}, {}, 0.0, 0.0, 0.0, here=False)
 """What is known before anything has run."""
+
+
+def oracle_flops(job: Job) -> dict[str, int]:
+    """FLOPs of the exact denoiser: x_t with every training image, and their weighted sum."""
+    from bench.data import DATASETS
+
+    row = DATASETS[job.dataset]
+    return {"forward": 4 * (job.train.images or row.train) * row.channels * row.side**2, "train": 0}
 
 
 @lru_cache
@@ -105,7 +115,7 @@ def work(left: Sequence[Found], store: Store, flops: dict[str, int]) -> tuple[fl
     images = min(train.images or DATASETS[job.dataset].train, DATASETS[job.dataset].train)
     images -= images % min(train.batch_size, images)
     evaluations = sum(
-        found.cell.n * found.cell.sample_steps
+        found.cell.n * found.cell.evaluations
         for found in left
         if not store.path("samples", found.cell.key, ".npz").is_file()
     )
@@ -128,6 +138,7 @@ def calibrate(store: Store, device: str, threads: int) -> Model:
     :param device: ``cpu``, ``cuda`` or ``mps``; records of another tell nothing.
     """
     from bench.timing import code_hash, machine_id
+    from ddpm.sampler import evaluations
 
     def rank(record: Record) -> Rank:
         about = record["environment"]
@@ -148,21 +159,22 @@ def calibrate(store: Store, device: str, threads: int) -> Model:
     for _, record in jobs:
         config = record["config"]
         flops[config["net"], config["dataset"]] = record["flops_per_image"]
-        per_epoch = record["epochs"][0]["images"] * record["flops_per_image"]["train"]
-        train.add(config["net"], rank(record), per_epoch / _warm_s(record["epochs"]))
+        if record["epochs"]:
+            per_epoch = record["epochs"][0]["images"] * record["flops_per_image"]["train"]
+            train.add(config["net"], rank(record), per_epoch / _warm_s(record["epochs"]))
     for _, record in cells:
         config, timing = record["config"], record["sampling"]
         images[record["job"]] += config["n"]
         known = flops.get((config["job"]["net"], config["job"]["dataset"]))
         if known:
-            work_done = config["n"] * config["sample_steps"] * known["forward"]
+            work_done = config["n"] * evaluations(config["sampler"], config["sample_steps"]) * known["forward"]
             sample.add(config["job"]["net"], rank(record), work_done / sum(timing["batch_s"]))
     for key, record in jobs:
         runs = record.get("harness", [])
         if len(runs) == 1 and images[key]:  # after more than one it is not known what was done when
             stages, wall = runs[0]["stages_s"], runs[0]["wall_s"]
             measured = sum(stages.get(stage, 0.0) for stage in ("train", "reference", "sample", "score"))
-            warming = record["epochs"][0]["seconds"] - _warm_s(record["epochs"])
+            warming = record["epochs"][0]["seconds"] - _warm_s(record["epochs"]) if record["epochs"] else 0.0
             other.add("start", rank(record), wall - measured + max(warming, 0.0))
             other.add("score", rank(record), stages.get("score", 0.0) / images[key])
             other.add("reference", rank(record), stages.get("reference", 0.0))

@@ -184,19 +184,20 @@ def cifar10(root: Path) -> Images:
 
 @dataclass(frozen=True)
 class Dataset:
-    """How to read a data set, the shape of its images and how many train: known before anything is read."""
+    """How to read a data set, the shape of its images and how many there are: known before anything is read."""
 
     read: Callable[[Path], Images]
     channels: int = 1
     side: int = 28
     train: int = 60_000
+    test: int = 10_000
 
 
 DATASETS: dict[str, Dataset] = {
     "mnist": Dataset(mnist),
     "fashion_mnist": Dataset(fashion_mnist),
     "kmnist": Dataset(kmnist),
-    "qmnist": Dataset(qmnist),
+    "qmnist": Dataset(qmnist, test=60_000),
     "cifar10": Dataset(cifar10, channels=3, side=32, train=50_000),
 }
 

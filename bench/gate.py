@@ -25,6 +25,8 @@ SEEDS = 3
 MARGIN = 0.25
 """FID must be worse by this share, whatever its significance, to count as a slip."""
 MATCH = ("net", "objective", "weight", "schedule", "T", "sampler", "sample_steps", "eta", "clip")
+LATER = {"timesteps": ["uniform"], "spacing": ["linspace"], "clipping": ["static", "none"]}
+"""What is part of a cell's name unless it is the usual, so that baselines made before it existed keep their names."""
 
 
 class Verdict(NamedTuple):
@@ -39,7 +41,9 @@ class Verdict(NamedTuple):
 
 def name_of(row: dict[str, Any]) -> str:
     """What a cell is, but for its seed."""
-    return " ".join(f"{k}={row[k]}" for k in MATCH if row[k] is not None)
+    parts = [k for k in MATCH if row[k] is not None]
+    parts += [k for k, usual in LATER.items() if row.get(k, usual[0]) not in usual]
+    return " ".join(f"{k}={row[k]}" for k in parts)
 
 
 def limit(fids: Iterable[float], alpha: float = ALPHA, margin: float = MARGIN) -> tuple[float, float]:

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from bench.data import to_uint8
 from ddpm.denoiser import Denoiser, Net
-from ddpm.sampler import respace, sample
+from ddpm.sampler import sample
 from ddpm.schedule import Schedule
+from ddpm.spacing import space
 
 #: images a forward pass, by device type: part of what a sample's bytes depend on
 TILE = {"cpu": 100, "cuda": 500, "mps": 250}
@@ -75,12 +76,13 @@ def generate(
     sampler: str,
     steps: int,
     eta: float | None,
-    clip: bool,
+    clip: bool | str,
     n: int,
     seed: int,
     device: torch.device,
     batch: int | None = None,
     first: Tensor | None = None,
+    spacing: str = "linspace",
 ) -> Iterator[Batch]:
     """Draw ``n`` samples, yielding them a batch at a time.
 
@@ -95,7 +97,7 @@ def generate(
     known: list[Tensor] = []
     denoiser = Denoiser(lambda x, u: known.pop() if known else network(x, u), schedule, objective)
     size = (shape[0], shape[1], shape[1])
-    times = respace(schedule.T, steps)
+    times = space(schedule, steps, spacing)
     frames = {times[round(i)] for i in np.linspace(0, len(times) - 1, min(STRIP_TIMES, len(times)))}
     for start in range(0, n, batch):
         count = min(batch, -(-(n - start) // tile) * tile)
@@ -104,7 +106,7 @@ def generate(
             return noise(seed, time, start, count, size).to(device)
 
         strip = []
-        if first is not None:
+        if first is not None and times[0] == schedule.T:
             known.append(first[start : start + count])
         with torch.inference_mode():
             x = start_noise(seed, start, count, shape).to(device)

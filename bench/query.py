@@ -28,7 +28,7 @@ JOBS = (
     "epochs", "loss", "eps_mse", "x0_mse", "epoch_s", "first_epoch_s", "train_s", "train_images_per_s", "wall_s",
     "overhead", "estimate_s", "params", "megabytes", "peak_rss_mb", "peak_device_mb", "train_flops_per_image",
     "forward_flops_per_image", "device", "processor", "gpu", "machine", "threads", "torch", "commit", "dirty", "code",
-    "created", "reason", "train_engine",
+    "created", "reason", "train_engine", "timesteps", "bpd", "bpd_se",
 )  # fmt: skip
 _TEXT = TEXT | {"processor", "gpu", "machine", "torch", "created"}
 _INTEGERS = INTEGERS | {"batch_size", "threads"}

@@ -24,16 +24,19 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
-from bench import UserError, data, engine, timing
+from bench import UserError, cost, data, engine, timing
 from bench.engine import Calls, Wish
 from bench.generate import TILE, Batch, first_outputs, generate
 from bench.scoring import Scorer, provenance
 from bench.store import Store
-from bench.study import Cell, Job
+from bench.study import ORACLE, Cell, Job
 from ddpm.denoiser import Denoiser
+from ddpm.likelihood import Bound, bits
 from ddpm.mix import Table
 from ddpm.nets import make_net
+from ddpm.oracle import Mixture
 from ddpm.schedule import Schedule, make_schedule
+from ddpm.spacing import space
 from ddpm.train import Loss, Recipe, Trainer
 
 Event = dict[str, Any]
@@ -62,7 +65,11 @@ class Stages:
 
 
 class HeldOut:
-    """MSE on fixed test images, times and noise, in ε and x₀ space: comparable across objectives (DESIGN, Targets)."""
+    """Errors on fixed test images, times and noise that are comparable across objectives.
+
+    Mean squared errors of ε̂ and x̂₀, and the variational bound in bits a dimension (:mod:`ddpm.likelihood`, x̂₀ clipped,
+    variance β̃), whose sum over t is estimated from one image for each of as many equal parts of 1 … T.
+    """
 
     def __init__(self, images: Tensor, schedule: Schedule, device: torch.device) -> None:
         random = torch.Generator().manual_seed(0)
@@ -76,14 +83,19 @@ class HeldOut:
 
     @torch.inference_mode()
     def __call__(self, denoiser: Denoiser) -> dict[str, float]:
-        """The mean squared errors of ε̂ and of x̂₀."""
+        """``eps_mse``, ``x0_mse``, ``bpd`` and its standard error ``bpd_se``."""
         total = {"eps_mse": 0.0, "x0_mse": 0.0}
+        bound, terms = Bound(denoiser), []
         for part in torch.arange(len(self.x0), device=self.t.device).split(250):
-            x0, eps = denoiser(self.x_t[part], self.t[part])
+            x0, eps, v = denoiser.estimate(self.x_t[part], self.t[part])
             share = len(part) / len(self.x0)
             total["eps_mse"] += share * float((eps - self.eps[part]).square().mean())
             total["x0_mse"] += share * float((x0 - self.x0[part]).square().mean())
-        return total
+            terms.append(bound.term_of(self.x0[part], self.t[part], x0.clamp(-1, 1), v))
+        each = bits(bound.prior(self.x0) + denoiser.schedule.T * torch.cat(terms)).double()
+        # neighbours have nearly the same t, so what they differ by is what chance does
+        spread = float(each.diff().square().mean() / 2)
+        return total | {"bpd": float(each.mean()), "bpd_se": math.sqrt(spread / len(each))}
 
 
 def run(
@@ -117,11 +129,18 @@ def run(
         raise UserError(f"n={n} is more than the {len(images.test)} test images the floor is drawn from")
     schedule = make_schedule(job.schedule, job.T)
     torch.manual_seed(job.seed)
-    net = make_net(job.net, *images.shape).to(device)
+    exact = job.net == ORACLE
+    if exact:
+        net: nn.Module = Mixture(schedule, job.objective, images.train[: job.train.images]).to(device)
+        wish = Wish()
+    else:
+        net = make_net(job.net, *images.shape).to(device)
     stages.add("load", since)
 
     weights, record = _trained(job, store)
-    if record is None:
+    if exact:
+        record = record or _record(job, net, cost.oracle_flops(job), [], {"engine": wish.name}, device)
+    elif record is None:
         record = yield from _train(job, net, images, schedule, store, device, exclusive, stages, wish)
     else:
         net.load_state_dict(weights)
@@ -170,6 +189,8 @@ def _trained(job: Job, store: Store) -> tuple[dict[str, Tensor], dict[str, Any] 
     record = store.read("jobs", job.key)
     if record is None or record["status"] != "done":
         return {}, None
+    if job.net == ORACLE:
+        return {}, record
     kept = store.load_tensors("checkpoints", job.key)
     if kept is None:
         return {}, None
@@ -188,7 +209,7 @@ def _train(
     wish: Wish,
 ) -> Generator[Event, None, dict[str, Any]]:
     """Train from the last complete epoch; leaves the averaged weights in ``net`` and returns the job's record."""
-    recipe = Recipe(**job.train.model_dump(exclude={"images"}))
+    recipe = Recipe(**job.train.model_dump(exclude={"images"}), timesteps=job.timesteps)
     trainer = Trainer(net, Loss(schedule, job.objective, job.weight), recipe, job.seed)
     since = time.time()
     epochs: list[dict[str, Any]] = []
@@ -255,22 +276,34 @@ def _train(
     raw = {f"net.{k}": v for k, v in net.state_dict().items()}
     store.save_tensors("checkpoints", job.key, ema | raw, {"job": job.model_dump(mode="json")})
     net.load_state_dict(trainer.ema.weights)
-    record = {
+    record = _record(job, net, flops, epochs, chosen.about, device)
+    store.write("jobs", job.key, record)
+    store.path("resume", job.key, ".safetensors").unlink(missing_ok=True)
+    stages.add("store", since)
+    return record
+
+
+def _record(
+    job: Job,
+    net: nn.Module,
+    flops: dict[str, int],
+    epochs: list[dict[str, Any]],
+    about: dict[str, Any],
+    device: torch.device,
+) -> dict[str, Any]:
+    """What is kept of a training run that is done; ``about`` is its engine."""
+    return {
         "status": "done",
         "epochs": epochs,
         "params": sum(p.numel() for p in net.parameters()),
         "trained_params": sum(p.numel() for p in net.parameters() if p.requires_grad),
         "megabytes": megabytes(net),
         "flops_per_image": flops,
-        "engine": chosen.about,
+        "engine": about,
         "peak_rss_mb": timing.peak_rss_mb(),
         "peak_device_mb": timing.peak_device_mb(device),
         **_about(job.model_dump(mode="json"), device),
     }
-    store.write("jobs", job.key, record)
-    store.path("resume", job.key, ".safetensors").unlink(missing_ok=True)
-    stages.add("store", since)
-    return record
 
 
 class _Sampling:
@@ -292,10 +325,14 @@ class _Sampling:
         self.stages.add("compile", since)
         since = time.time()
         for seed in {cell.sample_seed for cell in cells}:
-            alike = [cell.n for cell in cells if cell.sample_seed == seed]
+            alike = [cell.n for cell in cells if cell.sample_seed == seed and self._starts_at_end(cell)]
             if len(alike) > 1:
                 self._first[seed] = self._evaluate_first(seed, max(alike))
         self.stages.add("sample", since)
+
+    def _starts_at_end(self, cell: Cell) -> bool:
+        """Whether the first of its times is T, so that its first output can be shared."""
+        return space(self.schedule, cell.sample_steps, cell.spacing)[0] == self.schedule.T
 
     def _evaluate_first(self, seed: int, n: int) -> tuple[Tensor, list[float]]:
         """The network's outputs for x_T, and the seconds that each tile took."""
@@ -322,6 +359,7 @@ class _Sampling:
             steps=cell.sample_steps,
             eta=cell.eta,
             clip=cell.clip,
+            spacing=cell.spacing,
             n=cell.n,
             seed=cell.sample_seed,
             device=self.device,

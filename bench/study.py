@@ -10,15 +10,16 @@ import difflib
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import Callable, Iterable
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bench import UserError
+from ddpm.spec import canonical, parse
 
 STUDIES = Path(__file__).parent / "studies"
 
@@ -27,6 +28,7 @@ Natural = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
 Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
 Eta = Annotated[float, Field(ge=0, le=1, strict=True)]
 Count = Annotated[int, Field(ge=20, strict=True)]
+Clip = Annotated[bool, Field(strict=True)] | Literal["dynamic"]
 
 
 class _Model(BaseModel):
@@ -36,7 +38,7 @@ class _Model(BaseModel):
 class Budget(_Model):
     """How each network is trained: the fields of :class:`ddpm.train.Recipe`, and how many images."""
 
-    epochs: Positive
+    epochs: Natural
     batch_size: Positive = 128
     lr: Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)] = 2e-3
     warmup: Share = 0.05
@@ -47,7 +49,7 @@ class Budget(_Model):
 
 
 class Job(_Model):
-    """One training run."""
+    """One training run; of the oracle, which is not trained, its data."""
 
     dataset: str = "mnist"
     net: str
@@ -56,6 +58,7 @@ class Job(_Model):
     schedule: str
     T: Positive
     seed: Natural
+    timesteps: str = "uniform"
     train: Budget
 
     @cached_property
@@ -71,7 +74,8 @@ class Job(_Model):
     @property
     def label(self) -> str:
         """A short name for progress lines and figures."""
-        return f"{self.net} {self.objective} {self.schedule} T={self.T} seed {self.seed}"
+        drawn = "" if self.timesteps == "uniform" else f" {self.timesteps} t"
+        return f"{self.net} {self.objective} {self.schedule} T={self.T}{drawn} seed {self.seed}"
 
 
 class Cell(_Model):
@@ -81,9 +85,10 @@ class Cell(_Model):
     sampler: str
     sample_steps: Positive
     eta: Eta | None = None
-    clip: bool = True
+    clip: Clip = True
     n: Count
     sample_seed: Natural = 0
+    spacing: str = "linspace"
 
     @cached_property
     def key(self) -> str:
@@ -96,8 +101,25 @@ class Cell(_Model):
     @property
     def label(self) -> str:
         """How the cell samples, for progress lines and figures."""
-        eta = "" if self.eta is None else f" η={self.eta:g}"
-        return f"{self.sampler}{eta} {self.sample_steps} steps{'' if self.clip else ' unclipped'}"
+        return f"{method(self.sampler, self.eta, CLIPPING[self.clip], self.spacing)} {self.sample_steps} steps"
+
+    @property
+    def evaluations(self) -> int:
+        """How often the network is evaluated for a sample."""
+        from ddpm.sampler import evaluations
+
+        return evaluations(self.sampler, self.sample_steps)
+
+
+CLIPPING: dict[bool | str, str] = {True: "static", False: "none", "dynamic": "dynamic"}
+"""What a table calls each value of ``clip``."""
+
+
+def method(sampler: str, eta: float | None, clipping: str, spacing: str) -> str:
+    """How a cell samples but for the number of steps: whatever is not the usual is named (η = 0 is DDIM proper)."""
+    said = [sampler, f"η={eta:g}" if eta is not None and eta > 0 else "", "" if spacing == "linspace" else spacing]
+    said.append({"static": "", "none": "unclipped"}.get(clipping, clipping))
+    return " ".join(filter(None, said))
 
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
@@ -107,11 +129,35 @@ def _key(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _net(value: object) -> object:
-    """``{unet: {width: 24}}`` → ``unet(width=24)``; whatever is not of that form is left for others to refuse."""
-    from ddpm.nets import NETS
-    from ddpm.spec import canonical, parse
+ORACLE = "oracle"
+"""The network that needs no training: exact for the data set's own training images (:class:`ddpm.oracle.Mixture`)."""
+KINDS = ("net", "objective", "weight", "schedule", "timesteps", "sampler", "spacing")
+"""What takes options."""
 
+
+def _variants(kind: str) -> tuple[Iterable[str], Callable[[str], list[Callable[..., Any]]]]:
+    """The names of a kind that takes options, and name → the functions whose keyword-only parameters those are."""
+    from ddpm.nets import NETS
+    from ddpm.objective import OBJECTIVES, WEIGHTS
+    from ddpm.sampler import SAMPLERS
+    from ddpm.schedule import SCHEDULES, rescale
+    from ddpm.spacing import SPACINGS
+    from ddpm.timestep import TIMESTEPS
+
+    kinds: dict[str, tuple[Iterable[str], Callable[[str], list[Callable[..., Any]]]]] = {
+        "net": ([*NETS, ORACLE], lambda name: [NETS[name]] if name in NETS else []),
+        "objective": (OBJECTIVES, lambda name: [OBJECTIVES[name].target]),
+        "weight": (WEIGHTS, lambda name: [WEIGHTS[name].table]),
+        "schedule": (SCHEDULES, lambda name: [SCHEDULES[name], rescale]),
+        "timesteps": (TIMESTEPS, lambda name: [TIMESTEPS[name]]),
+        "sampler": (SAMPLERS, lambda name: [SAMPLERS[name]]),
+        "spacing": (SPACINGS, lambda name: [SPACINGS[name]]),
+    }
+    return kinds[kind]
+
+
+def named(kind: str, value: object) -> Any:
+    """``{unet: {width: 24}}`` → ``unet(width=24)``; whatever is not of that form is left for others to refuse."""
     if isinstance(value, dict) and len(value) == 1:
         ((name, options),) = value.items()
         options = {} if options is None else options
@@ -119,26 +165,39 @@ def _net(value: object) -> object:
         name, options = parse(value)
     else:
         return value
-    if name not in NETS:
+    names, functions = _variants(kind)
+    if name not in names:
         return name
     if not isinstance(options, dict):
         raise ValueError(f"the options of '{name}' are a mapping, not {options!r}")
-    return canonical(name, options, NETS[name])
+    return canonical(name, options, *functions(name))
+
+
+# names with their options, as one string
+Net = Annotated[str, BeforeValidator(partial(named, "net"))]
+Objective = Annotated[str, BeforeValidator(partial(named, "objective"))]
+Weight = Annotated[str, BeforeValidator(partial(named, "weight"))]
+Schedule = Annotated[str, BeforeValidator(partial(named, "schedule"))]
+Timesteps = Annotated[str, BeforeValidator(partial(named, "timesteps"))]
+Sampler = Annotated[str, BeforeValidator(partial(named, "sampler"))]
+Spacing = Annotated[str, BeforeValidator(partial(named, "spacing"))]
 
 
 class Axes(_Model):
     """The lists whose product is the grid. ``weight: default`` is the objective's own."""
 
-    net: list[Annotated[str, BeforeValidator(_net)]] = ["unet"]
-    objective: list[str]
-    weight: list[str] = ["default"]
-    schedule: list[str]
+    net: list[Net] = ["unet"]
+    objective: list[Objective]
+    weight: list[Weight] = ["default"]
+    schedule: list[Schedule]
     T: list[Positive] = [1000]
     seed: list[Natural] = [0]
-    sampler: list[str]
+    timesteps: list[Timesteps] = ["uniform"]
+    sampler: list[Sampler]
     sample_steps: list[Positive]
     eta: list[Eta] = [0.0]
-    clip: list[Annotated[bool, Field(strict=True)]] = [True]
+    clip: list[Clip] = [True]
+    spacing: list[Spacing] = ["linspace"]
 
     @model_validator(mode="after")
     def _no_repeats(self) -> Axes:
@@ -169,6 +228,18 @@ class Study(_Model):
     exclude: list[dict[str, Any]] = []
     score: Score = Score()
 
+    @field_validator("exclude")
+    @classmethod
+    def _as_on_the_axes(cls, rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Names with options spelt as the axes spell them."""
+
+        def spelt(axis: str, value: Any) -> Any:
+            if isinstance(value, list):
+                return [spelt(axis, item) for item in value]
+            return named(axis, value) if axis in KINDS else value
+
+        return [{axis: spelt(axis, value) for axis, value in rule.items()} for rule in rules]
+
     @cached_property
     def cells(self) -> list[Cell]:
         """Every cell, jobs in order, exclusions applied.
@@ -189,16 +260,17 @@ class Study(_Model):
         import torch
 
         from bench.data import DATASETS
-        from ddpm.nets import make_net
-        from ddpm.objective import OBJECTIVES, check
-        from ddpm.sampler import SAMPLERS
+        from ddpm.nets import learns_variance, make_net
+        from ddpm.objective import check, default_weight
+        from ddpm.sampler import make_sampler
         from ddpm.schedule import make_schedule
 
         data = DATASETS[self.dataset]
         try:
             with torch.device("meta"):
                 for net in self.axes.net:
-                    make_net(net, data.channels, data.side)
+                    if net != ORACLE:
+                        make_net(net, data.channels, data.side)
         except ValueError as error:
             raise UserError(f"study '{self.name}': impossible cell: {error}") from error
         names, values = zip(*self.axes, strict=True)
@@ -210,11 +282,19 @@ class Study(_Model):
             if any(self._matches(rule, at) for rule in self.exclude):
                 continue
             asked = point
-            if not SAMPLERS[at["sampler"]].uses_eta:
+            if not make_sampler(at["sampler"]).uses_eta:
                 at["eta"] = None  # the same cell for every η
                 asked = tuple(at.values())
+            if at["net"] == ORACLE:  # the same whatever it would be trained on, and with
+                at |= {"objective": "x0", "weight": "default", "seed": 0, "timesteps": "uniform"}
+                asked = tuple(at.values())
             if at["weight"] == "default":
-                at["weight"] = OBJECTIVES[at["objective"]].weight
+                at["weight"] = default_weight(at["objective"])
+            if make_sampler(at["sampler"]).learned and not learns_variance(at["net"]):
+                raise UserError(
+                    f"study '{self.name}': impossible cell: sampler {at['sampler']} needs a network that learns its "
+                    f"variance (net: [{{unet: {{variance: true}}}}]), not {at['net']}"
+                )
             if at["sample_steps"] > at["T"]:
                 raise UserError(
                     f"study '{self.name}': sample_steps={at['sample_steps']} is more than T={at['T']}; "
@@ -229,8 +309,9 @@ class Study(_Model):
             before = seen.setdefault(tuple(at.values()), asked)
             if before is not asked and before == asked:
                 continue
-            trained = {k: at[k] for k in ("net", "objective", "weight", "schedule", "T", "seed")}
-            job = jobs.setdefault(tuple(trained.values()), Job(dataset=self.dataset, train=self.train, **trained))
+            trained = {k: at[k] for k in ("net", "objective", "weight", "schedule", "T", "seed", "timesteps")}
+            train = Budget(epochs=0, images=self.train.images) if at["net"] == ORACLE else self.train
+            job = jobs.setdefault(tuple(trained.values()), Job(dataset=self.dataset, train=train, **trained))
             cell = Cell(
                 job=job,
                 sampler=at["sampler"],
@@ -239,6 +320,7 @@ class Study(_Model):
                 clip=at["clip"],
                 n=self.score.n,
                 sample_seed=self.score.seed,
+                spacing=at["spacing"],
             )
             if before is not asked:
                 twice = next(i for i, value in enumerate(asked) if value != before[i])
@@ -274,16 +356,20 @@ def choices() -> dict[str, list[str]]:
     from ddpm.objective import OBJECTIVES, WEIGHTS
     from ddpm.sampler import SAMPLERS
     from ddpm.schedule import SCHEDULES
+    from ddpm.spacing import SPACINGS
+    from ddpm.timestep import TIMESTEPS
     from ddpm.train import OPTIMISERS
 
     return {
         "dataset": list(DATASETS),
         "optimiser": list(OPTIMISERS),
-        "net": list(NETS),
+        "net": [*NETS, ORACLE],
         "objective": list(OBJECTIVES),
         "weight": ["default", *WEIGHTS],
         "schedule": list(SCHEDULES),
+        "timesteps": list(TIMESTEPS),
         "sampler": list(SAMPLERS),
+        "spacing": list(SPACINGS),
     }
 
 
@@ -347,19 +433,29 @@ def load(name: str) -> Study:
 
 
 def _check_names(study: Study, path: Path, root: yaml.Node | None) -> None:
-    """Refuse names that do not exist, with the nearest that do.
+    """Refuse names that do not exist, with the nearest that do, and more samples than there are test images.
 
     :raises UserError: naming file and line.
     """
+    from bench.data import DATASETS
+
     chosen: dict[str, list[tuple[list[int | str], str]]] = {
         "dataset": [(["dataset"], study.dataset)],
         "optimiser": [(["train", "optimiser"], study.train.optimiser)],
     }
+    if study.train.epochs == 0 and set(study.axes.net) != {ORACLE}:
+        raise UserError(f"{path}:{_line(root, ['train', 'epochs'])}: train.epochs: 0 trains nothing but '{ORACLE}'")
     for kind, names in choices().items():
         given = chosen.get(kind) or [(["axes", kind, i], value) for i, value in enumerate(getattr(study.axes, kind))]
         for loc, value in given:
             if value.partition("(")[0] not in names:
                 raise UserError(f"{path}:{_line(root, loc)}: {unknown(kind, value, names)}")
+    if study.score.n > DATASETS[study.dataset].test:
+        line = _line(root, ["score", "n"])
+        raise UserError(
+            f"{path}:{line}: score.n: {study.score.n} is more than the {DATASETS[study.dataset].test} test images that "
+            "the floor is drawn from"
+        )
     for i, rule in enumerate(study.exclude):
         for axis, value in rule.items():
             line = _line(root, ["exclude", i, axis])

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.store import Store
-from bench.study import Cell, Study
+from bench.study import CLIPPING, Cell, Study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,14 +23,16 @@ COLUMNS = (
     "sample_images_per_s", "params", "megabytes", "peak_rss_mb", "device", "commit", "key",
     "class_balance", "epochs", "train_s", "sample_s", "first_epoch_s", "peak_device_mb", "train_flops_per_image",
     "forward_flops_per_image", "dirty", "code", "classifier", "job", "reason",
-    "clip", "train_engine", "sample_engine",
+    "clip", "train_engine", "sample_engine", "timesteps", "spacing", "clipping", "evaluations",
+    "bpd", "bpd_se",
 )  # fmt: skip
 TEXT = frozenset({
     "study", "status", "dataset", "net", "objective", "weight", "schedule", "sampler", "device", "commit", "key",
-    "code", "classifier", "job", "reason", "train_engine", "sample_engine",
+    "code", "classifier", "job", "reason", "train_engine", "sample_engine", "timesteps", "spacing", "clipping",
 })  # fmt: skip
 INTEGERS = frozenset({
-    "T", "seed", "sample_steps", "n", "params", "epochs", "train_flops_per_image", "forward_flops_per_image",
+    "T", "seed", "sample_steps", "evaluations", "n", "params", "epochs", "train_flops_per_image",
+    "forward_flops_per_image",
 })  # fmt: skip
 FLAGS = frozenset({"dirty", "clip"})
 """Columns by what they hold; the rest are numbers."""
@@ -111,8 +113,11 @@ def cell_row(found: Found, study: str) -> dict[str, Any]:
     """The row without its training run's columns."""
     cell, record = found.cell, found.record
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
-    row |= {k: getattr(cell.job, k) for k in ("dataset", "net", "objective", "weight", "schedule", "T", "seed")}
-    row |= {k: getattr(cell, k) for k in ("sampler", "sample_steps", "eta", "clip", "n", "key")}
+    row |= {
+        k: getattr(cell.job, k) for k in ("dataset", "net", "objective", "weight", "schedule", "T", "seed", "timesteps")
+    }
+    row |= {k: getattr(cell, k) for k in ("sampler", "sample_steps", "eta", "n", "key", "spacing", "evaluations")}
+    row |= {"clip": bool(cell.clip), "clipping": CLIPPING[cell.clip]}
     row |= {"study": study, "status": found.status, "job": cell.job.key, "reason": found.reason}
     if record is not None and record["status"] == "done":
         row |= record["metrics"]
@@ -135,12 +140,13 @@ def training(job: Record | None) -> dict[str, Any]:
     return {
         "epochs": len(epochs),
         "epoch_s": epoch_s,
-        "first_epoch_s": epochs[0]["seconds"] if epochs[0]["exclusive"] else None,
+        "first_epoch_s": epochs[0]["seconds"] if epochs and epochs[0]["exclusive"] else None,
         "train_s": sum(e["seconds"] for e in epochs) if len(alone) == len(epochs) else None,
         "train_images_per_s": timed[-1]["images"] / epoch_s if epoch_s else None,
         "train_flops_per_image": job["flops_per_image"]["train"],
         "forward_flops_per_image": job["flops_per_image"]["forward"],
         "train_engine": _engine(job),
+        **{k: epochs[-1].get(k) if epochs else None for k in ("bpd", "bpd_se")},
         **{k: job[k] for k in ("params", "megabytes", "peak_rss_mb", "peak_device_mb")},
     }
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ddpm.mix import Mix, bridge, determinant
+from ddpm.mix import Mix, bridge, determinant, posterior_std
 from ddpm.schedule import Schedule
+from ddpm.spec import parse
 
 MAX_GAIN = 1e6
 """Largest |σ_t/D| that float32 survives: beyond it the rounding of the output alone moves x̂₀ by 0.1."""
@@ -22,35 +23,86 @@ MAX_GAIN = 1e6
 
 @dataclass(frozen=True)
 class Objective:
-    """What the network regresses on, and the weight it is trained with unless a study says otherwise."""
+    """What the network regresses on, and the weight it is trained with unless a study says otherwise.
 
-    target: Callable[[Schedule], Mix]
+    Keyword-only parameters of ``target`` are options (:mod:`ddpm.spec`), as are those of a weight's ``table``.
+    """
+
+    target: Callable[..., Mix]
     weight: str
 
 
 def previous(s: Schedule) -> Mix:
-    """The *drawn* X_{t−1} ~ q(x_{t−1} | x_t, x₀): the seed's Part 1. Index 0 repeats t = 1 and is never used."""
+    """The *drawn* X_{t−1} ~ q(x_{t−1} | x_t, x₀): the seed's Part 1. Index 0 repeats t = 1 and is never used.
+
+    Use: to reproduce the seed's Part 1, and to see what a drawn target costs beside `mean`, which has the same
+    minimiser.
+    """
     return bridge(*_neighbours(s))
 
 
 def mean(s: Schedule) -> Mix:
-    """The posterior mean μ̃_t(x_t, x₀) (DDPM, eq. 7): ``previous`` with its noise averaged out."""
+    """The posterior mean μ̃_t(x_t, x₀) (DDPM, eq. 7): ``previous`` with its noise averaged out.
+
+    Use: to compare with DDPM's first parametrisation (its table 2).
+    """
     return previous(s)._replace(c=torch.zeros_like(s.alpha))
 
 
 def eps(s: Schedule) -> Mix:
-    """ε (DDPM, eq. 14): the seed's Part 2."""
+    """ε (DDPM, eq. 14): the seed's Part 2.
+
+    Use: the field's habit, and what most published numbers are for. Not where the schedule leaves no signal in x_T:
+    nothing can be said about x₀ there, and such cells are refused.
+    """
     return Mix(torch.zeros_like(s.alpha), torch.ones_like(s.alpha), torch.zeros_like(s.alpha))
 
 
 def x0(s: Schedule) -> Mix:
-    """The clean image (DDPM, section 3.2)."""
+    """The clean image (DDPM, section 3.2).
+
+    Use: where no signal is left in x_T, or to read the output as an image. Its unit weight cares little for small
+    noise, which is where fine detail comes from: try `snr` or `truncated_snr` as well.
+    """
     return Mix(torch.ones_like(s.alpha), torch.zeros_like(s.alpha), torch.zeros_like(s.alpha))
 
 
 def v(s: Schedule) -> Mix:
-    """v = α_t ε − σ_t x₀ (Salimans & Ho, arXiv 2202.00512, section 4)."""
+    """v = α_t ε − σ_t x₀ (Salimans & Ho, arXiv 2202.00512, section 4).
+
+    Use: a safe first choice: well conditioned at both ends and possible on every schedule.
+    """
     return Mix(-s.sigma, s.alpha, torch.zeros_like(s.alpha))
+
+
+def score(s: Schedule) -> Mix:
+    """∇ log q(x_t | x₀) = −ε/σ_t (Song et al., arXiv 2011.13456, eq. 7, with its weight λ_t = σ_t²).
+
+    Use: to compare with score-based codes. With its own weight it is `eps` in another scale.
+    """
+    sigma = _neighbours(s)[1]
+    return Mix(torch.zeros_like(sigma), -1 / sigma, torch.zeros_like(sigma))
+
+
+def flow(s: Schedule) -> Mix:
+    """ε − x₀, the velocity of the straight path (1 − u) x₀ + u ε (Liu et al., arXiv 2209.03003, eq. 1).
+
+    Use: on the schedule `flow`, for rectified flow and flow matching; possible and well conditioned on any other.
+    """
+    return Mix(-torch.ones_like(s.alpha), torch.ones_like(s.alpha), torch.zeros_like(s.alpha))
+
+
+def edm(s: Schedule, *, sigma_data: float = 0.5) -> Mix:
+    """What EDM's F_θ regresses on (Karras et al., arXiv 2206.00364, eq. 8), for data of variance σ_data².
+
+    (σ x₀ − α σ_d² ε)/(σ_d √(α² σ_d² + σ²)): the part of x₀, and up to its sign of any target y, that a linear function
+    of x_t cannot tell, at variance 1. Preconditioning an objective c_skip x_t + c_out F_θ is therefore this objective
+    with that one's weight; c_skip = b/D and c_out = −σ/D are what :func:`ddpm.mix.unmix` finds.
+
+    Use: on the schedule `karras`, for EDM; on any other its gain is at most σ_d.
+    """
+    total = sigma_data * (s.alpha**2 * sigma_data**2 + s.sigma**2).sqrt()
+    return Mix(s.sigma / total, -s.alpha * sigma_data**2 / total, torch.zeros_like(s.alpha))
 
 
 OBJECTIVES: dict[str, Objective] = {
@@ -59,58 +111,136 @@ OBJECTIVES: dict[str, Objective] = {
     "eps": Objective(eps, weight="unit"),
     "x0": Objective(x0, weight="unit"),
     "v": Objective(v, weight="unit"),
+    "score": Objective(score, weight="snr"),
+    "flow": Objective(flow, weight="unit"),
+    "edm": Objective(edm, weight="unit"),
 }
+
+
+def default_weight(objective: str) -> str:
+    """The weight that the objective of that name is trained with unless a study says otherwise."""
+    return OBJECTIVES[parse(objective)[0]].weight
+
+
+def make_target(s: Schedule, objective: str) -> Mix:
+    """The target of the objective of that name, with its options if there are any, over t = 0 … T."""
+    name, options = parse(objective)
+    return OBJECTIVES[name].target(s, **options)
 
 
 @dataclass(frozen=True)
 class Weight:
     """λ_t as a function of the schedule, and the objective whose squared error it multiplies (None: any, as is)."""
 
-    table: Callable[[Schedule], Tensor]
+    table: Callable[..., Tensor]
     of: str | None = None
 
 
 def unit(s: Schedule) -> Tensor:
-    """1 (DDPM's L_simple when the objective is ``eps``)."""
+    """1 (DDPM's L_simple when the objective is ``eps``).
+
+    Use: the objective's own error as it is. What it means for x₀ depends on the objective (see `ddpm-bench theory`).
+    """
     return torch.ones_like(s.alpha)
 
 
 def seed(s: Schedule) -> Tensor:
-    """1/(2β_t) on the error of X_{t−1}: the seed's L₁, and DDPM's eq. 8 with σ_t² = β_t."""
+    """1/(2β_t) on the error of X_{t−1}: the seed's L₁, and DDPM's eq. 8 with σ_t² = β_t.
+
+    Use: to reproduce the seed's loss, or DDPM's bound with the larger variance.
+    """
     return 1 / (2 * s.beta)
 
 
 def snr(s: Schedule) -> Tensor:
-    """α_t²/σ_t² on the error of x₀, which is weight 1 on the error of ε."""
+    """α_t²/σ_t² on the error of x₀, which is weight 1 on the error of ε.
+
+    Use: DDPM's L_simple, whatever the objective.
+    """
     return s.snr
 
 
-def min_snr(s: Schedule) -> Tensor:
-    """min(SNR, 5) on the error of x₀ (Hang et al., arXiv 2303.09556)."""
-    return s.snr.clamp(max=5)
+def min_snr(s: Schedule, *, gamma: float = 5.0) -> Tensor:
+    """min(SNR, γ) on the error of x₀ (Hang et al., arXiv 2303.09556).
+
+    Use: when training `x0` or `v` learns fine detail slowly, or `eps` overspends on nearly clean images.
+    """
+    return s.snr.clamp(max=gamma)
+
+
+def truncated_snr(s: Schedule, *, least: float = 1.0) -> Tensor:
+    """max(SNR, 1) on the error of x₀ (Salimans & Ho, arXiv 2202.00512, section 4).
+
+    Use: with `x0`, to keep some weight where there is hardly any signal; made for distillation.
+    """
+    return s.snr.clamp(min=least)
+
+
+def vlb(s: Schedule) -> Tensor:
+    """The variational bound's own (DDPM, eq. 8 with σ_t² = β̃_t): α_{t−1}² (β_t/σ_t²)²/(2 β̃_t) on the error of x₀.
+
+    For t > 1 that is (SNR_{t−1} − SNR_t)/2. β̃₁ is 0, and β̃₂ stands in for it (Improved DDPM, section 3.1).
+
+    Use: for likelihood rather than looks: the bound's own gradient.
+    """
+    alpha_t, sigma_t, alpha_s, sigma_s = _neighbours(s)
+    variance = posterior_std(alpha_t, sigma_t, alpha_s, sigma_s) ** 2
+    variance[:2] = variance[2] if s.T > 1 else s.beta[1]
+    beta = s.beta[torch.arange(s.T + 1).clamp(min=1)]
+    return (alpha_s * beta / sigma_t**2) ** 2 / (2 * variance)
+
+
+def p2(s: Schedule, *, k: float = 1.0, gamma: float = 1.0) -> Tensor:
+    """1/(k + SNR)^γ on the error of ε: less weight where little noise is left (Choi et al., arXiv 2204.00227).
+
+    Use: for looks rather than likelihood: nearly clean images, whose noise nobody sees, count less.
+    """
+    return (k + s.snr) ** -gamma
+
+
+def edm_weight(s: Schedule, *, sigma_data: float = 0.5) -> Tensor:
+    """(σ² + σ_d²)/(σ σ_d)² on the error of x₀, σ = σ_t/α_t (Karras et al., arXiv 2206.00364, table 1, λ(σ)).
+
+    Use: with the objective `edm`, where it is weight 1; elsewhere for the same loss in x₀ space.
+    """
+    return s.snr + 1 / sigma_data**2
+
+
+def sigmoid_weight(s: Schedule, *, bias: float = 2.0) -> Tensor:
+    """The bound's weight times a logistic of b − log SNR (Kingma & Gao, arXiv 2303.00848, w(λ) = sigmoid(−λ + b)).
+
+    Use: as a smooth `min_snr` on the bound's scale: it does not depend on how the schedule spends its time.
+    """
+    return vlb(s) * torch.sigmoid(bias - s.snr.log())
 
 
 WEIGHTS: dict[str, Weight] = {
     "unit": Weight(unit),
     "seed": Weight(seed, of="previous"),
+    "vlb": Weight(vlb, of="x0"),
     "snr": Weight(snr, of="x0"),
+    "truncated_snr": Weight(truncated_snr, of="x0"),
     "min_snr": Weight(min_snr, of="x0"),
+    "p2": Weight(p2, of="eps"),
+    "edm": Weight(edm_weight, of="x0"),
+    "sigmoid": Weight(sigmoid_weight, of="x0"),
 }
 
 
 def gain(s: Schedule, objective: str) -> Tensor:
     """|σ_t/D| for t = 1 … T, shape (T,): how much an error of the output is magnified in x̂₀."""
-    d = determinant(s.noise, OBJECTIVES[objective].target(s))
+    d = determinant(s.noise, make_target(s, objective))
     magnified: Tensor = (s.sigma / d).abs()[1:]
     return magnified
 
 
 def loss_weight(s: Schedule, objective: str, weight: str) -> Tensor:
     """The factor on |out − y|² for every t, float64 of shape (T + 1,); index 0 is zero."""
-    row = WEIGHTS[weight]
-    table = row.table(s)
+    name, options = parse(weight)
+    row = WEIGHTS[name]
+    table = row.table(s, **options)
     if row.of is not None:
-        own, named = (determinant(s.noise, OBJECTIVES[o].target(s)) for o in (objective, row.of))
+        own, named = (determinant(s.noise, make_target(s, o)) for o in (objective, row.of))
         table = table * (named / own) ** 2
     return torch.cat([table.new_zeros(1), table[1:]])
 

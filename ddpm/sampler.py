@@ -1,17 +1,22 @@
-"""Samplers: iterators over a decreasing grid of times, each step a :class:`~ddpm.mix.Mix` of (x̂₀, ε̂, z)."""
+"""Samplers: iterators over a decreasing grid of times, each step a :class:`~ddpm.mix.Mix` of (x̂₀, ε̂, z).
+
+One step from t to s needs x̂₀ and the ε̂ that goes with it. A solver of higher order differs in the x̂₀ alone: a multistep
+one extrapolates it from the steps before (in λ = log α/σ), and is otherwise DDIM, or the posterior where it has noise.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm.denoiser import Denoiser
+from ddpm.denoiser import Denoiser, Estimate
 from ddpm.mix import Mix, bridge
+from ddpm.spec import parse
 
 StepMix = Callable[[float, float, float, float, float], Mix]
 """(α_t, σ_t, α_s, σ_s, η) → the mix that gives x_s."""
@@ -19,34 +24,172 @@ StepMix = Callable[[float, float, float, float, float], Mix]
 
 @dataclass(frozen=True)
 class Sampler:
-    """A step rule, and whether η means anything to it."""
+    """How a step is made.
+
+    ``order``: from how many evaluations x̂₀ is extrapolated. ``corrects``: whether a second evaluation, at s, follows.
+    ``churn``: how much noise is added before a step, over all steps (EDM's S_churn). ``learned``: whether the noise's
+    variance is the network's.
+    """
 
     step: StepMix
     uses_eta: bool = False
+    order: int = 1
+    corrects: bool = False
+    churn: float = 0.0
+    learned: bool = False
 
 
-def ancestral(alpha_t: float, sigma_t: float, alpha_s: float, sigma_s: float, eta: float) -> Mix:
-    """DDPM's algorithm 2 with the posterior variance β̃, on any pair of times s < t."""
+def posterior(alpha_t: float, sigma_t: float, alpha_s: float, sigma_s: float, eta: float) -> Mix:
+    """q(x_s | x_t, x₀), of variance β̃ (DDPM, eq. 7)."""
     return bridge(alpha_t, sigma_t, alpha_s, sigma_s)
 
 
-def ancestral_beta(alpha_t: float, sigma_t: float, alpha_s: float, sigma_s: float, eta: float) -> Mix:
-    """The same mean with the variance β_{t|s} = 1 − (α_t/α_s)² (DDPM, section 3.2); none at the last step."""
+def wide(alpha_t: float, sigma_t: float, alpha_s: float, sigma_s: float, eta: float) -> Mix:
+    """The posterior's mean with the variance β_{t|s} = 1 − (α_t/α_s)²; none at the last step."""
     last = sigma_s == 0
     large = 0.0 if last else (sigma_t**2 - (alpha_t / alpha_s) ** 2 * sigma_s**2) ** 0.5
     return bridge(alpha_t, sigma_t, alpha_s, sigma_s)._replace(c=large)
 
 
-def ddim(alpha_t: float, sigma_t: float, alpha_s: float, sigma_s: float, eta: float) -> Mix:
-    """DDIM (arXiv 2010.02502, eq. 12), standard deviation η √β̃."""
+def implicit(alpha_t: float, sigma_t: float, alpha_s: float, sigma_s: float, eta: float) -> Mix:
+    """DDIM's family, of standard deviation η √β̃ (arXiv 2010.02502, eq. 12 and 16)."""
     return bridge(alpha_t, sigma_t, alpha_s, sigma_s, eta)
 
 
-SAMPLERS: dict[str, Sampler] = {
-    "ancestral": Sampler(ancestral),
-    "ancestral_beta": Sampler(ancestral_beta),
-    "ddim": Sampler(ddim, uses_eta=True),
+def straight(alpha_t: float, sigma_t: float, alpha_s: float, sigma_s: float, eta: float) -> Mix:
+    """α_s x̂₀ + σ_s ε̂: Euler's step of the probability-flow equation in σ/α."""
+    return bridge(alpha_t, sigma_t, alpha_s, sigma_s, 0.0)
+
+
+def ancestral() -> Sampler:
+    """DDPM's algorithm 2 with the posterior variance β̃, on any pair of times s < t (arXiv 2006.11239).
+
+    Use: with many steps. Under few it draws too little variance.
+    """
+    return Sampler(posterior)
+
+
+def ancestral_beta() -> Sampler:
+    """The same mean with the variance β (DDPM, section 3.2, its larger choice).
+
+    Use: with all T steps only: under few it leaves noise behind.
+    """
+    return Sampler(wide)
+
+
+def ancestral_learned() -> Sampler:
+    """The same mean with the variance that the network has learned, between β̃ and β (Improved DDPM, eq. 15).
+
+    Use: with a network that has learned it (`net: [{unet: {variance: true}}]`); made for few steps.
+    """
+    return Sampler(posterior, learned=True)
+
+
+def ddim() -> Sampler:
+    """DDIM (arXiv 2010.02502): η = 0 draws no noise, η = 1 is ``ancestral``.
+
+    Use: with few steps, and wherever the same noise should give the same image.
+    """
+    return Sampler(implicit, uses_eta=True)
+
+
+def euler() -> Sampler:
+    """Euler's method in σ/α on the probability-flow equation (EDM, arXiv 2206.00364, eq. 4): DDIM with η = 0.
+
+    Use: to compare with EDM's tables; nothing that `ddim` does not do.
+    """
+    return Sampler(straight)
+
+
+def heun(*, churn: float = 0.0) -> Sampler:
+    """Heun's method in σ/α, two evaluations a step but for the last (EDM, algorithm 2).
+
+    With ``churn`` noise is first added to reach σ/α times 1 + min(churn/S, √2 − 1), or the nearest step that there is.
+
+    Use: where second order matters: on `linear` and `karras` the least error per evaluation from about twenty on. Not
+    with few steps on `cosine`, whose σ/α falls a thousandfold in the first of them.
+    """
+    return Sampler(straight, corrects=True, churn=churn)
+
+
+def dpmpp_2m() -> Sampler:
+    """DPM-Solver++(2M) (Lu et al., arXiv 2211.01095, algorithm 2), the last step of first order.
+
+    Use: with fifty steps or more: second order at one evaluation a step. Under that `ddim` is steadier.
+    """
+    return Sampler(straight, order=2)
+
+
+def dpmpp_2m_sde() -> Sampler:
+    """SDE-DPM-Solver++(2M) (arXiv 2211.01095): the posterior's step with the extrapolated x̂₀.
+
+    Use: as `dpmpp_2m`, where noise along the way is wanted (it corrects earlier errors).
+    """
+    return Sampler(posterior, order=2)
+
+
+def dpmpp_3m() -> Sampler:
+    """DPM-Solver++ with three steps' x̂₀ (arXiv 2211.01095), its second difference with the weight of third order.
+
+    Released codes give that difference half the weight and start with a step of first order, either of which makes
+    them of second order. Here the first step takes a second evaluation.
+
+    Use: with a hundred steps or more; under that it is less steady than `dpmpp_2m`.
+    """
+    return Sampler(straight, order=3)
+
+
+SAMPLERS: dict[str, Callable[..., Sampler]] = {
+    "ancestral": ancestral,
+    "ancestral_beta": ancestral_beta,
+    "ancestral_learned": ancestral_learned,
+    "ddim": ddim,
+    "euler": euler,
+    "heun": heun,
+    "dpmpp_2m": dpmpp_2m,
+    "dpmpp_2m_sde": dpmpp_2m_sde,
+    "dpmpp_3m": dpmpp_3m,
 }
+
+
+def make_sampler(spec: str) -> Sampler:
+    """The sampler of that name, with its options if there are any (:mod:`ddpm.spec`)."""
+    name, options = parse(spec)
+    return SAMPLERS[name](**options)
+
+
+def evaluations(sampler: str, steps: int) -> int:
+    """How often the network is evaluated for one image."""
+    rule = make_sampler(sampler)
+    return 2 * steps - 1 if rule.corrects else steps + (rule.order > 2 and steps > 1)
+
+
+def extrapolate(past: list[tuple[float, Tensor]], lambda_s: float) -> Tensor:
+    """The x̂₀ that makes a first-order step to λ_s one of the order of ``past``: up to three (λ, x̂₀), newest last.
+
+    With h = λ_s − λ_t, the exact step weighs x̂₀(λ) by e^(λ − λ_s)/(1 − e^−h). Differences of ``past`` stand for its
+    derivatives: for two with the weight h/2 (arXiv 2211.01095, algorithm 2), for three with the exact moments.
+    """
+    if len(past) == 1:
+        return past[-1][1]
+    (now, x0), (before, x0_before) = past[-1], past[-2]
+    h, h1 = lambda_s - now, now - before
+    slope = (x0 - x0_before) / h1
+    if len(past) == 2:
+        return x0 + h / 2 * slope
+    h2 = before - past[-3][0]
+    bend = (slope - (x0_before - past[-3][1]) / h2) / (h1 + h2)
+    decayed = -math.expm1(-h)
+    first = h / decayed - 1  # the mean of λ − λ_t under that weight
+    second = h**2 / decayed - 2 * first  # and of its square
+    # Newton's form: x̂₀ + slope (λ − λ_t) + bend (λ − λ_t)(λ − λ_{t−1})
+    return x0 + first * slope + (second + first * h1) * bend
+
+
+def interpolate(lambda_t: float, x0: Tensor, lambda_s: float, x0_s: Tensor) -> Tensor:
+    """The x̂₀ that makes a first-order step from λ_t to λ_s one of second order, x̂₀ being known at both ends."""
+    h = lambda_s - lambda_t
+    return x0 + (1 / -math.expm1(-h) - 1 / h) * (x0_s - x0)
 
 
 class Step(NamedTuple):
@@ -57,16 +200,18 @@ class Step(NamedTuple):
     x0: Tensor
 
 
-def respace(T: int, steps: int) -> list[int]:
-    """Exactly ``steps`` distinct times from T down to 1, evenly spread (diffusers' ``linspace``).
+def clamp(x0: Tensor) -> Tensor:
+    """To [−1, 1] (as DDPM's released code does)."""
+    return x0.clamp(-1, 1)
 
-    :raises ValueError: unless 1 ≤ steps ≤ T.
-    """
-    if not 1 <= steps <= T:
-        raise ValueError(f"sampling steps must be between 1 and T={T}, not {steps}")
-    if steps == 1:
-        return [T]
-    return [int(t) + 1 for t in np.round(np.linspace(0, T - 1, steps))[::-1]]
+
+def dynamic(x0: Tensor) -> Tensor:
+    """To [−q, q], over q: the 99.5th percentile of each image's |x̂₀|, at least 1 (Imagen, arXiv 2205.11487, 2.3)."""
+    q = x0.flatten(1).abs().quantile(0.995, dim=1).clamp(min=1).view(-1, *[1] * (x0.ndim - 1))
+    return x0.clamp(-q, q) / q
+
+
+CLIPS: dict[bool | str, Callable[[Tensor], Tensor] | None] = {True: clamp, False: None, "dynamic": dynamic}
 
 
 def sample(
@@ -77,22 +222,73 @@ def sample(
     noise: Callable[[int], Tensor],
     *,
     eta: float = 0.0,
-    clip: bool = True,
+    clip: bool | str = True,
 ) -> Iterator[Step]:
     """Walk from x_T to an image, yielding after every step; the last one has t = 0.
 
     :param x: x at ``times[0]``, (B, C, H, W), standard normal for a new sample.
-    :param times: decreasing steps to visit, all in 1 … T, as from :func:`respace`.
-    :param noise: s ↦ fresh standard noise shaped like ``x``, asked for only by steps that use it.
-    :param clip: clamp x̂₀ to [−1, 1] and take ε̂ to match (as DDPM's released code does).
+    :param times: decreasing steps to visit, all in 1 … T, as from :func:`ddpm.spacing.space`.
+    :param noise: s ↦ fresh standard noise shaped like ``x``, asked for only by steps that use it; s = t + T + 1 for the
+        noise that churning adds at t.
+    :param clip: a row of :data:`CLIPS`: what is done to x̂₀; ε̂ is taken to match.
     """
-    schedule = denoiser.schedule
+    schedule, rule, restrain = denoiser.schedule, make_sampler(sampler), CLIPS[clip]
     alpha, sigma = schedule.alpha.tolist(), schedule.sigma.tolist()
-    for t, s in zip(times, [*times[1:], 0], strict=True):
-        x0, eps = denoiser(x, torch.full((len(x),), t, device=x.device))
-        if clip:
-            x0 = x0.clamp(-1, 1)
+    lambdas = (schedule.alpha / schedule.sigma).log().tolist()
+
+    def estimate(x: Tensor, t: int) -> Estimate:
+        x0, eps, v = denoiser.estimate(x, torch.full((len(x),), t, device=x.device))
+        if restrain is not None:
+            x0 = restrain(x0)
             eps = (x - alpha[t] * x0) / sigma[t]
-        mix = SAMPLERS[sampler].step(alpha[t], sigma[t], alpha[s], sigma[s], eta)
-        x = mix(x0, eps, noise(s) if mix.c else None)
+        return Estimate(x0, eps, v)
+
+    past: list[tuple[float, Tensor]] = []
+
+    def combined(x: Tensor, x0: Tensor, eps: Tensor, t: int, s: int) -> tuple[Tensor, Tensor]:
+        """x̂₀ extrapolated from this step's and those before, and the ε̂ that goes with it."""
+        past[:] = [*past[1 - rule.order :], (lambdas[t], x0)]
+        if s == 0 or math.isinf(lambdas[t]):  # a step that is infinitely long in λ
+            return x0, eps
+        if rule.order > 2 and len(past) == 1:  # a first step of first order would be felt to the end
+            ahead = straight(alpha[t], sigma[t], alpha[s], sigma[s], 0.0)(x0, eps)
+            bar = interpolate(lambdas[t], x0, lambdas[s], estimate(ahead, s).x0)
+        else:
+            bar = extrapolate(past, lambdas[s])
+        return bar, (x - alpha[t] * bar) / sigma[t]
+
+    for t, s in zip(times, [*times[1:], 0], strict=True):
+        if rule.churn and (up := _churned(lambdas, t, rule.churn / len(times))) > t:
+            ratio = alpha[up] / alpha[t]
+            x = ratio * x + (sigma[up] ** 2 - ratio**2 * sigma[t] ** 2) ** 0.5 * noise(up + schedule.T + 1)
+            t = up
+        x0, eps, v = estimate(x, t)
+        bar, eps = combined(x, x0, eps, t, s) if rule.order > 1 else (x0, eps)
+        mix = rule.step(alpha[t], sigma[t], alpha[s], sigma[s], eta)
+        draws = bool(mix.c)
+        if rule.learned and draws:
+            mix = mix._replace(c=_learned(v, mix.c, wide(alpha[t], sigma[t], alpha[s], sigma[s], eta).c))
+        reached = mix(bar, eps, noise(s) if draws else None)
+        if rule.corrects and s > 0 and alpha[t] > 0:
+            eps_s = estimate(reached, s).eps
+            # the trapezium of ε̂ over σ/α instead of its value at t
+            reached = reached + (sigma[s] - alpha[s] * sigma[t] / alpha[t]) * (eps_s - eps) / 2
+        x = reached
         yield Step(s, x, x0)
+
+
+def _churned(lambdas: list[Any], t: int, share: float) -> int:
+    """The step nearest to where σ/α is 1 + min(share, √2 − 1) times that at t; T has nowhere to go."""
+    wanted = lambdas[t] - math.log1p(min(share, math.sqrt(2) - 1))
+    return min(range(t, len(lambdas)), key=lambda u: abs(lambdas[u] - wanted))
+
+
+def _learned(v: Tensor | None, small: float, large: float) -> Tensor:
+    """The standard deviation exp ½((1 − u) log β̃ + u log β), u = (v + 1)/2.
+
+    :raises ValueError: if the network has no such output.
+    """
+    if v is None:
+        raise ValueError("sampler 'ancestral_learned' needs a network that has learned its variance")
+    u = (v + 1) / 2
+    return ((1 - u) * math.log(small) + u * math.log(large)).exp()

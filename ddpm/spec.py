@@ -33,13 +33,12 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
     return found["name"], options
 
 
-def canonical(name: str, options: Mapping[str, Any], of: Callable[..., Any]) -> str:
-    """The one name of a variant of ``of``, whose keyword-only parameters are its options.
+def canonical(name: str, options: Mapping[str, Any], *of: Callable[..., Any]) -> str:
+    """The one name of a variant of functions ``of``, whose keyword-only parameters are its options.
 
-    :raises ValueError: for an option it does not have, or a value of another type than the default's.
+    :raises ValueError: for an option they do not have, or a value of another type than the default's.
     """
-    parameters = inspect.signature(of).parameters.values()
-    valid = {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    valid = {key: default for function in of for key, default in parameters(function).items()}
     for key, value in options.items():
         if key not in valid:
             raise ValueError(f"'{name}' has no option '{key}' (options: {', '.join(valid) or 'none'})")
@@ -48,3 +47,9 @@ def canonical(name: str, options: Mapping[str, Any], of: Callable[..., Any]) -> 
             raise ValueError(f"option '{key}' of '{name}' takes a value like {json.dumps(valid[key])}, not {value!r}")
     kept = [f"{key}={json.dumps(options[key])}" for key in sorted(options) if options[key] != valid[key]]
     return f"{name}({','.join(kept)})" if kept else name
+
+
+def parameters(function: Callable[..., Any]) -> dict[str, Any]:
+    """Its keyword-only parameters and their defaults: the options of a variant."""
+    found = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in found if p.kind is inspect.Parameter.KEYWORD_ONLY}

@@ -15,17 +15,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ddpm.denoiser import Denoiser, halves
+from ddpm.likelihood import Bound
 from ddpm.mix import Mix, Table
 from ddpm.muon import Muon, split
-from ddpm.objective import OBJECTIVES, check, loss_weight
+from ddpm.objective import check, loss_weight, make_target
 from ddpm.schedule import Schedule
+from ddpm.timestep import make_timesteps
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How long and how to train. ``lr`` is the peak of a linear warm-up and cosine decay to zero over all epochs.
 
-    ``optimiser`` is a row of :data:`OPTIMISERS`.
+    ``optimiser`` is a row of :data:`OPTIMISERS`, ``timesteps`` one of :data:`ddpm.timestep.TIMESTEPS`.
     """
 
     epochs: int
@@ -35,6 +38,7 @@ class Recipe:
     ema: float = 0.995
     weight_decay: float = 0.0
     optimiser: str = "adamw"
+    timesteps: str = "uniform"
 
 
 def adamw(net: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -58,8 +62,15 @@ def _adamw(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimi
     return torch.optim.AdamW(parameters, lr=recipe.lr, betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True)
 
 
+LEARN = 1e-3
+"""The bound's share in the loss of a network that learns its variance: λ of L_hybrid (Improved DDPM, eq. 16)."""
+
+
 class Loss:
     """The weighted regression loss of one objective under one schedule.
+
+    A network with a second half of outputs learns the variance from the bound, whose mean is held fixed for it:
+    L_hybrid = L + λ L_vlb (Improved DDPM, arXiv 2102.09672, eq. 16), in nats a dimension, T L_t standing for the sum.
 
     :raises ValueError: if the objective cannot be inverted on this schedule.
     """
@@ -69,23 +80,35 @@ class Loss:
         self.T = schedule.T
         self._table = Table(
             schedule.noise,
-            OBJECTIVES[objective].target(schedule),
+            make_target(schedule, objective),
             Mix(loss_weight(schedule, objective, weight), 0.0, 0.0),
         )
-        self.draws = bool((OBJECTIVES[objective].target(schedule).c != 0).any())
+        self._bound = Bound(Denoiser(_no_net, schedule, objective))
+        self.draws = bool((make_target(schedule, objective).c != 0).any())
 
     def __call__(
         self, net: Callable[[Tensor, Tensor], Tensor], x0: Tensor, t: Tensor, eps: Tensor, z: Tensor | None = None
     ) -> Tensor:
-        """Mean over batch and pixels of λ_t (out − target)², a scalar.
+        """Mean over batch and pixels of :meth:`errors`, a scalar."""
+        return self.errors(net, x0, t, eps, z).mean()
+
+    def errors(
+        self, net: Callable[[Tensor, Tensor], Tensor], x0: Tensor, t: Tensor, eps: Tensor, z: Tensor | None = None
+    ) -> Tensor:
+        """λ_t (out − target)², (B, C, H, W).
 
         ``x0`` and ``eps`` are (B, C, H, W), ``t`` is (B,) in 1 … T; ``z`` feeds targets that are drawn (``draws``).
         """
         noise, target, weight = self._table.at(t, x0)
-        out = net(noise(x0, eps), t.to(x0.dtype) / self.T)
+        x_t = noise(x0, eps)
+        out, v = halves(net(x_t, t.to(x0.dtype) / self.T), x_t)
         error: Tensor = out - target(x0, eps, z)
-        loss: Tensor = (weight.a * error.square()).mean()
-        return loss
+        weighted: Tensor = weight.a * error.square()
+        if v is not None:
+            found, _ = self._bound.denoiser.recover(x_t, t, out.detach())
+            term = self._bound.term_of(x0, t, found, v)
+            weighted = weighted + LEARN * self.T * term.view(-1, *[1] * (x0.ndim - 1))
+        return weighted
 
 
 class Ema:
@@ -132,6 +155,7 @@ class Trainer:
         self.epoch = 0
         self.ema = Ema(net, recipe.ema)
         self.optimisers = OPTIMISERS[recipe.optimiser](net, recipe)
+        self.times = make_timesteps(recipe.timesteps, loss.T, next(net.parameters()).device)
 
     def steps(
         self,
@@ -156,10 +180,10 @@ class Trainer:
             order = torch.randperm(len(images), generator=random, device=images.device)
             for i in range(of):
                 x0 = prepare(images[order[i * size : (i + 1) * size]])
-                t = torch.randint(1, self.loss.T + 1, (size,), generator=random, device=x0.device)
+                t = self.times.draw(size, random)
                 eps = torch.randn(x0.shape, generator=random, device=x0.device)
                 z = torch.randn(x0.shape, generator=target_random, device=x0.device) if self.loss.draws else None
-                loss = self.loss(evaluate, x0, t, eps, z)
+                loss = self._loss(evaluate, x0, t, eps, z)
                 loss.backward()
                 self._set_rate(self.epoch * of + i, self.recipe.epochs * of)
                 for optimiser in self.optimisers:
@@ -169,6 +193,17 @@ class Trainer:
                 if i + 1 == of:
                     self.epoch += 1
                 yield Step(self.epoch + (i + 1 < of), i + 1, of, loss.detach())
+
+    def _loss(
+        self, net: Callable[[Tensor, Tensor], Tensor], x0: Tensor, t: Tensor, eps: Tensor, z: Tensor | None
+    ) -> Tensor:
+        """The mean loss over uniform t, as the choice of t allows it to be estimated."""
+        if not self.times.reweights:
+            return self.loss(net, x0, t, eps, z)
+        each = self.loss.errors(net, x0, t, eps, z).flatten(1).mean(1)
+        factor = self.times.factor(t)
+        self.times.observe(t, each.detach())
+        return (factor * each).mean()
 
     def _set_rate(self, step: int, of: int) -> None:
         """Linear warm-up, then a half cosine to zero."""
@@ -188,6 +223,7 @@ class Trainer:
         for j, optimiser in enumerate(self.optimisers):
             for i, slot in optimiser.state_dict()["state"].items():
                 tensors |= {f"opt.{j}.{i}.{k}": torch.as_tensor(v) for k, v in slot.items()}
+        tensors |= {f"times.{k}": v for k, v in self.times.state().items()}
         return tensors | {"epoch": torch.tensor(self.epoch), "ema_updates": torch.tensor(self.ema.updates)}
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
@@ -208,7 +244,14 @@ class Trainer:
                     like = trained[int(i)] if value.ndim else value
                     slots.setdefault(int(i), {})[name] = torch.empty_like(like).copy_(value)
             optimiser.load_state_dict(optimiser.state_dict() | {"state": slots})
+        for name, value in self.times.state().items():
+            value.copy_(tensors[f"times.{name}"])
         self.epoch, self.ema.updates = int(tensors["epoch"]), int(tensors["ema_updates"])
+
+
+def _no_net(x_t: Tensor, u: Tensor) -> Tensor:
+    """In place of a network where outputs are there already."""
+    raise NotImplementedError
 
 
 def _generator(device: torch.device, seed: int, epoch: int, stream: int) -> torch.Generator:

@@ -36,7 +36,7 @@ def rows(path: Path, store: Store) -> list[dict[str, Any]]:
             "ceiling": row["fid_ceiling"],
             "floor": row["fid_floor"],
             "n": row["n"],
-            "evaluations": row["sample_steps"],
+            "evaluations": row["evaluations"],
             "images": row["epochs"] * row["images"],
             "training, s": row["train_s"],
             "sampling, s": row["sample_s"],

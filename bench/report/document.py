@@ -19,7 +19,8 @@ from bench.cost import past
 from bench.report import figures
 from bench.report.effects import Effect, effects, geometric_mean, matched, pareto
 from bench.report.figures import short
-from bench.report.results import AXES, MODEL_AXES, Record, Results, different
+from bench.report.results import AXES, MODEL_AXES, SHARED, Record, Results, different
+from bench.study import ORACLE
 
 MOST_ROWS = 200
 """Longest table; the stable table has the rest."""
@@ -162,7 +163,9 @@ def answer(page: Page) -> str:
     frame, (floor, ceiling) = results.settings, results.bounds
     best, many = frame.iloc[0], len(results.seeds) > 1
     n = int(best["n"])
-    axes = ", ".join(f"{AXES[axis]} {escape(best[axis])}" for axis in ("net", "role", "T") if axis in results.varying)
+    axes = ", ".join(
+        f"{AXES[axis]} {escape(best[axis])}" for axis in ("net", "role", "T", "timesteps") if axis in results.varying
+    )
     median = "median " if many else ""
     text = (
         f"**The lowest {median}FID is {short(best['fid'])}: objective {escape(best['objective'])}, schedule "
@@ -305,7 +308,7 @@ def heat_map(page: Page) -> str:
 
 def _panels_note(results: Results) -> str:
     """What a figure leaves out, so that it can be read."""
-    every = results.cells.drop_duplicates(results.extras) if results.extras else results.cells[:1]
+    every = results.shown.drop_duplicates(results.extras) if results.extras else results.shown[:1]
     names = listing(AXES[axis] for axis in results.extras)
     more = len(every) - len(results.panels)
     return f"Of {len(every):,} combinations of {names}, the {len(results.panels)} with the best cells." if more else ""
@@ -334,12 +337,43 @@ def steps(page: Page) -> str:
         return (
             f"Every cell was sampled in {plural(results.levels('sample_steps')[0], 'step')}: there is no curve to draw."
         )
+    even = (results.done["evaluations"] == results.done["sample_steps"]).all()
+    what = "sampling steps, which is the number of network evaluations a sample" if even else (
+        "network evaluations a sample (Heun's method takes two a step, but for the last)"
+    )  # fmt: skip
     caption = (
-        f"FID against the number of sampling steps, which is the number of network evaluations a "
-        f"sample{_whiskers(results)}. The dashed line is the floor; noise, at {_ceiling(results)}, is off the scale. "
+        f"FID against the number of {what}{_whiskers(results)}. The dashed line is the floor; noise, at {_ceiling(results)}, is off the scale. "
         f"{_panels_note(results)} {_methods_note(results)}"
     ).strip()
-    return page.figure("steps", figures.against(results, "sample_steps", "sampling steps (log scale)"), caption)
+    x, label = ("sample_steps", "sampling steps") if even else ("evaluations", "network evaluations a sample")
+    return page.figure("steps", figures.against(results, x, f"{label} (log scale)"), caption)
+
+
+def split(page: Page) -> str:
+    """How much of each trained cell's FID its sampler makes, by the oracle's cell that is sampled alike."""
+    results = page.results
+    if results.exact.empty or results.shown is results.cells or results.bounds is None:
+        return ""
+    floor = results.bounds[0]["fid"]
+    best = results.exact["fid"].groupby(level=SHARED).median().to_dict()
+    rows = []
+    columns = _axis_columns(results, AXES, _CELL)
+    for _, row in results.settings.iterrows():
+        exact = best.get(tuple(row[axis] for axis in SHARED))
+        if exact is not None:
+            sampler, model = exact - floor, row["fid"] - exact
+            rows.append([*_cells_of(columns, row), short(row["fid"]), short(floor), short(sampler), short(model),
+                         f"{max(sampler, 0) / row['fid']:.0%}"])  # fmt: skip
+    if not rows:
+        return "No trained network was sampled as the oracle was, so there is nothing to set side by side."
+    text = (
+        "The oracle is the network that training could at best give: the exact E[x₀ | x_t] of the training images. What "
+        "a sampler makes of it shows the sampler's own error. So each FID is split in three: what as many real test "
+        "images score (sample size), what the oracle's samples score above that (sampler), and the rest (model). A "
+        "negative part means that errors cancel."
+    )
+    titles = [*_titles(columns), "FID", "sample size", "sampler", "model", "sampler's share"]
+    return paragraphs(text, grid(titles, rows[:60]), _rows_note(results, len(rows), "settings", 60))
 
 
 def _whiskers(results: Results) -> str:
@@ -389,7 +423,7 @@ def losses(page: Page) -> str:
         "An objective's own loss cannot be compared with another's, since the targets differ in scale and, for "
         "`previous`, contain noise that nothing can predict. So after each epoch the averaged network's output is "
         "turned into ε̂ and x̂₀, and both are compared with the truth on the same 1,000 test images, times and noise. "
-        "The table has the errors after the last epoch."
+        "The table has the errors after the last epoch, and the variational bound on the likelihood of those images."
     )
     over = " Lines are medians over training seeds, bands their range." if len(results.seeds) > 1 else ""
     caption = f"Mean squared error per pixel on held-out images, of ε̂ and of x̂₀, after each epoch.{over}"
@@ -397,14 +431,14 @@ def losses(page: Page) -> str:
     final = results.epochs.sort_values("epoch").groupby("job", sort=False).tail(1)
     columns = _axis_columns(results, MODEL_AXES, ("objective", "schedule"))
     order = {axis: results.levels(axis) for axis in columns}
-    grouped = final.groupby(list(columns), sort=False)[["eps_mse", "x0_mse", "loss"]].median().reset_index()
+    grouped = final.groupby(list(columns), sort=False)[["eps_mse", "x0_mse", "bpd", "loss"]].median().reset_index()
     ranks = [tuple(order[axis].index(row[axis]) for axis in columns) for _, row in grouped.iterrows()]
     grouped = grouped.iloc[sorted(range(len(ranks)), key=ranks.__getitem__)]
     rows = [
-        [*_cells_of(columns, row), short(row["eps_mse"]), short(row["x0_mse"]), short(row["loss"])]
+        [*_cells_of(columns, row), short(row["eps_mse"]), short(row["x0_mse"]), short(row["bpd"]), short(row["loss"])]
         for _, row in grouped.iterrows()
     ]
-    table = grid([*_titles(columns), "MSE of ε̂", "MSE of x̂₀", "own training loss"], rows[:60])
+    table = grid([*_titles(columns), "MSE of ε̂", "MSE of x̂₀", "bound, bits/dim", "own training loss"], rows[:60])
     note = _rows_note(results, len(rows), "models", 60)
     return paragraphs(text, page.figure("losses", figures.losses(results), caption), table, note)
 
@@ -416,7 +450,9 @@ def times(page: Page) -> str:
         return ""
     columns = _axis_columns(results, MODEL_AXES, ("objective", "schedule"))
     models = results.cells.drop_duplicates("job")
-    models = models[models["job"].isin(list(results.jobs))]
+    models = models[models["job"].isin(list(results.jobs)) & (models["net"] != ORACLE)]
+    if models.empty:
+        return paragraphs("Nothing was trained.", _shared_note(results), _rates(results), _estimates(results))
     many = models["seed"].nunique() > 1
     rows, sizes = [], {}
     device = bool(models["peak_device_mb"].notna().any())
@@ -488,10 +524,11 @@ def _rates(results: Results) -> str | None:
     by = [axis for axis in ("net", "method", "sample_steps") if axis != "net" or "net" in results.varying]
     rows = []
     order = {axis: results.levels(axis).index for axis in by}
+    takes = results.done.groupby(["method", "sample_steps"])["evaluations"].first()
     groups: Any = batches.groupby(by, sort=False, observed=True)
     for key, part in sorted(groups, key=lambda item: [order[axis](at) for axis, at in zip(by, item[0], strict=True)]):
         median = part["per_1000"].median()
-        evaluations = 1000 / median * key[-1]
+        evaluations = 1000 / median * takes[key[-2:]]
         spread = _range(list(part["per_1000"]))
         rows.append([*map(escape, key), short(median), spread, short(1000 / median), short(evaluations), len(part)])
     titles = [AXES[axis] if axis == "sample_steps" else f"<{AXES[axis]}" for axis in by]
@@ -547,9 +584,11 @@ def denoising(page: Page) -> str:
         if path is None:
             continue
         from bench.generate import STRIP_TIMES
-        from ddpm.sampler import respace
+        from ddpm.schedule import make_schedule
+        from ddpm.spacing import space
 
-        kept = respace(int(row["T"]), int(row["sample_steps"]))
+        schedule = make_schedule(row["schedule"], int(row["T"]))
+        kept = space(schedule, int(row["sample_steps"]), row["spacing"])
         shown = min(STRIP_TIMES, len(kept))
         times = [kept[round(i * (len(kept) - 1) / max(shown - 1, 1))] for i in range(shown)]
         caption = (
@@ -770,7 +809,9 @@ def escape_code(value: str) -> str:
 def _unfinished(results: Results) -> str:
     """A row a training run and a reason: the cells that are missing, failed, or scored against something else."""
     frame = results.cells[results.cells["status"] != "done"]
-    odd = results.cells[(results.cells["status"] == "done") & ~results.cells["key"].isin(results.done["key"])]
+    odd = results.cells[
+        (results.cells["status"] == "done") & ~results.cells["key"].isin([*results.done["key"], *results.exact["key"]])
+    ]
     frame = pd.concat([frame, odd.assign(status="no FID", reason="its FID is not a finite number")])
     if frame.empty:
         return ""
@@ -817,6 +858,7 @@ SECTIONS: list[tuple[str, Callable[[Page], str]]] = [
     ("What each choice costs", costs),
     ("Objective by schedule", heat_map),
     ("Sampling steps", steps),
+    ("Where the FID comes from", split),
     ("Quality against time", frontier),
     ("Loss curves", losses),
     ("Time, memory and size", times),

@@ -38,6 +38,7 @@ OBJECTIVE_STYLE = {
     "v": (4, "v"),
     "score": (3, "P"),
     "flow": (9, "X"),
+    "edm": (8, "p"),
 }
 #: by the order of the samplers in a study: (line, how much of the marker is filled)
 SAMPLER_STYLE = (("-", "full"), ("--", "none"), ("-.", "left"), (":", "top"), ((0, (3, 1, 1, 1, 1, 1)), "right"))
@@ -212,7 +213,7 @@ def against(results: Results, x: str, label: str, front: bool = False) -> Figure
     for ax in axes:
         ax.set(xscale="log", yscale="log")
     y = [*frame["low"], *frame["high"], *best["fid"], *([floor] if floor else [])]
-    _frame_logs(axes, [*frame[x], *best[x]], y, x == "sample_steps")
+    _frame_logs(axes, [*frame[x], *best[x]], y, x in ("sample_steps", "evaluations"))
     figure.supxlabel(label, fontsize=8)
     figure.supylabel("FID (log scale; lower is better)", fontsize=8)
     floor_line = [Line2D([], [], color=GREY, linestyle=(0, (6, 3)), linewidth=1, label="floor: real test images")]
@@ -325,7 +326,7 @@ MOST_GALLERY_ROWS = 12
 
 def gallery_rows(results: Results) -> list[list[Any]]:
     """Every trained model, None for gaps: columns are objectives, rows everything else about the model."""
-    models = results.cells.drop_duplicates(list(MODEL_AXES))
+    models = results.shown.drop_duplicates(list(MODEL_AXES))
     objectives = results.levels("objective")
     if len(objectives) > 1:
         groups = models.groupby([*results.extras, "schedule"], sort=False)

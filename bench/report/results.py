@@ -19,7 +19,7 @@ import pandas as pd
 
 from bench import cost, table
 from bench.store import Store
-from bench.study import Study
+from bench.study import ORACLE, Study, method
 
 Record = dict[str, Any]
 
@@ -31,9 +31,13 @@ MODEL_AXES = {
     "role": "loss weight",
     "schedule": "schedule",
     "T": "T",
+    "timesteps": "choice of t",
 }
+METHOD = ("sampler", "eta", "clipping", "spacing")
 SAMPLING_AXES = {"method": "sampler", "sample_steps": "sampling steps"}
 AXES = MODEL_AXES | SAMPLING_AXES
+SHARED = ["schedule", "T", "method", "sample_steps"]
+"""What the sampler's own error depends on."""
 
 _TEXT = table.TEXT | table.FLAGS
 _LIBRARIES = ("matplotlib", "pandas", "pypandoc-binary", "seaborn", "typst")
@@ -112,7 +116,7 @@ class Results:
             frame[column] = pd.to_numeric(frame[column])
         named = self.study.axes.weight
         frame["role"] = [weight if weight in named else "default" for weight in frame["weight"]]
-        frame["method"] = [_method(*row) for row in zip(frame["sampler"], frame["eta"], frame["clip"], strict=True)]
+        frame["method"] = [method(*row) for row in zip(*(frame[k] for k in METHOD), strict=True)]
         frame["sample_time"] = 1000 / frame["sample_images_per_s"]
         reference = self.reference
         odd = [status == "done" and self.kept[key].provenance != reference
@@ -130,9 +134,25 @@ class Results:
         return best
 
     @cached_property
+    def shown(self) -> pd.DataFrame:
+        """The cells that are ranked: those of the oracle stand apart wherever there is anything else."""
+        exact = self.cells["net"] == ORACLE
+        return self.cells if exact.all() else self.cells[~exact]
+
+    @cached_property
+    def exact(self) -> pd.DataFrame:
+        """The comparable cells of the oracle, by what they share with a trained network's."""
+        frame = self._comparable(self.cells[self.cells["net"] == ORACLE])
+        return frame.set_index(SHARED).sort_index()
+
+    @cached_property
     def done(self) -> pd.DataFrame:
         """The comparable cells with a finite FID, best first."""
-        frame = self.cells[(self.cells["status"] == "done") & self.cells["fid"].between(0, 1e300)]
+        return self._comparable(self.shown)
+
+    @staticmethod
+    def _comparable(cells: pd.DataFrame) -> pd.DataFrame:
+        frame = cells[(cells["status"] == "done") & cells["fid"].between(0, 1e300)]
         return frame.sort_values("fid", kind="stable").reset_index(drop=True)
 
     @cached_property
@@ -160,7 +180,7 @@ class Results:
             for i, epoch in enumerate(record["epochs"], 1)
         ]
         columns = [*MODEL_AXES, "seed", "job", "epoch", "seconds", "images", "warm", "exclusive", "loss"]
-        return pd.DataFrame(rows, columns=[*columns, "eps_mse", "x0_mse"])
+        return pd.DataFrame(rows, columns=[*columns, "eps_mse", "x0_mse", "bpd"])
 
     @cached_property
     def batches(self) -> pd.DataFrame:
@@ -192,16 +212,16 @@ class Results:
     @cached_property
     def varying(self) -> list[str]:
         """The axes with more than one level among the study's cells."""
-        return [axis for axis in AXES if self.cells[axis].nunique() > 1]
+        return [axis for axis in AXES if self.shown[axis].nunique() > 1]
 
     def levels(self, axis: str) -> list[Any]:
         """The levels of an axis in the study's order."""
-        return list(dict.fromkeys(self.cells[axis]))
+        return list(dict.fromkeys(self.shown[axis]))
 
     @property
     def extras(self) -> list[str]:
         """The model's axes that vary besides the objective and the schedule: what splits a figure into panels."""
-        return [axis for axis in ("net", "role", "T") if axis in self.varying]
+        return [axis for axis in ("net", "role", "T", "timesteps") if axis in self.varying]
 
     def panel(self, row: Any) -> str:
         """A model's values on :attr:`extras`, for a title; empty where there are none."""
@@ -214,7 +234,7 @@ class Results:
             return [""]
         every, ranked = (
             [self.panel(row) for _, row in frame.drop_duplicates(self.extras).iterrows()]
-            for frame in (self.cells, self.settings)
+            for frame in (self.shown, self.settings)
         )
         return _fitting(every, ranked, MOST_PANELS)
 
@@ -299,8 +319,3 @@ def _fitting(every: list[str], ranked: list[str], most: int) -> list[str]:
     """At most so many, the highest ranked first to be kept, in their own order."""
     kept = list(dict.fromkeys([*ranked, *every]))[:most]
     return [name for name in every if name in kept]
-
-
-def _method(sampler: str, eta: float, clip: bool) -> str:
-    """The sampler, with its η unless that is 0 (DDIM proper) or means nothing to it, and whether x̂₀ went unclipped."""
-    return f"{sampler}{f' η={eta:g}' if eta > 0 else ''}{'' if clip else ' unclipped'}"

@@ -1,4 +1,5 @@
-"""Networks: name → a function of (channels, side) that builds one. All map (x_t, t/T) to an output shaped like x_t.
+"""Networks: name → a function of (channels, side) that builds one. All map (x_t, t/T) to an output shaped like x_t, or
+with twice its channels where the variance is learned (Improved DDPM, arXiv 2102.09672, section 3.1).
 
 Keyword-only parameters are options: a study may write ``net: [unet, {unet: {width: 24}}]``.
 """
@@ -17,6 +18,11 @@ NETS: dict[str, Callable[..., nn.Module]] = {
     "unet": UNet,
     "scorenet": ScoreNet,
 }
+
+
+def learns_variance(spec: str) -> bool:
+    """Whether the network of that name has a second half of outputs, for the variance."""
+    return bool(parse(spec)[1].get("variance", False))
 
 
 def make_net(spec: str, channels: int, side: int) -> nn.Module:

@@ -57,11 +57,21 @@ class Attention(nn.Module):
 class UNet(nn.Module):
     """Half resolution at ``width`` channels, quarter resolution at ``2 width`` or ``inner``, one attention block.
 
+    With ``variance`` it has twice the output channels: the second half places the variance between β̃ and β.
+
     :raises ValueError: unless the side is a multiple of 4.
     """
 
     def __init__(
-        self, channels: int = 1, side: int = 28, *, width: int = 32, inner: int = 64, blocks: int = 2, middle: int = 2
+        self,
+        channels: int = 1,
+        side: int = 28,
+        *,
+        width: int = 32,
+        inner: int = 64,
+        blocks: int = 2,
+        middle: int = 2,
+        variance: bool = False,
     ) -> None:
         super().__init__()
         if side % 4:
@@ -78,12 +88,12 @@ class UNet(nn.Module):
         self.up = nn.ConvTranspose2d(inner, width, 2, stride=2)
         self.decoder = nn.ModuleList(Block(2 * width, width, embed) for _ in range(blocks))
         self.norm = nn.GroupNorm(8, width)
-        self.last = nn.Conv2d(width, 4 * channels, 3, padding=1)
+        self.last = nn.Conv2d(width, 4 * channels * (2 if variance else 1), 3, padding=1)
         nn.init.zeros_(self.last.weight)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, u: Tensor) -> Tensor:
-        """x_t (B, C, H, W) and t/T (B,) → (B, C, H, W)."""
+        """x_t (B, C, H, W) and t/T (B,) → (B, C, H, W), or (B, 2C, H, W)."""
         angle = u[:, None] * self.frequencies * (math.pi / 2)
         embedding = self.embed(torch.cat([angle.sin(), angle.cos()], 1))
         h = self.first(nn.functional.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last))

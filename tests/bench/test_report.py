@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bench import data
-from bench.report import write
+from bench.report import document, write
 from bench.report.document import count, escape, listing
 from bench.report.effects import effects, geometric_mean, pareto
 from bench.report.figures import short
@@ -30,7 +30,7 @@ CEILING = {"fid": 2301.0, "kid": 9.1, "kid_se": 0.004, "inception_score": 1.01, 
            "confidence": 0.71, "class_balance": 0.05}  # fmt: skip
 WORSE = {"eps": 1.0, "v": 1.15, "x0": 1.4, "mean": 2.6, "previous": 3.1, "linear": 1.3, "cosine": 1.0,
          "linear_unscaled": 1.5, "sigmoid": 1.1, "ancestral": 1.0, "ancestral_beta": 4.0, "ddim": 0.9,
-         "unet": 1.0, "scorenet": 6.0}  # fmt: skip
+         "unet": 1.0, "scorenet": 6.0, "oracle": 0.5, "heun": 0.8}  # fmt: skip
 
 
 def environment(**changes):
@@ -350,3 +350,54 @@ def test_words():
 def test_importing_the_package_does_not_import_torch():
     check = "import sys, bench.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_the_oracle_splits_a_fid(tmp_path, digits):
+    """A trained cell's FID in three parts; the oracle's cells are not ranked with the others."""
+    study = make_study(net=["unet", "oracle"], objective=["eps"])
+    store = Store(tmp_path / "store")
+    for cells in study.jobs.values():
+        job = cells[0].job
+        if job.net == "unet":
+            write_job(store, job)
+        else:
+            write_oracle(store, job)
+        for cell in cells:
+            write_cell(store, cell, digits, **({"fid": 1.0 + 10 / cell.sample_steps} if job.net == "oracle" else {}))
+    results = Results(study, store)
+    assert set(results.done["net"]) == {"unet"}
+    assert "net" not in results.varying
+    text = clean(document.compose(results, {}))
+    section = text.split("## Where the FID comes from")[1].split("\n## ")[0]
+    assert section.count("\n| ") == 8 + 2
+    first = results.settings.iloc[0]
+    exact = 1.0 + 10 / first["sample_steps"]
+    line = next(line for line in section.splitlines() if short(first["fid"]) in line)
+    assert short(exact - FLOOR["fid"]) in line
+    assert short(first["fid"] - exact) in line
+
+
+def test_a_study_of_the_oracle_alone(tmp_path, digits):
+    """Nothing was trained: no loss curves, no durations of epochs, and the rest as ever."""
+    study = make_study(net=["oracle"], objective=["x0"], sampler=["ancestral", "ddim", "heun"], epochs=0)
+    store = Store(tmp_path / "store")
+    for cells in study.jobs.values():
+        write_oracle(store, cells[0].job)
+        for cell in cells:
+            write_cell(store, cell, digits)
+    text = clean(document.compose(Results(study, store), {}))
+    assert "Nothing was trained." in text
+    assert "## Loss curves" not in text
+    assert "## Where the FID comes from" not in text
+    assert "network evaluations a sample (Heun's method" in text
+
+
+def write_oracle(store, job):
+    """The record of a job that trains nothing."""
+    store.write("jobs", job.key, {
+        "status": "done", "epochs": [], "params": 0, "trained_params": 0, "megabytes": 0.0,
+        "flops_per_image": {"forward": 188_160_000, "train": 0}, "peak_rss_mb": 900.0, "peak_device_mb": None,
+        "config": job.model_dump(mode="json"), "environment": environment(), "engine": {"engine": "eager"},
+        "created": "2026-01-02T03:04:05+00:00",
+        "harness": [{"stages_s": {"sample": 1.0}, "wall_s": 1.1, "overhead": 0.02}],
+    })  # fmt: skip

@@ -373,3 +373,56 @@ def test_a_compiled_job_gives_the_same_pictures(world: World, tiny_study: Study,
         assert here[1]["engine"]["engine"] == "compiled"
         assert there[1]["engine"]["engine"] == "eager"
         assert abs(here[0].astype(int) - there[0].astype(int)).max() <= 2
+
+
+def test_the_oracle_samples_without_training(world: World, make_study: Any) -> None:
+    """A job of the data's exact denoiser: no epochs, samples that are training images, and nothing done twice."""
+    study = make_study(
+        net=["oracle"], objective=["eps"], sampler=["ddim", "heun"], sample_steps=[30], spacing=["trailing"],
+        clip=["dynamic"], n=40, budget={"epochs": 0, "images": 100},
+    )  # fmt: skip
+    cells = cells_of(study)
+    seen = events(cells, world.store)
+    assert "epoch" not in seen
+    assert seen.count("cell") == 2
+    record = world.store.read("jobs", cells[0].job.key)
+    assert record is not None
+    assert (record["epochs"], record["params"], record["flops_per_image"]["train"]) == ([], 0, 0)
+    kept = world.store.load_samples(cells[0].key)
+    assert kept is not None
+    drawn = torch.from_numpy(kept[0]).flatten(1).double()
+    nearest = torch.cdist(drawn, world.images.train[:100].flatten(1).double()).min(1).values
+    assert float(nearest.median()) < 100, "less than 4 levels a pixel from the nearest image"
+    assert not {"sample", "cell"} & set(events(cells, world.store))
+    first, second, *_ = rows(study, world.store)
+    assert (first["status"], first["epochs"], first["train_s"], first["epoch_s"]) == ("done", 0, 0, None)
+    assert (first["evaluations"], second["evaluations"]) == (30, 59)
+    assert (first["spacing"], first["clip"], first["clipping"]) == ("trailing", True, "dynamic")
+
+
+def test_first_outputs_are_shared_by_what_starts_at_the_end(world: World, make_study: Any) -> None:
+    """A spacing that starts below T evaluates its own first step; samples are those of each cell alone."""
+    study = make_study(objective=["eps"], sampler=["ddim"], spacing=["linspace", "leading", "trailing"])
+    cells = cells_of(study)
+    list(run(cells, world.store, device=CPU))
+    for cell in cells:
+        alone = Store(world.store.root.parent / cell.spacing)
+        shutil.copytree(world.store.root / "checkpoints", alone.root / "checkpoints")
+        shutil.copytree(world.store.root / "jobs", alone.root / "jobs")
+        list(run([cell], alone, device=CPU))
+        together, apart = world.store.load_samples(cell.key), alone.load_samples(cell.key)
+        assert together is not None
+        assert apart is not None
+        assert (together[0] == apart[0]).all()
+
+
+def test_every_choice_of_t_trains_and_the_bound_is_recorded(world: World, make_study: Any) -> None:
+    study = make_study(objective=["eps"], timesteps=["uniform", "importance"], weight=["vlb"], sampler=["ddim"])
+    for cells in study.jobs.values():
+        list(run(cells, world.store, device=CPU))
+        record = world.store.read("jobs", cells[0].job.key)
+        assert record is not None
+        assert all(0 < epoch["bpd_se"] < epoch["bpd"] for epoch in record["epochs"])
+    uniform, important = rows(study, world.store)
+    assert (uniform["timesteps"], important["timesteps"]) == ("uniform", "importance")
+    assert uniform["bpd"] != important["bpd"]

@@ -7,21 +7,27 @@ alone unless ``use_clipped_model_output`` is set; with it ε̂ is derived again,
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, HeunDiscreteScheduler
+from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 from torch import Tensor
 from torch.testing import assert_close
 
 from ddpm.denoiser import Denoiser
 from ddpm.objective import OBJECTIVES
-from ddpm.sampler import respace, sample
-from ddpm.schedule import SCHEDULES, Schedule, make_schedule
+from ddpm.sampler import extrapolate, sample
+from ddpm.schedule import Schedule, make_schedule
+from ddpm.spacing import space
 
 PREDICTION = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}
 T = 100
 SHAPE = (2, 1, 6, 6)
+LINEAR = (torch.linspace(1e-4, 0.02, T, dtype=torch.float64) * (1000 / T)).tolist()
 
 # As shipped, diffusers rounds β and ᾱ to float32, so the two differ by that rounding, magnified where 1/√ᾱ is large.
 # With its ᾱ replaced by ours in float64 what remains is the algebra alone.
@@ -81,10 +87,10 @@ def our_walk(
 def test_ancestral(sampler: str, variance: str, objective: str, steps: int, clip: bool, dtype: torch.dtype) -> None:
     """DDPMScheduler with β̃ (``fixed_small``) and β (``fixed_large``), on our respaced times."""
     schedule, net = make_schedule("linear", T), TinyNet(dtype)
-    times = respace(T, steps)
+    times = space(schedule, steps)
     scheduler = DDPMScheduler(
         num_train_timesteps=T,
-        trained_betas=SCHEDULES["linear"](T).tolist(),
+        trained_betas=LINEAR,
         variance_type=variance,
         clip_sample=clip,
         prediction_type=PREDICTION[objective],
@@ -109,21 +115,21 @@ def test_ddim(eta: float, objective: str, grid: str, clip: bool, dtype: torch.dt
     """DDIMScheduler at η = 0, ½ and 1.
 
     It takes the previous time to be ``index − T // steps`` and not the next index it keeps, so only grids with equal
-    gaps of that size can agree. 'trailing' and 'leading' with 20 steps of 100 have them. ``respace(100, 10)`` has
+    gaps of that size can agree. 'trailing' and 'leading' with 20 steps of 100 have them. ``linspace`` with 10 has
     gaps of (100 − 1)/(10 − 1) = 11, which is what 100 // 9 gives: its indices are set by hand and 9 is declared. The
     last index falls below 0 then, as it should, and the step goes to the clean image.
     """
     schedule, net = make_schedule("linear", T), TinyNet(dtype)
     scheduler = DDIMScheduler(
         num_train_timesteps=T,
-        trained_betas=SCHEDULES["linear"](T).tolist(),
+        trained_betas=LINEAR,
         clip_sample=clip,
         prediction_type=PREDICTION[objective],
         timestep_spacing="leading" if grid == "respaced" else grid,
     )
     same_tables(scheduler, schedule, dtype)
     if grid == "respaced":
-        scheduler.timesteps = torch.tensor(respace(T, 10)) - 1
+        scheduler.timesteps = torch.tensor(space(schedule, 10)) - 1
         scheduler.num_inference_steps = 9
     else:
         scheduler.set_timesteps(20)
@@ -140,12 +146,117 @@ def test_ddim(eta: float, objective: str, grid: str, clip: bool, dtype: torch.dt
     assert_close(ours, expected, rtol=0, atol=PRECISION[dtype] * float(expected.abs().max()))
 
 
+def multistep(times: list[int], dtype: torch.dtype, **options: object) -> DPMSolverMultistepScheduler:
+    """diffusers' multistep solver on our tables and times, its last step the one of first order to clean data."""
+    scheduler = DPMSolverMultistepScheduler(
+        num_train_timesteps=T, trained_betas=LINEAR, final_sigmas_type="zero", lower_order_final=True, **options
+    )
+    scheduler.set_timesteps(len(times))
+    schedule = make_schedule("linear", T)
+    scheduler.timesteps = torch.tensor(times) - 1
+    scheduler.sigmas = torch.cat([(schedule.sigma / schedule.alpha)[times], torch.zeros(1, dtype=torch.float64)]).to(
+        dtype
+    )
+    return scheduler
+
+
+# diffusers' own use of numpy
+copying = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+@copying
+@pytest.mark.parametrize("objective", PREDICTION)
+@pytest.mark.parametrize(
+    ("sampler", "algorithm", "order"),
+    [("dpmpp_2m", "dpmsolver++", 2), ("dpmpp_2m_sde", "sde-dpmsolver++", 2), ("ddim", "dpmsolver++", 1)],
+)
+def test_multistep(sampler: str, algorithm: str, order: int, objective: str) -> None:
+    """DPMSolverMultistepScheduler (midpoint), with and without noise.
+
+    With ``final_sigmas_type="zero"`` its last step is of first order, as ours is. Its σ are given ours in float64; the
+    step itself computes in that.
+    """
+    schedule, net = make_schedule("linear", T), TinyNet(torch.float64)
+    times = space(schedule, 20)
+    scheduler = multistep(
+        times, torch.float64, algorithm_type=algorithm, solver_order=order, prediction_type=PREDICTION[objective]
+    )
+    x, generator, theirs = start(torch.float64), torch.Generator().manual_seed(1), []
+    for index in scheduler.timesteps:
+        noise = torch.randn(SHAPE, generator=generator, dtype=torch.float64)  # by itself it would draw in float32
+        x = scheduler.step(network_output(net, x, int(index)), index, x, variance_noise=noise).prev_sample
+        theirs.append(x)
+    ours = our_walk(net, schedule, objective, times, sampler, torch.float64, clip=False)
+    expected = torch.stack(theirs)
+    assert_close(ours, expected, rtol=0, atol=1e-6 * float(expected.abs().max()))
+
+
+@copying
+def test_third_order_differs() -> None:
+    """diffusers gives the second difference of three x̂₀ half the weight of a step of third order: it is of second.
+
+    As do other codes after the authors' own. With half of it, ours is theirs.
+    """
+    schedule, net = make_schedule("linear", T), TinyNet(torch.float64)
+    times = space(schedule, 20)
+    scheduler = multistep(times, torch.float64, algorithm_type="dpmsolver++", solver_order=3)
+    x = start(torch.float64)
+    past: list[tuple[float, Tensor]] = []
+    lambdas = (schedule.alpha / schedule.sigma).log()
+    denoiser = Denoiser(net, schedule, "eps")
+    for i, (t, s) in enumerate(itertools.pairwise(times[:-1])):
+        index = scheduler.timesteps[i]
+        x0, _ = denoiser(x, torch.full((len(x),), t))
+        past = [*past[-2:], (float(lambdas[t]), x0)]
+        bar = extrapolate(past, float(lambdas[s]))
+        if len(past) == 3:  # minus half of the last term of Newton's form
+            (l0, a), (l1, b), (l2, c) = reversed(past)
+            h = float(lambdas[s]) - l0
+            bend = ((a - b) / (l0 - l1) - (b - c) / (l1 - l2)) / (l0 - l2)
+            bar = bar - (h**2 / -math.expm1(-h) / 2 - (h / -math.expm1(-h) - 1)) * bend
+        ours = schedule.alpha[s] * bar + schedule.sigma[s] * (x - schedule.alpha[t] * bar) / schedule.sigma[t]
+        x = scheduler.step(network_output(net, x, int(index)), index, x).prev_sample
+        assert_close(ours, x, rtol=0, atol=1e-6 * float(x.abs().max()))
+
+
+@copying
+def test_heun() -> None:
+    """HeunDiscreteScheduler: x/α is its sample, σ/α its σ; its last step too is Euler's."""
+    schedule, net = make_schedule("linear", T), TinyNet(torch.float64)
+    times = space(schedule, 12)
+    scheduler = HeunDiscreteScheduler(num_train_timesteps=T, trained_betas=LINEAR, prediction_type="epsilon")
+    scheduler.set_timesteps(12)
+    sigmas = (schedule.sigma / schedule.alpha)[times]
+    scheduler.sigmas = torch.cat([sigmas[:1], sigmas[1:].repeat_interleave(2), torch.zeros(1, dtype=torch.float64)])
+    at = torch.tensor(times) - 1
+    scheduler.timesteps = torch.cat([at[:1], at[1:].repeat_interleave(2)]).double()
+    x = start(torch.float64) / schedule.alpha[times[0]]
+    theirs = []
+    for i, index in enumerate(scheduler.timesteps):
+        alpha = schedule.alpha[int(index) + 1]
+        x = scheduler.step(network_output(net, x * alpha, int(index)), index, x).prev_sample
+        if i % 2 or i == len(scheduler.timesteps) - 1:
+            theirs.append(x)
+    ours = our_walk(net, schedule, "eps", times, "heun", torch.float64, clip=False)
+    scale = schedule.alpha[[*times[1:], 0]].view(-1, 1, 1, 1, 1)
+    expected = torch.stack(theirs) * scale
+    assert_close(ours, expected, rtol=0, atol=1e-6 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("name", ["linear", "scaled_linear"])
+def test_zero_terminal_snr(name: str) -> None:
+    """Lin et al.'s rescaling as diffusers does it."""
+    plain, ours = make_schedule(name, 1000), make_schedule(f"{name}(zero_snr=true)", 1000)
+    theirs = (1 - rescale_zero_terminal_snr(plain.beta[1:])).cumprod(0)
+    assert_close(ours.alpha[1:] ** 2, theirs, rtol=1e-8, atol=1e-12)
+
+
 @pytest.mark.parametrize("steps", [2, 3, 10, 19, 50, 101, 250, 999, 1000])
 def test_respaced_times_are_linspace(steps: int) -> None:
-    """``respace`` promises diffusers' ``linspace``, which for times half way between two goes to the even *index*."""
+    """``linspace`` promises diffusers' ``linspace``, which for times half way between two goes to the even *index*."""
     scheduler = DDPMScheduler(num_train_timesteps=1000, timestep_spacing="linspace")
     scheduler.set_timesteps(steps)
-    assert respace(1000, steps) == (scheduler.timesteps + 1).tolist()
+    assert space(make_schedule("linear", 1000), steps) == (scheduler.timesteps + 1).tolist()
 
 
 def test_one_step_starts_from_noise() -> None:
@@ -153,13 +264,16 @@ def test_one_step_starts_from_noise() -> None:
     scheduler = DDPMScheduler(num_train_timesteps=1000, timestep_spacing="linspace")
     scheduler.set_timesteps(1)
     assert scheduler.timesteps.tolist() == [0]
-    assert respace(1000, 1) == [1000]
+    assert space(make_schedule("linear", 1000), 1) == [1000]
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [("linear", "linear"), ("cosine", "squaredcos_cap_v2")])
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("linear", "linear"), ("scaled_linear", "scaled_linear"), ("cosine", "squaredcos_cap_v2")]
+)
 def test_schedules(ours: str, theirs: str) -> None:
     """The same β at T = 1000, to their float32."""
-    scheduler = DDPMScheduler(num_train_timesteps=1000, beta_schedule=theirs)
+    ends = {"beta_start": 8.5e-4, "beta_end": 0.012} if ours == "scaled_linear" else {}
+    scheduler = DDPMScheduler(num_train_timesteps=1000, beta_schedule=theirs, **ends)
     schedule = make_schedule(ours, 1000)
     # 1 − ᾱ(t)/ᾱ(t−1) is taken in float64 there too, but stored in float32.
     assert_close(schedule.beta[1:].float(), scheduler.betas, rtol=1e-5, atol=1e-8)
@@ -185,10 +299,10 @@ def test_noising_and_velocity() -> None:
 
 
 def test_grids_that_diffusers_gets_wrong() -> None:
-    """'trailing' gives another number of steps than asked, or a repeated one, for some n: ``respace`` never does."""
-    wrong = 0
+    """'trailing' gives another number of steps than asked, or a repeated one, for some n: ours never does."""
+    wrong, schedule = 0, make_schedule("linear", 1000)
     for n in range(1, 1001):
         indices = np.round(np.arange(1000, 0, -1000 / n)).astype(int) - 1
         wrong += len(set(indices.tolist())) != n
-        assert len(set(respace(1000, n))) == n
+        assert len(set(space(schedule, n, "trailing"))) == n
     assert wrong == 62

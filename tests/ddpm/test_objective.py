@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -10,13 +11,16 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from ddpm.denoiser import Denoiser
-from ddpm.mix import determinant, posterior_std
-from ddpm.objective import MAX_GAIN, OBJECTIVES, WEIGHTS, check, gain, loss_weight
+from ddpm.mix import Mix, determinant, posterior_std, unmix
+from ddpm.objective import MAX_GAIN, OBJECTIVES, WEIGHTS, check, default_weight, gain, loss_weight, make_target
 from ddpm.oracle import gaussian
 from ddpm.schedule import SCHEDULES, Schedule, make_schedule
 from ddpm.train import Loss
 
 VARIANCE = 0.25
+IMPOSSIBLE = {("eps", "flow"), ("score", "flow")}
+"""With no signal left in x_T, ε alone says nothing about x₀."""
+PAIRS = [pair for pair in itertools.product(OBJECTIVES, SCHEDULES) if pair not in IMPOSSIBLE]
 
 
 def draws(s: Schedule, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -43,8 +47,7 @@ def oracle_posterior_mean(s: Schedule, objective: str, x_t: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("T", [50, 1000])
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize(("objective", "schedule"), PAIRS)
 def test_every_target_inverts(objective: str, schedule: str, T: int) -> None:
     """From the target itself, (x̂₀, ε̂) = (x₀, ε) at every t, in float64."""
     s = make_schedule(schedule, T)
@@ -58,8 +61,7 @@ def test_every_target_inverts(objective: str, schedule: str, T: int) -> None:
     assert_close(found_eps, eps, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize(("objective", "schedule"), PAIRS)
 def test_float32_error_is_the_gain_times_rounding(objective: str, schedule: str) -> None:
     """The tables are solved in float64 and cast once, so float32 costs what |σ/D| says and no more."""
     s = make_schedule(schedule, 1000)
@@ -86,6 +88,8 @@ def test_targets_in_closed_form(schedule: str) -> None:
         "eps": (zero, one, zero),
         "x0": (one, zero, zero),
         "v": (-sigma, alpha, zero),
+        "score": (zero, -1 / sigma, zero),
+        "flow": (-one, one, zero),
         "mean": (*mean, zero),
         "previous": (*mean, tilde.sqrt()),
     }
@@ -94,8 +98,7 @@ def test_targets_in_closed_form(schedule: str) -> None:
             assert_close(found[1:], column, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize(("objective", "schedule"), PAIRS)
 def test_one_oracle_one_posterior_mean(objective: str, schedule: str) -> None:
     """Every objective's exact network gives the same μ̃, to 1e-10: its own x̂₀ = α v x_t/(α² v + σ²) put into eq. 7."""
     s = make_schedule(schedule, 1000)
@@ -130,8 +133,7 @@ def test_optimal_eps_error(objective: str, t: int, expected: float) -> None:
     assert (1 - k * sigma) ** 2 + (k * alpha) ** 2 * VARIANCE == pytest.approx(expected, rel=5e-4, abs=5e-9)
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize(("objective", "schedule"), PAIRS)
 def test_error_ratios(objective: str, schedule: str) -> None:
     """|out − y|² = (D/σ)² |x̂₀ − x₀|² = (D/α)² |ε̂ − ε|² for any output; the ratio to x₀ is SNR for ε, SNR + 1 for v."""
     s = make_schedule(schedule, 200)
@@ -143,8 +145,10 @@ def test_error_ratios(objective: str, schedule: str) -> None:
     found_x0, found_eps = Denoiser(lambda x, u: out, s, objective)(x_t, t)
     squared = error.square().sum((1, 2, 3))
     d = determinant(noise, target)[1:]
+    some = s.alpha[1:] > 0  # without signal ε̂ is x_t, whatever the output
     assert_close(squared, (d / s.sigma[1:]) ** 2 * (found_x0 - x0).square().sum((1, 2, 3)), rtol=1e-7, atol=0)
-    assert_close(squared, (d / s.alpha[1:]) ** 2 * (found_eps - eps).square().sum((1, 2, 3)), rtol=1e-7, atol=0)
+    in_eps = (d / s.alpha[1:]) ** 2 * (found_eps - eps).square().sum((1, 2, 3))
+    assert_close(squared[some], in_eps[some], rtol=1e-7, atol=0)
     ratio = {"eps": s.snr, "v": s.snr + 1, "x0": torch.ones_like(s.snr)}.get(objective)
     if ratio is not None:
         assert_close(1 / gain(s, objective) ** 2, ratio[1:], rtol=1e-9, atol=0)
@@ -178,18 +182,18 @@ def test_seed_weight_on_eps(t: int, expected: float) -> None:
     assert found == pytest.approx(beta / (2 * (1 - beta) * (1 - bar)), rel=1e-9)
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize(("objective", "schedule"), PAIRS)
 @pytest.mark.parametrize("weight", WEIGHTS)
-@pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_weight_is_a_weight(objective: str, weight: str, schedule: str) -> None:
-    """Finite and positive at t = 1 … T, zero at t = 0, which is never trained."""
+    """Finite and positive at t = 1 … T wherever there is signal, zero at t = 0, which is never trained."""
     s = make_schedule(schedule, 1000)
     table = loss_weight(s, objective, weight)
     assert table.shape == (1001,)
     assert table.dtype == torch.float64
     assert float(table[0]) == 0
     assert table[1:].isfinite().all()
-    assert (table[1:] > 0).all()
+    assert (table[1:] >= 0).all()
+    assert (table[1:][s.snr[1:] > 0] > 0).all()
 
 
 @pytest.mark.parametrize("weight", [name for name, row in WEIGHTS.items() if row.of is not None])
@@ -215,11 +219,80 @@ def test_weights_in_closed_form() -> None:
         ("eps", "min_snr"): low / snr,
         ("x0", "min_snr"): low,
         ("v", "min_snr"): low / (snr + 1),
+        ("score", "snr"): s.sigma[1:] ** 2,
+        ("flow", "snr"): snr / (snr.sqrt() + 1) ** 2,
+        ("x0", "truncated_snr"): snr.clamp(min=1),
+        ("v", "truncated_snr"): snr.clamp(min=1) / (snr + 1),
+        ("eps", "p2"): 1 / (1 + snr),
+        ("x0", "p2"): snr / (1 + snr),
+        ("x0", "edm"): snr + 4,
+        ("edm", "edm"): one,
+        ("x0", "min_snr(gamma=2.5)"): snr.clamp(max=2.5),
+        ("eps", "p2(gamma=0.5,k=3)"): (3 + snr) ** -0.5,
         ("previous", "seed"): 1 / (2 * s.beta[1:]),
         ("mean", "seed"): 1 / (2 * s.beta[1:]),
     }
     for (objective, weight), table in expected.items():
         assert_close(loss_weight(s, objective, weight)[1:], table, rtol=1e-8, atol=0)
+
+
+def test_weights_of_the_bound() -> None:
+    """(SNR_{t−1} − SNR_t)/2 on x₀, which on the posterior's mean is 1/(2β̃); and that times a logistic."""
+    s = make_schedule("linear", 1000)
+    found = loss_weight(s, "x0", "vlb")
+    assert_close(found[2:], (s.snr[1:-1] - s.snr[2:]) / 2, rtol=1e-7, atol=0)
+    tilde = posterior_std(s.alpha[1:], s.sigma[1:], s.alpha[:-1], s.sigma[:-1]) ** 2
+    assert_close(loss_weight(s, "mean", "vlb")[2:], 1 / (2 * tilde[1:]), rtol=1e-9, atol=0)
+    assert float(found[1]) == pytest.approx(1 / (2 * math.exp(-9.8167)), rel=1e-4)  # β̃₂ for β̃₁ = 0
+    logistic = 1 / (1 + s.snr[1:] * math.exp(-2))
+    assert_close(loss_weight(s, "x0", "sigmoid")[1:], found[1:] * logistic, rtol=1e-12, atol=0)
+
+
+def test_eps_weight_of_the_seeds_loss() -> None:
+    """REFERENCE 2.5: L₁ with σ² = β weighs ε by β/(2α(1 − ᾱ))."""
+    found = loss_weight(make_schedule("linear", 1000), "eps", "seed")
+    for t, expected in {1: 0.50005, 100: 0.01008, 250: 0.00534, 1000: 0.01020}.items():
+        assert float(found[t]) == pytest.approx(expected, abs=6e-6)
+
+
+@pytest.mark.parametrize("sigma_data", [0.5, 0.6162])
+def test_edm_is_its_table(sigma_data: float) -> None:
+    """Karras et al., table 1: c_skip and c_out out of the 2×2 solve, λ(σ) c_out² = 1, a target of unit variance."""
+    s = make_schedule("karras", 100)
+    target = make_target(s, f"edm(sigma_data={sigma_data})")
+    to_x0, _ = unmix(s.noise, target)
+    sigma = (s.sigma / s.alpha)[1:]  # of the unscaled image: x_t/α_t = x₀ + σ ε
+    total = sigma**2 + sigma_data**2
+    assert_close(to_x0.a[1:] * s.alpha[1:], sigma_data**2 / total)
+    assert_close(to_x0.b[1:], sigma * sigma_data / total.sqrt() * torch.sign(to_x0.b[1:]))
+    weight = loss_weight(s, f"edm(sigma_data={sigma_data})", f"edm(sigma_data={sigma_data})")
+    assert_close(weight[1:], torch.ones(100, dtype=torch.float64))
+    assert_close((target.a * sigma_data) ** 2 + target.b**2, torch.ones(101, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_preconditioning_any_objective_is_edm_with_its_weight(objective: str) -> None:
+    """y − (its best linear guess from x_t), over its spread, is ± the target of ``edm``; so the loss differs in λ."""
+    s, sigma_data = make_schedule("cosine", 50), 0.5
+    y, edm = make_target(s, objective), make_target(s, "edm")
+    total = s.alpha**2 * sigma_data**2 + s.sigma**2
+    slope = (y.a * s.alpha * sigma_data**2 + y.b * s.sigma) / total  # cov(y, x_t)/var(x_t)
+    rest = Mix(y.a - slope * s.alpha, y.b - slope * s.sigma)
+    spread = (rest.a**2 * sigma_data**2 + rest.b**2).sqrt()
+    sign = torch.sign(rest.a * edm.a + rest.b * edm.b)
+    assert_close((rest.a / spread)[1:], (sign * edm.a)[1:], rtol=1e-7, atol=1e-9)
+    assert_close((rest.b / spread)[1:], (sign * edm.b)[1:], rtol=1e-7, atol=1e-9)
+    # λ |r F + k x − y|² = λ r² |F − target|², and what λ becomes through D is the same
+    weight = loss_weight(s, objective, "snr") * spread**2
+    assert_close(weight[1:], loss_weight(s, "edm", "snr")[1:], rtol=1e-7, atol=0)
+
+
+def test_options_in_a_name() -> None:
+    """One row, many targets and weights; the plain name is the default."""
+    s = make_schedule("cosine", 20)
+    assert torch.equal(make_target(s, "edm").b, make_target(s, "edm(sigma_data=0.5)").b)
+    assert not torch.equal(make_target(s, "edm").b, make_target(s, "edm(sigma_data=1.0)").b)
+    assert default_weight("edm(sigma_data=1.0)") == "unit"
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -237,8 +310,11 @@ def test_impossible_cells_are_refused_before_training() -> None:
     for refuse in (check, lambda s, o: Denoiser(lambda x, u: x, s, o), lambda s, o: Loss(s, o, "unit")):
         with pytest.raises(ValueError, match=r"'eps' .*'zero_snr' with T=50.*t=50"):
             refuse(zero_snr, "eps")
-    for objective in ("x0", "v", "mean", "previous"):
+    for objective in ("x0", "v", "mean", "previous", "flow", "edm"):
         check(zero_snr, objective)
+    for objective, schedule in IMPOSSIBLE:
+        with pytest.raises(ValueError, match="cannot be inverted"):
+            check(make_schedule(schedule, 1000), objective)
 
 
 def test_gains_beyond_float32_are_refused() -> None:
@@ -250,8 +326,7 @@ def test_gains_beyond_float32_are_refused() -> None:
     check(s, "v")
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize(("objective", "schedule"), PAIRS)
 def test_usual_cells_are_not(objective: str, schedule: str) -> None:
     """Every row works at T = 1000 on every schedule."""
     check(make_schedule(schedule, 1000), objective)

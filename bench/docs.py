@@ -1,0 +1,154 @@
+"""The reference pages in ``docs/``, one a family, from the docstrings: ``python -m bench.docs`` writes them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench import ROOT, metrics
+from ddpm import objective, sampler, schedule, spacing, timestep
+from ddpm.spec import parameters
+
+FOLDER = ROOT / "docs"
+Rows = dict[str, tuple[Any, str]]
+"""name → (what has the docstring, and the options), and a word on its place in the table."""
+
+
+class Family(NamedTuple):
+    """A page: its title, what a reader should know first, where rows are added, and the rows."""
+
+    title: str
+    intro: str
+    where: str
+    rows: Rows
+
+
+def families() -> dict[str, Family]:
+    """Page's name → family."""
+    means = {"lower": "Lower is better.", "higher": "Higher is better.", None: "An error: neither way is better."}
+    return {
+        "objectives": Family(
+            "Objectives",
+            "What the network's output is compared with: a mix a x₀ + b ε + c z, z being fresh noise. Samplers see "
+            "(x̂₀, ε̂) only, which any objective's output is solved for.",
+            "ddpm/objective.py",
+            {name: (row.target, f"Trained with weight `{row.weight}` unless a study says otherwise.")
+             for name, row in objective.OBJECTIVES.items()},
+        ),
+        "weights": Family(
+            "Loss weights",
+            "A factor over t on one objective's squared error, converted for any other, so that a name means the same "
+            "loss in x₀ space everywhere. `default` in a study is the objective's own.",
+            "ddpm/objective.py",
+            {name: (row.table, "On the error of whatever is the objective." if row.of is None else
+                    f"Stated on the error of `{row.of}`.") for name, row in objective.WEIGHTS.items()},
+        ),
+        "schedules": Family(
+            "Noise schedules",
+            "x_t = α_t x₀ + σ_t ε with α_t² + σ_t² = 1, t = 0 … T. Every schedule also takes `zero_snr` (false): "
+            + _text(schedule.rescale).split("``zero_snr``: ")[-1].split("\n\n:raises")[0],
+            "ddpm/schedule.py",
+            {name: (row, "") for name, row in schedule.SCHEDULES.items()},
+        ),
+        "samplers": Family(
+            "Samplers",
+            "From x_T to an image. S steps take S evaluations of the network, unless said otherwise. Axes beside them: "
+            "`eta` (for `ddim`), `clip` (true: x̂₀ to [−1, 1]; false; `dynamic`: " + _text(sampler.dynamic) + "), and "
+            "`spacing`.",
+            "ddpm/sampler.py",
+            {name: (row, _evaluations(name)) for name, row in sampler.SAMPLERS.items()},
+        ),
+        "spacings": Family(
+            "Spacings",
+            "Which of the T steps a sampler visits: always exactly S distinct ones.",
+            "ddpm/spacing.py",
+            {name: (row, "") for name, row in spacing.SPACINGS.items()},
+        ),
+        "timesteps": Family(
+            "Choice of t in training",
+            "Which step each image of a batch is noised to.",
+            "ddpm/timestep.py",
+            {name: (row, "") for name, row in timestep.TIMESTEPS.items()},
+        ),
+        "metrics": Family(
+            "Metrics",
+            "Scores of a cell's samples in the features of the pinned classifier, against the training images. Numbers "
+            "compare only for the same classifier, reference and N. Training runs carry `bpd` besides, the variational "
+            "bound on held-out images in bits a dimension.",
+            "bench/metrics.py",
+            {name: (row.of, means[row.better]) for name, row in metrics.METRICS.items()},
+        ),
+    }  # fmt: skip
+
+
+def page(family: Family) -> str:
+    """The Markdown of a family."""
+    parts = [
+        f"# {family.title}",
+        "<!-- written by `python -m bench.docs` from the docstrings -->",
+        family.intro,
+        f"A row is a function and an entry of one table in `{family.where}`.",
+    ]
+    for name, (row, note) in family.rows.items():
+        parts += [f"## `{name}`", _text(row)]
+        options = _options(row)
+        if options:
+            parts.append("Options: " + ", ".join(f"`{key}` ({_plain(value)})" for key, value in options.items()) + ".")
+        if note:
+            parts.append(note)
+    return "\n\n".join(parts) + "\n"
+
+
+def pages() -> Iterator[tuple[str, str]]:
+    """(file name, Markdown) of every page, the index last."""
+    every = families()
+    for name, family in every.items():
+        yield f"{name}.md", page(family)
+    lines = [
+        f"- [{family.title}]({name}.md): {', '.join(f'`{row}`' for row in family.rows)}"
+        for name, family in every.items()
+    ]
+    yield "README.md", "\n".join([
+        "# Reference", "", "<!-- written by `python -m bench.docs` from the docstrings -->", "",
+        "Everything a study can choose by name. `ddpm-bench theory` draws what of it follows from formulas alone.", "",
+        *lines, "",
+    ])  # fmt: skip
+
+
+def _evaluations(name: str) -> str:
+    """A word on how many a sampler takes, where it is not S."""
+    if sampler.make_sampler(name).corrects:
+        return "Takes 2 S − 1 evaluations."
+    return "Takes S + 1 evaluations." if sampler.evaluations(name, 5) == 6 else ""
+
+
+def _options(row: Any) -> dict[str, Any]:
+    return parameters(row.__init__ if inspect.isclass(row) else row)
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _text(of: Callable[..., Any]) -> str:
+    """The docstring as Markdown."""
+    text = inspect.getdoc(of) or ""
+    text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", text).replace("``", "`")
+    paragraphs = [" ".join(part.split()) for part in text.split("\n\n")]
+    return "\n\n".join(re.sub(r"^Use: ", "**Use** ", part) for part in paragraphs)
+
+
+def main(folder: Path = FOLDER) -> int:
+    """Write every page."""
+    folder.mkdir(exist_ok=True)
+    for name, text in pages():
+        (folder / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""The reference pages say what the docstrings say, and every entry says enough."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from bench import docs
+
+PAGES = dict(docs.pages())
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_committed_pages_are_current(name: str) -> None:
+    """``python -m bench.docs`` writes them; forgetting it must not go unseen."""
+    assert (docs.FOLDER / name).read_text(encoding="utf-8") == PAGES[name]
+
+
+@pytest.mark.parametrize(
+    ("family", "name"), [(family, name) for family, found in docs.families().items() for name in found.rows]
+)
+def test_every_entry_says_when_to_use_it(family: str, name: str) -> None:
+    """A formula or a sentence, a source unless it is nobody's, and when to use it."""
+    text = docs._text(docs.families()[family].rows[name][0])
+    assert "**Use** " in text
+    assert len(text.split("**Use** ")[0]) > 20
+    assert ":func:" not in text
+    assert "``" not in text
+
+
+def test_options_are_there_with_their_defaults() -> None:
+    assert "Options: `s` (0.008), `max_beta` (0.999)." in PAGES["schedules.md"]
+    assert "Options: `mean` (0), `std` (1)." in PAGES["timesteps.md"]
+    assert "Options: `churn` (0)." in PAGES["samplers.md"]
+    assert "Trained with weight `seed`" in PAGES["objectives.md"]
+
+
+def test_links_of_the_index() -> None:
+    links = re.findall(r"\]\((\w+\.md)\)", PAGES["README.md"])
+    assert set(links) == set(PAGES) - {"README.md"}
