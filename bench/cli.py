@@ -182,6 +182,18 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--format", choices=("md", "csv", "json"), default="md")
     results(p)
 
+    p = command(
+        "compare",
+        _compare,
+        "compare two sets of results, cell by cell",
+        "A and B are results folders, or git revisions of one\n(REVISION or REVISION:FOLDER, by default "
+        "results/reference). Cells that share training seeds are paired.",
+    )
+    p.add_argument("a", metavar="A", help="the set to compare with")
+    p.add_argument("b", metavar="B", help="the set in question")
+    p.add_argument("--metric", default="fid", metavar="NAME", help="default fid")
+    p.add_argument("--format", choices=("md", "csv", "json"), default="md")
+
     p = command("report", _report, "write the report of a study: Markdown, PDF and figures")
     p.add_argument("study", nargs="?", help="name or YAML file (default: every study with results)")
     p.add_argument("--out", type=Path, metavar="DIR", help="where to (default reports/<results folder's name>)")
@@ -547,6 +559,38 @@ def _report(args: argparse.Namespace) -> int:
         made = write(study, store, out)
         print(f"{'written' if made.fresh else 'up to date'}: {_relative(made.markdown)} and {_relative(made.pdf)}")
         _damaged(store)
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from collections import Counter
+
+    from tabulate import tabulate
+
+    from bench import compare
+    from bench.metrics import METRICS
+    from bench.study import unknown
+
+    if args.metric not in METRICS:
+        raise unknown("metric", args.metric, METRICS)
+    with compare.opened(args.a) as first, compare.opened(args.b) as second:
+        a, b = compare.read(first, args.metric), compare.read(second, args.metric)
+    compare.check(a, b)
+    rows = compare.compare(a, b, args.metric)
+    columns = ["cell", "n", "runs A", "runs B", "A", "B", "B/A", "low", "high", "pairs", "p", "p (Holm)", "verdict"]
+    body = [
+        [r.label, r.n, r.runs_a, r.runs_b, r.a, r.b, *r.ratio[:3], r.ratio.pairs, r.ratio.p, r.p_holm, r.verdict]
+        for r in rows
+    ]
+    if args.format != "md":
+        _print(args.format, columns, ([None if value != value else value for value in row] for row in body))
+        return 0
+    print(tabulate([["" if v != v else v for v in row] for row in body], columns, tablefmt="github", floatfmt=".3g"))
+    counts = Counter(row.verdict for row in rows)
+    only = [len(side.settings.keys() - other.settings.keys()) for side, other in ((a, b), (b, a))]
+    print(f"\n{args.metric}: {', '.join(f'{count} {verdict}' for verdict, count in counts.most_common())}", end="")
+    print(f"; only in A {only[0]}, only in B {only[1]}" if any(only) else "")
+    print("Intervals are 95%, over training seeds; a verdict needs p (Holm) below 0.05.")
     return 0
 
 

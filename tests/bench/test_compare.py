@@ -1,0 +1,126 @@
+"""Two sets of results, cell by cell."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.cli import main
+from bench.store import Store
+from bench.study import Study
+
+ABOUT = {"classifier": "c" * 64, "dataset_sha256": "d" * 64}
+
+
+def fill(folder: Path, study: Study, factor: float = 1.0, spread: float = 0.02, **about: str) -> None:
+    """Scores of every cell: by seed and cell, times ``factor`` for DDIM, times a little chance."""
+    store = Store(folder)
+    random = np.random.default_rng(int(1000 * factor))
+    for cell in study.cells:
+        fid = 5 * (1 + cell.job.seed) * (factor if cell.sampler == "ddim" else 1.0) * math.exp(spread * random.normal())
+        store.write("cells", cell.key, {
+            "status": "done", "config": cell.model_dump(mode="json"), "provenance": ABOUT | about,
+            "metrics": {"fid": fid, "confidence": 1 / fid, "kid": fid / 1000},
+        })  # fmt: skip
+
+
+@pytest.fixture
+def sets(tmp_path: Path, make_study: Any) -> tuple[Path, Path, Study]:
+    """A and B: five seeds, two samplers; in B, DDIM is half as good."""
+    study = make_study(objective=["eps"], seed=[0, 1, 2, 3, 4])
+    fill(tmp_path / "a", study)
+    fill(tmp_path / "b", study, factor=2.0)
+    return tmp_path / "a", tmp_path / "b", study
+
+
+def table(capsys: pytest.CaptureFixture[str], *arguments: object) -> list[dict[str, str]]:
+    capsys.readouterr()
+    assert main(["compare", *map(str, arguments), "--format", "csv"]) == 0
+    return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+
+
+def test_what_changed_is_told_from_what_did_not(sets: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Seeds differ fivefold, so only the pairing by seed can see a factor of two, and sees it."""
+    a, b, _ = sets
+    ancestral, ddim = table(capsys, a, b)
+    assert (ancestral["cell"].split(", ")[1], ddim["cell"].split(", ")[1]) == ("ancestral 4 steps", "ddim 4 steps")
+    assert (ancestral["verdict"], ddim["verdict"]) == ("undecided", "B worse")
+    assert float(ddim["B/A"]) == pytest.approx(2, rel=0.05)
+    assert float(ddim["low"]) < 2 < float(ddim["high"])
+    assert (ddim["pairs"], ddim["runs A"], ddim["runs B"], ddim["n"]) == ("5", "5", "5", "20")
+    assert float(ddim["p"]) < float(ddim["p (Holm)"]) < 0.05
+    assert table(capsys, b, a)[1]["verdict"] == "B better"
+    assert table(capsys, a, a)[1]["verdict"] == "the same"
+    assert table(capsys, a, b, "--metric", "confidence")[1]["verdict"] == "B worse", "where more is better"
+
+
+def test_for_people_and_for_programs(sets: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Markdown with a summary; JSON with the same numbers."""
+    a, b, _ = sets
+    assert main(["compare", str(a), str(b)]) == 0
+    text = capsys.readouterr().out
+    assert "fid: 1 undecided, 1 B worse" in text or "fid: 1 B worse, 1 undecided" in text
+    assert "only in" not in text
+    assert main(["compare", str(a), str(b), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)[1]["verdict"] == "B worse"
+
+
+def test_single_runs_are_not_judged(tmp_path: Path, make_study: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    study = make_study(objective=["eps"])
+    fill(tmp_path / "a", study)
+    fill(tmp_path / "b", study, factor=9.0)
+    assert {row["verdict"] for row in table(capsys, tmp_path / "a", tmp_path / "b")} == {"one run: cannot tell"}
+
+
+def test_cells_of_one_set_only_are_counted(sets: Any, make_study: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b, _ = sets
+    fill(b, make_study(objective=["v"]))
+    assert main(["compare", str(a), str(b)]) == 0
+    assert "only in A 0, only in B 2" in capsys.readouterr().out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert main(["compare", *map(str, arguments)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+def test_what_does_not_compare_is_refused(sets: Any, make_study: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another classifier, reference or N: which, and what each side has."""
+    a, _, study = sets
+    other = a.parent / "other"
+    fill(other, study, classifier="e" * 64)
+    assert "the classifier of mnist is cccccccccccc in A and eeeeeeeeeeee in B" in refused(capsys, a, other)
+    fill(other, study, dataset_sha256="f" * 64)
+    assert "the data of mnist is dddddddddddd in A and ffffffffffff in B" in refused(capsys, a, other)
+    larger = a.parent / "larger"
+    fill(larger, make_study(objective=["eps"], seed=[0, 1], n=40))
+    line = refused(capsys, a, larger)
+    assert "N of tiny eps linear T=100, " in line
+    assert "is 20 in A and 40 in B" in line
+
+
+def test_mistakes(sets: Any, make_study: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    a, b, _ = sets
+    assert "neither a results folder nor" in refused(capsys, a, "no-such-revision")
+    assert "neither a results folder nor" in refused(capsys, "--", "-x", b)
+    assert "did you mean 'fid'" in refused(capsys, a, b, "--metric", "fdi")
+    (tmp_path / "empty").mkdir()
+    assert "no cells scored by fid" in refused(capsys, a, tmp_path / "empty")
+    fill(tmp_path / "v", make_study(objective=["v"]))
+    assert "no cell in common" in refused(capsys, a, tmp_path / "v")
+
+
+def test_a_revision(capsys: pytest.CaptureFixture[str]) -> None:
+    """The committed results, out of git, are the same as themselves."""
+    rows = table(capsys, "HEAD", "HEAD:results/reference")
+    assert rows
+    assert {row["verdict"] for row in rows} == {"the same"}
