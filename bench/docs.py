@@ -57,8 +57,8 @@ def families() -> dict[str, Family]:
         "samplers": Family(
             "Samplers",
             "From x_T to an image. S steps take S evaluations of the network, unless said otherwise. Axes beside them: "
-            "`eta` (for `ddim`), `clip` (true: x̂₀ to [−1, 1]; false; `dynamic`: " + _text(sampler.dynamic) + "), and "
-            "`spacing`.",
+            "`eta` (for `ddim`), `clip` (true: x̂₀ to [−1, 1]; false; `dynamic`), "
+            "and `spacing`. Dynamic thresholding clips x̂₀ to" + _text(sampler.dynamic).removeprefix("To"),
             "ddpm/sampler.py",
             {name: (row, _evaluations(name)) for name, row in sampler.SAMPLERS.items()},
         ),
