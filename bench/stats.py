@@ -71,3 +71,24 @@ def holm(ps: Sequence[float]) -> list[float]:
         least = max(least, min(1.0, (len(tests) - rank) * ps[i]))
         adjusted[i] = least
     return adjusted
+
+
+def runs_to_decide(mean: float, spread: float, power: float = 0.8, most: int = 1000) -> int | None:
+    """The fewest runs with which a two-sided t-test of a mean over its spread would find it, with that chance.
+
+    None if it would take more than ``most``, or there is no spread to judge by.
+    """
+    if spread <= 0 or mean == 0:
+        return None
+
+    def chance(n: int) -> float:
+        reach = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)
+        return float(stats.nct.sf(reach, n - 1, abs(mean) / spread * math.sqrt(n)))
+
+    if chance(most) < power:
+        return None
+    low, high = 2, most
+    while low < high:  # the chance rises with n
+        middle = (low + high) // 2
+        low, high = (low, middle) if chance(middle) >= power else (middle + 1, high)
+    return low

@@ -13,13 +13,16 @@ import json
 from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bench import UserError
 from ddpm.spec import canonical, parse
+
+if TYPE_CHECKING:
+    from bench.claims import Claim
 
 STUDIES = Path(__file__).parent / "studies"
 
@@ -227,6 +230,7 @@ class Study(_Model):
     axes: Axes
     exclude: list[dict[str, Any]] = []
     score: Score = Score()
+    claims: list[str] = []  # what its report is to judge: see bench.claims
 
     @field_validator("exclude")
     @classmethod
@@ -247,6 +251,17 @@ class Study(_Model):
         :raises UserError: for impossible or duplicate cells, naming them.
         """
         return list(self._expand())
+
+    @cached_property
+    def hypotheses(self) -> list[Claim]:
+        """The claims, read.
+
+        :raises ValueError: saying what is wrong with one.
+        """
+        from bench.claims import parse as read
+        from bench.metrics import METRICS
+
+        return [read(text, dict(self.axes), list(METRICS), named) for text in self.claims]
 
     @cached_property
     def jobs(self) -> dict[str, list[Cell]]:
@@ -424,6 +439,7 @@ def load(name: str) -> Study:
         message = first["msg"].removeprefix("Value error, ")
         raise UserError(f"{where}: {field + ': ' if field else ''}{message[0].lower()}{message[1:]}") from error
     _check_names(study, path, root)
+    _check_claims(study, path, root)
     try:
         if not study.cells:
             raise UserError(f"study '{study.name}': every cell is excluded")
@@ -468,6 +484,18 @@ def _check_names(study: Study, path: Path, root: yaml.Node | None) -> None:
                         f"{path}:{line}: exclusion of {axis}={item} matches nothing "
                         f"(axis: {', '.join(map(str, on_axis))})"
                     )
+
+
+def _check_claims(study: Study, path: Path, root: yaml.Node | None) -> None:
+    """Refuse claims that the study cannot test.
+
+    :raises UserError: naming file and line.
+    """
+    for i, text in enumerate(study.claims):
+        try:
+            _ = study.model_copy(update={"claims": [text]}).hypotheses
+        except ValueError as error:
+            raise UserError(f"{path}:{_line(root, ['claims', i])}: claims: {error}") from error
 
 
 def _no_key_twice(node: yaml.Node | None) -> None:

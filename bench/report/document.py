@@ -635,6 +635,34 @@ def _scores(row: Any, many: bool) -> list[str]:
     return [_spread(row, many).replace(" ", " "), kid, f"{row['inception_score']:.2f}", *rest]
 
 
+def hypotheses(page: Page) -> str:
+    """The study's claims, each with a verdict."""
+    results = page.results
+    if not results.study.claims:
+        return ""
+    from bench.claims import judge
+
+    rows = []
+    verdicts = judge(results.study.hypotheses, results.done.to_dict("records"), dict(results.study.axes))
+    for one in verdicts:
+        found = one.ratio
+        more = "" if one.needed is None else f"about {one.needed:,} seeds"
+        rows.append([
+            f"`{one.claim.text}`", f"**{one.word}**" if one.word in ("supported", "contradicted") else one.word,
+            "–" if found is None else f"× {short(found.value)}",
+            "–" if found is None or pd.isna(found.low) else f"{short(found.low)}–{short(found.high)}",
+            short(one.p), one.pairs, one.seeds, more,
+        ])  # fmt: skip
+    text = (
+        "Each claim compares two levels of one axis over all pairs of cells that differ in nothing else; a training seed "
+        "gives one number, the geometric mean of its ratios, and the seeds decide. p is that of a paired t-test on "
+        "logarithms, adjusted for the number of claims (Holm); below 0.05 a claim is supported or contradicted. One "
+        "seed cannot decide anything."
+    )
+    titles = ["<claim", "<verdict", "ratio", "95% interval", "p (Holm)", "pairs", "seeds", "<would decide it"]
+    return paragraphs(text, grid(titles, rows))
+
+
 def claims(page: Page) -> str:
     """The three things the seed project said, and what was measured here."""
     results = page.results
@@ -865,6 +893,7 @@ SECTIONS: list[tuple[str, Callable[[Page], str]]] = [
     ("Samples", samples),
     ("Denoising", denoising),
     ("All cells", metrics),
+    ("Claims", hypotheses),
     ("The seed's claims", claims),
     ("Provenance", provenance),
 ]

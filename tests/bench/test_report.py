@@ -401,3 +401,17 @@ def write_oracle(store, job):
         "created": "2026-01-02T03:04:05+00:00",
         "harness": [{"stages_s": {"sample": 1.0}, "wall_s": 1.1, "overhead": 0.02}],
     })  # fmt: skip
+
+
+def test_claims_get_verdicts(tmp_path, digits):
+    """A study's claims in its report: one that seeds support, one that nothing measured."""
+    study = make_study(seed=[0, 1, 2], objective=["previous", "eps"]).model_copy(
+        update={"claims": ["eps < previous on fid", "linear < cosine on fid at {sampler: ddim}"]}
+    )
+    store = Store(tmp_path / "store")
+    fill(study, store, digits)
+    text = clean(document.compose(Results(study, store), {}))
+    section = text.split("## Claims")[1].split("\n## ")[0]
+    assert "| `eps < previous on fid` | **supported** |" in section
+    assert "| `linear < cosine on fid at {sampler: ddim}` | **contradicted** |" in section
+    assert "## Claims" not in clean(document.compose(Results(make_study(), Store(tmp_path / "none")), {}))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.stats import CONFIDENCE, holm, ratio
+from bench.stats import CONFIDENCE, holm, ratio, runs_to_decide
 
 
 def runs(logs: np.ndarray, first: int = 0) -> dict[int, float]:
@@ -92,3 +92,22 @@ def test_holm() -> None:
     assert math.isnan(found[0])
     assert holm([0.9, 0.8]) == [1, 1]
     assert holm([]) == []
+
+
+@pytest.mark.parametrize("effect", [0.5, 1.0, 2.0])
+def test_runs_to_decide(effect: float) -> None:
+    """Simulated: with that many runs the t-test finds the effect about eight times in ten, with one fewer less often."""
+    n = runs_to_decide(effect, 1.0)
+    assert n is not None
+    random, trials = np.random.default_rng(6), 4000
+    found = [
+        float((stats.ttest_1samp(random.normal(effect, 1, (trials, size)), 0, axis=1).pvalue < 0.05).mean())
+        for size in (n, max(n - 1, 2))
+    ]
+    assert found[0] >= 0.8 - 2 * math.sqrt(0.16 / trials)
+    assert found[1] < 0.8 + 2 * math.sqrt(0.16 / trials)
+
+
+def test_runs_to_decide_what_cannot_be_decided() -> None:
+    assert runs_to_decide(1e-6, 1.0) is None
+    assert runs_to_decide(0.0, 1.0) is runs_to_decide(1.0, 0.0) is None

@@ -1,0 +1,165 @@
+"""Claims: read, refused with a reason, and judged by training seeds."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import UserError
+from bench.claims import CONTRADICTED, NOT_MEASURED, SUPPORTED, UNDECIDED, Verdict, judge
+from bench.metrics import METRICS
+from bench.study import CLIPPING, Study, load
+
+SEEDS = [0, 1, 2, 3, 4]
+
+
+def with_claims(study: Study, *claims: str) -> Study:
+    return study.model_copy(update={"claims": list(claims)})
+
+
+def rows(study: Study, factors: dict[str, float], spread: float = 0.05, seeds: list[int] | None = None) -> list[dict[str, Any]]:
+    """A made-up row a cell: FID by seed, times a factor for each name in its configuration, times chance by seed."""
+    random = np.random.default_rng(0)
+    chance = {(name, seed): math.exp(spread * random.normal()) for name in factors for seed in range(10)}
+    found = []
+    for cell in study.cells:
+        job = cell.job
+        if seeds is not None and job.seed not in seeds:
+            continue
+        row = {k: getattr(job, k) for k in ("net", "objective", "schedule", "T", "seed", "timesteps")}
+        row |= {k: getattr(cell, k) for k in ("sampler", "sample_steps", "eta", "spacing")}
+        row |= {"role": "default", "clipping": CLIPPING[cell.clip]}
+        fid = 4.0 * (1 + job.seed)
+        for name, factor in factors.items():
+            if name in map(str, row.values()):
+                fid *= factor * chance[name, job.seed]
+        found.append(row | {"fid": fid, "confidence": 1 / fid})
+    return found
+
+
+def verdicts(study: Study, found: list[dict[str, Any]]) -> list[Verdict]:
+    return judge(study.hypotheses, found, dict(study.axes))
+
+
+def test_verdicts(make_study: Any) -> None:
+    """Twice as good is supported, the reverse contradicted, nearly nothing undecided; seeds fivefold apart or not."""
+    study = with_claims(
+        make_study(seed=SEEDS, schedule=["linear", "cosine"], sample_steps=[4, 8]),
+        "eps < previous on fid",
+        "previous < eps on fid",
+        "eps > previous on confidence",
+        "linear < cosine on fid",
+        "4 < 8 on fid at {sampler: ddim}",
+    )
+    found = verdicts(study, rows(study, {"previous": 2.0, "cosine": 1.001}))
+    words = [one.word for one in found]
+    assert words == [SUPPORTED, CONTRADICTED, SUPPORTED, UNDECIDED, UNDECIDED]
+    first = found[0]
+    assert first.ratio is not None
+    assert first.ratio.value == pytest.approx(0.5, rel=0.1)
+    assert first.ratio.low < first.ratio.value < first.ratio.high < 1
+    assert (first.pairs, first.seeds, first.needed) == (5 * 2 * 2 * 2, 5, None)
+    assert found[3].needed is None or found[3].needed > 5
+    assert found[4].pairs == 5 * 2 * 2
+    assert all(a.ratio is None or a.p >= a.ratio.p for a in found)
+
+
+def test_a_condition_selects(make_study: Any) -> None:
+    """``at`` keeps what it says, an axis that is compared needs nothing else to agree, and η is part of its sampler."""
+    study = with_claims(
+        make_study(seed=SEEDS, eta=[0.0, 1.0]),
+        "ddim < ancestral on fid at {objective: eps, eta: 0.0}",
+        "ancestral < ddim on fid at {objective: eps}",
+    )
+    found = verdicts(study, rows(study, {"ancestral": 2.0}))
+    assert found[1].word == CONTRADICTED
+    assert found[1].pairs > 0
+
+
+def test_one_seed_decides_nothing_and_none_measures_nothing(make_study: Any) -> None:
+    study = with_claims(make_study(seed=SEEDS), "eps < previous on fid")
+    (alone,) = verdicts(study, rows(study, {"previous": 9.0}, seeds=[0]))
+    assert (alone.word, alone.seeds, alone.needed) == (UNDECIDED, 1, None)
+    assert alone.ratio is not None
+    assert alone.ratio.value == pytest.approx(1 / 9, rel=0.2)
+    (nothing,) = verdicts(study, [row for row in rows(study, {}) if row["objective"] == "eps"])
+    assert (nothing.word, nothing.ratio, nothing.pairs) == (NOT_MEASURED, None, 0)
+
+
+def test_levels_are_found_as_studies_write_them(tmp_path: Path) -> None:
+    """Numbers, names with options, booleans of ``clip``."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("""\
+train: {epochs: 1}
+axes:
+  objective: [eps, v]
+  schedule: [cosine, {cosine: {s: 0.02}}]
+  sampler: [ddim]
+  sample_steps: [10, 100]
+  clip: [true, false]
+claims:
+  - "100 < 10 on fid at {clip: true, schedule: {cosine: {s: 0.02}}}"
+  - "cosine < cosine(s=0.02) on fid"
+  - "v > eps on recall at {sample_steps: 10}"
+""")
+    first, second, third = load(str(path)).hypotheses
+    assert (first.axis, first.first, first.second, first.where) == (
+        "sample_steps", 100, 10, {"clip": True, "schedule": "cosine(s=0.02)"}
+    )  # fmt: skip
+    assert (second.axis, second.second) == ("schedule", "cosine(s=0.02)")
+    assert (third.below, third.metric, third.where) == (False, "recall", {"sample_steps": 10})
+
+
+@pytest.mark.parametrize(
+    ("claim", "words"),
+    [
+        ("eps is better", "is not of the form"),
+        ("eps < previous", "is not of the form"),
+        ("eps < previous on fdi", "no metric 'fdi' .*fid"),
+        ("eps < x0 on fid", "no axis of the study has both 'eps' and 'x0'"),
+        ("eps < ddim on fid", "no axis of the study has both"),
+        ("eps < eps on fid", "no axis of the study has both"),
+        ("eps < v on fid at {smapler: ddim}", "no axis 'smapler'"),
+        ("eps < v on fid at {sampler: heun}", "sampler=heun is not on the axis"),
+        ("eps < v on fid at {sampler: [}", "is not of the form|not a mapping"),
+    ],
+)
+def test_claims_that_cannot_be_tested(tmp_path: Path, claim: str, words: str) -> None:
+    """One line with file and line, before anything runs."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "train: {epochs: 1}\naxes:\n  objective: [eps, v]\n  schedule: [linear]\n  sampler: [ddim]\n"
+        f"  sample_steps: [10]\nclaims:\n  - 'v < eps on fid'\n  - '{claim}'\n"
+    )
+    with pytest.raises(UserError, match=words) as caught:
+        load(str(path))
+    assert str(caught.value).startswith(f"{path}:9: claims: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_claims_change_no_key(make_study: Any) -> None:
+    study = make_study()
+    assert [c.key for c in with_claims(study, "eps < previous on fid").cells] == [c.key for c in study.cells]
+
+
+@pytest.mark.parametrize("name", ["full", "samplers"])
+def test_shipped_claims(name: str) -> None:
+    study = load(name)
+    assert len(study.hypotheses) == len(study.claims) > 3
+    assert {claim.metric for claim in study.hypotheses} <= set(METRICS)
+
+
+def test_false_alarms(make_study: Any) -> None:
+    """Of 400 simulated sets of results without any difference, few let a claim through: α and two standard errors."""
+    study = with_claims(make_study(seed=SEEDS), "eps < previous on fid", "ddim < ancestral on fid")
+    random, wrong = np.random.default_rng(5), 0
+    base = rows(study, {})
+    for _ in range(400):
+        chance = {(row["objective"], row["sampler"], row["seed"]): math.exp(0.2 * random.normal()) for row in base}
+        found = [row | {"fid": row["fid"] * chance[row["objective"], row["sampler"], row["seed"]]} for row in base]
+        wrong += any(one.word in (SUPPORTED, CONTRADICTED) for one in verdicts(study, found))
+    assert wrong / 400 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 400)
