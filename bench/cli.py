@@ -717,7 +717,7 @@ def _sample(args: argparse.Namespace) -> int:
 
     from bench import data, timing
     from bench.generate import generate
-    from bench.run import png, tile_grid
+    from bench.run import averaged, png, tile_grid
     from bench.study import ORACLE
     from ddpm.nets import make_net
     from ddpm.oracle import Mixture
@@ -741,7 +741,8 @@ def _sample(args: argparse.Namespace) -> int:
         net: torch.nn.Module = Mixture(schedule, cell.job.objective, images)
     else:
         net = make_net(cell.job.net, row.channels, row.side)
-        net.load_state_dict({k[4:]: v for k, v in kept[0].items() if k.startswith("ema.")})
+        own = {k[4:]: v for k, v in kept[0].items() if k.startswith("ema.")}
+        net.load_state_dict(own if cell.ema is None else averaged(cell.job, store, cell.ema))
     batches = generate(
         net.to(device).eval(),
         schedule,

@@ -31,6 +31,7 @@ from bench.scoring import Scorer, provenance
 from bench.store import Store
 from bench.study import ORACLE, Cell, Job
 from ddpm.denoiser import Denoiser
+from ddpm.ema import KEPT, coefficients, combine
 from ddpm.likelihood import Bound, bits
 from ddpm.mix import Table
 from ddpm.nets import make_net
@@ -194,7 +195,36 @@ def _trained(job: Job, store: Store) -> tuple[dict[str, Tensor], dict[str, Any] 
     kept = store.load_tensors("checkpoints", job.key)
     if kept is None:
         return {}, None
+    if any(store.load_meta("snapshots", key) is None for key in _snapshots(job)):
+        return {}, None
     return {k[4:]: v for k, v in kept[0].items() if k.startswith("ema.")}, record
+
+
+def _snapshots(job: Job) -> list[str]:
+    """The keys of a training run's snapshots."""
+    return [f"{job.key}-{number}" for number in range(1, job.train.snapshots + 1)]
+
+
+def averaged(job: Job, store: Store, length: float | None) -> dict[str, Tensor]:
+    """The weights of a complete training run: its own average, or one of length σ_rel made of its snapshots.
+
+    :raises UserError: if the files it needs are gone or damaged.
+    """
+    if length is None:
+        weights, record = _trained(job, store)
+        if record is not None:
+            return weights
+    kept = [store.load_tensors("snapshots", key) for key in _snapshots(job)]
+    whole = [one for one in kept if one is not None]
+    if length is None or len(whole) < len(kept):
+        raise UserError(f"weights of {job.label} are missing or damaged: run its study again")
+    parts, at = [], []
+    for tensors, meta in whole:
+        for sigma_rel in KEPT:
+            prefix = f"{sigma_rel:g}/"
+            parts.append({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+            at.append((meta["step"], sigma_rel))
+    return combine(parts, coefficients(at, max(step for step, _ in at), length))
 
 
 def _train(
@@ -235,16 +265,25 @@ def _train(
 
     since = time.time()
     losses: list[Tensor] = []
-    first, spoke = True, 0.0
+    first, spoke, spent = True, 0.0, 0.0
     clock.start()
     for step in chosen.inside(trainer.steps(train, data.to_float, chosen.net), device):
         losses.append(step.loss)
+        if step.snapshot:
+            spent += clock.stop()
+            stages.add("train", since)
+            since = time.time()
+            at = {"step": (step.epoch - 1) * step.of + step.index, "code": timing.code_hash()}
+            store.save_tensors("snapshots", _snapshots(job)[step.snapshot - 1], trainer.snapshot(), at)
+            stages.add("store", since)
+            since = time.time()
+            clock.start()
         if not step.ends_epoch:
             if time.time() - spoke > 1:
                 spoke = time.time()
                 yield {"event": "step", "epoch": step.epoch, "of": recipe.epochs, "share": step.index / step.of}
             continue
-        seconds = clock.stop()
+        seconds, spent = spent + clock.stop(), 0.0
         stages.add("train", since)
         since = time.time()
         loss = torch.stack(losses).mean().item()
@@ -315,20 +354,31 @@ class _Sampling:
         self.job, self.net, self.shape, self.schedule = job, net, shape, schedule
         self.device, self.stages = device, stages
         self.tile = TILE[device.type]
-        self._first: dict[int, tuple[Tensor, list[float]]] = {}
+        self._first: dict[tuple[int, float | None], tuple[Tensor, list[float]]] = {}
+        self._length: float | None = None
 
     def prepare(self, cells: list[Cell], store: Store, wish: Wish) -> None:
         """Get ready for these cells."""
+        self.store = store
         since = time.time()
         work = engine.Work("sample", self.net, self.tile, self.shape, self.device)
         self.chosen = engine.choose(work, self.job.net, store, wish)
         self.stages.add("compile", since)
         since = time.time()
-        for seed in {cell.sample_seed for cell in cells}:
-            alike = [cell.n for cell in cells if cell.sample_seed == seed and self._starts_at_end(cell)]
+        starts: dict[tuple[int, float | None], list[int]] = {}
+        for cell in filter(self._starts_at_end, cells):
+            starts.setdefault((cell.sample_seed, cell.ema), []).append(cell.n)
+        for (seed, length), alike in starts.items():
             if len(alike) > 1:
-                self._first[seed] = self._evaluate_first(seed, max(alike))
+                self._use(length)
+                self._first[seed, length] = self._evaluate_first(seed, max(alike))
         self.stages.add("sample", since)
+
+    def _use(self, length: float | None) -> None:
+        """Have the network's weights be the average of that length."""
+        if length != self._length:
+            self.net.load_state_dict(averaged(self.job, self.store, length))
+            self._length = length
 
     def _starts_at_end(self, cell: Cell) -> bool:
         """Whether the first of its times is T, so that its first output can be shared."""
@@ -348,7 +398,8 @@ class _Sampling:
 
     def draw(self, cell: Cell, batch: int | None) -> Iterator[tuple[Batch, float]]:
         """A cell's samples, a batch at a time, with the seconds each took (its share of what was shared included)."""
-        first, shared = self._first.get(cell.sample_seed, (None, []))
+        self._use(cell.ema)
+        first, shared = self._first.get((cell.sample_seed, cell.ema), (None, []))
         clock = timing.make_clock(self.device)
         steps = generate(
             self.chosen.net,

@@ -31,6 +31,7 @@ Natural = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
 Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
 Eta = Annotated[float, Field(ge=0, le=1, strict=True)]
 Count = Annotated[int, Field(ge=20, strict=True)]
+Length = Annotated[float, Field(gt=0, lt=0.288, strict=True)]  # σ_rel: ddpm.ema
 Clip = Annotated[bool, Field(strict=True)] | Literal["dynamic"]
 
 
@@ -49,6 +50,7 @@ class Budget(_Model):
     weight_decay: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] = 0.0
     optimiser: str = "adamw"
     images: Positive | None = None  # the first so many training images; all of them when not given
+    snapshots: Natural = 0  # kept on the way, for the axis ``ema``
 
 
 class Job(_Model):
@@ -92,6 +94,7 @@ class Cell(_Model):
     n: Count
     sample_seed: Natural = 0
     spacing: str = "linspace"
+    ema: Length | None = None
 
     @cached_property
     def key(self) -> str:
@@ -104,7 +107,8 @@ class Cell(_Model):
     @property
     def label(self) -> str:
         """How the cell samples, for progress lines and figures."""
-        return f"{method(self.sampler, self.eta, CLIPPING[self.clip], self.spacing)} {self.sample_steps} steps"
+        way = method(self.sampler, self.eta, CLIPPING[self.clip], self.spacing, self.ema)
+        return f"{way} {self.sample_steps} steps"
 
     @property
     def evaluations(self) -> int:
@@ -118,10 +122,11 @@ CLIPPING: dict[bool | str, str] = {True: "static", False: "none", "dynamic": "dy
 """What a table calls each value of ``clip``."""
 
 
-def method(sampler: str, eta: float | None, clipping: str, spacing: str) -> str:
+def method(sampler: str, eta: float | None, clipping: str, spacing: str, ema: float | None) -> str:
     """How a cell samples but for the number of steps: whatever is not the usual is named (η = 0 is DDIM proper)."""
     said = [sampler, f"η={eta:g}" if eta is not None and eta > 0 else "", "" if spacing == "linspace" else spacing]
     said.append({"static": "", "none": "unclipped"}.get(clipping, clipping))
+    said.append(f"EMA {ema:g}" if ema is not None and ema > 0 else "")
     return " ".join(filter(None, said))
 
 
@@ -201,6 +206,7 @@ class Axes(_Model):
     eta: list[Eta] = [0.0]
     clip: list[Clip] = [True]
     spacing: list[Spacing] = ["linspace"]
+    ema: list[Length | None] = [None]
 
     @model_validator(mode="after")
     def _no_repeats(self) -> Axes:
@@ -288,6 +294,12 @@ class Study(_Model):
                         make_net(net, data.channels, data.side)
         except ValueError as error:
             raise UserError(f"study '{self.name}': impossible cell: {error}") from error
+        images = min(self.train.images or data.train, data.train)
+        steps = self.train.epochs * max(1, images // self.train.batch_size)
+        if self.train.snapshots > steps:
+            raise UserError(
+                f"study '{self.name}': train.snapshots: {self.train.snapshots} are more than the {steps} training steps"
+            )
         names, values = zip(*self.axes, strict=True)
         seen: dict[tuple[Any, ...], tuple[Any, ...]] = {}  # a cell's values → what the study asked for
         jobs: dict[tuple[Any, ...], Job] = {}
@@ -305,6 +317,11 @@ class Study(_Model):
                 asked = tuple(at.values())
             if at["weight"] == "default":
                 at["weight"] = default_weight(at["objective"])
+            if at["ema"] is not None and (self.train.snapshots < 2 or at["net"] == ORACLE):
+                raise UserError(
+                    f"study '{self.name}': impossible cell: ema={at['ema']:g} is made of a training run's snapshots: "
+                    "train.snapshots must be 2 or more (8 are enough)"
+                )
             if make_sampler(at["sampler"]).learned and not learns_variance(at["net"]):
                 raise UserError(
                     f"study '{self.name}': impossible cell: sampler {at['sampler']} needs a network that learns its "
@@ -336,6 +353,7 @@ class Study(_Model):
                 n=self.score.n,
                 sample_seed=self.score.seed,
                 spacing=at["spacing"],
+                ema=at["ema"],
             )
             if before is not asked:
                 twice = next(i for i, value in enumerate(asked) if value != before[i])

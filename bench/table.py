@@ -24,7 +24,7 @@ COLUMNS = (
     "class_balance", "epochs", "train_s", "sample_s", "first_epoch_s", "peak_device_mb", "train_flops_per_image",
     "forward_flops_per_image", "dirty", "code", "classifier", "job", "reason",
     "clip", "train_engine", "sample_engine", "timesteps", "spacing", "clipping", "evaluations",
-    "bpd", "bpd_se",
+    "bpd", "bpd_se", "ema",
 )  # fmt: skip
 TEXT = frozenset({
     "study", "status", "dataset", "net", "objective", "weight", "schedule", "sampler", "device", "commit", "key",
@@ -116,7 +116,7 @@ def cell_row(found: Found, study: str) -> dict[str, Any]:
     row |= {
         k: getattr(cell.job, k) for k in ("dataset", "net", "objective", "weight", "schedule", "T", "seed", "timesteps")
     }
-    row |= {k: getattr(cell, k) for k in ("sampler", "sample_steps", "eta", "n", "key", "spacing", "evaluations")}
+    row |= {k: getattr(cell, k) for k in ("sampler", "sample_steps", "eta", "n", "key", "spacing", "evaluations", "ema")}
     row |= {"clip": bool(cell.clip), "clipping": CLIPPING[cell.clip]}
     row |= {"study": study, "status": found.status, "job": cell.job.key, "reason": found.reason}
     if record is not None and record["status"] == "done":

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ddpm.denoiser import Denoiser, halves
+from ddpm.ema import KEPT, Ema, PowerEma
 from ddpm.likelihood import Bound
 from ddpm.mix import Mix, Table
 from ddpm.muon import Muon, split
@@ -29,6 +30,7 @@ class Recipe:
     """How long and how to train. ``lr`` is the peak of a linear warm-up and cosine decay to zero over all epochs.
 
     ``optimiser`` is a row of :data:`OPTIMISERS`, ``timesteps`` one of :data:`ddpm.timestep.TIMESTEPS`.
+    ``snapshots`` is how often, at even distances, the averages are due that any other can be made of (:mod:`ddpm.ema`).
     """
 
     epochs: int
@@ -39,6 +41,7 @@ class Recipe:
     weight_decay: float = 0.0
     optimiser: str = "adamw"
     timesteps: str = "uniform"
+    snapshots: int = 0
 
 
 def adamw(net: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -111,35 +114,18 @@ class Loss:
         return weighted
 
 
-class Ema:
-    """Exponential moving average of a network's weights, its decay growing as (1 + k)/(10 + k) up to ``decay``.
-
-    A constant network is a fixed point, whatever the decay.
-    """
-
-    def __init__(self, net: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.updates = 0
-        self.weights = {name: value.detach().clone() for name, value in net.state_dict().items()}
-        self._pairs = [(self.weights[name], value.detach()) for name, value in net.state_dict().items()]
-
-    @torch.no_grad()
-    def update(self) -> None:
-        """Move towards the network's current weights."""
-        self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        averages, values = zip(*self._pairs, strict=True)
-        torch._foreach_lerp_(list(averages), list(values), 1 - decay)
-
-
 @dataclass
 class Step:
-    """One step done: ``epoch`` and ``index`` count from 1, and ``loss`` is a detached scalar still on the device."""
+    """One step done: ``epoch`` and ``index`` count from 1, and ``loss`` is a detached scalar still on the device.
+
+    ``snapshot`` is the number, from 1, of the one that is due now, else 0.
+    """
 
     epoch: int
     index: int
     of: int
     loss: Tensor
+    snapshot: int = 0
 
     @property
     def ends_epoch(self) -> bool:
@@ -155,6 +141,7 @@ class Trainer:
         self.epoch = 0
         self.ema = Ema(net, recipe.ema)
         self.optimisers = OPTIMISERS[recipe.optimiser](net, recipe)
+        self.power = [PowerEma(net, length) for length in KEPT] if recipe.snapshots else []
         self.times = make_timesteps(recipe.timesteps, loss.T, next(net.parameters()).device)
 
     def steps(
@@ -189,10 +176,12 @@ class Trainer:
                 for optimiser in self.optimisers:
                     optimiser.step()
                     optimiser.zero_grad()
-                self.ema.update()
+                for average in (self.ema, *self.power):
+                    average.update()
+                due = self._due(self.epoch * of + i + 1, self.recipe.epochs * of)
                 if i + 1 == of:
                     self.epoch += 1
-                yield Step(self.epoch + (i + 1 < of), i + 1, of, loss.detach())
+                yield Step(self.epoch + (i + 1 < of), i + 1, of, loss.detach(), due)
 
     def _loss(
         self, net: Callable[[Tensor, Tensor], Tensor], x0: Tensor, t: Tensor, eps: Tensor, z: Tensor | None
@@ -204,6 +193,17 @@ class Trainer:
         factor = self.times.factor(t)
         self.times.observe(t, each.detach())
         return (factor * each).mean()
+
+    def _due(self, done: int, of: int) -> int:
+        """The number of the snapshot that falls on this many steps done, else 0."""
+        number = done * self.recipe.snapshots // of
+        return number if number > (done - 1) * self.recipe.snapshots // of else 0
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """The averages that any other can be made of, live, as one flat dict: ``σ_rel.name``."""
+        return {
+            f"{length:g}/{k}": v for length, p in zip(KEPT, self.power, strict=False) for k, v in p.weights.items()
+        }
 
     def _set_rate(self, step: int, of: int) -> None:
         """Linear warm-up, then a half cosine to zero."""
@@ -224,6 +224,7 @@ class Trainer:
             for i, slot in optimiser.state_dict()["state"].items():
                 tensors |= {f"opt.{j}.{i}.{k}": torch.as_tensor(v) for k, v in slot.items()}
         tensors |= {f"times.{k}": v for k, v in self.times.state().items()}
+        tensors |= {f"power.{k}": v for k, v in self.snapshot().items()}
         return tensors | {"epoch": torch.tensor(self.epoch), "ema_updates": torch.tensor(self.ema.updates)}
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
@@ -244,9 +245,12 @@ class Trainer:
                     like = trained[int(i)] if value.ndim else value
                     slots.setdefault(int(i), {})[name] = torch.empty_like(like).copy_(value)
             optimiser.load_state_dict(optimiser.state_dict() | {"state": slots})
-        for name, value in self.times.state().items():
-            value.copy_(tensors[f"times.{name}"])
-        self.epoch, self.ema.updates = int(tensors["epoch"]), int(tensors["ema_updates"])
+        for prefix, learnt in (("times", self.times.state()), ("power", self.snapshot())):
+            for name, value in learnt.items():
+                value.copy_(tensors[f"{prefix}.{name}"])
+        self.epoch = int(tensors["epoch"])
+        for average in (self.ema, *self.power):
+            average.updates = int(tensors["ema_updates"])
 
 
 def _no_net(x_t: Tensor, u: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ MODEL_AXES = {
     "T": "T",
     "timesteps": "choice of t",
 }
-METHOD = ("sampler", "eta", "clipping", "spacing")
+METHOD = ("sampler", "eta", "clipping", "spacing", "ema")
 SAMPLING_AXES = {"method": "sampler", "sample_steps": "sampling steps"}
 AXES = MODEL_AXES | SAMPLING_AXES
 SHARED = ["schedule", "T", "method", "sample_steps"]

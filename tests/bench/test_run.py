@@ -426,3 +426,29 @@ def test_every_choice_of_t_trains_and_the_bound_is_recorded(world: World, make_s
     uniform, important = rows(study, world.store)
     assert (uniform["timesteps"], important["timesteps"]) == ("uniform", "importance")
     assert uniform["bpd"] != important["bpd"]
+
+
+def test_averages_of_any_length_from_one_training_run(world: World, make_study: Any) -> None:
+    """Cells of several lengths share a training run; each draws what its own weights draw; a lost snapshot retrains."""
+    study = make_study(
+        objective=["eps"], sampler=["ddim"], sample_steps=[4, 8], ema=[None, 0.05, 0.2], budget={"snapshots": 4}
+    )
+    cells = cells_of(study)
+    list(run(cells, world.store, device=CPU))
+    assert len(list(world.store.root.glob("snapshots/*"))) == 4
+    samples = {cell.label: world.store.load_samples(cell.key) for cell in cells}
+    drawn = {label: kept[0].tobytes() for label, kept in samples.items() if kept is not None}
+    assert len(set(drawn.values())) == len(cells) == 6
+    weights = module.averaged(cells[0].job, world.store, 0.2)
+    own = module.averaged(cells[0].job, world.store, None)
+    assert weights.keys() == own.keys()
+    assert not torch.equal(weights["first.weight"], own["first.weight"])
+    world.store.path("samples", cells[4].key, ".npz").unlink()
+    world.store.path("cells", cells[4].key, ".json").unlink()
+    assert "epoch" not in events(cells, world.store)
+    again = world.store.load_samples(cells[4].key)
+    assert again is not None
+    assert again[0].tobytes() == drawn[cells[4].label]
+    assert {row["ema"] for row in rows(study, world.store)} == {None, 0.05, 0.2}
+    next(world.store.root.glob("snapshots/*")).unlink()
+    assert "epoch" in events(cells, world.store)

@@ -97,7 +97,8 @@ def test_every_field_matters_to_the_key() -> None:
         "dataset": "kmnist", "net": "scorenet", "objective": "v", "weight": "snr", "schedule": "cosine", "T": 500,
         "seed": 1, "sampler": "ancestral", "sample_steps": 10, "eta": 1.0, "clip": False, "n": 100, "sample_seed": 1,
         "epochs": 6, "batch_size": 32, "lr": 1e-3, "warmup": 0.1, "ema": 0.9, "weight_decay": 0.1, "images": 1000,
-        "optimiser": "muon", "timesteps": "stratified", "spacing": "trailing",
+        "optimiser": "muon", "timesteps": "stratified", "spacing": "trailing", "ema": 0.1,
+        "snapshots": 8,
     }  # fmt: skip
     budget, job, cell = JOB.train.model_dump(), JOB.model_dump(), CELL.model_dump()
     jobs = [Job.model_validate(job | {"train": budget | {k: other[k]}}) for k in Budget.model_fields]
@@ -279,6 +280,17 @@ def test_the_oracle_is_one_job_a_schedule(make_study: Any) -> None:
     both = make_study(net=["unet", "oracle"], objective=["eps", "v"])
     assert [c.job.train.epochs for c in both.cells if c.job.net == "unet"] == [3] * 4
     assert {c.key for c in found.cells} == {c.key for c in both.cells if c.job.net == "oracle"}
+
+
+def test_lengths_of_the_average(make_study: Any) -> None:
+    """An axis of cells, from the snapshots of one training run; without snapshots there is nothing to make them of."""
+    found = make_study(budget={"snapshots": 4}, objective=["eps"], sampler=["ddim"], ema=[None, 0.05, 0.1])
+    assert len(found.jobs) == 1
+    assert [c.label for c in found.cells] == ["ddim 4 steps", "ddim EMA 0.05 4 steps", "ddim EMA 0.1 4 steps"]
+    with pytest.raises(UserError, match=r"ema=0.05 .*train.snapshots must be 2 or more"):
+        _ = make_study(objective=["eps"], sampler=["ddim"], ema=[0.05]).cells
+    with pytest.raises(UserError, match="5000 are more than the 2811 training steps"):
+        _ = make_study(budget={"snapshots": 5000}, objective=["eps"], sampler=["ddim"]).cells
 
 
 def test_no_epochs_are_for_the_oracle_alone(tmp_path: Path) -> None:
