@@ -31,7 +31,7 @@ def rows(study: Study, factors: dict[str, float], spread: float = 0.05, seeds: l
         if seeds is not None and job.seed not in seeds:
             continue
         row = {k: getattr(job, k) for k in ("net", "objective", "schedule", "T", "seed", "timesteps")}
-        row |= {k: getattr(cell, k) for k in ("sampler", "sample_steps", "eta", "spacing")}
+        row |= {k: getattr(cell, k) for k in ("sampler", "sample_steps", "eta", "spacing", "ema")}
         row |= {"role": "default", "clipping": CLIPPING[cell.clip]}
         fid = 4.0 * (1 + job.seed)
         for name, factor in factors.items():
