@@ -166,6 +166,8 @@ def _variants(kind: str) -> tuple[Iterable[str], Callable[[str], list[Callable[.
 
 def named(kind: str, value: object) -> Any:
     """``{unet: {width: 24}}`` → ``unet(width=24)``; whatever is not of that form is left for others to refuse."""
+    if kind not in KINDS:
+        return value
     if isinstance(value, dict) and len(value) == 1:
         ((name, options),) = value.items()
         options = {} if options is None else options
@@ -246,7 +248,7 @@ class Study(_Model):
         def spelt(axis: str, value: Any) -> Any:
             if isinstance(value, list):
                 return [spelt(axis, item) for item in value]
-            return named(axis, value) if axis in KINDS else value
+            return named(axis, value)
 
         return [{axis: spelt(axis, value) for axis, value in rule.items()} for rule in rules]
 
