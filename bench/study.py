@@ -315,11 +315,11 @@ class Study(_Model):
                 at["eta"] = None  # the same cell for every η
                 asked = tuple(at.values())
             if at["net"] == ORACLE:  # the same whatever it would be trained on, and with
-                at |= {"objective": "x0", "weight": "default", "seed": 0, "timesteps": "uniform"}
+                at |= {"objective": "x0", "weight": "default", "seed": 0, "timesteps": "uniform", "ema": None}
                 asked = tuple(at.values())
             if at["weight"] == "default":
                 at["weight"] = default_weight(at["objective"])
-            if at["ema"] is not None and (self.train.snapshots < 2 or at["net"] == ORACLE):
+            if at["ema"] is not None and self.train.snapshots < 2:
                 raise UserError(
                     f"study '{self.name}': impossible cell: ema={at['ema']:g} is made of a training run's snapshots: "
                     "train.snapshots must be 2 or more (8 are enough)"
