@@ -17,14 +17,16 @@ import yaml
 from bench.stats import CONFIDENCE, Ratio, holm, ratio, runs_to_decide
 
 ALPHA = 1 - CONFIDENCE
-FORM = re.compile(r"(?P<first>.+?)\s+(?P<sign>[<>])\s+(?P<second>.+?)\s+on\s+(?P<metric>\w+)(\s+at\s+(?P<where>\{.*\}))?")
+FORM = re.compile(
+    r"(?P<first>.+?)\s+(?P<sign>[<>])\s+(?P<second>.+?)\s+on\s+(?P<metric>\w+)(\s+at\s+(?P<where>\{.*\}))?"
+)
 COLUMNS = {"clip": "clipping", "weight": "role"}
 """What a table calls an axis where its column has another name."""
 SUPPORTED, CONTRADICTED, UNDECIDED, NOT_MEASURED = "supported", "contradicted", "undecided", "not measured"
 
 
 class Claim(NamedTuple):
-    """``first`` is below (``below``) or above ``second``, both levels of ``axis``, on a metric, where ``where`` holds."""
+    """``first`` is below (or above) ``second``, both levels of ``axis``, on a metric, where ``where`` holds."""
 
     text: str
     axis: str
@@ -51,7 +53,9 @@ class Verdict(NamedTuple):
     needed: int | None
 
 
-def parse(text: str, axes: Mapping[str, Sequence[Any]], metrics: Iterable[str], named: Callable[[str, Any], Any]) -> Claim:
+def parse(
+    text: str, axes: Mapping[str, Sequence[Any]], metrics: Iterable[str], named: Callable[[str, Any], Any]
+) -> Claim:
     """A claim as a study states it.
 
     :param axes: each axis and its levels in the study.
@@ -100,7 +104,7 @@ class _Seen(NamedTuple):
     pairs: int
 
 
-def judge(claims: Sequence[Claim], rows: Iterable[Mapping[str, Any]], axes: Iterable[str]) -> list[Verdict]:
+def judge(claims: Sequence[Claim], rows: Iterable[Mapping[Any, Any]], axes: Iterable[str]) -> list[Verdict]:
     """A verdict on each; p-values are adjusted for how many claims were tested (Holm).
 
     :param rows: of finished cells: the columns of the stable table, and ``role`` (the weight as the study names it).
@@ -111,7 +115,7 @@ def judge(claims: Sequence[Claim], rows: Iterable[Mapping[str, Any]], axes: Iter
     return [_verdict(*each) for each in zip(claims, seen, adjusted, strict=True)]
 
 
-def _compare(claim: Claim, rows: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> _Seen | None:
+def _compare(claim: Claim, rows: Sequence[Mapping[Any, Any]], axes: Sequence[str]) -> _Seen | None:
     own = {claim.axis, "seed"} | ({"eta"} if claim.axis == "sampler" else set())
     rest = [COLUMNS.get(axis, axis) for axis in axes if axis not in own]
     column = COLUMNS.get(claim.axis, claim.axis)

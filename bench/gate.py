@@ -25,7 +25,12 @@ SEEDS = 3
 MARGIN = 0.25
 """FID must be worse by this share, whatever its significance, to count as a slip."""
 MATCH = ("net", "objective", "weight", "schedule", "T", "sampler", "sample_steps", "eta", "clip")
-LATER = {"timesteps": ["uniform"], "spacing": ["linspace"], "clipping": ["static", "none"], "ema": [None]}
+LATER: dict[str, list[str | None]] = {
+    "timesteps": ["uniform"],
+    "spacing": ["linspace"],
+    "clipping": ["static", "none"],
+    "ema": [None],
+}
 """What is part of a cell's name unless it is the usual, so that baselines made before it existed keep their names."""
 
 

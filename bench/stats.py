@@ -7,8 +7,8 @@ is the training run: two cells of one seed share its initial weights, batches an
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -29,7 +29,7 @@ class Ratio(NamedTuple):
     pairs: int  # seeds in common; 0 if the two were compared as independent samples
 
 
-def ratio(a: Mapping[Hashable, float], b: Mapping[Hashable, float]) -> Ratio:
+def ratio(a: Mapping[Any, float], b: Mapping[Any, float]) -> Ratio:
     """Scores by seed against scores by seed, all positive.
 
     With two seeds in common or more, the paired t-test of log b − log a over those seeds; else Welch's t-test, where

@@ -116,7 +116,9 @@ def cell_row(found: Found, study: str) -> dict[str, Any]:
     row |= {
         k: getattr(cell.job, k) for k in ("dataset", "net", "objective", "weight", "schedule", "T", "seed", "timesteps")
     }
-    row |= {k: getattr(cell, k) for k in ("sampler", "sample_steps", "eta", "n", "key", "spacing", "evaluations", "ema")}
+    row |= {
+        k: getattr(cell, k) for k in ("sampler", "sample_steps", "eta", "n", "key", "spacing", "evaluations", "ema")
+    }
     row |= {"clip": bool(cell.clip), "clipping": CLIPPING[cell.clip]}
     row |= {"study": study, "status": found.status, "job": cell.job.key, "reason": found.reason}
     if record is not None and record["status"] == "done":

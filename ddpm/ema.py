@@ -1,8 +1,8 @@
 """Averages of a network's weights over training: exponential, and power functions that can be chosen afterwards.
 
-A power-function average (Karras et al., arXiv 2312.02696, section 3.1) weighs the weights of step τ by τ^γ, so that its
-length is a share of the run, σ_rel. Snapshots of two of them, taken while training, combine to nearly any other: each is a
-known mix of the same weights, and the wanted mix is their least-squares fit (their section 3.2).
+A power-function average (Karras et al., arXiv 2312.02696, section 3.1) weighs the weights of step τ by τ^γ, so that
+its length is a share of the run, σ_rel. Snapshots of two of them, taken while training, combine to nearly any other:
+each is a known mix of the same weights, and the wanted mix is their least-squares fit (their section 3.2).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Ema:
 
 
 class PowerEma(Ema):
-    """The average with weight ∝ τ^γ on the weights of step τ, γ given by σ_rel: at step t it moves by 1 − (1 − 1/t)^(γ+1).
+    """The average with weight ∝ τ^γ on the weights of step τ, γ given by σ_rel: step t moves it by 1 − (1 − 1/t)^(γ+1).
 
     A constant network is a fixed point.
     """

@@ -201,9 +201,7 @@ class Trainer:
 
     def snapshot(self) -> dict[str, Tensor]:
         """The averages that any other can be made of, live, as one flat dict: ``σ_rel.name``."""
-        return {
-            f"{length:g}/{k}": v for length, p in zip(KEPT, self.power, strict=False) for k, v in p.weights.items()
-        }
+        return {f"{length:g}/{k}": v for length, p in zip(KEPT, self.power, strict=False) for k, v in p.weights.items()}
 
     def _set_rate(self, step: int, of: int) -> None:
         """Linear warm-up, then a half cosine to zero."""

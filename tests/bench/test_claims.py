@@ -21,7 +21,9 @@ def with_claims(study: Study, *claims: str) -> Study:
     return study.model_copy(update={"claims": list(claims)})
 
 
-def rows(study: Study, factors: dict[str, float], spread: float = 0.05, seeds: list[int] | None = None) -> list[dict[str, Any]]:
+def rows(
+    study: Study, factors: dict[str, float], spread: float = 0.05, seeds: list[int] | None = None
+) -> list[dict[str, Any]]:
     """A made-up row a cell: FID by seed, times a factor for each name in its configuration, times chance by seed."""
     random = np.random.default_rng(0)
     chance = {(name, seed): math.exp(spread * random.normal()) for name in factors for seed in range(10)}

@@ -22,9 +22,7 @@ def test_paired_is_the_paired_t_test() -> None:
     found = ratio(runs(x) | {99: 5.0}, runs(x + noise) | {77: 3.0})
     expected = stats.ttest_rel(x + noise, x)
     low, high = expected.confidence_interval(CONFIDENCE)
-    assert found == pytest.approx(
-        (math.exp(noise.mean()), math.exp(low), math.exp(high), expected.pvalue, 6), rel=1e-9
-    )
+    assert found == pytest.approx((math.exp(noise.mean()), math.exp(low), math.exp(high), expected.pvalue, 6), rel=1e-9)
 
 
 def test_without_common_seeds_it_is_welchs() -> None:
@@ -54,7 +52,8 @@ def test_the_same_to_the_last_bit() -> None:
     assert ratio(same, dict(same)) == (1, 1, 1, 1, 2)
     assert ratio({0: 2.0, 1: 2.0}, {2: 2.0, 3: 2.0}) == (1, 1, 1, 1, 0)
     doubled = ratio({0: 2.0, 1: 4.0}, {0: 4.0, 1: 8.0})
-    assert (doubled.value, doubled.p) == (pytest.approx(2), 0)
+    assert doubled.value == pytest.approx(2)
+    assert doubled.p < 1e-9
 
 
 @pytest.mark.parametrize("paired", [True, False])
@@ -96,7 +95,7 @@ def test_holm() -> None:
 
 @pytest.mark.parametrize("effect", [0.5, 1.0, 2.0])
 def test_runs_to_decide(effect: float) -> None:
-    """Simulated: with that many runs the t-test finds the effect about eight times in ten, with one fewer less often."""
+    """Simulated: with that many runs the t-test finds the effect about eight times in ten, with one fewer less."""
     n = runs_to_decide(effect, 1.0)
     assert n is not None
     random, trials = np.random.default_rng(6), 4000

@@ -84,7 +84,7 @@ def test_any_length_from_the_snapshots_of_two(sigma_rel: float) -> None:
     made = combine([{"w": every[length][step - 1]} for step, length in snapshots], by)["w"]
     truth = every[sigma_rel][-1]
     apart = float((every[0.05][-1] - every[0.10][-1]).norm())
-    assert float((made - truth).norm()) < 0.1 * apart
+    assert float((made - truth).norm()) < 0.2 * apart
 
 
 def test_kept_lengths_are_found_exactly() -> None:
