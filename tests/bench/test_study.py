@@ -96,7 +96,7 @@ def test_every_field_matters_to_the_key() -> None:
     other: dict[str, Any] = {
         "dataset": "kmnist", "net": "scorenet", "objective": "v", "weight": "snr", "schedule": "cosine", "T": 500,
         "seed": 1, "sampler": "ancestral", "sample_steps": 10, "eta": 1.0, "clip": False, "n": 100, "sample_seed": 1,
-        "epochs": 6, "batch_size": 32, "lr": 1e-3, "warmup": 0.1, "ema": 0.9, "weight_decay": 0.1, "images": 1000,
+        "epochs": 6, "batch_size": 32, "lr": 1e-3, "warmup": 0.1, "weight_decay": 0.1, "images": 1000,
         "optimiser": "muon", "timesteps": "stratified", "spacing": "trailing", "ema": 0.1,
         "snapshots": 8,
     }  # fmt: skip
