@@ -446,9 +446,19 @@ def _legend(figure: Figure, results: Results, frame: pd.DataFrame, more: list[Li
         if method in set(frame["method"]):
             handles.append(Line2D([], [], color="0.2", linestyle=line, marker="o", fillstyle=fill,
                                   markerfacecoloralt="white", label=method))  # fmt: skip
+    shown = handles + more
+    columns = _columns(figure, [str(handle.get_label()) for handle in shown])
+    figure.legend(handles=shown, loc="outside upper center", ncols=columns, handlelength=2.6, columnspacing=1.4)
+
+
+def _columns(figure: Figure, labels: Sequence[str]) -> int:
+    """As many columns as fit the figure's width, going by the lengths of the labels (inches, at the legend's size)."""
     width = figure.get_size_inches()[0]
-    figure.legend(handles=handles + more, loc="outside upper center", ncols=min(len(handles + more), int(width / 0.95)),
-                  handlelength=2.6, columnspacing=1.4)  # fmt: skip
+    for count in range(len(labels), 1, -1):
+        columns = np.array_split([0.55 + 0.056 * len(label) for label in labels], count)
+        if sum(column.max() for column in columns) <= width:
+            return count
+    return 1
 
 
 def _frame_logs(axes: Sequence[Axes], x: Any, y: Any, steps: bool) -> None:

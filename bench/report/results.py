@@ -36,8 +36,8 @@ MODEL_AXES = {
 METHOD = ("sampler", "eta", "clipping", "spacing", "ema")
 SAMPLING_AXES = {"method": "sampler", "sample_steps": "sampling steps"}
 AXES = MODEL_AXES | SAMPLING_AXES
-SHARED = ["schedule", "T", "method", "sample_steps"]
-"""What the sampler's own error depends on."""
+SHARED = ["schedule", "T", "way", "sample_steps"]
+"""What the sampler's own error depends on; ``way`` is the method whatever the weights are an average of."""
 
 _TEXT = table.TEXT | table.FLAGS
 _LIBRARIES = ("matplotlib", "pandas", "pypandoc-binary", "seaborn", "typst")
@@ -110,13 +110,17 @@ class Results:
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """A row a cell: the stable table's columns, then ``method``, ``role`` and ``sample_time`` (s per 1,000)."""
+        """A row a cell: the stable table's columns, then ``method``, ``way``, ``role`` and ``sample_time``."""
         frame = self._read[0]
         for column in frame.columns.difference(list(_TEXT)):
             frame[column] = pd.to_numeric(frame[column])
         named = self.study.axes.weight
         frame["role"] = [weight if weight in named else "default" for weight in frame["weight"]]
         frame["method"] = [method(*row) for row in zip(*(frame[k] for k in METHOD), strict=True)]
+        columns = [frame[name] for name in METHOD[:-1]]
+        frame["way"] = [
+            method(sampler, eta, clip, space, None) for sampler, eta, clip, space in zip(*columns, strict=True)
+        ]
         frame["sample_time"] = 1000 / frame["sample_images_per_s"]
         reference = self.reference
         odd = [status == "done" and self.kept[key].provenance != reference
@@ -160,13 +164,13 @@ class Results:
         """:attr:`done` with each number the median over training seeds; ``low``, ``high`` and ``seeds`` besides."""
         if self.done.empty:
             return self.done.assign(low=[], high=[], seeds=[])
-        numbers = [c for c in self.done.columns if c not in _TEXT | set(AXES) and c != "seed"]
+        numbers = [c for c in self.done.columns if c not in _TEXT | set(AXES) | {"seed", "way"}]
         groups = self.done.groupby(list(AXES), sort=False)
         frame = groups[numbers].median()
         frame["low"], frame["high"] = groups["fid"].min(), groups["fid"].max()
         frame["seeds"] = groups["seed"].nunique()
         first = self.done.sort_values("seed", kind="stable").groupby(list(AXES), sort=False)
-        frame = frame.join(first[["key", "job", "weight", "seed", "sampler"]].first()).reset_index()
+        frame = frame.join(first[["key", "job", "weight", "seed", "sampler", "way"]].first()).reset_index()
         return frame.sort_values("fid", kind="stable").reset_index(drop=True)
 
     @cached_property
