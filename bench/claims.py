@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from bench.stats import CONFIDENCE, Ratio, holm, ratio, runs_to_decide
+from bench.stats import ALPHA, Ratio, holm, ratio, runs_to_decide
+from bench.study import CLIPPING
 
-ALPHA = 1 - CONFIDENCE
 FORM = re.compile(
     r"(?P<first>.+?)\s+(?P<sign>[<>])\s+(?P<second>.+?)\s+on\s+(?P<metric>\w+)(\s+at\s+(?P<where>\{.*\}))?"
 )
@@ -152,9 +152,7 @@ def _verdict(claim: Claim, seen: _Seen | None, p: float) -> Verdict:
 
 def _same(value: Any, level: Any, axis: str) -> bool:
     """Whether a row is at a level; ``clip`` is said in words in tables."""
-    if axis == "clip":
-        level = {True: "static", False: "none"}.get(level, level)
-    return bool(value == level)
+    return bool(value == (CLIPPING[level] if axis == "clip" else level))
 
 
 def _plain(value: Any) -> Any:

@@ -8,24 +8,24 @@ from __future__ import annotations
 import io
 import json
 import math
-import statistics
 import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import geometric_mean
 from typing import NamedTuple
 
 from pydantic import ValidationError
 
 from bench import ROOT, UserError
 from bench.metrics import METRICS
-from bench.stats import Ratio, holm, ratio
+from bench.query import records
+from bench.stats import ALPHA, Ratio, holm, ratio
 from bench.store import REFERENCE, Store
 from bench.study import Cell
 
-ALPHA = 0.05
 Seeds = tuple[int, int]
 """Training seed and sampling seed."""
 
@@ -90,9 +90,8 @@ def read(folder: Path, metric: str) -> Side:
     """
     store = Store(folder)
     side = Side({}, {}, {})
-    for path in sorted((folder / "cells").glob("*.json")):
-        record = store.read("cells", path.stem)
-        if record is None or record.get("status") != "done":
+    for _, record in records(store, "cells"):
+        if record.get("status") != "done":
             continue
         try:
             cell = Cell.model_validate(record["config"])
@@ -152,7 +151,17 @@ def compare(a: Side, b: Side, metric: str = "fid") -> list[Row]:
     adjusted = holm([found.p for found in ratios])
     rising = METRICS[metric].better == "higher"
     return [
-        Row(label, n, len(x), len(y), geometric_mean(x), geometric_mean(y), found, p, _verdict(found, p, rising))
+        Row(
+            label,
+            n,
+            len(x),
+            len(y),
+            geometric_mean(x.values()),
+            geometric_mean(y.values()),
+            found,
+            p,
+            _verdict(found, p, rising),
+        )
         for (label, n, x, y), found, p in zip(shared, ratios, adjusted, strict=True)
     ]
 
@@ -167,12 +176,7 @@ def by_run(setting: Setting, n: int, metric: str) -> dict[int, float]:
         if not 0 < score < math.inf:
             raise UserError(f"{metric} of {setting.label} is {score:g}: ratios need positive numbers")
         runs.setdefault(seed, []).append(score)
-    return {seed: math.exp(statistics.fmean(map(math.log, scores))) for seed, scores in runs.items()}
-
-
-def geometric_mean(scores: dict[int, float]) -> float:
-    """Over training runs."""
-    return statistics.geometric_mean(scores.values())
+    return {seed: geometric_mean(scores) for seed, scores in runs.items()}
 
 
 def _verdict(found: Ratio, p: float, rising: bool) -> str:

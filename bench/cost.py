@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bench.study import ORACLE
+
 if TYPE_CHECKING:
     from bench.store import Kind, Store
     from bench.study import Job
@@ -74,7 +76,7 @@ class Model:
 
     def flops_of(self, job: Job) -> dict[str, int]:
         """FLOPs of the job's network for one image, as recorded or else counted."""
-        if job.net == "oracle":
+        if job.net == ORACLE:
             return oracle_flops(job)
         return self.flops.get((job.net, job.dataset)) or count_flops(job.net, job.dataset)
 

@@ -95,7 +95,7 @@ def _fill(
         database.unregister("chunk")
 
 
-def _records(store: Store, kind: Kind) -> Iterator[tuple[str, Record]]:
+def records(store: Store, kind: Kind) -> Iterator[tuple[str, Record]]:
     """(key, record) of every file of a kind that is whole."""
     for path in sorted((store.root / kind).glob("*.json")):
         record = store.read(kind, path.stem)
@@ -105,8 +105,8 @@ def _records(store: Store, kind: Kind) -> Iterator[tuple[str, Record]]:
 
 def _cells(store: Store) -> Iterator[dict[str, Any]]:
     """A row a cell record. Each job's columns are kept, for its cells come in no order."""
-    jobs = {key: training(record) for key, record in _records(store, "jobs")}
-    for key, record in _records(store, "cells"):
+    jobs = {key: training(record) for key, record in records(store, "jobs")}
+    for key, record in records(store, "cells"):
         try:
             cell = Cell.model_validate(record["config"])
         except (KeyError, ValidationError):
@@ -118,7 +118,7 @@ def _cells(store: Store) -> Iterator[dict[str, Any]]:
 
 def _jobs(store: Store) -> Iterator[dict[str, Any]]:
     """A row a training run's record."""
-    for key, record in _records(store, "jobs"):
+    for key, record in records(store, "jobs"):
         try:
             job = Job.model_validate(record["config"])
         except (KeyError, ValidationError):

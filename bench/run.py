@@ -273,7 +273,7 @@ def _train(
             spent += clock.stop()
             stages.add("train", since)
             since = time.time()
-            at = {"step": (step.epoch - 1) * step.of + step.index, "code": timing.code_hash()}
+            at = {"step": (step.epoch - 1) * step.of + step.index}
             store.save_tensors("snapshots", _snapshots(job)[step.snapshot - 1], trainer.snapshot(), at)
             stages.add("store", since)
             since = time.time()

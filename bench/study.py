@@ -311,7 +311,8 @@ class Study(_Model):
             if any(self._matches(rule, at) for rule in self.exclude):
                 continue
             asked = point
-            if not make_sampler(at["sampler"]).uses_eta:
+            rule = make_sampler(at["sampler"])
+            if not rule.uses_eta:
                 at["eta"] = None  # the same cell for every η
                 asked = tuple(at.values())
             if at["net"] == ORACLE:  # the same whatever it would be trained on, and with
@@ -324,7 +325,7 @@ class Study(_Model):
                     f"study '{self.name}': impossible cell: ema={at['ema']:g} is made of a training run's snapshots: "
                     "train.snapshots must be 2 or more (8 are enough)"
                 )
-            if make_sampler(at["sampler"]).learned and not learns_variance(at["net"]):
+            if rule.learned and not learns_variance(at["net"]):
                 raise UserError(
                     f"study '{self.name}': impossible cell: sampler {at['sampler']} needs a network that learns its "
                     f"variance (net: [{{unet: {{variance: true}}}}]), not {at['net']}"

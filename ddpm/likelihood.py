@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,6 +46,12 @@ VARIANCES: dict[str, Callable[[Schedule], Tensor]] = {"small": small, "large": l
 """The variance of the model's p(x_{t−1} | x_t): name → its logarithm over t = 0 … T."""
 
 
+def prior(s: Schedule, square: Any) -> Any:
+    """L_T = KL(q(x_T | x₀) ‖ N(0, I)) for images whose mean square is ``square``."""
+    bar = float(s.alpha[-1] ** 2)
+    return (bar * square - bar - 2 * math.log(float(s.sigma[-1]))) / 2
+
+
 class Bound:
     """The variational bound of a denoiser, term by term.
 
@@ -60,8 +67,7 @@ class Bound:
 
     def prior(self, x0: Tensor) -> Tensor:
         """L_T = KL(q(x_T | x₀) ‖ N(0, I)), (B,)."""
-        bar, variance = float(self.schedule.alpha[-1] ** 2), float(self.schedule.sigma[-1] ** 2)
-        return (bar * x0.square().flatten(1).mean(1) + variance - 1 - math.log(variance)) / 2
+        return prior(self.schedule, x0.square().flatten(1).mean(1))
 
     def term(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         """L_{t−1} for each image, (B,): for t > 1 the KL of the posterior and the model, for t = 1 the decoder's L₀.

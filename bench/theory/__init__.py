@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ddpm.denoiser import Denoiser
-from ddpm.objective import MAX_GAIN, OBJECTIVES, WEIGHTS, default_weight, gain, loss_weight
+from ddpm.likelihood import prior
+from ddpm.objective import MAX_GAIN, OBJECTIVES, WEIGHTS, gain, loss_weight
 from ddpm.oracle import gaussian
 from ddpm.sampler import SAMPLERS, evaluations, make_sampler, sample
 from ddpm.schedule import Schedule, make_schedule
@@ -23,12 +24,6 @@ from ddpm.spacing import space
 Row = dict[str, Any]
 VARIANCE = 0.25
 """Of the Gaussian data whose exact denoiser is sampled: REFERENCE figures are for it."""
-
-
-def prior_bits(s: Schedule, mean: float, std: float) -> float:
-    """L_T = KL(q(x_T | x₀) ‖ N(0, I)) in bits a dimension, averaged over data with these moments (DDPM, eq. 5)."""
-    bar = float(s.alpha[-1] ** 2)
-    return (bar * (mean**2 + std**2) - bar - 2 * math.log(float(s.sigma[-1]))) / 2 / math.log(2)
 
 
 def snr_curves(schedules: Iterable[str], T: int) -> dict[str, Tensor]:
@@ -42,7 +37,7 @@ def step_counts(schedules: Iterable[str], steps: Iterable[int], mean: float, std
     for name, T in itertools.product(schedules, steps):
         s = _existing(name, T)
         left = None if s is None else float(s.alpha[-1] ** 2)
-        rows.append({"schedule": name, "T": T, "left": left, "bits": s and prior_bits(s, mean, std)})
+        rows.append({"schedule": name, "T": T, "left": left, "bits": s and prior(s, mean**2 + std**2) / math.log(2)})
     return rows
 
 
@@ -70,8 +65,8 @@ def conditioning(schedules: Iterable[str], T: int) -> list[Row]:
         if s is not None:
             g = gain(s, objective).nan_to_num(nan=math.inf)
             rows.append({
-                "schedule": name, "objective": objective, "weight": default_weight(objective), "gain": g,
-                "largest": float(g.max()), "at": int(g.argmax()) + 1, "possible": bool(g.max() <= MAX_GAIN),
+                "schedule": name, "objective": objective, "gain": g,
+                "largest": float(g.max()), "possible": bool(g.max() <= MAX_GAIN),
             })  # fmt: skip
     return rows
 
@@ -88,7 +83,7 @@ def sampler_errors(schedule: str, T: int, steps: Iterable[int]) -> list[Row]:
     return rows
 
 
-def output_variance(denoiser: Denoiser, times: list[int], sampler: str) -> float:
+def output_variance(denoiser: Denoiser, times: list[int], sampler: str, eta: float = 0.0) -> float:
     """Of one pixel, exactly: with a linear denoiser the output is linear in x_T and each draw of noise.
 
     So one batch holds the unit vectors of that space, and the variance is the sum of the squares of what they become.
@@ -102,17 +97,8 @@ def output_variance(denoiser: Denoiser, times: list[int], sampler: str) -> float
         z[next(draws)] = 1
         return z
 
-    *_, last = sample(denoiser, x, times, sampler, noise, clip=False)
+    *_, last = sample(denoiser, x, times, sampler, noise, eta=eta, clip=False)
     return float(last.x.square().sum())
-
-
-def orders(rows: Iterable[Row]) -> Iterator[tuple[str, float]]:
-    """Sampler → the slope of log |variance error| against log(1/steps), between its two largest numbers of steps."""
-    by = itertools.groupby(sorted(rows, key=lambda row: (row["sampler"], row["steps"])), lambda row: row["sampler"])
-    for name, group in by:
-        (a, b) = list(group)[-2:]
-        ratio = abs(a["variance"] / VARIANCE - 1) / abs(b["variance"] / VARIANCE - 1)
-        yield name, math.log(ratio) / math.log(b["steps"] / a["steps"])
 
 
 def _existing(name: str, T: int) -> Schedule | None:

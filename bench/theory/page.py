@@ -15,6 +15,7 @@ from bench import theory
 from bench.report import figures
 from bench.report.document import Pictures, escape, grid, listing, paragraphs
 from bench.report.figures import short
+from ddpm.schedule import RESIDUAL_SIGNAL
 
 COUNTS = (10, 100, 200, 500, 1000)
 STEPS = (5, 10, 20, 50, 100, 250)
@@ -80,7 +81,7 @@ def _counts(schedules: Sequence[str], moments: tuple[float, float]) -> str:
             "–" if row["left"] is None else f"{row['left']:.2g} ({row['bits']:.2g})" for row in group
         ]  # fmt: skip
         table.append([escape(name), *cells])
-    confounded = [row for row in rows if row["left"] is not None and row["left"] > 1e-3]
+    confounded = [row for row in rows if row["left"] is not None and row["left"] > RESIDUAL_SIGNAL]
     worst = max(confounded, key=lambda row: row["left"], default=None)
     note = (
         f"Where more than a thousandth is left, sampling starts from noise that training never showed: at worst here "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from bench.theory import output_variance
 from ddpm.denoiser import Denoiser
 from ddpm.mix import Mix
 from ddpm.objective import OBJECTIVES
@@ -54,26 +54,6 @@ def seeded(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> Callab
     """A source of reproducible noise."""
     generator = torch.Generator().manual_seed(5)
     return lambda s: torch.randn(shape, generator=generator, dtype=dtype)
-
-
-def output_variance(denoiser: Denoiser, times: list[int], sampler: str, eta: float = 0.0) -> float:
-    """Exact variance of the output, no Monte Carlo.
-
-    Without clipping and with a linear denoiser the output is linear in (x_T, z_1, z_2, …). So one batch holds the
-    unit vectors of that space: image 0 starts at 1 and sees no noise, image k starts at 0 and sees 1 at the k-th draw.
-    Their outputs are the coefficients, and the variance is the sum of their squares.
-    """
-    x = torch.zeros(len(times) + 1, 1, 1, 1, dtype=torch.float64)
-    x[0] = 1
-    draw = itertools.count(1)
-
-    def noise(s: int) -> Tensor:
-        z = torch.zeros_like(x)
-        z[next(draw)] = 1
-        return z
-
-    *_, last = sample(denoiser, x, times, sampler, noise, eta=eta, clip=False)
-    return float(last.x.square().sum())
 
 
 @pytest.mark.parametrize("steps", TABLE)
