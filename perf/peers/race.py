@@ -38,8 +38,10 @@ CURVE = {"best": (0.1, 0.2, 0.4, 0.6, 0.8, 1.0), "documented": (0.5, 1.0)}
 """When snapshots are taken, as shares of a run."""
 NEAR = 2
 """How many times the target a small sample's FID may be for a larger sample to reach it."""
-PACED = 40
+PACED = 400
 """Most steps that a pace is taken from."""
+PACE_TURNS = 8
+"""And for how long, in turns: a moment's slowness must not decide how many steps a run is given."""
 AT_LEAST = {"best": 5, "documented": 10}
 """How many times our time to the target a peer gets to reach it: one run of that length where the documented recipe,
 whose rate does not depend on the length of the run, needs more than the equal time; another run for the best size."""
@@ -149,7 +151,7 @@ class Race:
             steps = contender.steps(self.images.train, 1 + PACED)
             next(steps)
             since, done = self.now(), 0
-            while done == 0 or (self.now() - since < self.options.turn_s and done < PACED):
+            while done == 0 or (self.now() - since < PACE_TURNS * self.options.turn_s and done < PACED):
                 next(steps)
                 done += 1
             step_s = (self.now() - since) / done
