@@ -7,7 +7,7 @@ STUDY  ?= quick
 DEVICE ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablate report check test lint types perf perf-long perf-compare peers baseline ci clean
+.PHONY: help setup ablate report check nightly test lint types perf perf-long perf-compare peers baseline ci clean
 
 help: ## this list
 	@echo "make TARGET [STUDY=name-or-file] [DEVICE=auto|cpu|cuda|mps]"
@@ -28,8 +28,11 @@ ablate: $(VENV)/.ready ## run a study (default quick) and write its report; inte
 report: $(VENV)/.ready ## write the report of whatever results there are (or of STUDY=)
 	$(BENCH) report $(if $(filter-out undefined default file,$(origin STUDY)),$(STUDY))
 
-check: $(VENV)/.ready ## run the smoke study and compare it with its baseline; fails when quality slips
-	$(BENCH) check --device $(DEVICE)
+check: $(VENV)/.ready ## the gate of every change: a frozen network against its baseline, in a minute or two
+	$(BENCH) check
+
+nightly: $(VENV)/.ready ## the nightly gate: train the smoke study on SEEDS= fresh seeds (3); fails when FID slips
+	$(BENCH) check nightly --device $(DEVICE) $(if $(SEEDS),--seeds $(SEEDS))
 
 test: $(VENV)/.ready ## the tests
 	$(BIN)/python -m pytest
@@ -60,8 +63,9 @@ peers: $(VENV)/.ready ## the harness against diffusers and denoising-diffusion-p
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
 	$(BIN)/python -m perf.peers
 
-baseline: $(VENV)/.ready ## make the smoke baseline anew, from four seeds
-	$(BENCH) check --update-baseline 4 --device $(DEVICE)
+baseline: $(VENV)/.ready ## make both gates' baselines anew; WHY='what changed, and why that is meant'
+	$(BENCH) check change --update-baseline --why '$(WHY)'
+	$(BENCH) check nightly --update-baseline --why '$(WHY)' --device $(DEVICE)
 
 ci: ## what CI runs
 	.ci/run

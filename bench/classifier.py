@@ -70,6 +70,7 @@ class Features(NamedTuple):
 
     features: Tensor
     logits: Tensor
+    asked: Tensor | None = None  # the classes the images were to be of, (N,) int64
 
 
 @torch.inference_mode()

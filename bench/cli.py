@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bench.study import Cell, Study
+    from bench.verdicts import Outcome
 
 EXIT = """\
 exit codes:
@@ -29,9 +30,20 @@ exit codes:
   1  some jobs or cells failed, or the check found that quality slipped
   2  the input was wrong; one line says how, and nothing was written
   3  the check could not measure
+  4  the check cannot tell: more than chance or rounding should do, less than it could be sure of
   130  interrupted; run the same command again to finish what is missing
 """
 
+
+CHECK = """\
+change     a frozen network, sampled from the noise it had when the
+           baseline was made, in a minute or two; nothing is trained but
+           two tiny networks. Catches changes of schedules, samplers,
+           objectives, averages, scores and how images are written
+nightly    trains the study on fresh seeds: fails where FID is worse than
+           the baseline's by more than its seeds explain, and by 25%
+promotion  the same runs, but passes only where FID is shown not to be
+           worse by 25%"""
 
 QUERIES = """\
 examples:
@@ -215,12 +227,17 @@ def _parser() -> argparse.ArgumentParser:
     p = command(
         "check",
         _check,
-        "compare a fresh run of a small study with its committed baseline",
-        "The study is run anew for every version of the code.",
+        "compare this version with a committed baseline: fails when quality slips",
+        CHECK,
     )
-    p.add_argument("study", nargs="?", default="smoke", help="name or YAML file (default smoke)")
-    p.add_argument("--baseline", type=Path, metavar="FILE", help="default results/baselines/<study>.json")
-    p.add_argument("--update-baseline", type=positive, metavar="SEEDS", help="make the baseline, from so many seeds")
+    p.add_argument("mode", nargs="?", default="change", choices=("change", "nightly", "promotion"))
+    p.add_argument("--study", default="smoke", help="what nightly and promotion train (default smoke)")
+    p.add_argument("--seeds", type=positive, metavar="N", help="training seeds (default 3; 10 for a baseline)")
+    p.add_argument("--baseline", type=Path, metavar="FILE", help="default in results/baselines")
+    p.add_argument("--update-baseline", action="store_true", help="make the baseline anew; needs --why")
+    p.add_argument("--why", metavar="TEXT", help="what changed and why, kept in the baseline beside who and when")
+    p.add_argument("--json", type=Path, metavar="FILE", help="also write the outcome as JSON")
+    p.add_argument("--junit", type=Path, metavar="FILE", help="also write it as JUnit XML")
     running(p)
 
     p = command(
@@ -625,7 +642,41 @@ def _theory(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from bench import gate
+    """One of three gates; the verdict on all of its checks is the exit code."""
+    if args.update_baseline and not (args.why or "").strip():
+        raise UserError("--update-baseline needs --why: what changed, and why that is meant")
+    outcomes = (_check_change if args.mode == "change" else _check_runs)(args)
+    return 0 if outcomes is None else _tell(outcomes, args)
+
+
+def _check_change(args: argparse.Namespace) -> list[Outcome] | None:
+    """The frozen network; None where the baseline was made instead."""
+    from bench import data, frozen, verdicts
+    from bench.scoring import Scorer
+
+    path = (args.baseline or frozen.NAME).with_suffix("")
+    baseline, weights = frozen.read(path)
+    store = Store(args.results or LOCAL)
+    scorer = Scorer("mnist", data.load("mnist", args.data_dir), store, frozen.CPU)
+    network = frozen.Frozen(weights, scorer)
+    if args.update_baseline:
+        made = frozen.measure(network, [*baseline.history, _change(args.why)])
+        frozen.write(made, weights, path)
+        print(f"baseline: {_relative(path)}.*")
+        return None
+    outcomes: list[Outcome] = []
+    try:
+        outcomes.extend(frozen.check(network, baseline))
+    except UserError:
+        raise
+    except Exception as error:  # whatever a change has broken
+        outcomes.append(verdicts.Outcome("frozen network", verdicts.NOT_MEASURED, None, None, _said(error)))
+    return outcomes
+
+
+def _check_runs(args: argparse.Namespace) -> list[Outcome] | None:
+    """Training runs of a small study on fresh seeds; None where the baseline was made instead."""
+    from bench import gate, verdicts
     from bench import study as studies
     from bench.table import rows
     from bench.timing import code_hash, environment, pick_device
@@ -634,35 +685,64 @@ def _check(args: argparse.Namespace) -> int:
     path = args.baseline or gate.BASELINES / f"{study.name}.json"
     store = Store((args.results or LOCAL) / "check" / code_hash())
     if args.update_baseline:
-        if args.update_baseline < gate.SEEDS:
+        seeds = list(range(args.seeds or gate.REFERENCE_SEEDS))
+        if len(seeds) < gate.SEEDS:
             raise UserError(f"--update-baseline needs {gate.SEEDS} seeds at least")
-        axes = study.axes.model_copy(update={"seed": list(range(args.update_baseline))})
-        study = studies.Study(**{**study.model_dump(), "axes": axes})
-        code = _execute(study, store, args)
-        if code:
-            return 3
-        device = pick_device(args.device)
-        baseline = gate.make_baseline(study.name, rows(study, store), {"environment": environment(device)})
-        text = json.dumps(baseline, indent=1, ensure_ascii=False) + "\n"
-        Store(path.parent).write_bytes(path, text.encode())
-        print(f"baseline of {args.update_baseline} seeds: {_relative(path)}")
-        return 0
-    baseline = gate.read_baseline(path)
-    if _execute(study, store, args):
-        print("check: could not measure: some cells failed", file=sys.stderr)
-        return 3
-    verdicts = gate.judge(rows(study, store), baseline)
-    from tabulate import tabulate
+        history = gate.read_baseline(path).get("history", []) if path.is_file() else []
+    else:
+        baseline = gate.read_baseline(path)
+        seeds = gate.fresh_seeds(baseline, args.seeds or gate.NIGHTLY_SEEDS)
+    axes = study.axes.model_copy(update={"seed": seeds})
+    study = studies.Study(**{**study.model_dump(), "axes": axes, "claims": []})
+    failed = _execute(study, store, args)
+    if args.update_baseline:
+        about = {"environment": environment(pick_device(args.device)), "history": [*history, _change(args.why)]}
+        made = gate.make_baseline(study.name, rows(study, store), about)
+        Store(path.parent).write_bytes(path, (json.dumps(made, indent=1, ensure_ascii=False) + "\n").encode())
+        print(f"baseline of {len(seeds)} seeds: {_relative(path)}")
+        return None
+    if failed:
+        return [verdicts.Outcome(study.name, verdicts.NOT_MEASURED, None, None, "some cells failed")]
+    return gate.judge(rows(study, store), baseline, promotion=args.mode == "promotion")
 
-    body = [[v.cell, v.fid, v.baseline, v.limit, "pass" if v.passed else "SLIPPED"] for v in verdicts]
-    slipped = [v for v in verdicts if not v.passed]
-    table = str(tabulate(body, ["cell", "FID", "baseline", "limit", "verdict"], tablefmt="github", floatfmt=".4g"))
-    outcome = f"check: {len(verdicts) - len(slipped)} of {len(verdicts)} cells within limits ({_relative(path)})"
-    print(f"{table}\n{outcome}")
+
+def _change(why: str) -> dict[str, str]:
+    """Who changes a baseline, when, on what commit, and why."""
+    import getpass
+    import subprocess
+    from datetime import UTC, datetime
+
+    def git(*command: str) -> str:
+        done = subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    who = git("config", "user.name") or getpass.getuser()
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"who": who, "when": when, "commit": git("rev-parse", "HEAD"), "why": why.strip()}
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+
+
+def _tell(outcomes: list[Outcome], args: argparse.Namespace) -> int:
+    """Say what a gate found wherever somebody listens, and return its exit code."""
+    from bench import verdicts
+
+    table, line = verdicts.table(outcomes), verdicts.summary(outcomes)
+    print(f"{table}\n{line}")
+    for path, text in (
+        (args.json, verdicts.to_json(outcomes, {"mode": args.mode})),
+        (args.junit, verdicts.to_junit(outcomes)),
+    ):
+        if path is not None:
+            Store(path.parent).write_bytes(path, text.encode())
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        print("\n".join(verdicts.notices(outcomes)))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with open(summary, "a") as file:
-            file.write(f"### Sample quality\n\n{table}\n\n{outcome}\n\n{markdown(rows(study, store))}\n")
-    return 1 if slipped else 0
+            file.write(f"### Sample quality: {args.mode}\n\n{table}\n\n{line}\n")
+    return verdicts.EXIT[verdicts.overall(outcomes)]
 
 
 def _score(args: argparse.Namespace) -> int:
@@ -677,19 +757,25 @@ def _score(args: argparse.Namespace) -> int:
         raise unknown("dataset", args.dataset, data.DATASETS)
     device = timing.pick_device(args.device)
     row = data.DATASETS[args.dataset]
-    given, how = images.read(args.path, row.channels, row.side)
+    large = images.stream(args.path, row.channels, row.side)
+    if large is None:
+        whole, how = images.read(args.path, row.channels, row.side)
+        n = len(whole)
+    else:
+        n, parts, how = large
     known = data.load(args.dataset, args.data_dir)
     scorer = Scorer(args.dataset, known, Store(args.results or LOCAL), device)
-    scores = scorer.score(given)
-    bounds = scorer.bounds(len(given)) if len(given) <= len(known.test) else {}
+    scores = scorer.score(whole) if large is None else scorer.stream(parts).scores(scorer.reference)
+    bounds = scorer.bounds(n) if n <= len(known.test) else {}
     if args.format == "json":
-        about = {"n": len(given), "classifier": scorer.classifier, "dataset_sha256": scorer.dataset_sha256}
+        about = {"n": n, "classifier": scorer.classifier, "dataset_sha256": scorer.dataset_sha256}
         print(json.dumps({"path": str(args.path), "read_as": how, **about, "metrics": scores, **bounds}, indent=1))
         return 0
-    print(f"{len(given)} images from {args.path} ({how}), scored by {scorer.name}")
+    print(f"{n:,} images from {args.path} ({how}), scored by {scorer.name}")
     table = [
         [name, scores[name], *[bounds[b][name] for b in bounds], metric.better or ""]
         for name, metric in METRICS.items()
+        if name in scores
     ]
     heads = ["metric", "value", *(["floor (test images)", "ceiling (noise)"] if bounds else []), "better"]
     print(tabulate(table, heads, tablefmt="github", floatfmt=".4g"))
@@ -716,7 +802,7 @@ def _sample(args: argparse.Namespace) -> int:
     import torch
 
     from bench import data, timing
-    from bench.generate import generate
+    from bench.generate import generate, ways
     from bench.run import averaged, png, tile_grid
     from bench.study import ORACLE
     from ddpm.nets import make_net
@@ -748,14 +834,10 @@ def _sample(args: argparse.Namespace) -> int:
         schedule,
         cell.job.objective,
         shape=(row.channels, row.side),
-        sampler=cell.sampler,
-        steps=cell.sample_steps,
-        eta=cell.eta,
-        clip=cell.clip,
-        spacing=cell.spacing,
         n=args.n,
         seed=args.seed,
         device=device,
+        **ways(cell),
     )
     try:
         images = torch.cat([batch.images for batch in batches])

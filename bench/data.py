@@ -191,6 +191,7 @@ class Dataset:
     side: int = 28
     train: int = 60_000
     test: int = 10_000
+    classes: int = 10
 
 
 DATASETS: dict[str, Dataset] = {

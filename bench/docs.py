@@ -57,8 +57,10 @@ def families() -> dict[str, Family]:
         "samplers": Family(
             "Samplers",
             "From x_T to an image. S steps take S evaluations of the network, unless said otherwise. Axes beside them: "
-            "`eta` (for `ddim`), `clip` (true: x̂₀ to [−1, 1]; false; `dynamic`), "
-            "and `spacing`. Dynamic thresholding clips x̂₀ to" + _text(sampler.dynamic).removeprefix("To"),
+            "`eta` (for `ddim`), `clip` (true: x̂₀ to [−1, 1]; false; `dynamic`), `spacing`, and `guidance` (the scale "
+            "of classifier-free guidance, for a network that knows classes: 0 no class, 1 the class alone; any other "
+            "takes twice the evaluations). "
+            "Dynamic thresholding clips x̂₀ to" + _text(sampler.dynamic).removeprefix("To"),
             "ddpm/sampler.py",
             {name: (row, _evaluations(name)) for name, row in sampler.SAMPLERS.items()},
         ),
@@ -78,7 +80,9 @@ def families() -> dict[str, Family]:
             "Metrics",
             "Scores of a cell's samples in the features of the pinned classifier, against the training images. Numbers "
             "compare only for the same classifier, reference and N. Training runs carry `bpd` besides, the variational "
-            "bound on held-out images in bits a dimension.",
+            "bound on held-out images in bits a dimension; with `score: {likelihood: 100}` also `bound_bpd` of so many "
+            "test images with its parts `prior_bpd` (L_T) and `decoder_bpd` (L₀), and `flow_bpd`, what it bounds, by "
+            "the probability-flow equation.",
             "bench/metrics.py",
             {name: (row.of, means[row.better]) for name, row in metrics.METRICS.items()},
         ),

@@ -106,7 +106,7 @@ class Chosen(NamedTuple):
     """An engine's name, the network as it evaluates it, and what to record of the choice."""
 
     name: str
-    net: Net
+    net: Callable[..., Tensor]
     about: dict[str, Any]
 
     def inside(self, steps: Iterator[T], device: torch.device) -> Iterator[T]:
@@ -180,19 +180,19 @@ def keep_kernels(store: Store) -> None:
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str((store.root / "compiled").resolve())
 
 
-def evaluator(name: str, net: nn.Module, device: torch.device) -> Net:
+def evaluator(name: str, net: nn.Module, device: torch.device) -> Callable[..., Tensor]:
     """The network as that engine evaluates it: the same function, up to rounding."""
     engine = ENGINES[name]
-    run: Net = net if engine.mode is None else torch.compile(net, mode=engine.mode, dynamic=False)
+    run: Callable[..., Tensor] = net if engine.mode is None else torch.compile(net, mode=engine.mode, dynamic=False)
     if engine.mode != "reduce-overhead" and engine.format != "bfloat16":
         return run
 
-    def evaluate(x: Tensor, u: Tensor) -> Tensor:
+    def evaluate(x: Tensor, u: Tensor, *y: Tensor) -> Tensor:
         if engine.mode == "reduce-overhead":
             torch.compiler.cudagraph_mark_step_begin()  # what the last replay returned has been used
         reduced = engine.format == "bfloat16"
         with torch.autocast(device.type, torch.bfloat16) if reduced else nullcontext():
-            return run(x, u).to(x.dtype)
+            return run(x, u, *y).to(x.dtype)
 
     return evaluate
 
@@ -200,16 +200,26 @@ def evaluator(name: str, net: nn.Module, device: torch.device) -> Net:
 class Work:
     """What a trial times: one evaluation of made-up images, and the way back where it is for training.
 
-    ``net`` must be in the mode (training or not) that it will be used in; its weights stay as they are.
+    ``net`` must be in the mode (training or not) that it will be used in; its weights stay as they are. It is told of
+    classes where it knows so many.
     """
 
-    def __init__(self, task: Task, net: nn.Module, batch: int, shape: tuple[int, int], device: torch.device) -> None:
+    def __init__(
+        self,
+        task: Task,
+        net: nn.Module,
+        batch: int,
+        shape: tuple[int, int],
+        device: torch.device,
+        classes: int = 0,
+    ) -> None:
         self.task, self.net, self.device = task, net, device
         random = torch.Generator().manual_seed(0)
         with self._mode():
             self.x = torch.randn((batch, shape[0], shape[1], shape[1]), generator=random).to(device)
             # training has a time for each image; a tile of samples has one time
             self.u = torch.rand(batch if task == "train" else 1, generator=random).to(device)
+            self.y = [torch.randint(classes, (batch,), generator=random).to(device)] if classes else []
 
     def _mode(self) -> Any:
         return torch.inference_mode() if self.task == "sample" else nullcontext()
@@ -217,7 +227,7 @@ class Work:
     def __call__(self, name: str, net: Net) -> Tensor:
         """Do it once by that engine; what the network returned."""
         with precision(ENGINES[name].format, self.device), self._mode():
-            out = net(self.x, self.u)
+            out = net(self.x, self.u, *self.y)
             if self.task == "train":
                 out.square().mean().backward()
                 self.net.zero_grad()

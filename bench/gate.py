@@ -1,27 +1,31 @@
-"""The regression check: a fresh run of a small study against a committed baseline of several training seeds.
+"""The nightly gate: fresh runs of a small study against a committed baseline of several training seeds.
 
 A cell has slipped when its FID is both significantly and noticeably worse. With R reference seeds whose log FIDs have
-mean m and standard deviation s, a new run of the same recipe stays under m + t_{1−α, R−1} s √(1 + 1/R) with
-probability 1 − α: the one-sided prediction limit of a normal sample.
+mean m and standard deviation s, the mean of k new runs of the same recipe stays under m + t_{1−α, R−1} s √(1/k + 1/R)
+with probability 1 − α: the one-sided prediction limit of a normal sample. (bench.frozen is the gate of every change.)
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from bench import ROOT, UserError
+from bench.verdicts import FAIL, NOT_MEASURED, PASS, UNDECIDED, Outcome
 
 BASELINES = ROOT / "results" / "baselines"
 ALPHA = 0.01
 SEEDS = 3
 """Fewest seeds a baseline is made from."""
+REFERENCE_SEEDS, NIGHTLY_SEEDS = 10, 3
+"""How many a baseline and a run are made from, unless said otherwise."""
 MARGIN = 0.25
 """FID must be worse by this share, whatever its significance, to count as a slip."""
 MATCH = ("net", "objective", "weight", "schedule", "T", "sampler", "sample_steps", "eta", "clip")
@@ -30,18 +34,9 @@ LATER: dict[str, list[str | None]] = {
     "spacing": ["linspace"],
     "clipping": ["static", "none"],
     "ema": [None],
+    "guidance": [None],
 }
 """What is part of a cell's name unless it is the usual, so that baselines made before it existed keep their names."""
-
-
-class Verdict(NamedTuple):
-    """One cell against its baseline."""
-
-    cell: str
-    fid: float
-    baseline: float  # geometric mean over the reference seeds
-    limit: float  # the FID above which a run has slipped
-    passed: bool
 
 
 def name_of(row: dict[str, Any]) -> str:
@@ -49,14 +44,6 @@ def name_of(row: dict[str, Any]) -> str:
     parts = [k for k in MATCH if row[k] is not None]
     parts += [k for k, usual in LATER.items() if row.get(k, usual[0]) not in usual]
     return " ".join(f"{k}={row[k]}" for k in parts)
-
-
-def limit(fids: Iterable[float], alpha: float = ALPHA, margin: float = MARGIN) -> tuple[float, float]:
-    """The geometric mean of the reference FIDs, and the FID above which a new run has slipped."""
-    logs = np.log(list(fids))
-    n, mean = len(logs), logs.mean()
-    spread = stats.t.ppf(1 - alpha, n - 1) * logs.std(ddof=1) * math.sqrt(1 + 1 / n)
-    return float(np.exp(mean)), float(np.exp(mean + max(spread, math.log1p(margin))))
 
 
 def make_baseline(study: str, rows: list[dict[str, Any]], about: dict[str, Any]) -> dict[str, Any]:
@@ -87,27 +74,60 @@ def read_baseline(path: Path) -> dict[str, Any]:
         if not all(len(fids) >= SEEDS and min(fids) > 0 for fids in baseline["fid"].values()):
             raise ValueError("too few seeds, or no FIDs")
     except FileNotFoundError as error:
-        raise UserError(f"no baseline {path} (make one with `ddpm-bench check --update-baseline`)") from error
+        raise UserError(
+            f"no baseline {path} (make one with `ddpm-bench check nightly --update-baseline --why …`)"
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is not a baseline") from error
     return baseline
 
 
-def judge(rows: list[dict[str, Any]], baseline: dict[str, Any]) -> list[Verdict]:
-    """Each finished row against the baseline.
+def fresh_seeds(baseline: dict[str, Any], count: int) -> list[int]:
+    """The first seeds that the baseline was not made from: its own would only repeat it."""
+    return list(itertools.islice((i for i in itertools.count() if i not in set(baseline["seeds"])), count))
 
+
+def judge(rows: list[dict[str, Any]], baseline: dict[str, Any], promotion: bool = False) -> list[Outcome]:
+    """Each cell's runs against the baseline's; the chance of one false alarm among all cells is at most α.
+
+    :param promotion: whether a cell passes only where it is shown not to be worse than the margin.
     :raises UserError: if the two were not measured alike, or do not name the same cells.
     """
     for row in rows:
         for k in ("dataset", "n", "classifier", "epochs"):
             if row[k] != baseline[k]:
                 raise UserError(f"the baseline has {k}={baseline[k]}, this run {row[k]}: they cannot be compared")
-    here, there = {name_of(row) for row in rows}, set(baseline["fid"])
+    cells: dict[str, list[float]] = {}
+    for row in rows:
+        cells.setdefault(name_of(row), []).append(row["fid"])
+    here, there = set(cells), set(baseline["fid"])
     for without, only in (("baseline", here - there), ("run", there - here)):
         if only:
             raise UserError(f"the {without} lacks the cell {min(only)}: they cannot be compared")
-    verdicts = []
-    for row in rows:
-        mean, worst = limit(baseline["fid"][name_of(row)])
-        verdicts.append(Verdict(name_of(row), row["fid"], mean, worst, row["fid"] <= worst))
-    return verdicts
+    alpha = ALPHA / len(cells)  # Bonferroni: each cell's limit is known before the run
+    return [_judge(name, fids, baseline["fid"][name], alpha, promotion) for name, fids in cells.items()]
+
+
+def _judge(name: str, fids: list[float], reference: list[float], alpha: float, promotion: bool) -> Outcome:
+    if not all(fid is not None and 0 < fid < math.inf for fid in fids):
+        return Outcome(name, NOT_MEASURED, None, None, "no FID")
+    mean, reach = _center(reference), prediction_reach(reference, len(fids), alpha)
+    slip, margin = _center(fids) - mean, math.log1p(MARGIN)
+    about = f"baseline {math.exp(mean):.4g}, × {math.exp(slip):.3f}"
+    if promotion:
+        limit = math.exp(mean + margin - reach)
+        word = PASS if slip + reach < margin else FAIL if slip - reach > margin else UNDECIDED
+    else:
+        limit = math.exp(mean + max(reach, margin))
+        word = PASS if slip <= margin else FAIL if slip > reach else UNDECIDED
+    return Outcome(name, word, math.exp(mean + slip), limit, about)
+
+
+def _center(fids: Iterable[float]) -> float:
+    return float(np.log(list(fids)).mean())
+
+
+def prediction_reach(reference: Sequence[float], runs: int, alpha: float) -> float:
+    """How far above the reference's the mean logarithm of so many runs of its kind is, with a chance of α or less."""
+    n = len(reference)
+    return float(stats.t.ppf(1 - alpha, n - 1) * np.log(reference).std(ddof=1) * math.sqrt(1 / runs + 1 / n))

@@ -7,8 +7,8 @@ size, filled up where images run out, since a convolution's rounding may depend 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +16,14 @@ from torch import Tensor
 
 from bench.data import to_uint8
 from ddpm.denoiser import Denoiser, Net
+from ddpm.guidance import guided
+from ddpm.nets import classes_of
 from ddpm.sampler import sample
 from ddpm.schedule import Schedule
 from ddpm.spacing import space
+
+if TYPE_CHECKING:
+    from bench.study import Cell
 
 #: images a forward pass, by device type: part of what a sample's bytes depend on
 TILE = {"cpu": 100, "cuda": 500, "mps": 250}
@@ -43,13 +48,31 @@ def noise(seed: int, time: int, start: int, count: int, shape: tuple[int, ...]) 
     return torch.from_numpy(np.concatenate(blocks))
 
 
-def tiled(net: Net, tile: int) -> Net:
+def tiled(net: Callable[..., Tensor], tile: int) -> Callable[..., Tensor]:
     """The network, evaluated ``tile`` images at a time, all at the time of the first."""
 
-    def evaluate(x: Tensor, u: Tensor) -> Tensor:
-        return torch.cat([net(part, u[:1]) for part in x.split(tile)])
+    def evaluate(x: Tensor, u: Tensor, *y: Tensor) -> Tensor:
+        parts = zip(x.split(tile), *(classes.split(tile) for classes in y), strict=True)
+        # a captured graph writes over what it returned
+        return torch.cat([net(part, u[:1], *of_part) for part, *of_part in parts])
 
     return evaluate
+
+
+def asked(start: int, count: int, classes: int) -> Tensor:
+    """The classes asked of images ``start`` and up, where there is guidance: each in turn, (count,) int64."""
+    return torch.arange(start, start + count) % classes
+
+
+def ways(cell: Cell) -> dict[str, Any]:
+    """How a cell samples, as :func:`generate` is told."""
+    own = {name: getattr(cell, name) for name in ("sampler", "eta", "clip", "spacing", "guidance")}
+    return own | {"steps": cell.sample_steps, "classes": classes_of(cell.job.net)}
+
+
+def _told(net: Callable[..., Tensor], start: int, count: int, classes: int, scale: float, device: torch.device) -> Net:
+    """The guided network for images ``start`` and up."""
+    return guided(net, asked(start, count, classes).to(device), classes, scale)
 
 
 def start_noise(seed: int, start: int, count: int, shape: tuple[int, int]) -> Tensor:
@@ -58,17 +81,27 @@ def start_noise(seed: int, start: int, count: int, shape: tuple[int, int]) -> Te
     return noise(seed, 2**32, start, count, (shape[0], shape[1], shape[1]))
 
 
-def first_outputs(net: Net, *, shape: tuple[int, int], n: int, seed: int, device: torch.device) -> Iterator[Tensor]:
+def first_outputs(
+    net: Callable[..., Tensor],
+    *,
+    shape: tuple[int, int],
+    n: int,
+    seed: int,
+    device: torch.device,
+    guidance: float | None = None,
+    classes: int = 0,
+) -> Iterator[Tensor]:
     """The network's outputs for x_T, which all the ways to sample it start from, a tile at a time."""
     tile = TILE[device.type]
     with torch.inference_mode():
         for start in range(0, n, tile):
             x = start_noise(seed, start, tile, shape).to(device)
-            yield net(x, torch.ones(1, device=device)).clone()  # a captured graph writes over what it returned
+            evaluate = net if guidance is None else _told(net, start, tile, classes, guidance, device)
+            yield evaluate(x, torch.ones(1, device=device)).clone()  # a captured graph writes over what it returned
 
 
 def generate(
-    net: Net,
+    net: Callable[..., Tensor],
     schedule: Schedule,
     objective: str,
     *,
@@ -83,19 +116,22 @@ def generate(
     batch: int | None = None,
     first: Tensor | None = None,
     spacing: str = "linspace",
+    guidance: float | None = None,
+    classes: int = 0,
 ) -> Iterator[Batch]:
     """Draw ``n`` samples, yielding them a batch at a time.
 
     :param shape: (channels, side).
     :param batch: images at a time, rounded up to whole tiles (default one tile). It changes memory, not a byte.
     :param first: what :func:`first_outputs` gave, for at least ``n`` images, instead of evaluating it again.
+    :param guidance: the scale of classifier-free guidance towards each of ``classes`` in turn; None tells the network
+        of no class.
     :raises FloatingPointError: if samples stop being finite.
     """
     tile = TILE[device.type]
     batch = -(-(batch or tile) // tile) * tile
-    network = tiled(net, tile)
+    whole = tiled(net, tile)
     known: list[Tensor] = []
-    denoiser = Denoiser(lambda x, u: known.pop() if known else network(x, u), schedule, objective)
     size = (shape[0], shape[1], shape[1])
     times = space(schedule, steps, spacing)
     frames = {times[round(i)] for i in np.linspace(0, len(times) - 1, min(STRIP_TIMES, len(times)))}
@@ -106,6 +142,12 @@ def generate(
             return noise(seed, time, start, count, size).to(device)
 
         strip = []
+        network = whole if guidance is None else _told(whole, start, count, classes, guidance, device)
+
+        def evaluate(x: Tensor, u: Tensor, network: Net = network) -> Tensor:
+            return known.pop() if known else network(x, u)
+
+        denoiser = Denoiser(evaluate, schedule, objective)
         if first is not None and times[0] == schedule.T:
             known.append(first[start : start + count])
         with torch.inference_mode():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,6 +12,11 @@ from torch import Tensor
 
 from bench import UserError
 from bench.metrics import MINIMUM
+
+PART = 5_000
+"""Images read at a time."""
+STREAMED = 50_000
+"""With more images than this, scores that compare pairs of them are left out, and the rest takes no more memory."""
 
 
 def read(path: Path, channels: int, side: int) -> tuple[Tensor, str]:
@@ -28,10 +35,40 @@ def read(path: Path, channels: int, side: int) -> tuple[Tensor, str]:
         raise UserError(f"{path} is neither a folder of PNGs nor an .npy or .npz file")
     else:
         raise UserError(f"no such file or folder: {path}")
-    images, values = _bytes(_shaped(array, path, channels, side), path)
-    if len(images) < MINIMUM:
-        raise UserError(f"{path} has {len(images)} images: at least {MINIMUM} are needed to score")
-    return torch.from_numpy(images), f"{how} of {values}"
+    parts, values = _converted(array, path, channels, side)
+    return torch.cat(list(parts)), f"{how} of {values}"
+
+
+def stream(path: Path, channels: int, side: int) -> tuple[int, Iterator[Tensor], str] | None:
+    """The images of an .npy too large to score as a whole: how many, parts of :data:`PART`, and how they are read.
+
+    None for anything else. The file is mapped, not read.
+
+    :raises UserError: as :func:`read` does.
+    """
+    if path.suffix != ".npy" or not path.is_file():
+        return None
+    array = _array(path, "r")
+    if array.ndim < 3 or len(array) <= STREAMED:
+        return None
+    parts, values = _converted(array, path, channels, side)
+    return len(array), parts, f"array of {values}"
+
+
+def converted(array: np.ndarray, what: str, channels: int, side: int) -> Tensor:
+    """An array of images, in any of those forms, as uint8 (N, C, H, W).
+
+    :raises UserError: as :func:`read` does, calling it ``what``.
+    """
+    return torch.cat(list(_converted(array, Path(what), channels, side)[0]))
+
+
+def _converted(array: np.ndarray, path: Path, channels: int, side: int) -> tuple[Iterator[Tensor], str]:
+    shaped = _shaped(array, path, channels, side)
+    parts, values = _bytes(shaped, path)
+    if len(shaped) < MINIMUM:
+        raise UserError(f"{path} has {len(shaped)} images: at least {MINIMUM} are needed to score")
+    return (torch.from_numpy(part) for part in parts), values
 
 
 def _folder(path: Path, channels: int) -> np.ndarray:
@@ -57,8 +94,11 @@ def _folder(path: Path, channels: int) -> np.ndarray:
     return np.stack(images)
 
 
-def _array(path: Path) -> np.ndarray:
+def _array(path: Path, mapped: Literal["r"] | None = None) -> np.ndarray:
     try:
+        if mapped:
+            whole: np.ndarray = np.load(path, mmap_mode=mapped, allow_pickle=False)
+            return whole
         with path.open("rb") as file:
             content = np.load(file, allow_pickle=False)
             if isinstance(content, np.ndarray):
@@ -87,16 +127,20 @@ def _shaped(array: np.ndarray, path: Path, channels: int, side: int) -> np.ndarr
     return array
 
 
-def _bytes(array: np.ndarray, path: Path) -> tuple[np.ndarray, str]:
-    """The values as uint8 0 … 255."""
+def _bytes(array: np.ndarray, path: Path) -> tuple[Iterator[np.ndarray], str]:
+    """The values as uint8 0 … 255, a part at a time, and a word on how they were read."""
+    parts = [array[start : start + PART] for start in range(0, len(array), PART)]  # views: nothing is read yet
     if array.dtype == np.uint8:
-        return np.ascontiguousarray(array), "bytes 0 to 255"
+        return (np.array(part) for part in parts), "bytes 0 to 255"  # a mapped file is read-only
     if not np.issubdtype(array.dtype, np.floating):
         raise UserError(f"{path} holds {array.dtype} values: uint8 or floats are needed")
-    if not np.isfinite(array).all():
-        raise UserError(f"{path} holds NaN or infinite values")
-    low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+    low = high = 0.0
+    for part in parts:
+        if not np.isfinite(part).all():
+            raise UserError(f"{path} holds NaN or infinite values")
+        low, high = min(low, float(part.min())), max(high, float(part.max()))
     if low < -1 or high > 1:
         raise UserError(f"{path} holds floats from {low:.3g} to {high:.3g}: the range must be [0, 1] or [-1, 1]")
-    scaled = (array + 1) / 2 if low < 0 else array
-    return np.round(scaled * 255).astype(np.uint8), "floats in [-1, 1]" if low < 0 else "floats in [0, 1]"
+    scaled = ((part + 1) / 2 if low < 0 else part for part in parts)
+    words = "floats in [-1, 1]" if low < 0 else "floats in [0, 1]"
+    return (np.round(part * 255).astype(np.uint8) for part in scaled), words

@@ -87,7 +87,8 @@ def pending(study: Study, store: Store, retry: bool) -> dict[str, list[Found]]:
 
     left: dict[str, list[Found]] = {}
     for found in survey(study.cells, store, pinned(study.dataset)):
-        if to_do(found, retry) or _damaged(found, store):
+        likelihood = run.lacks_likelihood(found.cell.job, found.job, study.score.likelihood)
+        if to_do(found, retry) or _damaged(found, store) or (found.status == "done" and likelihood):
             left.setdefault(found.cell.job.key, []).append(found)
     return left
 
@@ -165,7 +166,8 @@ def _run_jobs(study: Study, left: dict[str, list[Found]], store: Store, options:
                 cells = waiting.popleft()
                 estimate = expected().seconds(left[cells[0].job.key], store)
                 wish = engine.wish(options.engine, cells, study.jobs.values(), options.device)
-                process = _Process(cells, store, options, slots.popleft(), events, estimate, wish)
+                likelihood = study.score.likelihood
+                process = _Process(cells, store, options, slots.popleft(), events, estimate, wish, likelihood)
                 running[cells[0].job.key] = process
                 yield process.tag({"event": "start", "left": len(waiting)})
             key, event = events.get()
@@ -208,6 +210,7 @@ class _Process:
         events: queue.Queue[tuple[str, Event | None]],
         estimate: float | None,
         wish: Wish,
+        likelihood: int,
     ) -> None:
         self.cells, self.slot, self.explained = cells, slot, False
         key = cells[0].job.key
@@ -225,6 +228,7 @@ class _Process:
             "began": time.time(),
             "estimate_s": estimate,
             "engine": wish.name,
+            "likelihood": likelihood,
             "calls": wish.calls,
         }
         ours, theirs = processes.CONTEXT.Pipe(duplex=False)

@@ -12,11 +12,16 @@ from typing import Literal
 
 import numpy as np
 import torch
+from scipy.stats import entropy
 from torch import Tensor
 
 from bench.classifier import CLASSES, Features
 
 NEIGHBOURS = 3
+NEAREST = 5
+"""Neighbours behind density and coverage, as their paper has it."""
+EXTRAPOLATED = 8
+"""Sizes that FID∞ is extrapolated from."""
 MINIMUM = 2 * CLASSES
 """Fewest images any metric here accepts."""
 
@@ -35,6 +40,67 @@ class Moments:
         return cls(x.mean(0), np.cov(x, rowvar=False))
 
 
+class Running:
+    """What is kept of images that come in parts: enough for the scores in :meth:`scores`, in memory that does not grow.
+
+    Parts may be added in any order, and those of several processes merged (Chan, Golub & LeVeque 1983, eq. 2.1).
+    """
+
+    def __init__(self, features: int) -> None:
+        self.n = 0
+        self.mean = np.zeros(features)
+        self.scatter = np.zeros((features, features))  # Σ (x − mean)(x − mean)ᵀ
+        self.entropy = self.confidence = 0.0  # sums of Σ p log p and of max p
+        self.chance, self.count = np.zeros(CLASSES), np.zeros(CLASSES)  # sums of p, and of images by class seen
+
+    def add(self, part: Features) -> None:
+        """Add some images."""
+        if not len(part.features):
+            return
+        new = Running(len(self.mean))
+        x, log_p = part.features.double().numpy(), part.logits.double().log_softmax(1)
+        p = log_p.exp()
+        new.n, new.mean = len(x), x.mean(0)
+        centred = x - new.mean
+        new.scatter = centred.T @ centred
+        new.entropy, new.confidence = float((p * log_p).sum()), float(p.max(1).values.sum())
+        new.chance = p.sum(0).numpy()
+        new.count = np.bincount(p.argmax(1).numpy(), minlength=CLASSES).astype(float)
+        self.merge(new)
+
+    def merge(self, other: Running) -> None:
+        """Add what another has seen."""
+        n = self.n + other.n
+        if n == 0:
+            return
+        apart = other.mean - self.mean
+        self.scatter = self.scatter + other.scatter + np.outer(apart, apart) * (self.n * other.n / n)
+        self.mean = self.mean + apart * (other.n / n)
+        self.n = n
+        for name in ("entropy", "confidence", "chance", "count"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    @property
+    def moments(self) -> Moments:
+        """Of all that was added."""
+        return Moments(self.mean, self.scatter / (self.n - 1))
+
+    def scores(self, reference: Reference) -> dict[str, float]:
+        """The metrics that need no pairs of images.
+
+        :raises ValueError: for fewer than :data:`MINIMUM` images, or features that are not finite.
+        """
+        _check(self.n, bool(np.isfinite(self.scatter).all() and np.isfinite(self.chance).all()))
+        p, share = self.chance / self.n, self.count / self.n
+        return {
+            "fid": frechet_distance(self.moments, reference.moments),
+            "fid_bias": frechet_bias(self.moments, reference.moments, self.n),
+            "inception_score": float(np.exp(self.entropy / self.n + entropy(p))),
+            "confidence": self.confidence / self.n,
+            "class_balance": float(entropy(share) / np.log(CLASSES)),
+        }
+
+
 def frechet_distance(p: Moments, q: Moments) -> float:
     """|μ₁ − μ₂|² + Tr(Σ₁ + Σ₂ − 2(Σ₁Σ₂)^½) between Gaussians (Heusel et al., arXiv 1706.08500).
 
@@ -47,6 +113,33 @@ def frechet_distance(p: Moments, q: Moments) -> float:
     offset = p.mean - q.mean
     trace = np.trace(p.covariance) + np.trace(q.covariance) - 2 * np.sqrt(inner.clip(0)).sum()
     return float(max(offset @ offset + trace, 0.0))
+
+
+def frechet_bias(p: Moments, q: Moments, n: int) -> float:
+    """How much larger than between the true moments the distance is on average, p being of n Gaussian draws, q exact.
+
+    To first order in 1/n: Tr Σ₁/n for the mean; and for the covariance, whose root's trace is concave, with λ the
+    eigenvalues of S Σ₁ S, S = Σ₂^½: (Σᵢⱼ √λᵢ√λⱼ/(√λᵢ + √λⱼ) + ½ Σᵢ √λᵢ)/(2(n − 1)). For white features of d dimensions
+    it is σ² d(d + 5)/(4n). (Our own derivation, from the second derivative of Tr M^½ and the covariance of a Wishart
+    matrix; the effect is that of Chong & Forsyth, arXiv 1911.07023.)
+    """
+    values, vectors = np.linalg.eigh(q.covariance)
+    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
+    r = np.sqrt(np.linalg.eigvalsh(root @ p.covariance @ root).clip(0))
+    total = r[:, None] + r[None, :]
+    pairs = np.divide(r[:, None] * r[None, :], total, out=np.zeros_like(total), where=total > 0)
+    return float(np.trace(p.covariance) / n + (pairs.sum() + r.sum() / 2) / (2 * (n - 1)))
+
+
+def extrapolated(features: Tensor, reference: Moments, seed: int = 0) -> float:
+    """FID∞: the distance at 1/N → 0, by a line through those of random subsets against 1/N (arXiv 1911.07023, 3.1)."""
+    n, random = len(features), np.random.default_rng(seed)
+    sizes = [round(n / share) for share in np.linspace(1, 4, EXTRAPOLATED)]
+    found = [
+        frechet_distance(Moments.of(features[torch.from_numpy(random.permutation(n)[:size])]), reference)
+        for size in sizes
+    ]
+    return float(np.polyfit([1 / size for size in sizes], found, 1)[1])
 
 
 def polynomial_kernel(x: Tensor, y: Tensor) -> Tensor:
@@ -97,9 +190,9 @@ def inception_score(logits: Tensor) -> float:
     return float((p * (log_p - p.mean(0).log())).sum(1).mean().exp())
 
 
-def _radii(x: Tensor) -> Tensor:
-    """Each row's distance to its third nearest other row."""
-    return torch.cat([torch.cdist(part, x).kthvalue(NEIGHBOURS + 1).values for part in x.split(2000)])
+def _radii(x: Tensor, neighbours: int = NEIGHBOURS) -> Tensor:
+    """Each row's distance to its nearest other row but two (or another number)."""
+    return torch.cat([torch.cdist(part, x).kthvalue(neighbours + 1).values for part in x.split(2000)])
 
 
 def _covered(x: Tensor, centres: Tensor, radii: Tensor) -> float:
@@ -134,15 +227,15 @@ class Reference:
         new.subset, new.within = state["subset"], float(state["within"])
         return new
 
-    def manifold(self, n: int) -> tuple[Tensor, Tensor]:
-        """The first n rows of the subset and their ball radii: precision and recall compare equal numbers."""
-        if n not in self._manifolds:
+    def manifold(self, n: int, neighbours: int = NEIGHBOURS) -> tuple[Tensor, Tensor]:
+        """The first n rows of the subset and their ball radii: pairwise metrics compare equal numbers."""
+        if (n, neighbours) not in self._manifolds:
             rows = self.subset[:n]
-            self._manifolds[n] = rows, _radii(rows)
-        return self._manifolds[n]
+            self._manifolds[n, neighbours] = rows, _radii(rows, neighbours)
+        return self._manifolds[n, neighbours]
 
     @cached_property
-    def _manifolds(self) -> dict[int, tuple[Tensor, Tensor]]:
+    def _manifolds(self) -> dict[tuple[int, int], tuple[Tensor, Tensor]]:
         return {}
 
 
@@ -193,6 +286,42 @@ def recall(sample: Features, reference: Reference) -> float:
     return _covered(rows, sample.features, _radii(sample.features))
 
 
+def fid_bias(sample: Features, reference: Reference) -> float:
+    """What FID is too large by at this N, to first order, were the features Gaussian (:func:`frechet_bias`).
+
+    Use: to judge how much of an FID is N.
+    """
+    return frechet_bias(Moments.of(sample.features), reference.moments, len(sample.features))
+
+
+def fid_infinity(sample: Features, reference: Reference) -> float:
+    """FID extrapolated to infinitely many samples, from eight sizes down to N/4 (Chong & Forsyth, arXiv 1911.07023).
+
+    Use: to compare sets of different N. It is noisier than FID, and can be negative near 0.
+    """
+    return extrapolated(sample.features, reference.moments)
+
+
+def density(sample: Features, reference: Reference) -> float:
+    """How many reference balls a sample is in, over k = 5, averaged; can exceed 1 (Naeem et al., arXiv 2002.09797).
+
+    Use: instead of precision where outliers in the reference matter.
+    """
+    rows, radii = reference.manifold(len(sample.features), NEAREST)
+    counts = [(torch.cdist(part, rows) <= radii).sum(1) for part in sample.features.split(2000)]
+    return float(torch.cat(counts).double().mean()) / NEAREST
+
+
+def coverage(sample: Features, reference: Reference) -> float:
+    """Share of the reference whose ball, k = 5, has a sample in it (arXiv 2002.09797).
+
+    Use: instead of recall: it is not fooled by samples that lie far out.
+    """
+    rows, radii = reference.manifold(len(sample.features), NEAREST)
+    nearest = torch.cat([torch.cdist(part, sample.features).min(1).values for part in rows.split(2000)])
+    return float((nearest <= radii).double().mean())
+
+
 def score_of_classes(sample: Features, reference: Reference) -> float:
     """exp E KL(p(y | x) ‖ p(y)) of the classifier's classes, at most 10 (Salimans et al., arXiv 1606.03498).
 
@@ -218,12 +347,40 @@ def class_balance(sample: Features, reference: Reference) -> float:
     return float(torch.special.entr(share).sum() / np.log(CLASSES))
 
 
+def _agreement(sample: Features) -> Tensor:
+    """For each class asked for, the share of its samples that the classifier takes for it."""
+    if sample.asked is None:
+        raise ValueError("no classes were asked for")
+    right = (sample.logits.argmax(1) == sample.asked).double()
+    return torch.stack([right[sample.asked == c].mean() for c in sample.asked.unique()])
+
+
+def class_accuracy(sample: Features, reference: Reference) -> float:
+    """Share of samples in which the classifier sees the class that was asked for, averaged over classes.
+
+    Use: with `guidance`: whether samples are what was asked for. Of cells without it there is none.
+    """
+    return float(_agreement(sample).mean())
+
+
+def worst_class_accuracy(sample: Features, reference: Reference) -> float:
+    """The same for the class that fares worst.
+
+    Use: to see whether one class is lost where the mean looks well.
+    """
+    return float(_agreement(sample).min())
+
+
 @dataclass(frozen=True)
 class Metric:
-    """A function of (sample, reference), and which way is better (None: neither, as for an error)."""
+    """A function of (sample, reference), and which way is better (None: neither, as for an error).
+
+    ``asks``: whether it is of samples that were to be of given classes, and of no others.
+    """
 
     of: Callable[[Features, Reference], float]
     better: Literal["lower", "higher"] | None
+    asks: bool = False
 
 
 METRICS: dict[str, Metric] = {
@@ -235,16 +392,27 @@ METRICS: dict[str, Metric] = {
     "recall": Metric(recall, "higher"),
     "confidence": Metric(confidence, "higher"),
     "class_balance": Metric(class_balance, "higher"),
+    "fid_infinity": Metric(fid_infinity, "lower"),
+    "fid_bias": Metric(fid_bias, None),
+    "density": Metric(density, "higher"),
+    "coverage": Metric(coverage, "higher"),
+    "class_accuracy": Metric(class_accuracy, "higher", asks=True),
+    "worst_class_accuracy": Metric(worst_class_accuracy, "higher", asks=True),
 }
 
 
 def score(sample: Features, reference: Reference) -> dict[str, float]:
-    """Every metric of ``sample``.
+    """Every metric of ``sample`` that there is without being told the classes, or with them where it has them.
 
     :raises ValueError: for fewer than :data:`MINIMUM` images, or features that are not finite.
     """
-    if len(sample.features) < MINIMUM:
-        raise ValueError(f"{len(sample.features)} images are too few to score: at least {MINIMUM} are needed")
-    if not (sample.features.isfinite().all() and sample.logits.isfinite().all()):
+    _check(len(sample.features), bool(sample.features.isfinite().all() and sample.logits.isfinite().all()))
+    told = sample.asked is not None
+    return {name: metric.of(sample, reference) for name, metric in METRICS.items() if told or not metric.asks}
+
+
+def _check(n: int, finite: bool) -> None:
+    if n < MINIMUM:
+        raise ValueError(f"{n} images are too few to score: at least {MINIMUM} are needed")
+    if not finite:
         raise ValueError("the classifier's features are not finite")
-    return {name: metric.of(sample, reference) for name, metric in METRICS.items()}

@@ -29,6 +29,7 @@ JOBS = (
     "overhead", "estimate_s", "params", "megabytes", "peak_rss_mb", "peak_device_mb", "train_flops_per_image",
     "forward_flops_per_image", "device", "processor", "gpu", "machine", "threads", "torch", "commit", "dirty", "code",
     "created", "reason", "train_engine", "timesteps", "bpd", "bpd_se",
+    "bound_bpd", "bound_bpd_se", "prior_bpd", "decoder_bpd", "flow_bpd", "flow_bpd_se",
 )  # fmt: skip
 _TEXT = TEXT | {"processor", "gpu", "machine", "torch", "created"}
 _INTEGERS = INTEGERS | {"batch_size", "threads"}

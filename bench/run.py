@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -26,22 +26,20 @@ from torch import Tensor, nn
 
 from bench import UserError, cost, data, engine, timing
 from bench.engine import Calls, Wish
-from bench.generate import TILE, Batch, first_outputs, generate
+from bench.generate import TILE, Batch, asked, first_outputs, generate, ways
+from bench.heldout import HeldOut, likelihood
 from bench.scoring import Scorer, provenance
 from bench.store import Store
 from bench.study import ORACLE, Cell, Job
 from ddpm.denoiser import Denoiser
 from ddpm.ema import KEPT, coefficients, combine
-from ddpm.likelihood import Bound, bits
-from ddpm.mix import Table
-from ddpm.nets import make_net
+from ddpm.nets import classes_of, make_net
 from ddpm.oracle import Mixture
 from ddpm.schedule import Schedule, make_schedule
 from ddpm.spacing import space
 from ddpm.train import Loss, Recipe, Trainer
 
 Event = dict[str, Any]
-HELD_OUT = 1000  # test images behind the comparable losses
 BUSY = 75  # exit code: another process is at work on this job (sysexits.h EX_TEMPFAIL)
 PREVIEW = 64
 WORK = ("compile", "train", "validate", "sample", "reference", "score")
@@ -65,40 +63,6 @@ class Stages:
         return {"stages_s": dict(self.seconds), "wall_s": wall, "overhead": own / wall}
 
 
-class HeldOut:
-    """Errors on fixed test images, times and noise that are comparable across objectives.
-
-    Mean squared errors of ε̂ and x̂₀, and the variational bound in bits a dimension (:mod:`ddpm.likelihood`, x̂₀ clipped,
-    variance β̃), whose sum over t is estimated from one image for each of as many equal parts of 1 … T.
-    """
-
-    def __init__(self, images: Tensor, schedule: Schedule, device: torch.device) -> None:
-        random = torch.Generator().manual_seed(0)
-        picked = images[torch.randperm(len(images), generator=random)[:HELD_OUT].to(images.device)]
-        self.x0 = data.to_float(picked).to(device)
-        spread = (torch.arange(len(self.x0), dtype=torch.float64) + 0.5) / len(self.x0)
-        self.t = (spread * schedule.T).floor().long().add(1).to(device)
-        self.eps = torch.randn(self.x0.shape, generator=random).to(device)
-        (mix,) = Table(schedule.noise).at(self.t, self.x0)
-        self.x_t = mix(self.x0, self.eps)
-
-    @torch.inference_mode()
-    def __call__(self, denoiser: Denoiser) -> dict[str, float]:
-        """``eps_mse``, ``x0_mse``, ``bpd`` and its standard error ``bpd_se``."""
-        total = {"eps_mse": 0.0, "x0_mse": 0.0}
-        bound, terms = Bound(denoiser), []
-        for part in torch.arange(len(self.x0), device=self.t.device).split(250):
-            x0, eps, v = denoiser.estimate(self.x_t[part], self.t[part])
-            share = len(part) / len(self.x0)
-            total["eps_mse"] += share * float((eps - self.eps[part]).square().mean())
-            total["x0_mse"] += share * float((x0 - self.x0[part]).square().mean())
-            terms.append(bound.term_of(self.x0[part], self.t[part], x0.clamp(-1, 1), v))
-        each = bits(bound.prior(self.x0) + denoiser.schedule.T * torch.cat(terms)).double()
-        # neighbours have nearly the same t, so what they differ by is what chance does
-        spread = float(each.diff().square().mean() / 2)
-        return total | {"bpd": float(each.mean()), "bpd_se": math.sqrt(spread / len(each))}
-
-
 def run(
     cells: list[Cell],
     store: Store,
@@ -110,6 +74,7 @@ def run(
     sample_batch: int | None = None,
     estimate: float | None = None,
     wish: Wish = Wish(),  # noqa: B008 (it is frozen)
+    likelihood_of: int = 0,
     now: Callable[[], float] = time.time,
 ) -> Iterator[Event]:
     """Do whatever is missing of one job's cells, yielding events as it goes.
@@ -117,6 +82,7 @@ def run(
     :param exclusive: whether the device is this job's alone; if not, durations are kept out of timing tables.
     :param estimate: the seconds expected of it, recorded beside those it took.
     :param wish: the engine to evaluate the network with.
+    :param likelihood_of: of how many test images the likelihood is wanted.
     :raises FloatingPointError: if training diverges.
     :raises UserError: for bad data or a results folder that cannot be written.
     """
@@ -147,6 +113,11 @@ def run(
         net.load_state_dict(weights)
         yield {"event": "kept", "what": "training"}
     net.eval()
+    if lacks_likelihood(job, record, likelihood_of):
+        since = now()
+        record["likelihood"] = likelihood(Denoiser(net, schedule, job.objective), images.test, likelihood_of, device)
+        store.write("jobs", job.key, record)
+        stages.add("validate", since)
 
     since = now()
     scorer = Scorer(job.dataset, images, store, device)
@@ -176,6 +147,11 @@ def run(
     record["peak_rss_mb"] = max(record["peak_rss_mb"], timing.peak_rss_mb())
     store.write("jobs", job.key, record)
     yield {"event": "done", "overhead": record["harness"][-1]["overhead"]}
+
+
+def lacks_likelihood(job: Job, record: dict[str, Any] | None, n: int) -> bool:
+    """Whether the likelihood of ``n`` test images is still to be worked out; of the oracle there is none."""
+    return n > 0 and job.net != ORACLE and ((record or {}).get("likelihood") or {"n": 0})["n"] != n
 
 
 def _unscored(cell: Cell, store: Store, scorer: Scorer) -> bool:
@@ -251,6 +227,8 @@ def _train(
     elif kept is not None:
         yield {"event": "outdated"}
     train = images.train[: job.train.images].to(device)
+    none = classes_of(job.net)
+    classes = images.train_labels[: len(train)].to(device) if none else None
     flops = timing.flops_per_image(net, *images.shape)
     held_out = HeldOut(images.test, schedule, device)
     copy = make_net(job.net, *images.shape).to(device).eval()
@@ -260,14 +238,15 @@ def _train(
 
     since = time.time()
     size = min(recipe.batch_size, len(train))
-    chosen = engine.choose(engine.Work("train", net.train(), size, images.shape, device), job.net, store, wish)
+    trial = engine.Work("train", net.train(), size, images.shape, device, none)
+    chosen = engine.choose(trial, job.net, store, wish)
     stages.add("compile", since)
 
     since = time.time()
     losses: list[Tensor] = []
     first, spoke, spent = True, 0.0, 0.0
     clock.start()
-    for step in chosen.inside(trainer.steps(train, data.to_float, chosen.net), device):
+    for step in chosen.inside(trainer.steps(train, data.to_float, chosen.net, classes, none), device):
         losses.append(step.loss)
         if step.snapshot:
             spent += clock.stop()
@@ -345,6 +324,19 @@ def _record(
     }
 
 
+class Start(NamedTuple):
+    """What decides the network's first output: cells alike in it share that evaluation."""
+
+    seed: int
+    ema: float | None
+    guidance: float | None
+
+    @classmethod
+    def of(cls, cell: Cell) -> Start:
+        """Where a cell starts."""
+        return cls(cell.sample_seed, cell.ema, cell.guidance)
+
+
 class _Sampling:
     """Draws the samples of a job's cells, evaluating the network for x_T but once for all that start alike."""
 
@@ -354,24 +346,25 @@ class _Sampling:
         self.job, self.net, self.shape, self.schedule = job, net, shape, schedule
         self.device, self.stages = device, stages
         self.tile = TILE[device.type]
-        self._first: dict[tuple[int, float | None], tuple[Tensor, list[float]]] = {}
+        self._first: dict[Start, tuple[Tensor, list[float]]] = {}
         self._length: float | None = None
 
     def prepare(self, cells: list[Cell], store: Store, wish: Wish) -> None:
         """Get ready for these cells."""
         self.store = store
         since = time.time()
-        work = engine.Work("sample", self.net, self.tile, self.shape, self.device)
+        classes = classes_of(self.job.net)
+        work = engine.Work("sample", self.net, self.tile, self.shape, self.device, classes)
         self.chosen = engine.choose(work, self.job.net, store, wish)
         self.stages.add("compile", since)
         since = time.time()
-        starts: dict[tuple[int, float | None], list[int]] = {}
+        starts: dict[Start, list[int]] = {}
         for cell in filter(self._starts_at_end, cells):
-            starts.setdefault((cell.sample_seed, cell.ema), []).append(cell.n)
-        for (seed, length), alike in starts.items():
+            starts.setdefault(Start.of(cell), []).append(cell.n)
+        for start, alike in starts.items():
             if len(alike) > 1:
-                self._use(length)
-                self._first[seed, length] = self._evaluate_first(seed, max(alike))
+                self._use(start.ema)
+                self._first[start] = self._evaluate_first(start, max(alike))
         self.stages.add("sample", since)
 
     def _use(self, length: float | None) -> None:
@@ -384,12 +377,20 @@ class _Sampling:
         """Whether the first of its times is T, so that its first output can be shared."""
         return space(self.schedule, cell.sample_steps, cell.spacing)[0] == self.schedule.T
 
-    def _evaluate_first(self, seed: int, n: int) -> tuple[Tensor, list[float]]:
+    def _evaluate_first(self, start: Start, n: int) -> tuple[Tensor, list[float]]:
         """The network's outputs for x_T, and the seconds that each tile took."""
         clock = timing.make_clock(self.device)
         outputs, seconds = [], []
         clock.start()
-        steps = first_outputs(self.chosen.net, shape=self.shape, n=n, seed=seed, device=self.device)
+        steps = first_outputs(
+            self.chosen.net,
+            shape=self.shape,
+            n=n,
+            seed=start.seed,
+            device=self.device,
+            guidance=start.guidance,
+            classes=classes_of(self.job.net),
+        )
         for out in self.chosen.inside(steps, self.device):
             seconds.append(clock.stop())
             outputs.append(out)
@@ -399,23 +400,19 @@ class _Sampling:
     def draw(self, cell: Cell, batch: int | None) -> Iterator[tuple[Batch, float]]:
         """A cell's samples, a batch at a time, with the seconds each took (its share of what was shared included)."""
         self._use(cell.ema)
-        first, shared = self._first.get((cell.sample_seed, cell.ema), (None, []))
+        first, shared = self._first.get(Start.of(cell), (None, []))
         clock = timing.make_clock(self.device)
         steps = generate(
             self.chosen.net,
             self.schedule,
             self.job.objective,
             shape=self.shape,
-            sampler=cell.sampler,
-            steps=cell.sample_steps,
-            eta=cell.eta,
-            clip=cell.clip,
-            spacing=cell.spacing,
             n=cell.n,
             seed=cell.sample_seed,
             device=self.device,
             batch=batch,
             first=first,
+            **ways(cell),
         )
         clock.start()
         for drawn in self.chosen.inside(steps, self.device):
@@ -460,7 +457,8 @@ def _cell(
     else:
         samples, about = torch.from_numpy(kept[0]), kept[1]
     since = time.time()
-    scores = scorer.score(samples)
+    classes = None if cell.guidance is None else asked(0, cell.n, classes_of(cell.job.net))
+    scores = scorer.score(samples, classes)
     stages.add("score", since)
     return {"status": "done", "metrics": scores, "sampling": about}
 
@@ -559,6 +557,7 @@ def work(spec: dict[str, Any], say: Callable[[Event], None]) -> int:
                     began=spec["began"],
                     sample_batch=spec["sample_batch"],
                     estimate=spec["estimate_s"],
+                    likelihood_of=spec["likelihood"],
                     wish=Wish(spec["engine"], {task: Calls(*counts) for task, counts in spec["calls"].items()}),
                 ):
                     for path in store.damaged:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,17 @@ class Scorer:
         text = " ".join(map(str, (self.classifier, self.dataset_sha256, *parts)))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def score(self, images: Tensor) -> dict[str, float]:
-        """Every metric of uint8 ``images`` (N, C, H, W)."""
-        return metrics.score(classifier.extract(self.network, images, self.device), self.reference)
+    def score(self, images: Tensor, asked: Tensor | None = None) -> dict[str, float]:
+        """Every metric of uint8 ``images`` (N, C, H, W), which were to be of the classes ``asked`` (N,), if of any."""
+        seen = classifier.extract(self.network, images, self.device)
+        return metrics.score(seen._replace(asked=asked), self.reference)
+
+    def stream(self, parts: Iterable[Tensor]) -> metrics.Running:
+        """What is seen in images that come in parts, uint8 (n, C, H, W) each: any number, in the memory of one part."""
+        seen = metrics.Running(classifier.FEATURES)
+        for part in parts:
+            seen.add(classifier.extract(self.network, part, self.device))
+        return seen
 
     def bounds(self, n: int) -> dict[str, dict[str, float]]:
         """Every metric of n test images drawn at random (``floor``) and of n images of pure noise (``ceiling``)."""

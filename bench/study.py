@@ -32,6 +32,7 @@ Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
 Eta = Annotated[float, Field(ge=0, le=1, strict=True)]
 Count = Annotated[int, Field(ge=20, strict=True)]
 Length = Annotated[float, Field(gt=0, lt=0.288, strict=True)]  # σ_rel: ddpm.ema
+Guidance = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
 Clip = Annotated[bool, Field(strict=True)] | Literal["dynamic"]
 
 
@@ -95,6 +96,7 @@ class Cell(_Model):
     sample_seed: Natural = 0
     spacing: str = "linspace"
     ema: Length | None = None
+    guidance: Guidance | None = None
 
     @cached_property
     def key(self) -> str:
@@ -107,25 +109,29 @@ class Cell(_Model):
     @property
     def label(self) -> str:
         """How the cell samples, for progress lines and figures."""
-        way = method(self.sampler, self.eta, CLIPPING[self.clip], self.spacing, self.ema)
+        way = method(self.sampler, self.eta, CLIPPING[self.clip], self.spacing, self.guidance, self.ema)
         return f"{way} {self.sample_steps} steps"
 
     @property
     def evaluations(self) -> int:
         """How often the network is evaluated for a sample."""
+        from ddpm import guidance
         from ddpm.sampler import evaluations
 
-        return evaluations(self.sampler, self.sample_steps)
+        return guidance.evaluations(self.guidance) * evaluations(self.sampler, self.sample_steps)
 
 
 CLIPPING: dict[bool | str, str] = {True: "static", False: "none", "dynamic": "dynamic"}
 """What a table calls each value of ``clip``."""
 
 
-def method(sampler: str, eta: float | None, clipping: str, spacing: str, ema: float | None) -> str:
+def method(
+    sampler: str, eta: float | None, clipping: str, spacing: str, guidance: float | None, ema: float | None
+) -> str:
     """How a cell samples but for the number of steps: whatever is not the usual is named (η = 0 is DDIM proper)."""
     said = [sampler, f"η={eta:g}" if eta is not None and eta > 0 else "", "" if spacing == "linspace" else spacing]
     said.append({"static": "", "none": "unclipped"}.get(clipping, clipping))
+    said.append(f"guidance {guidance:g}" if guidance is not None and guidance >= 0 else "")
     said.append(f"EMA {ema:g}" if ema is not None and ema > 0 else "")
     return " ".join(filter(None, said))
 
@@ -209,6 +215,7 @@ class Axes(_Model):
     clip: list[Clip] = [True]
     spacing: list[Spacing] = ["linspace"]
     ema: list[Length | None] = [None]
+    guidance: list[Guidance | None] = [None]
 
     @model_validator(mode="after")
     def _no_repeats(self) -> Axes:
@@ -222,10 +229,11 @@ class Axes(_Model):
 
 
 class Score(_Model):
-    """How many samples are drawn of each cell, and from which noise."""
+    """How many samples are drawn of each cell, and from which noise; of how many test images to find the likelihood."""
 
     n: Count = 2000
     seed: Natural = 0
+    likelihood: Natural = 0
 
 
 class Study(_Model):
@@ -283,7 +291,7 @@ class Study(_Model):
         import torch
 
         from bench.data import DATASETS
-        from ddpm.nets import learns_variance, make_net
+        from ddpm.nets import classes_of, learns_variance, make_net
         from ddpm.objective import check, default_weight
         from ddpm.sampler import make_sampler
         from ddpm.schedule import make_schedule
@@ -294,6 +302,8 @@ class Study(_Model):
                 for net in self.axes.net:
                     if net != ORACLE:
                         make_net(net, data.channels, data.side)
+                    if (known := classes_of(net)) not in (0, data.classes):
+                        raise ValueError(f"net {net}: {self.dataset} has {data.classes} classes, not {known}")
         except ValueError as error:
             raise UserError(f"study '{self.name}': impossible cell: {error}") from error
         images = min(self.train.images or data.train, data.train)
@@ -317,6 +327,7 @@ class Study(_Model):
                 asked = tuple(at.values())
             if at["net"] == ORACLE:  # the same whatever it would be trained on, and with
                 at |= {"objective": "x0", "weight": "default", "seed": 0, "timesteps": "uniform", "ema": None}
+                at["guidance"] = None
                 asked = tuple(at.values())
             if at["weight"] == "default":
                 at["weight"] = default_weight(at["objective"])
@@ -324,6 +335,11 @@ class Study(_Model):
                 raise UserError(
                     f"study '{self.name}': impossible cell: ema={at['ema']:g} is made of a training run's snapshots: "
                     "train.snapshots must be 2 or more (8 are enough)"
+                )
+            if at["guidance"] is not None and not classes_of(at["net"]):
+                raise UserError(
+                    f"study '{self.name}': impossible cell: guidance={at['guidance']:g} needs a network that knows "
+                    f"classes (net: [{{unet: {{classes: {data.classes}}}}}]), not {at['net']}"
                 )
             if rule.learned and not learns_variance(at["net"]):
                 raise UserError(
@@ -357,6 +373,7 @@ class Study(_Model):
                 sample_seed=self.score.seed,
                 spacing=at["spacing"],
                 ema=at["ema"],
+                guidance=at["guidance"],
             )
             if before is not asked:
                 twice = next(i for i, value in enumerate(asked) if value != before[i])
@@ -487,12 +504,11 @@ def _check_names(study: Study, path: Path, root: yaml.Node | None) -> None:
         for loc, value in given:
             if value.partition("(")[0] not in names:
                 raise UserError(f"{path}:{_line(root, loc)}: {unknown(kind, value, names)}")
-    if study.score.n > DATASETS[study.dataset].test:
-        line = _line(root, ["score", "n"])
-        raise UserError(
-            f"{path}:{line}: score.n: {study.score.n} is more than the {DATASETS[study.dataset].test} test images that "
-            "the floor is drawn from"
-        )
+    most = DATASETS[study.dataset].test
+    for field, what in (("n", "that the floor is drawn from"), ("likelihood", "that there are")):
+        if (n := getattr(study.score, field)) > most:
+            line = _line(root, ["score", field])
+            raise UserError(f"{path}:{line}: score.{field}: {n} is more than the {most} test images {what}")
     for i, rule in enumerate(study.exclude):
         for axis, value in rule.items():
             line = _line(root, ["exclude", i, axis])

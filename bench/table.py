@@ -24,8 +24,15 @@ COLUMNS = (
     "class_balance", "epochs", "train_s", "sample_s", "first_epoch_s", "peak_device_mb", "train_flops_per_image",
     "forward_flops_per_image", "dirty", "code", "classifier", "job", "reason",
     "clip", "train_engine", "sample_engine", "timesteps", "spacing", "clipping", "evaluations",
-    "bpd", "bpd_se", "ema",
+    "bpd", "bpd_se", "ema", "guidance", "class_accuracy", "worst_class_accuracy",
+    "bound_bpd", "bound_bpd_se", "prior_bpd", "decoder_bpd", "flow_bpd", "flow_bpd_se",
+    "fid_infinity", "fid_bias", "density", "coverage",
 )  # fmt: skip
+LIKELIHOOD = {
+    "bound_bpd": "bound", "bound_bpd_se": "bound_se", "prior_bpd": "prior", "decoder_bpd": "decoder",
+    "flow_bpd": "flow", "flow_bpd_se": "flow_se",
+}  # fmt: skip
+"""Column → what :func:`bench.heldout.likelihood` calls it."""
 TEXT = frozenset({
     "study", "status", "dataset", "net", "objective", "weight", "schedule", "sampler", "device", "commit", "key",
     "code", "classifier", "job", "reason", "train_engine", "sample_engine", "timesteps", "spacing", "clipping",
@@ -117,7 +124,8 @@ def cell_row(found: Found, study: str) -> dict[str, Any]:
         k: getattr(cell.job, k) for k in ("dataset", "net", "objective", "weight", "schedule", "T", "seed", "timesteps")
     }
     row |= {
-        k: getattr(cell, k) for k in ("sampler", "sample_steps", "eta", "n", "key", "spacing", "evaluations", "ema")
+        k: getattr(cell, k)
+        for k in ("sampler", "sample_steps", "eta", "n", "key", "spacing", "evaluations", "ema", "guidance")
     }
     row |= {"clip": bool(cell.clip), "clipping": CLIPPING[cell.clip]}
     row |= {"study": study, "status": found.status, "job": cell.job.key, "reason": found.reason}
@@ -149,6 +157,7 @@ def training(job: Record | None) -> dict[str, Any]:
         "forward_flops_per_image": job["flops_per_image"]["forward"],
         "train_engine": _engine(job),
         **{k: epochs[-1].get(k) if epochs else None for k in ("bpd", "bpd_se")},
+        **{column: (job.get("likelihood") or {}).get(name) for column, name in LIKELIHOOD.items()},
         **{k: job[k] for k in ("params", "megabytes", "peak_rss_mb", "peak_device_mb")},
     }
 

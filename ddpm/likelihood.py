@@ -56,10 +56,11 @@ class Bound:
     """The variational bound of a denoiser, term by term.
 
     :param variance: a row of :data:`VARIANCES`, for a network that has not learned it.
+    :param clip: whether x̂₀ is clamped to [−1, 1].
     """
 
-    def __init__(self, denoiser: Denoiser, variance: str = "small") -> None:
-        self.denoiser = denoiser
+    def __init__(self, denoiser: Denoiser, variance: str = "small", clip: bool = False) -> None:
+        self.denoiser, self.clip = denoiser, clip
         s = self.schedule = denoiser.schedule
         past = torch.arange(s.T + 1).sub(1).clamp(min=0)
         of_x0 = s.alpha[past] * s.beta / s.sigma**2  # what μ̃ is in x₀, x_t being given
@@ -76,7 +77,7 @@ class Bound:
         """
         noise, *_ = self._table.at(t, x0)
         found = self.denoiser.estimate(noise(x0, eps), t)
-        return self.term_of(x0, t, found.x0, found.v)
+        return self.term_of(x0, t, found.x0.clamp(-1, 1) if self.clip else found.x0, found.v)
 
     def term_of(self, x0: Tensor, t: Tensor, found: Tensor, v: Tensor | None = None) -> Tensor:
         """:meth:`term`, from the x̂₀ that was ``found`` already; ``v``, if learned, takes the variance's place."""
@@ -162,3 +163,15 @@ def flow_log_likelihood(denoiser: Denoiser, x: Tensor, times: list[int], random:
     end = -(last.square().flatten(1).sum(1) + dimensions * math.log(2 * math.pi)) / 2
     volume = dimensions * (math.log(alpha[times[-1]]) - math.log(alpha[times[0]]))
     return (end + volume + change) / dimensions
+
+
+def flow_bound(denoiser: Denoiser, x0: Tensor, eps: Tensor, times: list[int], random: torch.Generator) -> Tensor:
+    """log q(x_t | x₀) − log p(x_t) for one x_t at t = ``times[0]``, p that of the probability flow, in nats/D, (B,).
+
+    Its mean is KL(q(x_t | x₀) ‖ p(x_t)). With t = 1 it stands for the bound's terms but L₀: with that added, it is the
+    discrete image's likelihood with q(x₁ | x₀) as variational dequantisation (Ho et al., arXiv 1902.00275, eq. 12).
+    """
+    s, t = denoiser.schedule, times[0]
+    x_t = float(s.alpha[t]) * x0 + float(s.sigma[t]) * eps
+    log_q = -(eps.square().flatten(1).mean(1) + math.log(2 * math.pi)) / 2 - math.log(float(s.sigma[t]))
+    return log_q - flow_log_likelihood(denoiser, x_t, times, random)

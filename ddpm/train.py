@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ddpm.denoiser import Denoiser, halves
 from ddpm.ema import KEPT, Ema, PowerEma
+from ddpm.guidance import forget, told
 from ddpm.likelihood import Bound
 from ddpm.mix import Mix, Table
 from ddpm.muon import Muon, split
@@ -148,7 +149,9 @@ class Trainer:
         self,
         images: Tensor,
         prepare: Callable[[Tensor], Tensor],
-        evaluate: Callable[[Tensor, Tensor], Tensor] | None = None,
+        evaluate: Callable[..., Tensor] | None = None,
+        classes: Tensor | None = None,
+        none: int = 0,
     ) -> Iterator[Step]:
         """Train from the current epoch to the last, yielding after each step.
 
@@ -156,6 +159,7 @@ class Trainer:
             an epoch is dropped.
         :param prepare: a batch of ``images`` → float images in [−1, 1].
         :param evaluate: the same function as the network, done another way (compiled, say); by default the network.
+        :param classes: (N,) int64 on that device, for a network that is to know them; now and then it is told ``none``.
         """
         evaluate = self.net if evaluate is None else evaluate
         size = min(self.recipe.batch_size, len(images))
@@ -164,13 +168,16 @@ class Trainer:
         while self.epoch < self.recipe.epochs:
             random = _generator(images.device, self.seed, self.epoch, stream=0)
             target_random = _generator(images.device, self.seed, self.epoch, stream=1)
+            class_random = _generator(images.device, self.seed, self.epoch, stream=2)
             order = torch.randperm(len(images), generator=random, device=images.device)
             for i in range(of):
-                x0 = prepare(images[order[i * size : (i + 1) * size]])
+                batch = order[i * size : (i + 1) * size]
+                x0 = prepare(images[batch])
                 t = self.times.draw(size, random)
                 eps = torch.randn(x0.shape, generator=random, device=x0.device)
                 z = torch.randn(x0.shape, generator=target_random, device=x0.device) if self.loss.draws else None
-                loss = self._loss(evaluate, x0, t, eps, z)
+                net = evaluate if classes is None else told(evaluate, forget(classes[batch], none, class_random))
+                loss = self._loss(net, x0, t, eps, z)
                 loss.backward()
                 self._set_rate(self.epoch * of + i, self.recipe.epochs * of)
                 for optimiser in self.optimisers:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bench import classifier, data
 from bench.data import Images
+from bench.scoring import Scorer
 from bench.store import Store
 from bench.study import Study
 from ddpm.nets import NETS
@@ -70,6 +71,12 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 def mnist() -> Images:
     """The MNIST that ships with the project."""
     return data.load("mnist")
+
+
+@pytest.fixture(scope="session")
+def scorer(mnist: Images, tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+    """What really scores MNIST: its reference is 60,000 images, extracted once for all tests."""
+    return Scorer("mnist", mnist, Store(tmp_path_factory.mktemp("scoring")), torch.device("cpu"))
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,8 @@ MOST_ROWS = 200
 """Longest table; the stable table has the rest."""
 MOST_LEVELS = 12
 """Levels of an axis that are compared, the best ones where there are more."""
+GUIDED = ("class_accuracy", "worst_class_accuracy", "precision", "recall")
+"""What is said of cells whose network was told of a class."""
 
 
 @dataclass(kw_only=True)
@@ -441,6 +443,63 @@ def losses(page: Page) -> str:
     table = grid([*_titles(columns), "MSE of ε̂", "MSE of x̂₀", "bound, bits/dim", "own training loss"], rows[:60])
     note = _rows_note(results, len(rows), "models", 60)
     return paragraphs(text, page.figure("losses", figures.losses(results), caption), table, note)
+
+
+def likelihood(page: Page) -> str:
+    """Bits a dimension of test images, where the study asked for them."""
+    results = page.results
+    frame = results.likelihoods
+    if frame.empty:
+        return ""
+    columns = _axis_columns(results, MODEL_AXES, ("objective", "schedule"))
+    names = ["flow", "bound", "prior", "decoder"]
+    grouped = frame.groupby(list(columns), sort=False)[[*names, "bound_se", "flow_se"]].median().reset_index()
+    rows = [
+        [
+            *_cells_of(columns, row),
+            *(_with_error(row[k], row[f"{k}_se"]) for k in names[:2]),
+            *map(short, row[names[2:]]),
+        ]
+        for _, row in grouped.sort_values("bound", kind="stable").iterrows()
+    ]
+    n = listing(sorted(frame["n"].unique()))
+    text = (
+        f"Of {n} test images, in bits a dimension, best bound first; the errors are over images. The bound is the sum of "
+        "L_T, which no network can change, of the discretised decoder's L₀, and of a term for each step between, which "
+        "the figure shows. The flow's figure keeps L₀ and puts in place of all else the likelihood of x₁ along the "
+        "probability-flow equation, by Heun's method: what the bound bounds."
+    )
+    over = " Medians over training seeds." if len(results.seeds) > 1 else ""
+    caption = f"The bound's terms over t, bits a dimension.{over} {_panels_note(results)}".strip()
+    titles = [*_titles(columns), "flow", "bound", "L\\_T", "L₀"]
+    note = _rows_note(results, len(rows), "models", 60)
+    return paragraphs(text, page.figure("terms", figures.terms(results), caption), grid(titles, rows[:60]), note)
+
+
+def _with_error(value: float, error: float) -> str:
+    return f"{value:.3f} ± {error:.3f}" if pd.notna(value) else "–"
+
+
+def guidance(page: Page) -> str:
+    """What classes were asked for, and seen."""
+    results = page.results
+    told = results.settings[results.settings["class_accuracy"].notna()] if len(results.settings) else results.settings
+    if told.empty:
+        return ""
+    columns = _axis_columns(results, AXES, _CELL)
+    many = len(results.seeds) > 1
+    rows = [
+        [*_cells_of(columns, row), _spread(row, many), *(f"{row[k]:.3f}" for k in GUIDED)]
+        for _, row in told.head(MOST_ROWS).iterrows()
+    ]
+    text = (
+        "Cells whose network was told of a class, each of the ten in turn. Class accuracy is the share of samples that the "
+        "classifier takes for the class that was asked for: averaged over classes, and of the class that fares worst. "
+        "Scale 0 is no class and 1 the class alone; more trades variety (recall) for it."
+    )
+    return paragraphs(
+        text, grid([*_titles(columns), "FID", "class accuracy", "worst class", "precision", "recall"], rows)
+    )
 
 
 def times(page: Page) -> str:
@@ -889,6 +948,8 @@ SECTIONS: list[tuple[str, Callable[[Page], str]]] = [
     ("Where the FID comes from", split),
     ("Quality against time", frontier),
     ("Loss curves", losses),
+    ("Likelihood", likelihood),
+    ("Classes and guidance", guidance),
     ("Time, memory and size", times),
     ("Samples", samples),
     ("Denoising", denoising),

@@ -279,6 +279,30 @@ def _loss_curves(ax: Axes, results: Results, frame: pd.DataFrame, metric: str) -
     sns.despine(ax=ax)
 
 
+def terms(results: Results) -> Figure:
+    """The variational bound's terms over t by objective, a column for each schedule."""
+    frame = results.likelihoods
+    panels = _panels(results, frame)
+    schedules = [s for s in results.levels("schedule") if s in set(frame["schedule"])]
+    figure = blank(0.7 + 1.9 * len(panels))
+    grid = figure.subplots(len(panels), len(schedules), sharex=True, sharey=True, squeeze=False)
+    for row, (title, panel) in zip(grid, panels, strict=True):
+        for ax, schedule in zip(row, schedules, strict=True):
+            part = panel[panel["schedule"] == schedule]
+            for objective in results.levels("objective"):
+                lines = [np.asarray(one) for one in part["terms"][part["objective"] == objective]]
+                for T in sorted({len(line) for line in lines}):
+                    middle = np.median([line for line in lines if len(line) == T], axis=0)
+                    ax.plot(np.arange(1, T + 1), middle, color=colour(objective), lw=0.9)
+            ax.set(xscale="log", yscale="log")
+            ax.set_title(f"{schedule}, {title}" if title else schedule)
+            sns.despine(ax=ax)
+        row[0].set_ylabel("bits/dim (log scale)")
+    figure.supxlabel("t (log scale)", fontsize=8)
+    _legend(figure, results, frame, [], samplers=False)
+    return figure
+
+
 def durations(results: Results) -> Figure:
     """Raw durations: each epoch of each model, and each batch of samples by the number of sampling steps."""
     epochs, batches = results.epochs[results.epochs["exclusive"].astype(bool)], results.batches

@@ -33,7 +33,7 @@ MODEL_AXES = {
     "T": "T",
     "timesteps": "choice of t",
 }
-METHOD = ("sampler", "eta", "clipping", "spacing", "ema")
+METHOD = ("sampler", "eta", "clipping", "spacing", "guidance", "ema")
 SAMPLING_AXES = {"method": "sampler", "sample_steps": "sampling steps"}
 AXES = MODEL_AXES | SAMPLING_AXES
 SHARED = ["schedule", "T", "way", "sample_steps"]
@@ -119,7 +119,8 @@ class Results:
         frame["method"] = [method(*row) for row in zip(*(frame[k] for k in METHOD), strict=True)]
         columns = [frame[name] for name in METHOD[:-1]]
         frame["way"] = [
-            method(sampler, eta, clip, space, None) for sampler, eta, clip, space in zip(*columns, strict=True)
+            method(sampler, eta, clip, space, scale, None)
+            for sampler, eta, clip, space, scale in zip(*columns, strict=True)
         ]
         frame["sample_time"] = 1000 / frame["sample_images_per_s"]
         reference = self.reference
@@ -185,6 +186,17 @@ class Results:
         ]
         columns = [*MODEL_AXES, "seed", "job", "epoch", "seconds", "images", "warm", "exclusive", "loss"]
         return pd.DataFrame(rows, columns=[*columns, "eps_mse", "x0_mse", "bpd"])
+
+    @cached_property
+    def likelihoods(self) -> pd.DataFrame:
+        """A row a complete training run whose likelihood was worked out, as :func:`bench.heldout.likelihood` has it."""
+        models = self.cells.drop_duplicates("job").set_index("job")
+        rows = [
+            models.loc[key, [*MODEL_AXES, "seed"]].to_dict() | record["likelihood"]
+            for key, record in self.jobs.items()
+            if record.get("likelihood")
+        ]
+        return pd.DataFrame(rows)
 
     @cached_property
     def batches(self) -> pd.DataFrame:

@@ -57,7 +57,8 @@ class Attention(nn.Module):
 class UNet(nn.Module):
     """Half resolution at ``width`` channels, quarter resolution at ``2 width`` or ``inner``, one attention block.
 
-    With ``variance`` it has twice the output channels: the second half places the variance between β̃ and β.
+    With ``variance`` it has twice the output channels: the second half places the variance between β̃ and β. With
+    ``classes`` it may be told which of so many classes an image is of; class number ``classes`` means none.
 
     :raises ValueError: unless the side is a multiple of 4.
     """
@@ -72,6 +73,7 @@ class UNet(nn.Module):
         blocks: int = 2,
         middle: int = 2,
         variance: bool = False,
+        classes: int = 0,
     ) -> None:
         super().__init__()
         if side % 4:
@@ -90,12 +92,15 @@ class UNet(nn.Module):
         self.norm = nn.GroupNorm(8, width)
         self.last = nn.Conv2d(width, 4 * channels * (2 if variance else 1), 3, padding=1)
         nn.init.zeros_(self.last.weight)
+        self.classes = nn.Embedding(classes + 1, embed) if classes else None
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, x: Tensor, u: Tensor) -> Tensor:
-        """x_t (B, C, H, W) and t/T (B,) → (B, C, H, W), or (B, 2C, H, W)."""
+    def forward(self, x: Tensor, u: Tensor, y: Tensor | None = None) -> Tensor:
+        """x_t (B, C, H, W), t/T (B,) and classes (B,), int64 (by default none) → (B, C, H, W), or (B, 2C, H, W)."""
         angle = u[:, None] * self.frequencies * (math.pi / 2)
         embedding = self.embed(torch.cat([angle.sin(), angle.cos()], 1))
+        if self.classes is not None:
+            embedding = embedding + (self.classes.weight[-1] if y is None else self.classes(y))
         h = self.first(nn.functional.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last))
         skips = []
         for block in self.encoder:

@@ -6,14 +6,17 @@ import csv
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bench import cli, data
+from bench.scoring import Scorer
 from bench.store import Store
 
 COMMANDS = ("plan", "run", "status", "table", "query", "report", "check", "score", "sample", "classifier", "doctor")
@@ -104,13 +107,17 @@ def test_table_json_and_markdown(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["sample", "**"], "no cell"),
         (["sample", "/x"], "no cell"),
         (["plan", "a" * 300], "too long"),
-        (["check", "--update-baseline", "2"], "3 seeds"),
-        (["check", "--baseline", "/"], "/"),
+        (["check", "nightly", "--update-baseline", "--seeds", "2", "--why", "x"], "3 seeds"),
+        (["check", "nightly", "--update-baseline"], "needs --why"),
+        (["check", "change", "--update-baseline", "--why", " "], "needs --why"),
+        (["check", "nightly", "--baseline", "/"], "/"),
+        (["check", "--baseline", "/nonexistent"], "no baseline"),
+        (["check", "smoke"], "invalid choice"),
         (["classifier", "--out", "/"], "names a folder"),
         (["classifier", "--out", "/proc/none/x.safetensors"], "cannot write to folder /proc/none"),
         (["run", "smoke", "--results", "/proc/none"], "cannot write to folder /proc/none"),
         (["sample", "zzzz", "--out", "x.jpg"], "must end in .png or .npz"),
-        (["check", "--baseline", "/nonexistent.json"], "no baseline"),
+        (["check", "nightly", "--baseline", "/nonexistent.json"], "no baseline"),
         (["tabel"], "invalid choice"),
         ([], "required"),
     ],
@@ -124,8 +131,9 @@ def test_results_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFi
     assert "cannot write" in refused(capsys, "run", "smoke", "--results", str(tmp_path / "file"))
 
 
-def test_score_prints_floor_and_ceiling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_score_prints_floor_and_ceiling(tmp_path: Path, scorer: Scorer, capsys: pytest.CaptureFixture[str]) -> None:
     """Test images score near the floor and far from the ceiling, whatever form they come in."""
+    shutil.copytree(scorer.store.root, tmp_path / "store")
     np.save(tmp_path / "real.npy", data.load("mnist").test[::100, 0].numpy())
     argv = ["score", str(tmp_path / "real.npy"), "--results", str(tmp_path / "store"), "--device", "cpu"]
     assert cli.main([*argv, "--format", "json"]) == 0
@@ -152,24 +160,59 @@ def test_damaged_cells_count_as_missing_and_are_named(tmp_path: Path, capsys: py
     assert f"{key}.json" in captured.err
 
 
-def test_check_passes_fails_and_writes_the_job_summary(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On finished cells: within the limit is 0, beyond it 1, and either is in the summary."""
+@pytest.fixture
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Finished rows of the smoke study, at the baseline's level, that no run has to make."""
     from bench import gate, study, table
 
     baseline = json.loads((gate.BASELINES / "smoke.json").read_text())
     found = table.rows(study.load("smoke"), Store(tmp_path))
     for row in found:
-        row |= {"status": "done", "fid": gate.limit(baseline["fid"][gate.name_of(row)])[0]}
+        row |= {"status": "done", "fid": float(np.exp(np.log(baseline["fid"][gate.name_of(row)]).mean()))}
         row |= {k: baseline[k] for k in ("classifier", "epochs")}
     monkeypatch.setattr(cli, "_execute", lambda *_: 0)
     monkeypatch.setattr(table, "rows", lambda *_: found)
+    return found
+
+
+def test_check_passes_fails_and_says_so_everywhere(
+    tmp_path: Path, measured: list[Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On finished cells: within the limit is 0, beyond it 1, and either is in the summary, the JSON and the XML."""
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
-    assert cli.main(["check", "--results", str(tmp_path)]) == 0
-    found[1]["fid"] *= 10
-    assert cli.main(["check", "--results", str(tmp_path)]) == 1
-    assert "SLIPPED" in capsys.readouterr().out
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    files = ["--json", str(tmp_path / "out" / "check.json"), "--junit", str(tmp_path / "out" / "check.xml")]
+    argv = ["check", "nightly", "--seeds", "1", "--results", str(tmp_path), *files]
+    assert cli.main(argv) == 0
+    assert json.loads((tmp_path / "out" / "check.json").read_text())["exit_code"] == 0
+    measured[1]["fid"] *= 100
+    assert cli.main(argv) == 1
+    said = capsys.readouterr().out
+    assert "FAIL" in said
+    assert said.count("::error title=ddpm-bench check::") == 1
     assert (tmp_path / "summary.md").read_text().count("### Sample quality") == 2
+    assert 'failures="1"' in (tmp_path / "out" / "check.xml").read_text()
     monkeypatch.setattr(cli, "_execute", lambda *_: 1)
-    assert cli.main(["check", "--results", str(tmp_path)]) == 3
+    assert cli.main(argv) == 3
+
+
+def test_a_baseline_says_who_changed_it_and_why(tmp_path: Path, measured: list[Any]) -> None:
+    path = tmp_path / "baseline.json"
+    rows = list(measured)
+    measured[:] = [row | {"seed": seed} for seed in range(3) for row in rows]
+    argv = [
+        "check",
+        "nightly",
+        "--update-baseline",
+        "--seeds",
+        "3",
+        "--baseline",
+        str(path),
+        "--results",
+        str(tmp_path),
+    ]
+    assert cli.main([*argv, "--why", "the first"]) == 0
+    assert cli.main([*argv, "--why", "a better network"]) == 0
+    history = json.loads(path.read_text())["history"]
+    assert [change["why"] for change in history] == ["the first", "a better network"]
+    assert all(change["who"] and change["when"] for change in history)

@@ -94,6 +94,27 @@ def test_eta_and_sampler_matter() -> None:
     assert not torch.equal(b, draw(net, 20, sampler="ancestral_beta"))
 
 
+@pytest.mark.parametrize("batch", [None, 200])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 2.0])
+def test_guidance_asks_for_each_class_in_turn(scale: float, batch: int | None) -> None:
+    """Images are told apart by their index alone: neither batch nor what is shared changes a byte."""
+    torch.manual_seed(0)
+    net = make_net("unet(classes=10)", 1, 28).eval()
+    for p in net.parameters():
+        p.data.add_(0.05 * torch.randn_like(p))
+    told = {"guidance": scale, "classes": 10}
+    whole = draw(net, 230, **told)
+    assert torch.equal(draw(net, 230, batch, **told), whole)
+    first = module.first_outputs(net, shape=(1, 28), n=250, seed=0, device=torch.device("cpu"), **told)
+    assert torch.equal(draw(net, 230, batch, first=torch.cat(list(first)), **told), whole)
+    free = draw(net, 230)
+    if scale == 0:  # the rounding may differ
+        assert float((whole.float() - free.float()).abs().max()) <= 1
+    else:
+        assert not torch.equal(whole, free)
+    assert module.asked(8, 4, 10).tolist() == [8, 9, 0, 1]
+
+
 def test_divergence_is_an_error_not_an_image() -> None:
     class Broken(nn.Module):
         def forward(self, x: Tensor, u: Tensor) -> Tensor:

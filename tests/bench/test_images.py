@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from bench import UserError, images
@@ -116,3 +117,29 @@ def test_damage_inside_a_compressed_array(tmp_path: Path) -> None:
         path.write_bytes(whole[:at] + bytes(64) + whole[at + 64 :])
         with pytest.raises(UserError, match="not a readable"):
             images.read(path, 1, 28)
+
+
+@pytest.mark.parametrize("kind", ["bytes", "floats"])
+def test_a_large_array_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """The same images, none of them before they are asked for; what is wrong is found beforehand."""
+    array = np.random.default_rng(0).integers(0, 256, (130, 28, 28)).astype(np.uint8)
+    array = array if kind == "bytes" else (array / 255 * 2 - 1).astype(np.float32)
+    np.save(tmp_path / "large.npy", array)
+    assert images.stream(tmp_path / "large.npy", 1, 28) is None
+    monkeypatch.setattr(images, "STREAMED", 100)
+    monkeypatch.setattr(images, "PART", 50)
+    large = images.stream(tmp_path / "large.npy", 1, 28)
+    assert large is not None
+    n, parts, how = large
+    found = list(parts)
+    assert (n, [len(part) for part in found]) == (130, [50, 50, 30])
+    whole, said = images.read(tmp_path / "large.npy", 1, 28)
+    assert torch.equal(torch.cat(found), whole)
+    assert how == said
+    if kind == "floats":
+        array[120, 0, 0] = np.nan
+        np.save(tmp_path / "large.npy", array)
+        with pytest.raises(UserError, match="NaN"):
+            images.stream(tmp_path / "large.npy", 1, 28)
+    np.savez(tmp_path / "other.npz", images=array)
+    assert images.stream(tmp_path / "other.npz", 1, 28) is None

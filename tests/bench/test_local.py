@@ -19,8 +19,9 @@ import pytest
 import torch
 from filelock import FileLock
 
-from bench import UserError, data, processes, scoring, study
+from bench import UserError, data, processes, study
 from bench.local import Options, run_study
+from bench.scoring import Scorer
 from bench.store import Store
 
 YAML = """
@@ -36,17 +37,11 @@ score: {n: 20}
 OPTIONS = Options("cpu", threads=1)
 
 
-@pytest.fixture(scope="module")
-def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder whose reference is computed already."""
-    root = tmp_path_factory.mktemp("scored")
-    scoring.Scorer("mnist", data.load("mnist"), Store(root), torch.device("cpu")).bounds(20)
-    return root
-
-
 @pytest.fixture
-def store(scored: Path, tmp_path: Path) -> Store:
-    shutil.copytree(scored, tmp_path / "results")
+def store(scorer: Scorer, tmp_path: Path) -> Store:
+    """A results folder whose reference is computed already."""
+    scorer.bounds(20)
+    shutil.copytree(scorer.store.root, tmp_path / "results")
     return Store(tmp_path / "results")
 
 
@@ -81,7 +76,7 @@ def samples(store: Store) -> dict[str, bytes]:
 
 
 def test_completes_and_then_has_nothing_to_do(
-    store: Store, scored: Path, tmp_path: Path, children: list[BaseProcess]
+    store: Store, scorer: Scorer, tmp_path: Path, children: list[BaseProcess]
 ) -> None:
     """One job after the other, and both at once: the same bytes, and durations only from the former."""
     tiny = make_study(tmp_path)
@@ -92,7 +87,7 @@ def test_completes_and_then_has_nothing_to_do(
     assert time.perf_counter() - began < 5
     assert len(children) == 2
 
-    shutil.copytree(scored, tmp_path / "other")
+    shutil.copytree(scorer.store.root, tmp_path / "other")
     other = Store(tmp_path / "other")
     list(run_study(tiny, other, Options("cpu", workers=2, threads=1, sample_batch=300)))
     assert samples(store) == samples(other)
@@ -118,7 +113,7 @@ def test_a_killed_job_is_recorded_and_the_other_goes_on(
 
 
 def test_an_interrupted_run_resumes_to_the_same_bytes(
-    store: Store, scored: Path, tmp_path: Path, children: list[BaseProcess]
+    store: Store, scorer: Scorer, tmp_path: Path, children: list[BaseProcess]
 ) -> None:
     tiny = make_study(tmp_path, epochs=2)
     events = run_study(tiny, store, OPTIONS)
@@ -129,7 +124,7 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(
     assert not children[0].is_alive()
     resumed = [e["event"] for e in run_study(tiny, store, OPTIONS)]
     assert "resumed" in resumed
-    shutil.copytree(scored, tmp_path / "whole")
+    shutil.copytree(scorer.store.root, tmp_path / "whole")
     whole = Store(tmp_path / "whole")
     list(run_study(tiny, whole, OPTIONS))
     assert samples(store) == samples(whole)

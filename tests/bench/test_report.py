@@ -30,7 +30,7 @@ CEILING = {"fid": 2301.0, "kid": 9.1, "kid_se": 0.004, "inception_score": 1.01, 
            "confidence": 0.71, "class_balance": 0.05}  # fmt: skip
 WORSE = {"eps": 1.0, "v": 1.15, "x0": 1.4, "mean": 2.6, "previous": 3.1, "linear": 1.3, "cosine": 1.0,
          "linear_unscaled": 1.5, "sigmoid": 1.1, "ancestral": 1.0, "ancestral_beta": 4.0, "ddim": 0.9,
-         "unet": 1.0, "scorenet": 6.0, "oracle": 0.5, "heun": 0.8}  # fmt: skip
+         "unet": 1.0, "unet(classes=10)": 1.0, "scorenet": 6.0, "oracle": 0.5, "heun": 0.8}  # fmt: skip
 
 
 def environment(**changes):
@@ -415,3 +415,34 @@ def test_claims_get_verdicts(tmp_path, digits):
     assert "| `eps < previous on fid` | **supported** |" in section
     assert "| `linear < cosine on fid at {sampler: ddim}` | **contradicted** |" in section
     assert "## Claims" not in clean(document.compose(Results(make_study(), Store(tmp_path / "none")), {}))
+
+
+def test_likelihoods_and_classes(tmp_path, digits):
+    """Sections of their own, where there is something to say; medians over seeds."""
+    store = Store(tmp_path / "results")
+    told = make_study(net=["unet(classes=10)"], objective=["eps", "v"], sampler=["ddim"], guidance=[None, 1.0, 4.0],
+                      schedule=["cosine"], sample_steps=[10], seed=[0, 1])  # fmt: skip
+    for i, cells in enumerate(told.jobs.values()):
+        job = cells[0].job
+        write_job(store, job.model_copy(update={"net": "unet"}))
+        record = store.read("jobs", job.model_copy(update={"net": "unet"}).key)
+        bound = 2.0 + 0.1 * i
+        record["likelihood"] = {
+            "n": 50, "terms": [bound / job.T] * job.T, "bound": bound, "bound_se": 0.012, "prior": 0.0001,
+            "prior_se": 0.0, "decoder": 0.31, "decoder_se": 0.001, "flow": None if i == 3 else bound - 0.4,
+            "flow_se": None if i == 3 else 0.011,
+        }  # fmt: skip
+        store.write("jobs", job.key, record)
+        for cell in cells:
+            seen = {} if cell.guidance is None else {"class_accuracy": 0.9 + i / 100, "worst_class_accuracy": 0.7}
+            write_cell(store, cell, digits, **seen)
+    made = write(told, store, tmp_path / "out")
+    text = clean(made.markdown.read_text())
+    likelihood = text.split("## Likelihood")[1].split("\n## ")[0]
+    assert re.search(r"\| eps \| cosine \| 1.650 ± 0.011 \| 2.050 ± 0.012 \| 1.00e-04 \| 0.310 \|", likelihood)
+    assert "Of 50 test images" in likelihood
+    assert "(figures/terms.png)" in likelihood
+    classes = text.split("## Classes and guidance")[1].split("\n## ")[0]
+    assert "ddim guidance 4" in classes
+    assert "0.905" in classes
+    assert len(re.findall(r"\| 0.700 \|", classes)) == 4, "the cells that asked for no class are not there"

@@ -15,10 +15,11 @@ from filelock import FileLock
 from bench import classifier
 from bench import run as module
 from bench.engine import Chosen, Wish, Work
+from bench.local import pending
 from bench.run import BUSY, reason_of, run
 from bench.scoring import classifier_of
 from bench.store import Store
-from bench.study import Cell, Study
+from bench.study import Cell, Score, Study
 from bench.table import rows
 from bench.timing import HostClock
 
@@ -178,6 +179,7 @@ def spec_of(cells: list[Cell], store: Store) -> dict[str, Any]:
         "estimate_s": None,
         "engine": "eager",
         "calls": {},
+        "likelihood": 0,
     }  # fmt: skip
 
 
@@ -302,6 +304,49 @@ def test_samples_are_of_the_averaged_weights(world: World, tiny_study: Study) ->
         drawn[which] = torch.cat([batch.images for batch in batches]).numpy()
     assert (drawn["ema"] == samples[0]).all()
     assert not (drawn["net"] == samples[0]).all()
+
+
+def test_a_network_that_knows_classes(world: World, make_study: Any) -> None:
+    """Trained with them, sampled with and without: only cells that asked for a class say whether it is there."""
+    study = make_study(
+        budget={"epochs": 2},
+        net=["unet(width=8,inner=32,classes=10)"],
+        objective=["v"],
+        sampler=["ddim"],
+        guidance=[None, 1.0, 3.0],
+    )
+    (cells,) = study.jobs.values()
+    assert events(cells, world.store).count("cell") == 3
+    found = rows(study, world.store)
+    assert [row["guidance"] for row in found] == [None, 1.0, 3.0]
+    assert found[0]["class_accuracy"] is None
+    assert all(0 <= row["worst_class_accuracy"] <= row["class_accuracy"] <= 1 for row in found[1:])
+    samples = [world.store.load_samples(cell.key) for cell in cells]
+    assert len({one[0].tobytes() for one in samples if one is not None}) == 3
+
+
+def test_the_likelihood_of_test_images(world: World, make_study: Any) -> None:
+    """Worked out once, of a training run that may be done already, and kept with it; nothing is trained for it."""
+    study = make_study(objective=["eps"], sampler=["ddim"])
+    (cells,) = study.jobs.values()
+    list(run(cells, world.store, device=CPU))
+    assert rows(study, world.store)[0]["flow_bpd"] is None
+    asked = study.model_copy(update={"score": Score(n=20, likelihood=8)})
+    assert [c.key for c in asked.cells] == [c.key for c in study.cells]
+    assert not pending(study, world.store, retry=False)
+    assert pending(asked, world.store, retry=False)
+    assert "epoch" not in events(cells, world.store, likelihood_of=8)
+    assert not pending(asked, world.store, retry=False)
+    record = world.store.read("jobs", cells[0].job.key)
+    assert record is not None
+    found = record["likelihood"]
+    assert found["n"] == 8
+    assert len(found["terms"]) == 100
+    assert found["bound"] == pytest.approx(found["prior"] + sum(found["terms"]), rel=1e-5)
+    assert found["decoder"] == pytest.approx(found["terms"][0], rel=1e-5)
+    row = rows(study, world.store)[0]
+    assert (row["bound_bpd"], row["flow_bpd"]) == (found["bound"], found["flow"])
+    assert all(row[f"{name}_bpd_se"] > 0 for name in ("bound", "flow"))
 
 
 def test_a_classifier_cut_short_is_trained_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ def test_every_field_matters_to_the_key() -> None:
         "seed": 1, "sampler": "ancestral", "sample_steps": 10, "eta": 1.0, "clip": False, "n": 100, "sample_seed": 1,
         "epochs": 6, "batch_size": 32, "lr": 1e-3, "warmup": 0.1, "weight_decay": 0.1, "images": 1000,
         "optimiser": "muon", "timesteps": "stratified", "spacing": "trailing", "ema": 0.1,
-        "snapshots": 8,
+        "snapshots": 8, "guidance": 2.0,
     }  # fmt: skip
     budget, job, cell = JOB.train.model_dump(), JOB.model_dump(), CELL.model_dump()
     jobs = [Job.model_validate(job | {"train": budget | {k: other[k]}}) for k in Budget.model_fields]
@@ -291,6 +291,22 @@ def test_lengths_of_the_average(make_study: Any) -> None:
         _ = make_study(objective=["eps"], sampler=["ddim"], ema=[0.05]).cells
     with pytest.raises(UserError, match="5000 are more than the 2811 training steps"):
         _ = make_study(budget={"snapshots": 5000}, objective=["eps"], sampler=["ddim"]).cells
+
+
+def test_guidance_is_an_axis(make_study: Any) -> None:
+    """Of cells, two evaluations where two outputs are mixed; for networks that know the data set's classes alone."""
+    found = make_study(net=["unet(classes=10)"], objective=["v"], sampler=["ddim"], guidance=[None, 0.0, 1.0, 2.5])
+    assert len(found.jobs) == 1
+    assert [c.label for c in found.cells] == [
+        "ddim 4 steps", "ddim guidance 0 4 steps", "ddim guidance 1 4 steps", "ddim guidance 2.5 4 steps"
+    ]  # fmt: skip
+    assert [c.evaluations for c in found.cells] == [4, 4, 4, 8]
+    with pytest.raises(UserError, match=r"guidance=2 needs a network that knows classes .*classes: 10.*not tiny"):
+        _ = make_study(objective=["v"], sampler=["ddim"], guidance=[2.0]).cells
+    with pytest.raises(UserError, match="mnist has 10 classes, not 7"):
+        _ = make_study(net=["unet(classes=7)"], objective=["v"], sampler=["ddim"]).cells
+    exact = make_study(net=["oracle"], objective=["v"], sampler=["ddim"], guidance=[None, 2.0])
+    assert len(exact.cells) == 1
 
 
 def test_no_epochs_are_for_the_oracle_alone(tmp_path: Path) -> None:

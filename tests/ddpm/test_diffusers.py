@@ -13,7 +13,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, HeunDiscreteScheduler
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    HeunDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
 from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 from torch import Tensor
 from torch.testing import assert_close
@@ -217,6 +223,39 @@ def test_third_order_differs() -> None:
         ours = schedule.alpha[s] * bar + schedule.sigma[s] * (x - schedule.alpha[t] * bar) / schedule.sigma[t]
         x = scheduler.step(network_output(net, x, int(index)), index, x).prev_sample
         assert_close(ours, x, rtol=0, atol=1e-6 * float(x.abs().max()))
+
+
+@copying
+@pytest.mark.parametrize("objective", PREDICTION)
+def test_unipc(objective: str) -> None:
+    """UniPCMultistepScheduler of order 2 with B₂ on x̂₀, its last step of first order as ours is.
+
+    Where our step from t to s ends, theirs goes on to correct when it is next called: what is compared is the x that
+    the network sees, and the last one. Its third order (``solver_order=3``) is another method: a predictor of order 3.
+    """
+    schedule, net = make_schedule("linear", T), TinyNet(torch.float64)
+    times = space(schedule, 20)
+    scheduler = UniPCMultistepScheduler(
+        num_train_timesteps=T,
+        trained_betas=LINEAR,
+        final_sigmas_type="zero",
+        solver_order=2,
+        solver_type="bh2",
+        prediction_type=PREDICTION[objective],
+    )
+    scheduler.set_timesteps(len(times))
+    scheduler.timesteps = torch.tensor(times) - 1
+    sigmas = (schedule.sigma / schedule.alpha)[times]
+    scheduler.sigmas = torch.cat([sigmas, torch.zeros(1, dtype=torch.float64)])
+    x, theirs = start(torch.float64), []
+    for index in scheduler.timesteps:
+        x = scheduler.step(network_output(net, x, int(index)), index, x).prev_sample
+        theirs.append(x)
+    ours = our_walk(net, schedule, objective, times, "unipc", torch.float64, clip=False)
+    expected = torch.stack(theirs)
+    assert_close(ours, expected, rtol=0, atol=1e-6 * float(expected.abs().max()))
+    uncorrected = our_walk(net, schedule, objective, times, "dpmpp_2m", torch.float64, clip=False)
+    assert float((uncorrected - expected).abs().max()) > 1e-4
 
 
 @copying

@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "ddpm.timestep": {"ddpm.spec"},
     "ddpm.objective": {"ddpm.mix", "ddpm.schedule", "ddpm.spec"},
     "ddpm.denoiser": {"ddpm.mix", "ddpm.schedule", "ddpm.objective"},
+    "ddpm.guidance": {"ddpm.denoiser"},
     "ddpm.likelihood": {"ddpm.mix", "ddpm.schedule", "ddpm.denoiser"},
     "ddpm.sampler": {"ddpm.mix", "ddpm.spec", "ddpm.denoiser"},
     "ddpm.train": {
@@ -30,6 +31,7 @@ MAY_IMPORT = {
         "ddpm.objective",
         "ddpm.denoiser",
         "ddpm.ema",
+        "ddpm.guidance",
         "ddpm.likelihood",
         "ddpm.timestep",
         "ddpm.muon",

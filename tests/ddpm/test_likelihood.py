@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from ddpm.denoiser import Denoiser
-from ddpm.likelihood import VARIANCES, Bound, bits, flow_log_likelihood, large, log_decoder, small
+from ddpm.likelihood import VARIANCES, Bound, bits, flow_bound, flow_log_likelihood, large, log_decoder, small
 from ddpm.objective import OBJECTIVES
 from ddpm.oracle import gaussian
 from ddpm.schedule import Schedule, make_schedule
@@ -155,6 +155,28 @@ def test_flow_likelihood() -> None:
     spread = float((s.alpha[100] ** 2 * VARIANCE + s.sigma[100] ** 2).sqrt())
     expected = torch.distributions.Normal(0.0, spread).log_prob(x).flatten(1).mean(1)
     assert float(bits((found - expected).abs()).max()) < 1e-4
+
+
+def test_what_the_bound_bounds() -> None:
+    """Mean KL(q(x_t | x₀) ‖ N(0, α² v + σ²)) = log(√(α² v + σ²)/σ), to 1e-4 bits, which L_T and its terms exceed."""
+    s = make_schedule("cosine", 2000)
+    x0, eps = (SIGNS[:, i].view(4, 1, 1, 1) for i in (0, 1))
+    times = list(range(100, 2001, 2))
+    found = flow_bound(exact(s), math.sqrt(VARIANCE) * x0, eps, times, torch.Generator().manual_seed(1)).mean()
+    total = float((s.alpha[100] ** 2 * VARIANCE + s.sigma[100] ** 2).sqrt())
+    assert float(bits(found - math.log(total / float(s.sigma[100])))) == pytest.approx(0, abs=1e-4)
+    bound = Bound(exact(s))
+    above = mean_terms(s, bound)[99:].sum() + bound.prior(math.sqrt(VARIANCE) * x0).mean()  # L_t for t ≥ 100
+    assert float(found) < float(above) < float(found) + 0.02
+
+
+def test_a_clipped_bound() -> None:
+    """x̂₀ beyond [−1, 1] is as good as at its edge."""
+    s = make_schedule("cosine", 50)
+    x0, t = torch.ones(3, 1, 2, 2, dtype=torch.float64), torch.tensor([2, 20, 50])
+    wild, tame = (Denoiser(lambda x, u, c=c: torch.full_like(x, c), s, "x0") for c in (7.0, 1.0))
+    assert_close(Bound(wild, clip=True).term(x0, t, x0), Bound(tame).term(x0, t, x0))
+    assert bool((Bound(wild).term(x0, t, x0) > Bound(tame).term(x0, t, x0)).all())
 
 
 def test_one_step() -> None:

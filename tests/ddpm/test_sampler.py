@@ -267,7 +267,7 @@ def exact_walk(T: int = 4096, until: int = 1024, spec: str = "cosine") -> float:
 
 
 @pytest.mark.parametrize(
-    ("sampler", "order"), [("ddim", 1), ("euler", 1), ("heun", 2), ("dpmpp_2m", 2), ("dpmpp_3m", 3)]
+    ("sampler", "order"), [("ddim", 1), ("euler", 1), ("heun", 2), ("dpmpp_2m", 2), ("dpmpp_3m", 3), ("unipc", 3)]
 )
 def test_order_of_convergence(sampler: str, order: int) -> None:
     """The error at a fixed time falls as the theory's power of the number of steps."""

@@ -1,0 +1,227 @@
+"""The gate of every change: the code as it is passes, and each of these ways to break it does not."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench import UserError, classifier, frozen, verdicts
+from bench import generate as drawing
+from bench.data import Images, to_uint8
+from bench.frozen import MAIN, Baseline, Frozen
+from bench.generate import Batch, generate
+from bench.scoring import Scorer
+from bench.study import Budget
+from ddpm import denoiser, sampler, schedule
+from ddpm.denoiser import Denoiser, Estimate
+
+FULL = "ancestral_beta, 50 of 50"
+DDIM = "ddim, 10 of 1000"
+
+
+@pytest.fixture(scope="module")
+def known() -> tuple[Baseline, dict[str, Tensor]]:
+    """The committed baseline and its network."""
+    return frozen.read()
+
+
+@pytest.fixture(scope="module")
+def network(known: tuple[Baseline, dict[str, Tensor]], scorer: Scorer) -> Frozen:
+    """The network, with the real reference."""
+    return Frozen(known[1], scorer)
+
+
+Check = Callable[..., list[verdicts.Outcome]]
+
+
+@pytest.fixture
+def check(network: Frozen, known: tuple[Baseline, dict[str, Tensor]], monkeypatch: pytest.MonkeyPatch) -> Check:
+    """The gate, for some of the ways to sample alone, with or without training: what a regression should be seen in."""
+
+    def run(*names: str, training: bool = False) -> list[verdicts.Outcome]:
+        baseline, every = known[0], frozen.ways()
+        monkeypatch.setattr(frozen, "ways", lambda: {name: every[name] for name in names})
+        some = replace(
+            baseline,
+            images={name: baseline.images[name] for name in {*names, MAIN}},
+            training=baseline.training if training else {},
+        )
+        outcomes = list(frozen.check(network, some))
+        return [one for one in outcomes if MAIN in names or one.name != f"images {MAIN}"]
+
+    return run
+
+
+def failed(outcomes: list[verdicts.Outcome]) -> set[str]:
+    return {one.name for one in outcomes if one.verdict == verdicts.FAIL}
+
+
+def test_the_code_as_it_is_passes(network: Frozen, known: tuple[Baseline, dict[str, Tensor]]) -> None:
+    """Everything, on one thread (the baseline was made on two): rounding is far below the limit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        outcomes = list(frozen.check(network, known[0]))
+    finally:
+        torch.set_num_threads(before)
+    assert verdicts.overall(outcomes) == verdicts.PASS, verdicts.table(outcomes)
+    assert all(one.value < one.limit / 4 for one in outcomes if one.value is not None and one.limit is not None)
+    assert {one.name.partition(" ")[0] for one in outcomes} == {
+        "schedule", "objective", "weight", "spacing", "score", "training", "images"
+    }  # fmt: skip
+
+
+def early(self: Denoiser, x_t: Tensor, t: Tensor) -> Estimate:
+    """The network at the step before."""
+    out, v = denoiser.halves(self.net(x_t, (t - 1).to(x_t.dtype) / self.schedule.T), x_t)
+    return Estimate(*self.recover(x_t, t, out), v)
+
+
+def test_a_timestep_off_by_one(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Denoiser, "estimate", early)
+    assert failed(check(MAIN, DDIM)) >= {f"images {MAIN}", f"images {DDIM}"}
+
+
+def test_the_small_variance_for_the_large(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampler, "wide", sampler.posterior)
+    assert failed(check(FULL)) == {f"images {FULL}"}
+
+
+def test_the_wrong_sigma(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = sampler.bridge
+    monkeypatch.setattr(sampler, "bridge", lambda a, b, c, d, *eta: plain(a, b, c, b if d else d, *eta))
+    assert failed(check(MAIN, DDIM)) >= {f"images {DDIM}"}
+
+
+def test_a_shorter_average(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frozen, "Budget", functools.partial(Budget, ema=0.9))
+    assert failed(check(training=True)) == {"training adamw", "training muon"}
+
+
+def test_clipping_dropped(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sampler.CLIPS, True, None)
+    assert failed(check(MAIN, DDIM)) >= {f"images {MAIN}"}
+
+
+def test_cosine_clipped_early(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(schedule.SCHEDULES, "cosine", functools.partial(schedule.cosine, max_beta=0.9))
+    assert failed(check("ancestral, 50 of 50")) >= {"schedule cosine", "images ancestral, 50 of 50"}
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda x: to_uint8(1.02 * x),
+        lambda x: to_uint8(0.98 * x),
+        lambda x: x.add(1).mul(127.5).clamp(0, 255).to(torch.uint8),
+    ],
+    ids=["2% larger", "2% smaller", "truncated"],
+)
+def test_images_written_wrongly(
+    check: Check, monkeypatch: pytest.MonkeyPatch, write: Callable[[Tensor], Tensor]
+) -> None:
+    monkeypatch.setattr(drawing, "to_uint8", write)
+    assert failed(check(MAIN)) == {f"images {MAIN}"}
+
+
+def altered(change: Callable[[Tensor], Tensor]) -> Callable[..., Iterator[Batch]]:
+    """``generate``, with something done to what it draws."""
+
+    def draw(*args: Any, **options: Any) -> Iterator[Batch]:
+        for batch in generate(*args, **options):
+            yield batch._replace(images=change(batch.images))
+
+    return draw
+
+
+def test_some_are_noise(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoil(images: Tensor) -> Tensor:
+        images = images.clone()
+        images[::20] = torch.randint_like(images[::20], 256)
+        return images
+
+    monkeypatch.setattr(frozen, "generate", altered(spoil))
+    (outcome,) = [one for one in check(MAIN) if one.verdict == verdicts.FAIL]
+    assert "worse" in outcome.note
+    assert "no worse" not in outcome.note
+
+
+def test_a_class_is_missing(check: Check, network: Frozen, monkeypatch: pytest.MonkeyPatch) -> None:
+    def drop(images: Tensor) -> Tensor:
+        seven = classifier.extract(network.scorer.network, images).logits.argmax(1) == 7
+        images = images.clone()
+        images[seven] = images[~seven][: int(seven.sum())]
+        return images
+
+    monkeypatch.setattr(frozen, "generate", altered(drop))
+    assert failed(check(MAIN)) == {f"images {MAIN}"}
+
+
+def test_a_metric_changed(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench import metrics
+
+    plain = metrics.frechet_distance
+    monkeypatch.setattr(metrics, "frechet_distance", lambda p, q: 1.05 * plain(p, q))
+    assert failed(check()) == {"score fid", "score fid_infinity"}
+
+
+def test_what_is_new_is_not_judged_and_what_is_gone_fails(
+    network: Frozen, known: tuple[Baseline, dict[str, Tensor]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    baseline, every = known[0], frozen.ways()
+    some = replace(
+        baseline,
+        images={MAIN: baseline.images[MAIN], DDIM: baseline.images[DDIM]},
+        training={},
+        tables={"schedule none": [1.0]},
+    )
+    monkeypatch.setattr(frozen, "ways", lambda: {DDIM: every[DDIM], "euler, 10 of 1000": every["euler, 10 of 1000"]})
+    found = {one.name: one.verdict for one in frozen.check(network, some)}
+    assert found[f"images {DDIM}"] == verdicts.PASS
+    assert found["images euler, 10 of 1000"] == verdicts.UNDECIDED
+    assert found[f"images {MAIN}"] == verdicts.FAIL
+    assert found["schedule none"] == verdicts.FAIL
+
+
+def test_a_baseline_survives_its_files(known: tuple[Baseline, dict[str, Tensor]], tmp_path: Path) -> None:
+    baseline, weights = known
+    frozen.write(baseline, weights, tmp_path / "copy")
+    again, same = frozen.read(tmp_path / "copy")
+    assert again.tables == baseline.tables
+    assert again.scores == baseline.scores
+    assert again.history == baseline.history
+    assert all((again.images[k] == v).all() for k, v in baseline.images.items())
+    assert all(torch.equal(same[k], v) for k, v in weights.items())
+    assert again.training.keys() == baseline.training.keys()
+    assert all(baseline.history[-1][k] for k in ("who", "when", "commit", "why"))
+
+
+@pytest.mark.parametrize("suffix", [".json", ".npz", ".safetensors"])
+def test_a_damaged_baseline(known: tuple[Baseline, dict[str, Tensor]], tmp_path: Path, suffix: str) -> None:
+    frozen.write(*known, tmp_path / "copy")
+    path = (tmp_path / "copy").with_suffix(suffix)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match="not a baseline of this version"):
+        frozen.read(tmp_path / "copy")
+    path.unlink()
+    with pytest.raises(UserError, match="no baseline"):
+        frozen.read(tmp_path / "copy")
+
+
+def test_another_classifier_is_refused(network: Frozen, known: tuple[Baseline, dict[str, Tensor]]) -> None:
+    with pytest.raises(UserError, match="was scored by classifier other"):
+        list(frozen.check(network, replace(known[0], classifier="other")))
+
+
+def test_every_way_is_in_the_baseline(known: tuple[Baseline, dict[str, Tensor]], mnist: Images) -> None:
+    """Whoever adds a sampler, a schedule, an objective or a weight updates the baseline with it."""
+    assert known[0].images.keys() == frozen.ways().keys()
+    assert known[0].tables.keys() == frozen.tables().keys()
+    assert classifier.PINNED["mnist"][1] == known[0].classifier

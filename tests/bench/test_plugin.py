@@ -1,0 +1,121 @@
+"""The pytest plug-in: verdicts on samples, and what a test file of somebody else's sees."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bench import UserError, plugin, verdicts
+from bench.data import Images
+from bench.scoring import Scorer
+
+N = 200
+
+
+def digits(mnist: Images, part: int) -> Tensor:
+    """Test images that no other part has."""
+    return mnist.test[part::40][:N]
+
+
+def blurred(images: Tensor, share: float) -> Tensor:
+    """Images with noise mixed in."""
+    noise = torch.randint(0, 256, images.shape, generator=torch.Generator().manual_seed(0))
+    return ((1 - share) * images + share * noise).to(torch.uint8)
+
+
+def printed(scorer: Scorer, images: Tensor, path: Path, **changes: Any) -> str:
+    """A file as ``ddpm-bench score --format json`` prints it."""
+    record = {"n": len(images), "classifier": scorer.classifier, "metrics": scorer.score(images)} | changes
+    path.write_text(json.dumps(record))
+    return str(path)
+
+
+@pytest.mark.parametrize("metric", ["fid", "precision"])
+def test_equals_pass_and_worse_fails(scorer: Scorer, mnist: Images, tmp_path: Path, metric: str) -> None:
+    """Against samples, against one file, and against several runs' files."""
+    good = [digits(mnist, part) for part in range(5)]
+    files = [printed(scorer, one, tmp_path / f"{i}.json") for i, one in enumerate(good[1:])]
+    bad = blurred(good[0], 0.4)
+    for baseline in (good[1], good[1].numpy()[:, 0] / 255, files[0], files):
+        assert plugin.judge(scorer, good[0], baseline, metric=metric).verdict == verdicts.PASS
+        assert plugin.judge(scorer, bad, baseline, metric=metric).verdict == verdicts.FAIL
+
+
+def test_what_may_be_chance_is_undecided(scorer: Scorer, mnist: Images) -> None:
+    """With no margin, a difference of the size that drawing makes is not called a slip."""
+    pairs = [(digits(mnist, i), digits(mnist, i + 1)) for i in range(0, 12, 2)]
+    found = {plugin.judge(scorer, a, b, margin=0.0).verdict for a, b in pairs}
+    assert verdicts.FAIL not in found
+
+
+def test_what_does_not_compare_is_refused(scorer: Scorer, mnist: Images, tmp_path: Path) -> None:
+    images = digits(mnist, 0)
+    other = printed(scorer, images, tmp_path / "other.json", classifier="x" * 64)
+    fewer = printed(scorer, images[:50], tmp_path / "fewer.json")
+    (tmp_path / "bad.json").write_text("{}")
+    for samples, baseline, says in (
+        (images, other, "classifier xxxx"),
+        (images, fewer, "n 50"),
+        (images, images[:50], "equal N"),
+        (images, tmp_path / "bad.json", "is not what"),
+        (images[:5], images, "at least 20"),
+        (images.float() * 7, images, "range must be"),
+        (np.full((30, 28, 28), np.nan), images, "NaN"),
+        (tmp_path / "nowhere", images, "no such file"),
+    ):
+        with pytest.raises(UserError, match=says):
+            plugin.judge(scorer, samples, baseline)
+    with pytest.raises(UserError, match=r"unknown metric 'fidd'.*did you mean 'fid'"):
+        plugin.judge(scorer, images, images, metric="fidd")
+    with pytest.raises(UserError, match="did you mean 'mnist'"):
+        plugin.scorer_of("mnits", tmp_path)
+
+
+THEIRS = """
+import numpy as np
+import pytest
+import torch
+
+SAMPLES = np.load({path!r})
+
+def test_good(assert_quality):
+    assert_quality(SAMPLES, baseline=SAMPLES[::-1].copy())
+
+def test_bad(assert_quality):
+    noise = np.random.default_rng(0).integers(0, 256, SAMPLES.shape).astype("uint8")
+    assert_quality(noise, baseline=SAMPLES)
+
+def test_odd(assert_quality):
+    assert_quality(SAMPLES[:3], baseline=SAMPLES)
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(1))
+    def forward(self, x, u):
+        return self.scale * x
+
+def test_times(bench_epoch):
+    bench_epoch(Net(), torch.from_numpy(SAMPLES[:, None]), batch_size=20, rounds=2)
+
+def test_draws(bench_sampling):
+    bench_sampling(Net(), steps=2, n=20, rounds=2)
+"""
+
+
+def test_from_somebody_elses_repository(
+    pytester: pytest.Pytester, scorer: Scorer, mnist: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fixtures are there by themselves; a slip, and what cannot be measured, is one line."""
+    monkeypatch.setattr(plugin, "scorer_of", lambda *_: scorer)
+    np.save(pytester.path / "samples.npy", digits(mnist, 0)[:, 0].numpy())
+    pytester.makepyfile(THEIRS.format(path=str(pytester.path / "samples.npy")))
+    result = pytester.runpytest_inprocess("--import-mode=importlib")
+    result.assert_outcomes(passed=3, failed=2)
+    result.stdout.fnmatch_lines(["*fid * baseline * (limit *, N = 200)*", "*could not measure: samples has 3 images*"])
