@@ -48,7 +48,7 @@ def jobs(store: Store) -> list[dict[str, Any]]:
                 "wall, s": run["wall_s"],
                 "overhead": run["overhead"],
                 "warming up, s": run["stages_s"].get("compile", 0.0),
-                "estimate, s": run["estimate_s"],
+                "estimate, s": run.get("estimate_s"),
                 "error": estimates[0].error if estimates else None,
             }
         )
