@@ -401,14 +401,15 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def score(sample: Features, reference: Reference) -> dict[str, float]:
-    """Every metric of ``sample`` that there is without being told the classes, or with them where it has them.
+def score(sample: Features, reference: Reference, only: str | None = None) -> dict[str, float]:
+    """Every metric of ``sample`` that there is without being told the classes, or with them where it has them; or one.
 
     :raises ValueError: for fewer than :data:`MINIMUM` images, or features that are not finite.
     """
     _check(len(sample.features), bool(sample.features.isfinite().all() and sample.logits.isfinite().all()))
     told = sample.asked is not None
-    return {name: metric.of(sample, reference) for name, metric in METRICS.items() if told or not metric.asks}
+    wanted = METRICS if only is None else {only: METRICS[only]}
+    return {name: metric.of(sample, reference) for name, metric in wanted.items() if told or not metric.asks}
 
 
 def _check(n: int, finite: bool) -> None:

@@ -96,19 +96,18 @@ def judge(
     sign = 1 if METRICS[metric].better == "lower" else -1
     images = _images(scorer, samples)
     known = _baseline(scorer, baseline, metric, len(images))
-    found = scorer.score(images)[metric]
+    found = scorer.score(images, only=metric)[metric]
     if found == 0 and sign < 0:
         return Outcome(metric, FAIL, found, None, f"{metric} is 0, baseline {known[0]:.4g} (N = {len(images)})")
     if not min(found, *known) > 0:
         raise UserError(f"{metric} is {found:g} where the baseline is {known[0]:g}: ratios need positive numbers")
     logs = [math.log(value) for value in known]
     worse = sign * (math.log(found) - sum(logs) / len(logs))
-    if len(known) >= gate.SEEDS:
-        reach = gate.prediction_reach(known, 1, alpha)
-    else:
-        reach = _chance(scorer, images, metric, alpha)
-    slipped = worse > math.log1p(margin)
-    verdict = PASS if not slipped else FAIL if worse > reach else UNDECIDED
+    verdict, reach = PASS, 0.0
+    if worse > math.log1p(margin):
+        several = len(known) >= gate.SEEDS
+        reach = gate.prediction_reach(known, 1, alpha) if several else _chance(scorer, images, metric, alpha)
+        verdict = FAIL if worse > reach else UNDECIDED
     middle = math.exp(sum(logs) / len(logs))
     limit = middle * math.exp(sign * max(reach, math.log1p(margin)))
     note = f"{metric} {found:.4g}, baseline {middle:.4g} (limit {limit:.4g}, N = {len(images)})"
@@ -136,7 +135,7 @@ def _baseline(scorer: Scorer, baseline: Any, metric: str, n: int) -> list[float]
         images = _images(scorer, baseline)
         if len(images) != n:
             raise UserError(f"{n} samples against a baseline of {len(images)}: {metric} compares at equal N only")
-        return [scorer.score(images)[metric]]
+        return [scorer.score(images, only=metric)[metric]]
     found = []
     for path in several:
         try:

@@ -42,10 +42,10 @@ class Scorer:
         text = " ".join(map(str, (self.classifier, self.dataset_sha256, *parts)))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def score(self, images: Tensor, asked: Tensor | None = None) -> dict[str, float]:
-        """Every metric of uint8 ``images`` (N, C, H, W), which were to be of the classes ``asked`` (N,), if of any."""
+    def score(self, images: Tensor, asked: Tensor | None = None, only: str | None = None) -> dict[str, float]:
+        """Every metric of uint8 ``images`` (N, C, H, W), or one; ``asked`` (N,) are the classes they were to be of."""
         seen = classifier.extract(self.network, images, self.device)
-        return metrics.score(seen._replace(asked=asked), self.reference)
+        return metrics.score(seen._replace(asked=asked), self.reference, only)
 
     def stream(self, parts: Iterable[Tensor]) -> metrics.Running:
         """What is seen in images that come in parts, uint8 (n, C, H, W) each: any number, in the memory of one part."""
