@@ -17,7 +17,7 @@ from matplotlib.image import imread
 
 from bench.cost import past
 from bench.report import figures
-from bench.report.effects import Effect, effects, geometric_mean, matched, pareto
+from bench.report.effects import Effect, effects, factors, geometric_mean, matched, pareto
 from bench.report.figures import short
 from bench.report.results import AXES, MODEL_AXES, SHARED, Record, Results, different
 from bench.study import ORACLE
@@ -26,6 +26,8 @@ MOST_ROWS = 200
 """Longest table; the stable table has the rest."""
 MOST_LEVELS = 12
 """Levels of an axis that are compared, the best ones where there are more."""
+LEARNT = 10
+"""A cell has learnt something where its FID is under this share of noise's."""
 GUIDED = ("class_accuracy", "worst_class_accuracy", "precision", "recall")
 """What is said of cells whose network was told of a class."""
 
@@ -257,9 +259,51 @@ def costs(page: Page) -> str:
         "of each axis. To the right is worse."
     )
     less = f"Of {listing(long)} only the {MOST_LEVELS} levels with the lowest ratios are shown." if long else ""
-    return paragraphs(
-        text, less, page.figure("choices", figures.effect_ratios(drawn), caption), grid([*titles, "pairs"], rows)
+    figure = page.figure("choices", figures.effect_ratios(drawn), caption)
+    return paragraphs(text, less, figure, grid([*titles, "pairs"], rows), *_factors(results))
+
+
+def _factors(results: Results) -> tuple[str, ...]:
+    """Which choice matters: shares of the variance, over all cells and over those that learnt something."""
+    done, noise = results.done, results.bounds[1]["fid"] if results.bounds else math.inf
+    sets = {"all cells": done, "cells that learnt": done[done["fid"] < noise / LEARNT]}
+    if len(sets["cells that learnt"]) == len(done):
+        del sets["cells that learnt"]
+    found = {name: _factors_of(frame) for name, frame in sets.items()}
+    found = {name: shares for name, shares in found.items() if shares}
+    if not found:
+        return ()
+    names = list(dict.fromkeys(axes for shares in found.values() for axes in shares))
+    names.sort(key=("left",).__eq__)  # last
+    rows = [[" × ".join(AXES.get(axis, axis) for axis in axes)] for axes in names]
+    for shares in found.values():
+        for row, axes in zip(rows, names, strict=True):
+            row.append(shares.get(axes, "–"))
+    text = (
+        "Which choice matters: the share of the variance of log FID that a choice explains by itself, and (×) that two "
+        "explain by how they go together; what is left is chance, and how three or more go together. Shares under 0.5% are "
+        "left out."
     )
+    if len(sets) > 1:
+        text += f" Cells that learnt are those under 1/{LEARNT} of noise's FID."
+    if len(results.seeds) > 2:
+        text += " In brackets the 95% interval, the jackknife's over training seeds."
+    return (text, grid(["<choice", *found], rows))
+
+
+def _factors_of(frame: pd.DataFrame) -> dict[tuple[str, ...], str]:
+    """What each choice explains, in words; nothing where only one varies."""
+    axes = [axis for axis in AXES if frame[axis].nunique() > 1]
+    if len(axes) < 2:
+        return {}
+    found, left = factors(frame, axes)
+    shown = {
+        factor.axes: f"{factor.share:.1%}"
+        + ("" if math.isnan(factor.low) else f" ({factor.low:.1%}–{factor.high:.1%})")
+        for factor in found
+        if factor.share >= 0.005
+    }
+    return shown and shown | {("left",): f"{left:.1%}"}
 
 
 def _best_levels(group: list[Effect]) -> list[Effect]:

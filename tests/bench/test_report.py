@@ -15,7 +15,7 @@ import torch
 from bench import data
 from bench.report import document, write
 from bench.report.document import count, escape, listing
-from bench.report.effects import effects, geometric_mean, pareto
+from bench.report.effects import effects, factors, geometric_mean, pareto
 from bench.report.figures import short
 from bench.report.pdf import compile_pdf
 from bench.report.results import Results
@@ -446,3 +446,46 @@ def test_likelihoods_and_classes(tmp_path, digits):
     assert "ddim guidance 4" in classes
     assert "0.905" in classes
     assert len(re.findall(r"\| 0.700 \|", classes)) == 4, "the cells that asked for no class are not there"
+
+
+def grid_of(fid, objectives="abc", schedules="xy", steps=(10, 50), seeds=range(4)):
+    """A frame of every combination, its FID from ``fid(objective, schedule, steps, seed)``."""
+    cells = [(o, s, n, seed) for o in objectives for s in schedules for n in steps for seed in seeds]
+    frame = pd.DataFrame(cells, columns=["objective", "schedule", "sample_steps", "seed"])
+    return frame.assign(fid=[fid(*cell) for cell in cells])
+
+
+def test_factors_of_a_balanced_grid():
+    """Textbook sums of squares: n Σ (mean of level − mean)² and the same for pairs; they add up to the whole."""
+    random = np.random.default_rng(0)
+    noisy = {}
+    frame = grid_of(lambda o, s, n, seed: math.exp(
+        {"a": 0, "b": 1, "c": 3}[o] + 0.5 * (s == "y") + 0.8 * (s == "y" and o == "c") - 0.3 * math.log(n)
+        + noisy.setdefault((o, s, n, seed), 0.1 * random.standard_normal())
+    ))  # fmt: skip
+    axes = ["objective", "schedule", "sample_steps"]
+    found, left = factors(frame, axes)
+    y = np.log(frame["fid"])
+    total = ((y - y.mean()) ** 2).sum()
+    means = y.groupby(frame["objective"]).transform("mean")
+    shares = {factor.axes: factor.share for factor in found}
+    assert shares["objective",] == pytest.approx(((means - y.mean()) ** 2).sum() / total)
+    pair = y.groupby([frame["objective"], frame["schedule"]]).transform("mean")
+    other = y.groupby(frame["schedule"]).transform("mean")
+    assert shares["objective", "schedule"] == pytest.approx(((pair - means - other + y.mean()) ** 2).sum() / total)
+    assert sum(shares.values()) + left == pytest.approx(1)
+    assert found[0].axes == ("objective",)
+    assert all(factor.low <= factor.share <= factor.high for factor in found)
+    assert found[0].high - found[0].low < 0.1
+
+
+def test_factors_of_a_grid_with_holes():
+    """What is missing makes no choice look as if it mattered: the schedule does nothing here."""
+    frame = grid_of(lambda o, s, n, seed: {"a": 1.0, "b": 2.0, "c": 9.0}[o] * (1 + 0.001 * seed), seeds=[0])
+    holes = frame[~((frame["objective"] == "c") & (frame["schedule"] == "y"))]
+    shares = {factor.axes: factor.share for factor in factors(holes, ["objective", "schedule"])[0]}
+    assert shares["schedule",] < 1e-6
+    assert shares["objective",] > 0.8
+    assert all(math.isnan(factor.low) for factor in factors(holes, ["objective", "schedule"])[0])
+    same = frame.assign(fid=3.0)
+    assert factors(same, ["objective", "schedule"])[0] == []
