@@ -236,6 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--baseline", type=Path, metavar="FILE", help="default in results/baselines")
     p.add_argument("--update-baseline", action="store_true", help="make the baseline anew; needs --why")
     p.add_argument("--why", metavar="TEXT", help="what changed and why, kept in the baseline beside who and when")
+    p.add_argument("--network", metavar="KEY", help="with it: freeze the network of this training run of the results")
     p.add_argument("--json", type=Path, metavar="FILE", help="also write the outcome as JSON")
     p.add_argument("--junit", type=Path, metavar="FILE", help="also write it as JUnit XML")
     running(p)
@@ -655,13 +656,16 @@ def _check_change(args: argparse.Namespace) -> list[Outcome] | None:
     from bench.scoring import Scorer
 
     path = (args.baseline or frozen.NAME).with_suffix("")
-    baseline, weights = frozen.read(path)
     store = Store(args.results or LOCAL)
+    if args.network and args.update_baseline:
+        weights, history = frozen.trained(store, args.network), frozen.past(path)
+    else:
+        baseline, weights = frozen.read(path)
+        history = baseline.history
     scorer = Scorer("mnist", data.load("mnist", args.data_dir), store, frozen.CPU)
     network = frozen.Frozen(weights, scorer)
     if args.update_baseline:
-        made = frozen.measure(network, [*baseline.history, _change(args.why)])
-        frozen.write(made, weights, path)
+        frozen.write(frozen.measure(network, [*history, _change(args.why)]), weights, path)
         print(f"baseline: {_relative(path)}.*")
         return None
     outcomes: list[Outcome] = []

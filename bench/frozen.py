@@ -1,7 +1,7 @@
 """The gate of every change: a frozen network, sampled from the noise it was sampled from when the baseline was made.
 
 All that is random being the same, images differ from the baseline's by rounding, or because something changed: a
-schedule, a sampler, the algebra, how images are written. The two lie far apart (``ROUNDING`` and ``CHANGE``), so a
+schedule, a sampler, the algebra, how images are written. The two lie far apart (:data:`ROUNDING_AND_CHANGE`), so a
 hundred images a way tell them apart in a second. What an image cannot show is compared as numbers: tables of every
 schedule, objective and weight, the scores of the baseline's own images, and the averaged weights of two small training
 runs. A change that is meant is acknowledged with ``check --update-baseline --why``.
@@ -29,7 +29,7 @@ from bench.metrics import Moments, frechet_distance
 from bench.scoring import Scorer
 from bench.store import Store
 from bench.study import Budget
-from bench.verdicts import FAIL, NOT_MEASURED, PASS, UNDECIDED, Outcome
+from bench.verdicts import FAIL, PASS, UNDECIDED, Outcome
 from ddpm.nets import make_net
 from ddpm.objective import OBJECTIVES, WEIGHTS, loss_weight, make_target
 from ddpm.sampler import SAMPLERS, make_sampler
@@ -119,13 +119,20 @@ class Frozen:
     """The network, and whatever is measured with it.
 
     :param weights: name → tensor, of the default network trained on v under ``cosine``.
+    :raises UserError: if they are not of the default network as it is.
     """
 
     def __init__(self, weights: dict[str, Tensor], scorer: Scorer) -> None:
         self.scorer = scorer
         self.weights = weights
         self.net = make_net("unet", *scorer.images.shape).eval()
-        self.net.load_state_dict(weights)
+        try:
+            self.net.load_state_dict(weights)
+        except RuntimeError as error:
+            raise UserError(
+                "the frozen network is not of this version: freeze another with `ddpm-bench check --update-baseline "
+                "--network KEY --why …`"
+            ) from error
 
     def draw(self, way: Way) -> Tensor:
         """The images of one way, uint8 (n, C, H, W).
@@ -235,7 +242,7 @@ def _relative(found: list[float], expected: list[float]) -> float:
     if len(found) != len(expected):
         return float("nan")
     a, b = np.array(found), np.array(expected)
-    return float((np.abs(a - b) / np.maximum(np.abs(b), 1e-12)).max())
+    return float((np.abs(a - b) / np.maximum(np.abs(b), 1e-8)).max())
 
 
 def _apart(found: dict[str, Tensor], expected: dict[str, Tensor], start: dict[str, Tensor]) -> float:
@@ -262,6 +269,31 @@ def _quality(scorer: Scorer, images: Tensor, before: Tensor, resamples: int = 10
     low, high = middle * np.exp(-1.96 * spread), middle * np.exp(1.96 * spread)
     word = "worse" if low > 1 else "better" if high < 1 else "no worse for certain"
     return f"changed; FID × {middle:.3f} ({low:.3f} to {high:.3f}): {word}"
+
+
+def trained(store: Store, key: str) -> dict[str, Tensor]:
+    """The averaged weights of a training run, to be frozen.
+
+    :raises UserError: if it is not there, or of another kind than what is sampled here.
+    """
+    kept = store.load_tensors("checkpoints", key)
+    if kept is None:
+        raise UserError(f"no weights of a training run {key} in {store.root}")
+    job = kept[1]["job"]
+    wanted = {"dataset": "mnist", "net": "unet", "objective": "v", "schedule": "cosine"}
+    for what, value in wanted.items():
+        if job[what] != value:
+            raise UserError(f"training run {key} has {what}={job[what]}: what is frozen has {value}")
+    return {k[4:]: v for k, v in kept[0].items() if k.startswith("ema.")}
+
+
+def past(name: Path = NAME) -> list[dict[str, Any]]:
+    """The history of a baseline that may be of another version; nothing where there is none."""
+    try:
+        found: list[dict[str, Any]] = json.loads(name.with_suffix(".json").read_text())["history"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return found
 
 
 def write(baseline: Baseline, weights: dict[str, Tensor], name: Path = NAME) -> None:
@@ -310,8 +342,3 @@ def read(name: Path = NAME) -> tuple[Baseline, dict[str, Tensor]]:
         raise UserError(f"no baseline {name}.*: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, BadZipFile, SafetensorError) as error:
         raise UserError(f"{name}.* is not a baseline of this version: make it anew with --update-baseline") from error
-
-
-def could_not(error: BaseException) -> Outcome:
-    """What there is to say when measuring itself fails."""
-    return Outcome("frozen network", NOT_MEASURED, None, None, f"{type(error).__name__}: {error}")

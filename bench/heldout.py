@@ -1,4 +1,7 @@
-"""What a trained network makes of test images: errors that compare across objectives, and their likelihood."""
+"""What a trained network makes of test images: errors that compare across objectives, and their likelihood.
+
+A network that knows classes is told of none.
+"""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 from matplotlib import rc_context
@@ -26,6 +27,8 @@ MOST_ROWS = 200
 """Longest table; the stable table has the rest."""
 MOST_LEVELS = 12
 """Levels of an axis that are compared, the best ones where there are more."""
+ENOUGH = 1.1
+"""A number of steps is enough where FID is within this factor of the sampler's best."""
 LEARNT = 10
 """A cell has learnt something where its FID is under this share of noise's."""
 GUIDED = ("class_accuracy", "worst_class_accuracy", "precision", "recall")
@@ -392,7 +395,42 @@ def steps(page: Page) -> str:
         f"{_panels_note(results)} {_methods_note(results)}"
     ).strip()
     x, label = ("sample_steps", "sampling steps") if even else ("evaluations", "network evaluations a sample")
-    return page.figure("steps", figures.against(results, x, f"{label} (log scale)"), caption)
+    return paragraphs(
+        page.figure("steps", figures.against(results, x, f"{label} (log scale)"), caption), *_enough(results)
+    )
+
+
+def _enough(results: Results) -> tuple[str, ...]:
+    """How many steps each sampler needs."""
+    noise = results.bounds[1]["fid"] if results.bounds else math.inf
+    learnt = results.done[results.done["fid"] < noise / LEARNT]
+    exact = results.exact.reset_index()
+    sources = [("", learnt)] + (
+        [("exact network, ", exact)] if len(exact) and results.shown is not results.cells else []
+    )
+    steps = sorted(results.done["sample_steps"].unique())
+    models = [*MODEL_AXES, "seed"]
+    rows = []
+    for prefix, frame in sources:
+        for method in dict.fromkeys(frame["way"] if prefix else frame["method"]):
+            of = frame[(frame["way"] if prefix else frame["method"]) == method]
+            table = of.pivot_table(index=models, columns="sample_steps", values="fid", aggfunc="first").reindex(
+                columns=steps
+            )
+            table = np.log(table[table > 0]).dropna()
+            if len(table) == 0:
+                continue
+            means = np.exp(table.mean())
+            enough = next(n for n in steps if means[n] <= ENOUGH * means.min())
+            rows.append([prefix + escape(method), *(short(means[n]) for n in steps), f"**{enough:,}**", len(table)])
+    if not rows or len(steps) < 2:
+        return ()
+    text = (
+        f"How many steps are enough: FID by number of steps, the geometric mean over the training runs that were sampled in "
+        f"all of them (and reached 1/{LEARNT} of noise's FID), and the fewest with which it is within "
+        f"{ENOUGH - 1:.0%} of the sampler's own best."
+    )
+    return (text, grid(["<sampler", *(f"{n:,}" for n in steps), "enough", "runs"], rows))
 
 
 def split(page: Page) -> str:

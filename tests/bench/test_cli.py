@@ -113,6 +113,7 @@ def test_table_json_and_markdown(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["check", "nightly", "--baseline", "/"], "/"),
         (["check", "--baseline", "/nonexistent"], "no baseline"),
         (["check", "smoke"], "invalid choice"),
+        (["check", "--update-baseline", "--why", "x", "--network", "abc"], "no weights of a training run abc"),
         (["classifier", "--out", "/"], "names a folder"),
         (["classifier", "--out", "/proc/none/x.safetensors"], "cannot write to folder /proc/none"),
         (["run", "smoke", "--results", "/proc/none"], "cannot write to folder /proc/none"),

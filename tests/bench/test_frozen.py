@@ -18,6 +18,7 @@ from bench.data import Images, to_uint8
 from bench.frozen import MAIN, Baseline, Frozen
 from bench.generate import Batch, generate
 from bench.scoring import Scorer
+from bench.store import Store
 from bench.study import Budget
 from ddpm import denoiser, sampler, schedule
 from ddpm.denoiser import Denoiser, Estimate
@@ -213,6 +214,25 @@ def test_a_damaged_baseline(known: tuple[Baseline, dict[str, Tensor]], tmp_path:
     path.unlink()
     with pytest.raises(UserError, match="no baseline"):
         frozen.read(tmp_path / "copy")
+
+
+def test_freezing_another_network(known: tuple[Baseline, dict[str, Tensor]], scorer: Scorer, tmp_path: Path) -> None:
+    """The averaged weights of a training run of the right kind; the history goes on."""
+    store = Store(tmp_path)
+    job = {"dataset": "mnist", "net": "unet", "objective": "v", "schedule": "cosine"}
+    tensors = {f"ema.{k}": v for k, v in known[1].items()}
+    store.save_tensors("checkpoints", "right", tensors, {"job": job})
+    store.save_tensors("checkpoints", "wrong", tensors, {"job": job | {"objective": "eps"}})
+    assert frozen.trained(store, "right").keys() == known[1].keys()
+    with pytest.raises(UserError, match="objective=eps: what is frozen has v"):
+        frozen.trained(store, "wrong")
+    with pytest.raises(UserError, match="no weights"):
+        frozen.trained(store, "none")
+    with pytest.raises(UserError, match="not of this version"):
+        Frozen({k: v for k, v in known[1].items() if k != "last.weight"}, scorer)
+    frozen.write(*known, tmp_path / "copy")
+    assert frozen.past(tmp_path / "copy") == known[0].history
+    assert frozen.past(tmp_path / "none") == []
 
 
 def test_another_classifier_is_refused(network: Frozen, known: tuple[Baseline, dict[str, Tensor]]) -> None:

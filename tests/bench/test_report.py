@@ -489,3 +489,20 @@ def test_factors_of_a_grid_with_holes():
     assert all(math.isnan(factor.low) for factor in factors(holes, ["objective", "schedule"])[0])
     same = frame.assign(fid=3.0)
     assert factors(same, ["objective", "schedule"])[0] == []
+
+
+def test_how_many_steps_are_enough(tmp_path, digits):
+    """The fewest within a tenth of the sampler's best; geometric means over runs, of those that learnt."""
+    store = Store(tmp_path / "results")
+    study = make_study(objective=["eps", "previous"], schedule=["cosine"], sample_steps=[5, 10, 25], seed=[0, 1])
+    fids = {("ancestral", 5): 40.0, ("ancestral", 10): 9.0, ("ancestral", 25): 5.0,
+            ("ddim", 5): 20.0, ("ddim", 10): 6.4, ("ddim", 25): 6.0}  # fmt: skip
+    for cells in study.jobs.values():
+        write_job(store, cells[0].job)
+        for cell in cells:
+            fid = fids[cell.sampler, cell.sample_steps] * (1 if cell.job.seed else 4)
+            write_cell(store, cell, digits, fid=fid if cell.job.objective == "eps" else 2000.0)
+    text = clean(write(study, store, tmp_path / "out").markdown.read_text())
+    assert "| ancestral | 80.0 | 18.0 | 10.0 | **25** | 2 |" in text
+    assert "| ddim | 40.0 | 12.8 | 12.0 | **10** | 2 |" in text
+    assert "cells that learnt" in text
