@@ -251,6 +251,11 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("path", type=Path)
     p.add_argument("--dataset", default="mnist", help="what they should look like (default mnist)")
     p.add_argument("--format", choices=("md", "json"), default="md")
+    p.add_argument(
+        "--thorough",
+        action="store_true",
+        help="also look for copies of training images, at each class by itself, and at pixels (a minute or two)",
+    )
     results(p)
     data_dir(p)
     device(p)
@@ -752,7 +757,7 @@ def _tell(outcomes: list[Outcome], args: argparse.Namespace) -> int:
 def _score(args: argparse.Namespace) -> int:
     from tabulate import tabulate
 
-    from bench import data, images, timing
+    from bench import data, images, thorough, timing
     from bench.metrics import METRICS
     from bench.scoring import Scorer
     from bench.study import unknown
@@ -771,9 +776,13 @@ def _score(args: argparse.Namespace) -> int:
     scorer = Scorer(args.dataset, known, Store(args.results or LOCAL), device)
     scores = scorer.score(whole) if large is None else scorer.stream(parts).scores(scorer.reference)
     bounds = scorer.bounds(n) if n <= len(known.test) else {}
+    if args.thorough and large is not None:
+        raise UserError(f"--thorough is for at most {images.STREAMED:,} images, not {n:,}")
+    more = thorough.look(scorer, whole) if args.thorough else None
     if args.format == "json":
         about = {"n": n, "classifier": scorer.classifier, "dataset_sha256": scorer.dataset_sha256}
-        print(json.dumps({"path": str(args.path), "read_as": how, **about, "metrics": scores, **bounds}, indent=1))
+        about |= {"metrics": scores, **bounds} | ({} if more is None else {"thorough": more})
+        print(json.dumps({"path": str(args.path), "read_as": how, **about}, indent=1))
         return 0
     print(f"{n:,} images from {args.path} ({how}), scored by {scorer.name}")
     table = [
@@ -783,6 +792,8 @@ def _score(args: argparse.Namespace) -> int:
     ]
     heads = ["metric", "value", *(["floor (test images)", "ceiling (noise)"] if bounds else []), "better"]
     print(tabulate(table, heads, tablefmt="github", floatfmt=".4g"))
+    if more is not None:
+        print("\n" + "\n".join(thorough.describe(more)))
     return 0
 
 
