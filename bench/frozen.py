@@ -194,7 +194,7 @@ def check(frozen: Frozen, baseline: Baseline) -> Iterator[Outcome]:
     now = tables()
     for name, numbers in baseline.tables.items():
         yield _outcome("tables", name, _relative(now.get(name, []), numbers))
-    own = frozen.scorer.score(baseline.drawn[MAIN])
+    own = frozen.scorer.score(baseline.drawn[MAIN]) if baseline.scores else {}
     for name, value in baseline.scores.items():
         yield _outcome("scores", f"score {name}", abs(own.get(name, float("nan")) - value) / max(abs(value), 1e-2))
     for name, weights in baseline.training.items():

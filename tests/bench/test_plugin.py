@@ -19,6 +19,12 @@ from bench.scoring import Scorer
 N = 200
 
 
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough to tell a spread of 5% from one of 50%."""
+    monkeypatch.setattr(plugin, "RESAMPLES", 10)
+
+
 def digits(mnist: Images, part: int) -> Tensor:
     """Test images that no other part has."""
     return mnist.test[part::40][:N]
