@@ -395,6 +395,9 @@ def steps(page: Page) -> str:
         f"{_panels_note(results)} {_methods_note(results)}"
     ).strip()
     x, label = ("sample_steps", "sampling steps") if even else ("evaluations", "network evaluations a sample")
+    alone = results.settings.groupby(["schedule", *results.extras])[x].nunique()
+    if (alone == 1).any() and (alone > 1).any():
+        caption = f"{caption} Models sampled in one number of steps are left out."
     return paragraphs(
         page.figure("steps", figures.against(results, x, f"{label} (log scale)"), caption), *_enough(results)
     )
@@ -524,7 +527,8 @@ def losses(page: Page) -> str:
     ]
     table = grid([*_titles(columns), "MSE of ε̂", "MSE of x̂₀", "bound, bits/dim", "own training loss"], rows[:60])
     note = _rows_note(results, len(rows), "models", 60)
-    return paragraphs(text, page.figure("losses", figures.losses(results), caption), table, note)
+    curves = results.epochs["epoch"].max() > 1
+    return paragraphs(text, page.figure("losses", figures.losses(results), caption) if curves else "", table, note)
 
 
 def likelihood(page: Page) -> str:

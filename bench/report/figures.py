@@ -126,14 +126,18 @@ def heat_map(results: Results, fixed: tuple[str, int] | None) -> Figure:
     """FID by objective and schedule: the best sampler and steps of each, and one sampling common to all."""
     frame = results.settings
     panels = _panels(results, frame)
-    rows, columns = results.levels("objective"), results.levels("schedule")
+    columns = results.levels("schedule")
     views = 2 if fixed else 1
-    height = 0.85 + 0.36 * len(rows)
-    figure = blank(height * len(panels) + 0.2, WIDTH if views == 2 else 0.62 * WIDTH)
-    grid = figure.subplots(len(panels), views, squeeze=False)
+    # a panel has the objectives that it has anything of
+    rows_of = [[o for o in results.levels("objective") if o in set(panel["objective"])] for _, panel in panels]
+    heights = [0.85 + 0.36 * len(rows) for rows in rows_of]
+    figure = blank(sum(heights) + 0.2, WIDTH if views == 2 else 0.62 * WIDTH)
+    grid = figure.subplots(len(panels), views, squeeze=False, height_ratios=heights)
+    longest = max(len(_annotation(row, sampling=True).splitlines()[-1]) for _, row in frame.iterrows())
+    size = min(7.0, 7.0 * 44 / (longest * max(4, len(columns))))  # what fits a cell
     low, high = frame["fid"].min(), frame["fid"].max()
     norm = LogNorm(max(low, 1e-6), max(high, low * 1.5, 2e-6))
-    for i, (title, panel) in enumerate(panels):
+    for i, ((title, panel), rows) in enumerate(zip(panels, rows_of, strict=True)):
         for j in range(views):
             part = panel
             if j == 1 and fixed:
@@ -146,7 +150,7 @@ def heat_map(results: Results, fixed: tuple[str, int] | None) -> Figure:
             text = text.reindex(index=rows, columns=columns).astype(object).fillna("")
             ax: Axes = grid[i][j]
             sns.heatmap(table, ax=ax, norm=norm, cmap="mako_r", annot=text.to_numpy(), fmt="", cbar=False,
-                        linewidths=1.5, annot_kws={"fontsize": 7, "linespacing": 1.25})  # fmt: skip
+                        linewidths=1.5, annot_kws={"fontsize": 7 if j else size, "linespacing": 1.25})  # fmt: skip
             ax.grid(visible=False)
             ax.set_facecolor("0.93")
             view = f"{fixed[0]}, {fixed[1]} steps" if j and fixed else "best sampler and steps"
@@ -184,33 +188,35 @@ def against(results: Results, x: str, label: str, front: bool = False) -> Figure
     frame = results.settings.dropna(subset=[x])
     best = pareto(frame, x, within=SAME_TIME) if front else frame.iloc[:0]
     frame = frame[frame["method"].isin(results.methods)]
-    panels = _panels(results, frame)
-    schedules = [s for s in results.levels("schedule") if s in set(frame["schedule"])]
-    columns = min(len(schedules), 3)
-    rows = -(-len(schedules) // columns) * len(panels)
+    panels = [
+        (f"{schedule}, {title}" if title else str(schedule), schedule, panel[panel["schedule"] == schedule])
+        for title, panel in _panels(results, frame)
+        for schedule in results.levels("schedule")
+        if schedule in set(panel["schedule"])
+    ]
+    if not front:  # a single number of steps is no curve, and there is a table of all
+        curves = [one for one in panels if one[2][x].nunique() > 1]
+        panels = curves or panels
+        frame = pd.concat([panel for *_, panel in panels]) if panels else frame
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
     figure = blank(0.65 + (2.35 if columns < 3 else 2.1) * rows, WIDTH if columns > 1 else 0.72 * WIDTH)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    axes = list(grid.flat)
-    used = 0
+    axes = list(grid.flat)[: len(panels)]
+    for ax in list(grid.flat)[len(panels) :]:
+        ax.set_axis_off()
     floor = results.bounds[0]["fid"] if results.bounds and not front else None
-    for title, panel in panels:
-        for schedule in schedules:
-            ax = axes[used]
-            used += 1
-            _curves(ax, results, panel[panel["schedule"] == schedule], x)
-            if floor:
-                ax.axhline(floor, color=GREY, linestyle=(0, (6, 3)), linewidth=1)
-            if front:
-                ax.plot(best[x], best["fid"], color="0.75", linewidth=5, zorder=1, solid_capstyle="round",
-                        marker="o", markersize=5, markeredgewidth=0)  # fmt: skip
-                here = best[(best["schedule"] == schedule) & (best.index.isin(panel.index))]
-                ax.plot(here[x], here["fid"], "o", markersize=11, markerfacecolor="none", color="0.2",
-                        markeredgewidth=0.9, zorder=4)  # fmt: skip
-            ax.set_title(f"{schedule}, {title}" if title else schedule)
-        while used % columns:
-            axes[used].set_axis_off()
-            used += 1
-    for ax in axes:
+    for ax, (title, schedule, panel) in zip(axes, panels, strict=True):
+        _curves(ax, results, panel, x)
+        if floor:
+            ax.axhline(floor, color=GREY, linestyle=(0, (6, 3)), linewidth=1)
+        if front:
+            ax.plot(best[x], best["fid"], color="0.75", linewidth=5, zorder=1, solid_capstyle="round",
+                    marker="o", markersize=5, markeredgewidth=0)  # fmt: skip
+            here = best[(best["schedule"] == schedule) & (best.index.isin(panel.index))]
+            ax.plot(here[x], here["fid"], "o", markersize=11, markerfacecolor="none", color="0.2",
+                    markeredgewidth=0.9, zorder=4)  # fmt: skip
+        ax.set_title(title)
         ax.set(xscale="log", yscale="log")
     y = [*frame["low"], *frame["high"], *best["fid"], *([floor] if floor else [])]
     _frame_logs(axes, [*frame[x], *best[x]], y, x in ("sample_steps", "evaluations"))
@@ -485,13 +491,20 @@ def _columns(figure: Figure, labels: Sequence[str]) -> int:
     return 1
 
 
+APART = 1.15
+"""How many times another a number of steps must be for both to be marked."""
+
+
 def _frame_logs(axes: Sequence[Axes], x: Any, y: Any, steps: bool) -> None:
     """Limits with room to spare, ticks that read as numbers; steps are marked where they were measured."""
     log_limits(axes, y, "y")
     log_limits(axes, x, "x", 1.25)
     for ax in axes:
         if steps:
-            values = sorted(set(x))
+            values: list[float] = []
+            for value in sorted(set(x)):
+                if not values or value > APART * values[-1]:
+                    values.append(value)
             ax.xaxis.set_major_locator(FixedLocator(values))
             ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             ax.xaxis.set_minor_locator(NullLocator())

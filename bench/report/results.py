@@ -231,8 +231,10 @@ class Results:
         return [axis for axis in AXES if self.shown[axis].nunique() > 1]
 
     def levels(self, axis: str) -> list[Any]:
-        """The levels of an axis in the study's order."""
-        return list(dict.fromkeys(self.shown[axis]))
+        """The levels of an axis in the study's order (that of its cells, where an axis of the study is not alone)."""
+        found = list(dict.fromkeys(self.shown[axis]))
+        listed = list(getattr(self.study.axes, {"role": "weight"}.get(axis, axis), []))
+        return sorted(found, key=lambda level: listed.index(level) if level in listed else len(listed))
 
     @property
     def extras(self) -> list[str]:
