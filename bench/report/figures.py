@@ -351,15 +351,18 @@ def durations(results: Results) -> Figure:
     return figure
 
 
-MOST_GALLERY_ROWS = 12
+MOST_GALLERY_ROWS, MOST_GALLERY_COLUMNS = 12, 3
 
 
 def gallery_rows(results: Results) -> list[list[Any]]:
-    """Every trained model, None for gaps: columns are objectives, rows everything else about the model."""
+    """Every trained model, None for gaps: columns are objectives, rows everything else about the model.
+
+    One after the other where there are more objectives than have room, or mostly gaps.
+    """
     models = results.shown.drop_duplicates(list(MODEL_AXES))
     objectives = results.levels("objective")
-    if len(objectives) > 1:
-        groups = models.groupby([*results.extras, "schedule"], sort=False)
+    groups = models.groupby([*results.extras, "schedule"], sort=False)
+    if 1 < len(objectives) <= MOST_GALLERY_COLUMNS and 2 * len(models) > len(objectives) * len(groups):
         return [[_row_of(part, objective) for objective in objectives] for _, part in groups]
     flat = [row for _, row in models.iterrows()]
     return [flat[i : i + 3] for i in range(0, len(flat), 3)]
