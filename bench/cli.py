@@ -772,12 +772,12 @@ def _score(args: argparse.Namespace) -> int:
         n = len(whole)
     else:
         n, parts, how = large
+        if args.thorough:
+            raise UserError(f"--thorough is for at most {images.STREAMED:,} images, not {n:,}")
     known = data.load(args.dataset, args.data_dir)
     scorer = Scorer(args.dataset, known, Store(args.results or LOCAL), device)
     scores = scorer.score(whole) if large is None else scorer.stream(parts).scores(scorer.reference)
     bounds = scorer.bounds(n) if n <= len(known.test) else {}
-    if args.thorough and large is not None:
-        raise UserError(f"--thorough is for at most {images.STREAMED:,} images, not {n:,}")
     more = thorough.look(scorer, whole) if args.thorough else None
     if args.format == "json":
         about = {"n": n, "classifier": scorer.classifier, "dataset_sha256": scorer.dataset_sha256}

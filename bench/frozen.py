@@ -124,7 +124,6 @@ class Frozen:
 
     def __init__(self, weights: dict[str, Tensor], scorer: Scorer) -> None:
         self.scorer = scorer
-        self.weights = weights
         self.net = make_net("unet", *scorer.images.shape).eval()
         try:
             self.net.load_state_dict(weights)

@@ -107,12 +107,16 @@ def frechet_distance(p: Moments, q: Moments) -> float:
     The trace of the root is Σ √λ over the eigenvalues of S Σ₂ S with S = Σ₁^½, which is symmetric: no complex
     residue, and singular covariances are as good as any.
     """
-    values, vectors = np.linalg.eigh(p.covariance)
-    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
-    inner = np.linalg.eigvalsh(root @ q.covariance @ root)
     offset = p.mean - q.mean
-    trace = np.trace(p.covariance) + np.trace(q.covariance) - 2 * np.sqrt(inner.clip(0)).sum()
+    trace = np.trace(p.covariance) + np.trace(q.covariance) - 2 * _roots(p.covariance, q.covariance).sum()
     return float(max(offset @ offset + trace, 0.0))
+
+
+def _roots(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The square roots of the eigenvalues of S b S, S = a^½, which are those of a b."""
+    values, vectors = np.linalg.eigh(a)
+    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
+    return np.sqrt(np.linalg.eigvalsh(root @ b @ root).clip(0))
 
 
 def frechet_bias(p: Moments, q: Moments, n: int) -> float:
@@ -123,9 +127,7 @@ def frechet_bias(p: Moments, q: Moments, n: int) -> float:
     it is σ² d(d + 5)/(4n). (Our own derivation, from the second derivative of Tr M^½ and the covariance of a Wishart
     matrix; the effect is that of Chong & Forsyth, arXiv 1911.07023.)
     """
-    values, vectors = np.linalg.eigh(q.covariance)
-    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
-    r = np.sqrt(np.linalg.eigvalsh(root @ p.covariance @ root).clip(0))
+    r = _roots(q.covariance, p.covariance)
     total = r[:, None] + r[None, :]
     pairs = np.divide(r[:, None] * r[None, :], total, out=np.zeros_like(total), where=total > 0)
     return float(np.trace(p.covariance) / n + (pairs.sum() + r.sum() / 2) / (2 * (n - 1)))
@@ -193,6 +195,11 @@ def inception_score(logits: Tensor) -> float:
 def _radii(x: Tensor, neighbours: int = NEIGHBOURS) -> Tensor:
     """Each row's distance to its nearest other row but two (or another number)."""
     return torch.cat([torch.cdist(part, x).kthvalue(neighbours + 1).values for part in x.split(2000)])
+
+
+def nearest(x: Tensor, y: Tensor) -> Tensor:
+    """The distance of each row of x (N, d) to the nearest row of y (M, d), (N,)."""
+    return torch.cat([torch.cdist(part, y).min(1).values for part in x.split(2000)])
 
 
 def _covered(x: Tensor, centres: Tensor, radii: Tensor) -> float:
@@ -318,8 +325,7 @@ def coverage(sample: Features, reference: Reference) -> float:
     Use: instead of recall: it is not fooled by samples that lie far out.
     """
     rows, radii = reference.manifold(len(sample.features), NEAREST)
-    nearest = torch.cat([torch.cdist(part, sample.features).min(1).values for part in rows.split(2000)])
-    return float((nearest <= radii).double().mean())
+    return float((nearest(rows, sample.features) <= radii).double().mean())
 
 
 def score_of_classes(sample: Features, reference: Reference) -> float:

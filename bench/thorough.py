@@ -15,14 +15,13 @@ from torch import Tensor
 
 from bench import classifier
 from bench.classifier import CLASSES, Features
-from bench.metrics import MINIMUM, Moments, frechet_distance
+from bench.metrics import MINIMUM, Moments, frechet_distance, nearest
 from bench.scoring import Scorer
 
 COMPONENTS = 64
 """Principal components of the pixels that a distance is taken in."""
 RARE = 0.01
 """A sample is suspiciously near where fewer than this share of test images are as near to a training image."""
-CHUNK = 1000
 
 
 class Nearness(NamedTuple):
@@ -37,12 +36,6 @@ class Nearness(NamedTuple):
     test: float
     copies: float
     p: float
-
-
-def nearest(x: Tensor, y: Tensor) -> Tensor:
-    """The distance of each row of x (N, d) to the nearest row of y (M, d), (N,)."""
-    parts = [torch.cdist(part, y).min(1).values for part in x.split(CHUNK)]
-    return torch.cat(parts)
 
 
 def nearness(samples: Tensor, test: Tensor, train: Tensor) -> Nearness:

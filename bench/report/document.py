@@ -266,10 +266,16 @@ def costs(page: Page) -> str:
     return paragraphs(text, less, figure, grid([*titles, "pairs"], rows), *_factors(results))
 
 
+def _learnt(results: Results) -> pd.DataFrame:
+    """The comparable cells that learnt something."""
+    noise = results.bounds[1]["fid"] if results.bounds else math.inf
+    return results.done[results.done["fid"] < noise / LEARNT]
+
+
 def _factors(results: Results) -> tuple[str, ...]:
     """Which choice matters: shares of the variance, over all cells and over those that learnt something."""
-    done, noise = results.done, results.bounds[1]["fid"] if results.bounds else math.inf
-    sets = {"all cells": done, "cells that learnt": done[done["fid"] < noise / LEARNT]}
+    done = results.done
+    sets = {"all cells": done, "cells that learnt": _learnt(results)}
     if len(sets["cells that learnt"]) == len(done):
         del sets["cells that learnt"]
     found = {name: _factors_of(frame) for name, frame in sets.items()}
@@ -405,8 +411,7 @@ def steps(page: Page) -> str:
 
 def _enough(results: Results) -> tuple[str, ...]:
     """How many steps each sampler needs."""
-    noise = results.bounds[1]["fid"] if results.bounds else math.inf
-    learnt = results.done[results.done["fid"] < noise / LEARNT]
+    learnt = _learnt(results)
     exact = results.exact.reset_index()
     sources = [("", learnt)] + (
         [("exact network, ", exact)] if len(exact) and results.shown is not results.cells else []
