@@ -1,4 +1,6 @@
-"""Our side: the default network with the recipe of the ``quick`` study, objective ``v``, cosine schedule, ancestral.
+"""Our side: the default network and recipe of the ``quick`` study, with what the study ``recipes`` found best.
+
+That is objective ``x0``, cosine schedule, ancestral sampling.
 
 Training is eager, as in any study this short; sampling goes through the engine that a trial finds fastest.
 """
@@ -20,7 +22,7 @@ from ddpm.schedule import make_schedule
 from ddpm.train import Loss, Recipe, Trainer
 from perf.peers.contender import Setting, batches
 
-OBJECTIVE = "v"
+OBJECTIVE = "x0"
 SCHEDULE = make_schedule("cosine", 1000)
 
 
@@ -28,7 +30,7 @@ def setting() -> Setting:
     """What ``ddpm-bench run quick`` trains, for as many steps as are wanted instead of its epochs."""
     recipe = study.load("quick").train.model_dump(exclude={"epochs", "images"})
     network = {"net": "unet", "objective": OBJECTIVE, "schedule": "cosine", "T": SCHEDULE.T, "sampler": "ancestral"}
-    return Setting("ours", "unet, v, cosine", network, recipe)
+    return Setting("ours", f"unet, {OBJECTIVE}, cosine", network, recipe)
 
 
 def training(
