@@ -125,7 +125,7 @@ def _compare(claim: Claim, rows: Sequence[Mapping[Any, Any]], axes: Sequence[str
         level = next((one for one in (claim.first, claim.second) if _same(row[column], one, claim.axis)), None)
         score = row[claim.metric]
         if here and level is not None and score is not None and 0 < score < math.inf:
-            key = (row["seed"], *(_plain(row[name]) for name in rest))
+            key = (row["seed"], row["sample_seed"], *(_plain(row[name]) for name in rest))
             cells.setdefault(key, {})[level] = math.log(score)
     by_seed: dict[Any, list[float]] = {}
     for (seed, *_), pair in cells.items():

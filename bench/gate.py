@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,16 +47,24 @@ def name_of(row: dict[str, Any]) -> str:
     return " ".join(f"{k}={row[k]}" for k in parts)
 
 
+def by_run(rows: Iterable[dict[str, Any]]) -> dict[str, list[float]]:
+    """Cell → the FID of each training run: the geometric mean where it was sampled with several seeds; NaN is none."""
+    runs: dict[str, dict[int, list[float]]] = {}
+    for row in rows:
+        fid = row["fid"] if row["fid"] is not None and 0 < row["fid"] < math.inf else math.nan
+        runs.setdefault(name_of(row), {}).setdefault(row["seed"], []).append(fid)
+    return {name: [statistics.geometric_mean(fids) for fids in of.values()] for name, of in runs.items()}
+
+
 def make_baseline(study: str, rows: list[dict[str, Any]], about: dict[str, Any]) -> dict[str, Any]:
     """A baseline from finished rows of several seeds.
 
     :raises UserError: if a cell is not finished, or there are fewer than three seeds.
     """
-    cells: dict[str, list[float]] = {}
     for row in rows:
         if row["status"] != "done":
             raise UserError(f"cannot make a baseline: {name_of(row)} seed {row['seed']} is {row['status']}")
-        cells.setdefault(name_of(row), []).append(row["fid"])
+    cells = by_run(rows)
     if min(map(len, cells.values())) < SEEDS:
         raise UserError(f"cannot make a baseline from fewer than {SEEDS} seeds")
     shared = {k: rows[0][k] for k in ("dataset", "n", "classifier", "epochs")}
@@ -97,9 +106,7 @@ def judge(rows: list[dict[str, Any]], baseline: dict[str, Any], promotion: bool 
         for k in ("dataset", "n", "classifier", "epochs"):
             if row[k] != baseline[k]:
                 raise UserError(f"the baseline has {k}={baseline[k]}, this run {row[k]}: they cannot be compared")
-    cells: dict[str, list[float]] = {}
-    for row in rows:
-        cells.setdefault(name_of(row), []).append(row["fid"])
+    cells = by_run(rows)
     here, there = set(cells), set(baseline["fid"])
     for without, only in (("baseline", here - there), ("run", there - here)):
         if only:
@@ -109,7 +116,7 @@ def judge(rows: list[dict[str, Any]], baseline: dict[str, Any], promotion: bool 
 
 
 def _judge(name: str, fids: list[float], reference: list[float], alpha: float, promotion: bool) -> Outcome:
-    if not all(fid is not None and 0 < fid < math.inf for fid in fids):
+    if any(map(math.isnan, fids)):
         return Outcome(name, NOT_MEASURED, None, None, "no FID")
     mean, reach = _center(reference), prediction_reach(reference, len(fids), alpha)
     slip, margin = _center(fids) - mean, math.log1p(MARGIN)

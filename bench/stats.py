@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 ALPHA = 0.05
 CONFIDENCE = 1 - ALPHA
@@ -93,3 +93,115 @@ def runs_to_decide(mean: float, spread: float, power: float = 0.8, most: int = 1
         middle = (low + high) // 2
         low, high = (low, middle) if chance(middle) >= power else (middle + 1, high)
     return low
+
+
+class Spread(NamedTuple):
+    """A standard deviation of log scores, and its 95% interval."""
+
+    sd: float
+    low: float
+    high: float
+
+
+class Components(NamedTuple):
+    """Where the scatter of log scores comes from, over ``runs`` training seeds × ``draws`` sampling seeds.
+
+    A score's logarithm is its setting's mean, and a part that its training run has whatever noise it is sampled from
+    (``training``), a part that the noise has whatever network it goes through (``noise``), and the rest (``both``).
+    """
+
+    training: Spread
+    noise: Spread
+    both: Spread
+    runs: int
+    draws: int
+
+    def error(self, runs: int, draws: int) -> float:
+        """The standard error of a mean of log scores over so many training and sampling seeds."""
+        parts = (self.training.sd**2 / runs, self.noise.sd**2 / draws, self.both.sd**2 / (runs * draws))
+        return math.sqrt(sum(parts))
+
+
+def components(logs: np.ndarray, models: int = 1, trials: int = 20_000) -> Components:
+    """Variance components of a crossed design without replication, by the method of moments, negative ones set to 0.
+
+    Mean squares are pooled over settings, with the degrees of freedom of ``models`` alone, since the ways to sample one
+    network move together (and of one, for the noise, which all settings share). Intervals are those of the generalised
+    pivotal quantities: each sum of squares over a draw of its χ² (Weerahandi 1993, *Generalized confidence intervals*).
+
+    :param logs: (settings, training seeds, sampling seeds), at least two of either seed, none missing.
+    :param models: how many of the settings are trained apart.
+    """
+    _, runs, draws = logs.shape
+    train, noise, whole = logs.mean(2, keepdims=True), logs.mean(1, keepdims=True), logs.mean((1, 2), keepdims=True)
+    squares = {
+        "training": (draws * ((train - whole) ** 2).sum((1, 2)).mean() / (runs - 1), models * (runs - 1)),
+        "noise": (runs * ((noise - whole) ** 2).sum((1, 2)).mean() / (draws - 1), draws - 1),
+        "both": (
+            ((logs - train - noise + whole) ** 2).sum((1, 2)).mean() / ((runs - 1) * (draws - 1)),
+            models * (runs - 1) * (draws - 1),
+        ),
+    }
+    random = np.random.default_rng(0)
+    pivots = {name: mean * df / random.chisquare(df, trials) for name, (mean, df) in squares.items()}
+    seen = {name: mean for name, (mean, _) in squares.items()}
+
+    def spread(name: str, per: int) -> Spread:
+        value = max(0.0, seen[name] - (seen["both"] if per > 1 else 0)) / per
+        drawn = (pivots[name] - (pivots["both"] if per > 1 else 0)).clip(0) / per
+        low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        return Spread(math.sqrt(value), math.sqrt(low), math.sqrt(high))
+
+    return Components(spread("training", draws), spread("noise", runs), spread("both", 1), runs, draws)
+
+
+class Chance(NamedTuple):
+    """How likely a run of one level is to score lower than a run of another, its 95% interval, and settings compared.
+
+    The interval is NaN with a single run.
+    """
+
+    value: float
+    low: float
+    high: float
+    settings: int
+
+
+def improvement(a: np.ndarray, b: np.ndarray) -> Chance:
+    """The probability of improvement (Agarwal et al. 2021, eq. 3): P(a < b), ties counting half, mean over settings.
+
+    The interval is Newcombe's score interval for the Mann-Whitney statistic (2006, *Confidence intervals for an effect
+    size measure …* 2, method 5), with Student's quantile for the normal's: it holds for few runs, and at 0 and 1. It
+    takes the settings as moving together, so that more ways to sample the same networks make no narrower interval.
+
+    :param a: scores (settings, runs), NaN where there is none; as ``b``, with a run of either in every setting.
+    """
+    wins = np.sign(b[:, None, :] - a[:, :, None]) / 2 + 0.5
+    value = float(np.nanmean(wins, axis=(1, 2)).mean())
+    m, n = (float(np.median((~np.isnan(side)).sum(1))) for side in (a, b))
+    if min(m, n) < 2:
+        return Chance(value, math.nan, math.nan, len(a))
+    balanced, reach = (m + n) / 2, float(stats.t.ppf((1 + CONFIDENCE) / 2, m + n - 2))
+
+    def beyond(theta: float) -> float:
+        """How far θ is from the value, less how far its standard errors reach."""
+        more = (1 - theta) / (2 - theta) + theta / (1 + theta)
+        variance = theta * (1 - theta) * (1 + (balanced - 1) * more) / (m * n)
+        return abs(theta - value) - reach * math.sqrt(variance)
+
+    edge = 1e-9
+    inside = min(max(value, edge), 1 - edge)
+    low = optimize.brentq(beyond, edge, inside) if beyond(edge) > 0 else 0.0
+    high = optimize.brentq(beyond, inside, 1 - edge) if beyond(1 - edge) > 0 else 1.0
+    return Chance(value, low, high, len(a))
+
+
+def profile(scores: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Performance profiles (Dolan & Moré 2002): the share of problems on which each is within a factor of the best.
+
+    :param scores: (problems, solvers), all positive, less being better.
+    :param factors: (F,), from 1 up.
+    :returns: (F, solvers).
+    """
+    ratios = scores / scores.min(1, keepdims=True)
+    return (ratios[None] <= factors[:, None, None] * (1 + 1e-12)).mean(1)

@@ -110,7 +110,8 @@ class Cell(_Model):
     def label(self) -> str:
         """How the cell samples, for progress lines and figures."""
         way = method(self.sampler, self.eta, CLIPPING[self.clip], self.spacing, self.guidance, self.ema)
-        return f"{way} {self.sample_steps} steps"
+        noise = f" sampling seed {self.sample_seed}" if self.sample_seed else ""
+        return f"{way} {self.sample_steps} steps{noise}"
 
     @property
     def evaluations(self) -> int:
@@ -229,11 +230,23 @@ class Axes(_Model):
 
 
 class Score(_Model):
-    """How many samples are drawn of each cell, and from which noise; of how many test images to find the likelihood."""
+    """How many samples are drawn of each cell, and from which noise; of how many test images to find the likelihood.
+
+    ``seed`` is a number or a list of them: a cell for each, sampled from the same network.
+    """
 
     n: Count = 2000
-    seed: Natural = 0
+    seed: Annotated[list[Natural], BeforeValidator(lambda given: given if isinstance(given, list) else [given])] = [0]
     likelihood: Natural = 0
+
+    @field_validator("seed")
+    @classmethod
+    def _no_repeats(cls, seeds: list[int]) -> list[int]:
+        if not seeds:
+            raise ValueError("seed is empty")
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"seed lists {max(seeds, key=seeds.count)} twice: duplicate cells")
+        return seeds
 
 
 class Study(_Model):
@@ -363,25 +376,15 @@ class Study(_Model):
             trained = {k: at[k] for k in ("net", "objective", "weight", "schedule", "T", "seed", "timesteps")}
             train = Budget(epochs=0, images=self.train.images) if at["net"] == ORACLE else self.train
             job = jobs.setdefault(tuple(trained.values()), Job(dataset=self.dataset, train=train, **trained))
-            cell = Cell(
-                job=job,
-                sampler=at["sampler"],
-                sample_steps=at["sample_steps"],
-                eta=at["eta"],
-                clip=at["clip"],
-                n=self.score.n,
-                sample_seed=self.score.seed,
-                spacing=at["spacing"],
-                ema=at["ema"],
-                guidance=at["guidance"],
-            )
+            own = {k: at[k] for k in ("sampler", "sample_steps", "eta", "clip", "spacing", "ema", "guidance")}
+            cells = [Cell(job=job, n=self.score.n, sample_seed=seed, **own) for seed in self.score.seed]
             if before is not asked:
                 twice = next(i for i, value in enumerate(asked) if value != before[i])
                 raise UserError(
-                    f"study '{self.name}': duplicate cells: {job.label}, {cell.label} "
+                    f"study '{self.name}': duplicate cells: {job.label}, {cells[0].label} "
                     f"comes from {names[twice]}={before[twice]} and from {names[twice]}={asked[twice]}"
                 )
-            yield cell
+            yield from cells
 
     @staticmethod
     def _matches(rule: dict[str, Any], at: dict[str, Any]) -> bool:

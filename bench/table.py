@@ -26,7 +26,7 @@ COLUMNS = (
     "clip", "train_engine", "sample_engine", "timesteps", "spacing", "clipping", "evaluations",
     "bpd", "bpd_se", "ema", "guidance", "class_accuracy", "worst_class_accuracy",
     "bound_bpd", "bound_bpd_se", "prior_bpd", "decoder_bpd", "flow_bpd", "flow_bpd_se",
-    "fid_infinity", "fid_bias", "density", "coverage",
+    "fid_infinity", "fid_bias", "density", "coverage", "sample_seed",
 )  # fmt: skip
 LIKELIHOOD = {
     "bound_bpd": "bound", "bound_bpd_se": "bound_se", "prior_bpd": "prior", "decoder_bpd": "decoder",
@@ -38,7 +38,7 @@ TEXT = frozenset({
     "code", "classifier", "job", "reason", "train_engine", "sample_engine", "timesteps", "spacing", "clipping",
 })  # fmt: skip
 INTEGERS = frozenset({
-    "T", "seed", "sample_steps", "evaluations", "n", "params", "epochs", "train_flops_per_image",
+    "T", "seed", "sample_seed", "sample_steps", "evaluations", "n", "params", "epochs", "train_flops_per_image",
     "forward_flops_per_image",
 })  # fmt: skip
 FLAGS = frozenset({"dirty", "clip"})
@@ -125,7 +125,18 @@ def cell_row(found: Found, study: str) -> dict[str, Any]:
     }
     row |= {
         k: getattr(cell, k)
-        for k in ("sampler", "sample_steps", "eta", "n", "key", "spacing", "evaluations", "ema", "guidance")
+        for k in (
+            "sampler",
+            "sample_steps",
+            "eta",
+            "n",
+            "key",
+            "spacing",
+            "evaluations",
+            "ema",
+            "guidance",
+            "sample_seed",
+        )
     }
     row |= {"clip": bool(cell.clip), "clipping": CLIPPING[cell.clip]}
     row |= {"study": study, "status": found.status, "job": cell.job.key, "reason": found.reason}

@@ -18,13 +18,16 @@ from matplotlib.image import imread
 
 from bench.cost import past
 from bench.report import figures
-from bench.report.effects import Effect, effects, factors, geometric_mean, matched, pareto
+from bench.report.effects import Effect, effects, factors, geometric_mean, matched, pareto, profiles, scatter
 from bench.report.figures import short
 from bench.report.results import AXES, MODEL_AXES, SHARED, Record, Results, different
+from bench.stats import Components
 from bench.study import ORACLE
 
 MOST_ROWS = 200
 """Longest table; the stable table has the rest."""
+MOST_PROFILES = 6
+"""Axes whose performance profiles are drawn."""
 MOST_LEVELS = 12
 """Levels of an axis that are compared, the best ones where there are more."""
 ENOUGH = 1.1
@@ -247,15 +250,21 @@ def costs(page: Page) -> str:
                 escape(effect.level),
                 "best" if is_best else _ratio(effect.ratio),
                 "" if is_best else _range(effect.ratios),
-                *([("" if is_best else _over_seeds(effect))] if many else []),
+                *(["" if is_best else _over_seeds(effect), "" if is_best else _chance(effect)] if many else []),
                 "" if is_best else len(effect.ratios),
             ])  # fmt: skip
-    titles = ["<choice", "<level", "FID ratio to the best", "range over pairs", *(["median (range) over seeds"] * many)]
+    over_seeds = ["median (range) over seeds", "P(best is better)"] if many else []
+    titles = ["<choice", "<level", "FID ratio to the best", "range over pairs", *over_seeds]
     text = (
         "How many times larger the FID gets by choosing each level instead of its axis's best one, everything else "
         "being equal: the geometric mean over matched pairs of cells. The range over pairs shows how much that depends "
         "on the other choices; it is not a confidence interval."
     )
+    if many:
+        text += (
+            " P is the probability of improvement: how likely a training run of the best level is to score lower than "
+            "a run of this one, and its 95% interval over training runs."
+        )
     drawn = [(AXES[axis], group) for axis, group in found]
     caption = (
         "What each choice costs. Ticks are matched pairs of cells, dots their geometric mean, diamonds the best level "
@@ -263,7 +272,62 @@ def costs(page: Page) -> str:
     )
     less = f"Of {listing(long)} only the {MOST_LEVELS} levels with the lowest ratios are shown." if long else ""
     figure = page.figure("choices", figures.effect_ratios(drawn), caption)
-    return paragraphs(text, less, figure, grid([*titles, "pairs"], rows), *_factors(results))
+    return paragraphs(
+        text,
+        less,
+        figure,
+        grid([*titles, "pairs"], rows),
+        _profiles(page, found),
+        *_factors(results),
+        *_scatter(results),
+    )
+
+
+def _profiles(page: Page, found: list[tuple[str, list[Effect]]]) -> str:
+    """How often each level of an axis is within a factor of the best one."""
+    drawn = []
+    for axis, group in found:
+        levels = [effect.level for effect in group]
+        shares, problems = profiles(page.results.done, axis, levels, figures.FACTORS)
+        if problems > 1 and len(levels) > 1:
+            drawn.append((f"{AXES[axis]}, {plural(problems, 'setting')}", levels, shares))
+    if not drawn:
+        return ""
+    caption = (
+        "Performance profiles (Dolan & Moré 2002): the share of settings in which a level's FID is at most so many times "
+        "that of the best level there. At 1, how often it is the best; higher and further to the left is better. A setting "
+        "is one of everything else, seed included, in which every level was measured."
+    )
+    return page.figure("profiles", figures.profiles(drawn[:MOST_PROFILES]), caption)
+
+
+def _scatter(results: Results) -> tuple[str, ...]:
+    """How much of the scatter is the training run's, and how much the sampling noise's."""
+    found = scatter(results.done)
+    if found is None:
+        return ()
+    parts = {
+        "training seed": (found.training, "another network, the same sampling noise"),
+        "sampling seed": (found.noise, "other noise, whatever the network"),
+        "both together": (found.both, "how this noise goes through this network"),
+    }
+    rows = [[name, what, f"{part.sd:.1%}", f"{part.low:.1%}–{part.high:.1%}"] for name, (part, what) in parts.items()]
+    now, runs, draws = (found.error(*seeds) for seeds in _more(found))
+    text = (
+        f"Where chance comes from: {found.runs} training seeds, each sampled with {found.draws} sampling seeds, give the "
+        "standard deviations of log FID (a number near 5% means a factor near 1.05) that belong to either, and their 95% "
+        "intervals."
+    )
+    worth = (
+        f"The mean over these seeds has a standard error of {now:.1%}; twice as many training seeds would make it "
+        f"{runs:.1%}, twice as many sampling seeds {draws:.1%}. A single run sampled once is off by {found.error(1, 1):.1%}."
+    )
+    return text, grid(["<source", "<what changes", "s.d. of log FID", "95% interval"], rows), worth
+
+
+def _more(found: Components) -> list[tuple[int, int]]:
+    """The seeds there are, and twice as many of either kind."""
+    return [(found.runs, found.draws), (2 * found.runs, found.draws), (found.runs, 2 * found.draws)]
 
 
 def _learnt(results: Results) -> pd.DataFrame:
@@ -330,6 +394,13 @@ def _range(values: Sequence[float]) -> str:
     if not values:
         return "–"
     return f"{short(min(values))}–{short(max(values))}" if len(values) > 1 else short(values[0])
+
+
+def _chance(effect: Effect) -> str:
+    found = effect.chance
+    if found is None:
+        return "–"
+    return f"{found.value:.0%}" + ("" if math.isnan(found.low) else f" ({found.low:.0%}–{found.high:.0%})")
 
 
 def _over_seeds(effect: Effect) -> str:
@@ -937,7 +1008,7 @@ def provenance(page: Page) -> str:
         "machine's id": seen("machine"),
         "system, Python, torch": "; ".join(seen(name) for name in ("system", "python", "torch")),
         "training seeds": listing(results.levels("seed")),
-        "sampling seed": str(results.study.score.seed),
+        "sampling seeds": listing(results.study.score.seed),
         "N": f"{results.study.score.n:,}",
     }
     if results.reference:

@@ -12,14 +12,19 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from bench.report.results import AXES
+from bench.report.results import AXES, MODEL_AXES
+from bench.stats import Chance, Components, components, improvement, profile
+
+SEEDS = ("seed", "sample_seed")
+"""Training and sampling."""
 
 
 @dataclass(frozen=True)
 class Effect:
     """A level of an axis against the axis's best level: FID ratios over matched pairs, and their geometric mean.
 
-    ``by_seed`` holds the geometric mean of each training seed's pairs.
+    ``by_seed`` holds the geometric mean of each training seed's pairs, ``chance`` how likely a run of the best level is
+    to score lower than a run of this one.
     """
 
     axis: str
@@ -27,6 +32,7 @@ class Effect:
     best: Any
     ratios: tuple[float, ...]
     by_seed: tuple[float, ...]
+    chance: Chance | None = None
 
     @property
     def ratio(self) -> float:
@@ -41,7 +47,7 @@ def geometric_mean(values: tuple[float, ...]) -> float:
 
 def matched(done: pd.DataFrame, axis: str, value: str = "fid") -> pd.DataFrame:
     """``value`` with a column for each level of ``axis`` and a row for each combination of everything else."""
-    others = [name for name in (*AXES, "seed") if name != axis]
+    others = [name for name in (*AXES, *SEEDS) if name != axis]
     return done.pivot_table(index=others, columns=axis, values=value, aggfunc="first", sort=False)
 
 
@@ -63,8 +69,45 @@ def effects(done: pd.DataFrame, axis: str, levels: list[Any]) -> list[Effect]:
             continue
         difference = (grid[level] - grid[best]).dropna()
         seeds = difference.groupby(level="seed").mean() if len(difference) else difference
-        found.append(Effect(axis, level, best, tuple(np.exp(difference)), tuple(np.exp(seeds))))
+        chance = _chance(grid[[best, level]].dropna()) if level != best and len(difference) else None
+        found.append(Effect(axis, level, best, tuple(np.exp(difference)), tuple(np.exp(seeds)), chance))
     return found
+
+
+def _chance(grid: pd.DataFrame) -> Chance:
+    """How likely a run of the first column is to score lower than a run of the second, in the settings that have both.
+
+    A run's score is its mean over sampling seeds.
+    """
+    settings = [name for name in grid.index.names if name not in SEEDS]
+    a, b = (grid.iloc[:, i].groupby(level=[*settings, "seed"]).mean().unstack("seed").to_numpy() for i in (0, 1))
+    return improvement(a, b)
+
+
+def profiles(done: pd.DataFrame, axis: str, levels: Sequence[Any], factors: np.ndarray) -> tuple[np.ndarray, int]:
+    """The performance profile of each level, (factors, levels), over the problems that all were measured on; and those.
+
+    A problem is a setting of everything else, with its seeds.
+    """
+    grid = matched(done[done["fid"] > 0], axis).reindex(columns=list(levels)).dropna()
+    return profile(grid.to_numpy(), factors) if len(grid) else np.empty((len(factors), len(levels))), len(grid)
+
+
+def scatter(done: pd.DataFrame) -> Components | None:
+    """The variance components of log FID over the settings that have every training seed with every sampling seed.
+
+    None where fewer than two of either were drawn, or no setting has all.
+    """
+    positive = done[done["fid"] > 0]
+    rows = positive.assign(log=np.log(positive["fid"])).pivot_table(
+        index=list(AXES), columns=list(SEEDS), values="log", aggfunc="first", sort=False
+    )
+    runs, draws = (positive[name].nunique() for name in SEEDS)
+    whole = rows.dropna().sort_index(axis=1)
+    if min(runs, draws) < 2 or whole.shape[1] < runs * draws or whole.empty:
+        return None
+    models = whole.index.droplevel([name for name in AXES if name not in MODEL_AXES]).nunique()
+    return components(whole.to_numpy().reshape(-1, runs, draws), models)
 
 
 @dataclass(frozen=True)

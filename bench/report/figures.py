@@ -17,7 +17,15 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+    PercentFormatter,
+)
 from matplotlib.transforms import blended_transform_factory
 
 from bench.report.effects import Effect, pareto
@@ -42,6 +50,8 @@ OBJECTIVE_STYLE = {
 }
 #: by the order of the samplers in a study: (line, how much of the marker is filled)
 SAMPLER_STYLE = (("-", "full"), ("--", "none"), ("-.", "left"), (":", "top"), ((0, (3, 1, 1, 1, 1, 1)), "right"))
+#: how many times the best level's FID: where performance profiles are drawn
+FACTORS = np.geomspace(1, 10, 121)
 
 STYLE: Any = {
     **sns.axes_style("ticks"),
@@ -119,6 +129,35 @@ def effect_ratios(groups: Sequence[tuple[str, Sequence[Effect]]]) -> Figure:
     ax.tick_params(axis="y", length=0)
     ax.grid(visible=False, axis="y")
     sns.despine(ax=ax, left=True)
+    return figure
+
+
+def profiles(panels: Sequence[tuple[str, Sequence[Any], np.ndarray]]) -> Figure:
+    """A panel an axis, (title, levels, shares over :data:`FACTORS`): how often each is near the best."""
+    columns = min(2, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = blank(2.3 * lines + 0.1, WIDTH if columns == 2 else 0.62 * WIDTH)
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    for ax in axes[len(panels) :]:
+        ax.set_axis_off()
+    for i, (ax, (title, levels, shares)) in enumerate(zip(axes, panels, strict=False)):
+        palette = sns.color_palette("colorblind", len(levels))
+        dashes = itertools.cycle(line for line, _ in SAMPLER_STYLE)
+        for level, share, tint, dash in zip(levels, shares.T, palette, dashes, strict=False):
+            ax.plot(FACTORS, share, color=tint, linestyle=dash, drawstyle="steps-post", label=str(level))
+        ax.set_title(title)
+        ax.set_xscale("log")
+        ax.set_xlim(FACTORS[0], FACTORS[-1])
+        ax.set_ylim(-0.02, 1.03)
+        ax.xaxis.set_major_locator(FixedLocator([1, 1.5, 2, 3, 5, 10]))
+        ax.xaxis.set_major_formatter("× {x:g}")
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_major_formatter(PercentFormatter(1))
+        if i % columns == 0:
+            ax.set_ylabel("share of settings")
+        if i >= len(panels) - columns:
+            ax.set_xlabel("FID over the best level's (log scale)")
+        ax.legend(fontsize=6.5, ncols=1 + (len(levels) > 6))
     return figure
 
 

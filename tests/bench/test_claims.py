@@ -33,7 +33,9 @@ def rows(
         if seeds is not None and job.seed not in seeds:
             continue
         row = {k: getattr(job, k) for k in ("net", "objective", "schedule", "T", "seed", "timesteps")}
-        row |= {k: getattr(cell, k) for k in ("sampler", "sample_steps", "eta", "spacing", "ema", "guidance")}
+        row |= {
+            k: getattr(cell, k) for k in ("sampler", "sample_steps", "sample_seed", "eta", "spacing", "ema", "guidance")
+        }
         row |= {"role": "default", "clipping": CLIPPING[cell.clip]}
         fid = 4.0 * (1 + job.seed)
         for name, factor in factors.items():

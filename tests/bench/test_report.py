@@ -15,14 +15,14 @@ import torch
 from bench import data
 from bench.report import document, write
 from bench.report.document import count, escape, listing
-from bench.report.effects import effects, factors, geometric_mean, pareto
+from bench.report.effects import effects, factors, geometric_mean, pareto, profiles, scatter
 from bench.report.figures import short
 from bench.report.pdf import compile_pdf
 from bench.report.results import Results
 from bench.run import png, tile_grid
 from bench.scoring import pinned
 from bench.store import Store
-from bench.study import Study
+from bench.study import Score, Study
 
 FLOOR = {"fid": 0.0824, "kid": 1e-5, "kid_se": 2e-5, "inception_score": 9.81, "precision": 0.941, "recall": 0.938,
          "confidence": 0.996, "class_balance": 0.998}  # fmt: skip
@@ -157,7 +157,17 @@ def test_whole_report(store, digits, tmp_path):
     assert "2,301" in opening
     assert "one training seed" in opening
     names = {path.stem for path in made.figures}
-    assert names == {"choices", "heat-map", "steps", "frontier", "losses", "durations", "samples-1", "denoising"}
+    assert names == {
+        "choices",
+        "profiles",
+        "heat-map",
+        "steps",
+        "frontier",
+        "losses",
+        "durations",
+        "samples-1",
+        "denoising",
+    }
     for path in made.figures:
         assert path.read_bytes().startswith(b"\x89PNG")
         assert f"(figures/{path.name})" in text
@@ -190,6 +200,40 @@ def test_pairs_need_everything_else_equal(store, digits):
     assert [len(effect.ratios) for effect in by_objective] == [4, 4]
     by_schedule = effects(results.done, "schedule", results.levels("schedule"))
     assert (by_schedule[0].level, len(by_schedule[0].ratios)) == ("linear", 4)
+
+
+def test_replication(store, digits, tmp_path):
+    """Training × sampling seeds: what either is worth, how often a level is better, and how near the best."""
+    study = make_study(sampler=["ancestral"], seed=[0, 1, 2]).model_copy(update={"score": Score(n=200, seed=[0, 1])})
+    fill(study, store, digits)
+    results = Results(study, store)
+    assert len(results.done) == 2 * len({(c.job.key, c.sample_steps) for c in study.cells})
+    found = scatter(results.done)
+    assert (found.runs, found.draws) == (3, 2)
+    assert found.both.sd == pytest.approx(0.05, rel=0.5)  # the made-up noise depends on the cell alone
+    worst, best = effects(results.done, "objective", results.levels("objective"))
+    assert (worst.chance.value, worst.chance.settings, best.chance) == (1, 4, None)
+    assert worst.chance.low < 0.5  # three runs against three
+    shares, problems = profiles(results.done, "objective", ["previous", "eps"], np.array([1.0, 10.0]))
+    assert problems == 24
+    assert shares.tolist() == [[0, 1], [1, 1]]
+    text = text_of(study, store, tmp_path)
+    for said in (
+        "P(best is better)",
+        "Performance profiles",
+        "Where chance comes from",
+        "| training seed |",
+        "0 and 1",
+    ):
+        assert said in text
+    (settings,) = {row["seeds"] for _, row in results.settings.iterrows()}
+    assert settings == 3
+
+
+def test_scatter_needs_both_kinds_of_seeds(store, digits):
+    study = make_study(sampler=["ancestral"], seed=[0, 1])
+    fill(study, store, digits)
+    assert scatter(Results(study, store).done) is None
 
 
 def test_same_bytes_and_skipped_when_unchanged(store, digits, tmp_path):
