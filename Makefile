@@ -51,13 +51,15 @@ perf: $(VENV)/.ready ## the machine's speed, the networks' share of it, and timi
 	$(BIN)/python -m pytest perf --benchmark-only
 	$(BIN)/python -m perf.page
 
-perf-long: $(VENV)/.ready ## perf's long runs: quality after eight minutes of training (three seeds), 100,000 cells
+perf-long: $(VENV)/.ready ## perf's long runs: quality after eight minutes (three seeds), 100,000 cells, a million images
 	$(BIN)/python -m perf.quality --device $(DEVICE)
 	$(BIN)/python -m perf.scale
+	$(BIN)/python -m perf.streaming
 	$(BIN)/python -m perf.page
 
-perf-compare: $(VENV)/.ready ## timings of HEAD against BASE= (default origin/main, or the last commit) in one job
-	$(BIN)/python -m perf.compare $(BASE)
+perf-compare: $(VENV)/.ready ## the gate of speed: HEAD against BASE= (default origin/main, or the last commit) in one job
+	@# 4, cannot tell, is no reason to stop a change
+	$(BIN)/python -m perf.compare $(BASE) || [ $$? -eq 4 ]
 
 peers: $(VENV)/.ready ## the harness against diffusers and denoising-diffusion-pytorch (long; interrupt and repeat at will)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'

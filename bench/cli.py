@@ -649,10 +649,14 @@ def _theory(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     """One of three gates; the verdict on all of its checks is the exit code."""
+    from bench import verdicts
+
     if args.update_baseline and not (args.why or "").strip():
         raise UserError("--update-baseline needs --why: what changed, and why that is meant")
     outcomes = (_check_change if args.mode == "change" else _check_runs)(args)
-    return 0 if outcomes is None else _tell(outcomes, args)
+    if outcomes is None:
+        return 0
+    return verdicts.tell(outcomes, f"Sample quality: {args.mode}", args.json, args.junit)
 
 
 def _check_change(args: argparse.Namespace) -> list[Outcome] | None:
@@ -732,26 +736,6 @@ def _change(why: str) -> dict[str, str]:
 
 def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-
-
-def _tell(outcomes: list[Outcome], args: argparse.Namespace) -> int:
-    """Say what a gate found wherever somebody listens, and return its exit code."""
-    from bench import verdicts
-
-    table, line = verdicts.table(outcomes), verdicts.summary(outcomes)
-    print(f"{table}\n{line}")
-    for path, text in (
-        (args.json, verdicts.to_json(outcomes, {"mode": args.mode})),
-        (args.junit, verdicts.to_junit(outcomes)),
-    ):
-        if path is not None:
-            Store(path.parent).write_bytes(path, text.encode())
-    if os.environ.get("GITHUB_ACTIONS") == "true":
-        print("\n".join(verdicts.notices(outcomes)))
-    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with open(summary, "a") as file:
-            file.write(f"### Sample quality: {args.mode}\n\n{table}\n\n{line}\n")
-    return verdicts.EXIT[verdicts.overall(outcomes)]
 
 
 def _score(args: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -35,14 +35,14 @@ def read(path: Path, channels: int, side: int) -> tuple[Tensor, str]:
         raise UserError(f"{path} is neither a folder of PNGs nor an .npy or .npz file")
     else:
         raise UserError(f"no such file or folder: {path}")
-    parts, values = _converted(array, path, channels, side)
+    parts, values = _converted(lambda: array, path, channels, side)
     return torch.cat(list(parts)), f"{how} of {values}"
 
 
 def stream(path: Path, channels: int, side: int) -> tuple[int, Iterator[Tensor], str] | None:
     """The images of an .npy too large to score as a whole: how many, parts of :data:`PART`, and how they are read.
 
-    None for anything else. The file is mapped, not read.
+    None for anything else. The file is mapped anew for each part: what was read of a mapping stays in memory with it.
 
     :raises UserError: as :func:`read` does.
     """
@@ -51,7 +51,7 @@ def stream(path: Path, channels: int, side: int) -> tuple[int, Iterator[Tensor],
     array = _array(path, "r")
     if array.ndim < 3 or len(array) <= STREAMED:
         return None
-    parts, values = _converted(array, path, channels, side)
+    parts, values = _converted(lambda: _array(path, "r"), path, channels, side)
     return len(array), parts, f"array of {values}"
 
 
@@ -60,15 +60,20 @@ def converted(array: np.ndarray, what: str, channels: int, side: int) -> Tensor:
 
     :raises UserError: as :func:`read` does, calling it ``what``.
     """
-    return torch.cat(list(_converted(array, Path(what), channels, side)[0]))
+    return torch.cat(list(_converted(lambda: array, Path(what), channels, side)[0]))
 
 
-def _converted(array: np.ndarray, path: Path, channels: int, side: int) -> tuple[Iterator[Tensor], str]:
-    shaped = _shaped(array, path, channels, side)
-    parts, values = _bytes(shaped, path)
-    if len(shaped) < MINIMUM:
-        raise UserError(f"{path} has {len(shaped)} images: at least {MINIMUM} are needed to score")
-    return (torch.from_numpy(part) for part in parts), values
+def _converted(opened: Callable[[], np.ndarray], path: Path, channels: int, side: int) -> tuple[Iterator[Tensor], str]:
+    n = len(_shaped(opened(), path, channels, side))
+
+    def parts() -> Iterator[np.ndarray]:
+        for start in range(0, n, PART):
+            yield _shaped(opened(), path, channels, side)[start : start + PART]  # a view: nothing is read yet
+
+    found, values = _bytes(parts, path)
+    if n < MINIMUM:
+        raise UserError(f"{path} has {n} images: at least {MINIMUM} are needed to score")
+    return (torch.from_numpy(part) for part in found), values
 
 
 def _folder(path: Path, channels: int) -> np.ndarray:
@@ -127,20 +132,20 @@ def _shaped(array: np.ndarray, path: Path, channels: int, side: int) -> np.ndarr
     return array
 
 
-def _bytes(array: np.ndarray, path: Path) -> tuple[Iterator[np.ndarray], str]:
+def _bytes(parts: Callable[[], Iterator[np.ndarray]], path: Path) -> tuple[Iterator[np.ndarray], str]:
     """The values as uint8 0 … 255, a part at a time, and a word on how they were read."""
-    parts = [array[start : start + PART] for start in range(0, len(array), PART)]  # views: nothing is read yet
-    if array.dtype == np.uint8:
-        return (np.array(part) for part in parts), "bytes 0 to 255"  # a mapped file is read-only
-    if not np.issubdtype(array.dtype, np.floating):
-        raise UserError(f"{path} holds {array.dtype} values: uint8 or floats are needed")
+    first = next(parts(), np.empty(0, np.uint8))
+    if first.dtype == np.uint8:
+        return (np.array(part) for part in parts()), "bytes 0 to 255"  # a mapped file is read-only
+    if not np.issubdtype(first.dtype, np.floating):
+        raise UserError(f"{path} holds {first.dtype} values: uint8 or floats are needed")
     low = high = 0.0
-    for part in parts:
+    for part in parts():
         if not np.isfinite(part).all():
             raise UserError(f"{path} holds NaN or infinite values")
         low, high = min(low, float(part.min())), max(high, float(part.max()))
     if low < -1 or high > 1:
         raise UserError(f"{path} holds floats from {low:.3g} to {high:.3g}: the range must be [0, 1] or [-1, 1]")
-    scaled = ((part + 1) / 2 if low < 0 else part for part in parts)
+    scaled = ((part + 1) / 2 if low < 0 else part for part in parts())
     words = "floats in [-1, 1]" if low < 0 else "floats in [0, 1]"
     return (np.round(part * 255).astype(np.uint8) for part in scaled), words

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
+
+from bench.store import Store
 
 PASS, FAIL, UNDECIDED, NOT_MEASURED = "pass", "FAIL", "undecided", "could not measure"
 EXIT = {PASS: 0, FAIL: 1, NOT_MEASURED: 3, UNDECIDED: 4}
@@ -42,6 +46,24 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     """One line: how many passed, and the verdict on all."""
     passed = sum(one.verdict == PASS for one in outcomes)
     return f"check: {passed} of {len(outcomes)} passed: {overall(outcomes)}"
+
+
+def tell(outcomes: Sequence[Outcome], title: str, json: Path | None = None, junit: Path | None = None) -> int:
+    """Say what a gate found wherever somebody listens, and return its exit code.
+
+    That is the terminal, the files ``json`` and ``junit``, and on GitHub annotations and the job's summary.
+    """
+    body, line = table(outcomes), summary(outcomes)
+    print(f"{body}\n{line}")
+    for path, text in ((json, to_json(outcomes, {"title": title})), (junit, to_junit(outcomes))):
+        if path is not None:
+            Store(path.parent).write_bytes(path, text.encode())
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        print("\n".join(notices(outcomes)))
+    if page := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with open(page, "a", encoding="utf-8") as file:
+            file.write(f"### {title}\n\n{body}\n\n{line}\n")
+    return EXIT[overall(outcomes)]
 
 
 def to_json(outcomes: Sequence[Outcome], about: dict[str, object]) -> str:

@@ -1,28 +1,28 @@
-"""Two revisions' timings in one job: ``python -m perf.compare BASE [HEAD]``.
+"""The gate of speed, two revisions' timings in one job: ``python -m perf.compare BASE [HEAD]``.
 
 Both are checked out, and the benchmark suites of HEAD run against each, in turn, several times: a machine's speed
-drifts more between jobs than within one. A benchmark is slower when the medians of HEAD's runs are both significantly
-(a one-sided Mann-Whitney test) and noticeably (by a factor) above those of BASE's, which is the rule of asv.
+drifts more between jobs than within one. A benchmark fails when the medians of HEAD's runs are both significantly
+(a one-sided Mann-Whitney test) and noticeably (by a factor) above those of BASE's, which is the rule of asv. Above by
+that factor, but as likely by chance, is undecided. Verdicts, exit codes and files are those of ``ddpm-bench check``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from scipy import stats
 
 from bench import ROOT, UserError
+from bench.verdicts import FAIL, NOT_MEASURED, PASS, UNDECIDED, Outcome, tell
 
 ALPHA = 0.02
 FACTOR = 1.10
@@ -30,30 +30,17 @@ ROUNDS = 5  # the least p of 5 against 5 is 1/252; of 4 against 4, 1/70; of 3 ag
 LEAST_ROUNDS = 4
 
 
-class Verdict(NamedTuple):
-    """A benchmark at HEAD against the same at BASE."""
-
-    ratio: float  # HEAD's median over BASE's
-    p: float  # of the change in the direction the medians moved
-    outcome: str  # "slower", "faster" or "same"
-
-
-def judge(base: Sequence[float], head: Sequence[float], alpha: float = ALPHA, factor: float = FACTOR) -> Verdict:
-    """Compare the seconds of several runs of each; a change must be significant and by more than ``factor``."""
+def judge(
+    name: str, base: Sequence[float], head: Sequence[float], alpha: float = ALPHA, factor: float = FACTOR
+) -> Outcome:
+    """Compare the seconds of several runs of a benchmark at each: the value is HEAD's median over BASE's."""
     ratio = statistics.median(head) / statistics.median(base)
     side = "greater" if ratio > 1 else "less"
     p = float(stats.mannwhitneyu(head, base, alternative=side, method="exact").pvalue)
-    moved = p < alpha and max(ratio, 1 / ratio) > factor
-    return Verdict(ratio, p, ("slower" if ratio > 1 else "faster") if moved else "same")
-
-
-def table(verdicts: dict[str, Verdict], only: Iterable[str]) -> str:
-    """The verdicts as Markdown, the slowest first, and the benchmarks that only one revision could run."""
-    lines = ["| benchmark | head / base | p | |", "| :--- | ---: | ---: | :--- |"]
-    for name, verdict in sorted(verdicts.items(), key=lambda item: -item[1].ratio):
-        mark = f"**{verdict.outcome}**" if verdict.outcome != "same" else ""
-        lines.append(f"| `{name}` | {verdict.ratio:.3f} | {verdict.p:.3f} | {mark} |")
-    return "\n".join(lines + [f"\nNot in both: `{name}`" for name in sorted(only)])
+    large, sure = max(ratio, 1 / ratio) > factor, p < alpha
+    verdict = PASS if ratio <= factor else FAIL if sure else UNDECIDED
+    change = ("slower" if ratio > 1 else "faster") if large and sure else ""
+    return Outcome(name, verdict, ratio, factor, ", ".join(filter(None, [change, f"p = {p:.3f}"])))
 
 
 def medians(report: str) -> dict[str, float]:
@@ -100,8 +87,11 @@ def run_suite(tree: Path, select: str | None) -> dict[str, float]:
     return found
 
 
-def compare(base: str, head: str, rounds: int, select: str | None) -> tuple[dict[str, Verdict], set[str]]:
-    """The verdict on each benchmark, and the names of those that not every run had."""
+def compare(base: str, head: str, rounds: int, select: str | None) -> list[Outcome]:
+    """The outcome of each benchmark, the slowest first.
+
+    What HEAD cannot run was not measured; what only BASE cannot run is new, and passes over.
+    """
     runs: dict[str, list[dict[str, float]]] = {"base": [], "head": []}
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
@@ -112,10 +102,21 @@ def compare(base: str, head: str, rounds: int, select: str | None) -> tuple[dict
                 for name, tree in (("base", old), ("head", new)):
                     runs[name].append(run_suite(tree, select))
                     print(f"round {turn + 1} of {rounds}: {name} done", file=sys.stderr, flush=True)
-    everywhere = set.intersection(*(set(run) for of in runs.values() for run in of))
-    anywhere = set.union(*(set(run) for of in runs.values() for run in of))
-    verdicts = {name: judge(*([run[name] for run in runs[of]] for of in ("base", "head"))) for name in everywhere}
-    return verdicts, anywhere - everywhere
+    return outcomes(runs["base"], runs["head"])
+
+
+def outcomes(base: Sequence[dict[str, float]], head: Sequence[dict[str, float]]) -> list[Outcome]:
+    """The outcome of each benchmark of either revision's runs, the slowest first."""
+    always_in_base, always_in_head = (set.intersection(*map(set, runs)) for runs in (base, head))
+    found = [
+        judge(name, [run[name] for run in base], [run[name] for run in head])
+        for name in always_in_base & always_in_head
+    ]
+    found.sort(key=lambda one: (-(one.value or 0), one.name))
+    lost = sorted(set().union(*base, *head) - always_in_head)
+    new = sorted(always_in_head - always_in_base)
+    found += [Outcome(name, NOT_MEASURED, None, FACTOR, "HEAD cannot run it") for name in lost]
+    return found + [Outcome(name, PASS, None, FACTOR, "new: BASE cannot run it") for name in new]
 
 
 def default_base() -> str:
@@ -128,29 +129,24 @@ def default_base() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Compare, print, append to the job's summary; 1 if anything is slower, 2 for a user's mistake."""
+    """Compare, tell, and return the exit code of what was found; 2 for a user's mistake."""
     parser = argparse.ArgumentParser(prog="python -m perf.compare", description=__doc__)
     parser.add_argument("base", nargs="?", help="a git revision (default origin/main, or HEAD~1)")
     parser.add_argument("head", nargs="?", default="HEAD", help="another (default HEAD: what is committed)")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"runs of each (default {ROUNDS})")
     parser.add_argument("-k", dest="select", help="only the benchmarks that match, as pytest's -k")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the verdicts there")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write them there as JUnit XML")
     args = parser.parse_args(argv)
     try:
         if args.rounds < LEAST_ROUNDS:
             raise UserError(f"--rounds must be at least {LEAST_ROUNDS}: fewer cannot be significant")
         base = args.base or default_base()
-        verdicts, only = compare(base, args.head, args.rounds, args.select)
+        found = compare(base, args.head, args.rounds, args.select)
     except UserError as error:
         print(f"perf.compare: {error}", file=sys.stderr)
         return 2
-    slower = sorted(name for name, verdict in verdicts.items() if verdict.outcome == "slower")
-    text = f"### Speed of {args.head} against {base}\n\n{table(verdicts, only)}\n\n"
-    text += f"{len(slower)} slower (p < {ALPHA} and more than {FACTOR - 1:.0%})\n"
-    print(text)
-    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(summary).open("a", encoding="utf-8") as file:
-            file.write(text)
-    return 1 if slower else 0
+    return tell(found, f"Speed of {args.head} against {base}", args.json, args.junit)
 
 
 if __name__ == "__main__":
