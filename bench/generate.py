@@ -8,6 +8,8 @@ size, filled up where images run out, since a convolution's rounding may depend 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -41,11 +43,20 @@ class Batch(NamedTuple):
 
 def noise(seed: int, time: int, start: int, count: int, shape: tuple[int, ...]) -> Tensor:
     """Standard normal (count, *shape) float32: rows ``start`` … of the noise at ``time``; both multiples of BLOCK."""
-    blocks = []
-    for block in range(start // BLOCK, (start + count) // BLOCK):
-        random = np.random.Generator(np.random.Philox(key=seed, counter=[0, time, block, 0]))
-        blocks.append(random.standard_normal((BLOCK, *shape), dtype=np.float32))
-    return torch.from_numpy(np.concatenate(blocks))
+    drawn = np.empty((count // BLOCK, BLOCK, *shape), np.float32)
+
+    def draw(i: int) -> None:
+        random = np.random.Generator(np.random.Philox(key=seed, counter=[0, time, start // BLOCK + i, 0]))
+        random.standard_normal(out=drawn[i], dtype=np.float32)
+
+    list(_drawers().map(draw, range(len(drawn))))
+    return torch.from_numpy(drawn).flatten(0, 1)
+
+
+@cache
+def _drawers() -> ThreadPoolExecutor:
+    """Threads that draw blocks at once (numpy lets go of the interpreter while it fills an array)."""
+    return ThreadPoolExecutor(torch.get_num_threads())
 
 
 def tiled(net: Callable[..., Tensor], tile: int) -> Callable[..., Tensor]:

@@ -106,7 +106,7 @@ def scatter(done: pd.DataFrame) -> Components | None:
     whole = rows.dropna().sort_index(axis=1)
     if min(runs, draws) < 2 or whole.shape[1] < runs * draws or whole.empty:
         return None
-    models = whole.index.droplevel([name for name in AXES if name not in MODEL_AXES]).nunique()
+    models = len(whole.index.to_frame()[list(MODEL_AXES)].drop_duplicates())
     return components(whole.to_numpy().reshape(-1, runs, draws), models)
 
 

@@ -616,3 +616,26 @@ def test_weights_are_listed() -> None:
     """What a study may say is what the tables hold."""
     assert study.choices()["weight"] == ["default", *WEIGHTS]
     assert set(study.choices()) == {"dataset", "optimiser", *study.KINDS}
+
+
+def test_several_sampling_seeds(tmp_path: Path) -> None:
+    """Each is a cell of the same training run; one by itself is what a number was."""
+    cells = {}
+    for text in ("", ", seed: 0", ", seed: [0]", ", seed: [0, 3]"):
+        path = tmp_path / "trial.yaml"
+        path.write_text(changed("n: 200", f"n: 200{text}"))
+        cells[text] = load(str(path)).cells
+    assert cells[""] == cells[", seed: 0"] == cells[", seed: [0]"]
+    both = cells[", seed: [0, 3]"]
+    assert [cell.sample_seed for cell in both[:2]] == [0, 3]
+    assert both[::2] == cells[""]
+    assert {cell.job.key for cell in both} == {cell.job.key for cell in cells[""]}
+    assert len({cell.key for cell in both}) == len(both) == 2 * len(cells[""])
+    assert both[1].label == f"{both[0].label} sampling seed 3"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [("[0, 1, 0]", "seed lists 0 twice: duplicate cells"), ("[]", "seed is empty"), ("-1", "seed")]
+)
+def test_sampling_seeds_that_make_no_sense(tmp_path: Path, given: str, said: str) -> None:
+    assert said in refused(tmp_path, changed("n: 200", f"n: 200, seed: {given}"))
