@@ -50,8 +50,16 @@ class Denoiser:
 
     def estimate(self, x_t: Tensor, t: Tensor) -> Estimate:
         """The same, with what the network says of the variance."""
-        out, v = halves(self.net(x_t, t.to(x_t.dtype) / self.schedule.T), x_t)
+        out, v = self._evaluate(x_t, t)
         return Estimate(*self.recover(x_t, t, out), v)
+
+    def clean(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor | None]:
+        """x̂₀ and v without the ε̂, for whoever is going to change x̂₀."""
+        out, v = self._evaluate(x_t, t)
+        return self._unmix.at(t, x_t)[0](x_t, out), v
+
+    def _evaluate(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor | None]:
+        return halves(self.net(x_t, t.to(x_t.dtype) / self.schedule.T), x_t)
 
     def recover(self, x_t: Tensor, t: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
         """(x̂₀, ε̂) from an output the network has given already."""

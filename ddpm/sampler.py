@@ -252,11 +252,12 @@ def sample(
     lambdas = (schedule.alpha / schedule.sigma).log().tolist()
 
     def estimate(x: Tensor, t: int) -> Estimate:
-        x0, eps, v = denoiser.estimate(x, torch.full((len(x),), t, device=x.device))
-        if restrain is not None:
-            x0 = restrain(x0)
-            eps = (x - alpha[t] * x0) / sigma[t]
-        return Estimate(x0, eps, v)
+        at = torch.full((len(x),), t, device=x.device)
+        if restrain is None:
+            return denoiser.estimate(x, at)
+        x0, v = denoiser.clean(x, at)
+        x0 = restrain(x0)
+        return Estimate(x0, (x - alpha[t] * x0) / sigma[t], v)
 
     past: list[tuple[float, Tensor]] = []
     left = times[0], x  # where the step before this one started
