@@ -186,14 +186,15 @@ def averaged(job: Job, store: Store, length: float | None) -> dict[str, Tensor]:
 
     :raises UserError: if the files it needs are gone or damaged.
     """
+    gone = UserError(f"weights of {job.label} are missing or damaged: run its study again")
     if length is None:
         weights, record = _trained(job, store)
-        if record is not None:
-            return weights
-    kept = [store.load_tensors("snapshots", key) for key in _snapshots(job)]
-    whole = [one for one in kept if one is not None]
-    if length is None or len(whole) < len(kept):
-        raise UserError(f"weights of {job.label} are missing or damaged: run its study again")
+        if record is None:
+            raise gone
+        return weights
+    whole = [one for key in _snapshots(job) if (one := store.load_tensors("snapshots", key)) is not None]
+    if len(whole) < job.train.snapshots:
+        raise gone
     parts, at = [], []
     for tensors, meta in whole:
         for sigma_rel in KEPT:
