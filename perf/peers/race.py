@@ -195,6 +195,7 @@ class Race:
             }
 
         config = setting.describe() | {"planned_s": planned_s, "marks": marks}
+        config |= {"steps": planned} if mine else {}  # another pace, another run
         record = self.stage("run", config, make)
         self.say(f"  trained {setting.library} {setting.label}: {record['steps']} steps in {record['train_s']:.0f} s")
         return record
