@@ -21,7 +21,7 @@ from bench.scoring import Scorer
 from bench.store import Store
 from bench.study import Budget
 from ddpm import denoiser, sampler, schedule
-from ddpm.denoiser import Denoiser, Estimate
+from ddpm.denoiser import Denoiser
 
 FULL = "ancestral_beta, 50 of 50"
 DDIM = "ddim, 10 of 1000"
@@ -81,14 +81,13 @@ def test_the_code_as_it_is_passes(check: Check) -> None:
     }  # fmt: skip
 
 
-def early(self: Denoiser, x_t: Tensor, t: Tensor) -> Estimate:
+def early(self: Denoiser, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor | None]:
     """The network at the step before."""
-    out, v = denoiser.halves(self.net(x_t, (t - 1).to(x_t.dtype) / self.schedule.T), x_t)
-    return Estimate(*self.recover(x_t, t, out), v)
+    return denoiser.halves(self.net(x_t, (t - 1).to(x_t.dtype) / self.schedule.T), x_t)
 
 
 def test_a_timestep_off_by_one(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Denoiser, "estimate", early)
+    monkeypatch.setattr(Denoiser, "_evaluate", early)
     assert failed(check(ANCESTRAL, DDIM)) == {f"images {ANCESTRAL}", f"images {DDIM}"}
 
 
