@@ -656,7 +656,7 @@ def _check(args: argparse.Namespace) -> int:
     outcomes = (_check_change if args.mode == "change" else _check_runs)(args)
     if outcomes is None:
         return 0
-    return verdicts.tell(outcomes, f"Sample quality: {args.mode}", args.json, args.junit)
+    return verdicts.tell(outcomes, f"Sample quality: {args.mode}", {"mode": args.mode}, args.json, args.junit)
 
 
 def _check_change(args: argparse.Namespace) -> list[Outcome] | None:

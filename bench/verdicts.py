@@ -48,14 +48,21 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     return f"check: {passed} of {len(outcomes)} passed: {overall(outcomes)}"
 
 
-def tell(outcomes: Sequence[Outcome], title: str, json: Path | None = None, junit: Path | None = None) -> int:
+def tell(
+    outcomes: Sequence[Outcome],
+    title: str,
+    about: dict[str, object],
+    json: Path | None = None,
+    junit: Path | None = None,
+) -> int:
     """Say what a gate found wherever somebody listens, and return its exit code.
 
-    That is the terminal, the files ``json`` and ``junit``, and on GitHub annotations and the job's summary.
+    That is the terminal, the files ``json`` (with ``about``) and ``junit``, and on GitHub annotations and the job's
+    summary.
     """
     body, line = table(outcomes), summary(outcomes)
     print(f"{body}\n{line}")
-    for path, text in ((json, to_json(outcomes, {"title": title})), (junit, to_junit(outcomes))):
+    for path, text in ((json, to_json(outcomes, about)), (junit, to_junit(outcomes))):
         if path is not None:
             Store(path.parent).write_bytes(path, text.encode())
     if os.environ.get("GITHUB_ACTIONS") == "true":

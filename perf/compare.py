@@ -146,7 +146,7 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"perf.compare: {error}", file=sys.stderr)
         return 2
-    return tell(found, f"Speed of {args.head} against {base}", args.json, args.junit)
+    return tell(found, f"Speed of {args.head} against {base}", {"mode": "speed"}, args.json, args.junit)
 
 
 if __name__ == "__main__":

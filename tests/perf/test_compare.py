@@ -64,7 +64,8 @@ def test_exit_codes_and_summary(
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     out = tmp_path / "out.json"
     assert compare.main(["HEAD~1", "--json", str(out)]) == code
-    assert json.loads(out.read_text())["exit_code"] == code
+    said = json.loads(out.read_text())
+    assert (said["mode"], said["exit_code"]) == ("speed", code)
     text = (tmp_path / "summary.md").read_text()
     assert text.startswith("### Speed of HEAD against HEAD~1")
     assert f"| {verdict}" in text
