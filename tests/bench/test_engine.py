@@ -176,9 +176,39 @@ def test_what_is_too_little_to_try_for(monkeypatch: pytest.MonkeyPatch, store: S
     chosen = choose(make_work(), "tiny", store, calls(study=100))
     assert chosen.name == "eager"
     assert chosen.net is not None
-    assert str(chosen.about["why"]).startswith("compiling would be more than 5% of about")
-    assert not store.root.exists()
+    assert str(chosen.about["why"]).startswith("no other engine may save what trying it takes, of about")
     assert COMPILING_S["sample"] > 1
+
+
+def test_each_engine_is_tried_where_it_may_win_what_trying_takes(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
+    """A tenth of 400 s is not worth 40 s, three tenths are; what costs nothing to try is tried for anything."""
+    engines = {"eager": Engine(), "a": Engine("default", saves=0.1), "b": Engine("default"), "c": Engine(saves=0.01)}
+    monkeypatch.setattr(engine, "ENGINES", engines)
+    monkeypatch.setattr(engine, "_call_s", lambda work: 4.0)
+    monkeypatch.setattr(engine, "evaluator", lambda name, net, device: net)
+    tried: list[list[str]] = []
+
+    def keep(work: Work, names: list[str]) -> dict[str, Any]:
+        tried.append(names)
+        return dict.fromkeys(names, TRIED)
+
+    monkeypatch.setattr(engine, "trial", keep)
+    for study in (30, 100, 101, 101):
+        choose(make_work(), "tiny", store, calls(study=study))
+    assert tried == [["c"], ["b"], ["a"]]
+
+
+def test_the_timing_that_decides_is_taken_once(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
+    """Or noise would give one study's jobs two engines."""
+    times = iter([1e-6])
+    monkeypatch.setattr(engine, "_call_s", lambda work: next(times))
+    whys = [choose(make_work(), "tiny", store, calls()).about["why"] for _ in range(3)]
+    assert whys == ["no other engine may save what trying it takes, of about 1 s"] * 3
+
+
+def test_a_call_is_timed_by_the_device_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Fake(monkeypatch, {"eager": 0.25})
+    assert engine._call_s(make_work(net=fake.net())) == pytest.approx(0.25)
 
 
 def test_no_compiler_no_trial(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
