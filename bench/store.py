@@ -169,10 +169,17 @@ class Store:
 
     def save_samples(self, key: str, images: np.ndarray, meta: dict[str, Any]) -> None:
         """Write samples, uint8 (N, C, H, W), and a JSON-able ``meta``; the zip format keeps checksums of both."""
+        import zipfile
+
         import numpy as np
 
+        arrays = {"images": images, "meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, images=images, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8))
+        # as numpy's savez_compressed, which takes five times as long to save a twelfth of the size
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+            for name, values in arrays.items():
+                with file.open(f"{name}.npy", "w") as member:
+                    np.lib.format.write_array(member, values)
         self.write_bytes(self.path("samples", key, ".npz"), buffer.getvalue())
 
     def load_samples(self, key: str) -> tuple[np.ndarray, dict[str, Any]] | None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from ddpm.nets import NETS, make_net
-from ddpm.nets.scorenet import ScoreNet
+from ddpm.nets.scorenet import ScoreNet, ShiftedGroupNorm
 from ddpm.nets.unet import UNet
 
 SHAPES = [(1, 28), (3, 32)]
@@ -212,6 +212,37 @@ def test_scorenet_last_layer_is_the_transposed_convolution() -> None:
         assert_close(net._out(*x.chunk(2, 1)), net.out(x), rtol=1e-5, atol=1e-5)
         net.double()
         assert_close(net._out(*x.double().chunk(2, 1)), net.out(x.double()), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_shifted_group_norm_is_group_norm_of_the_sum(groups: int) -> None:
+    """And so are its derivatives (PyTorch's own layer, and finite differences, in float64)."""
+    torch.manual_seed(0)
+    x = torch.randn(3, 6, 4, 5, dtype=torch.float64).to(memory_format=torch.channels_last) * 3 + 7
+    shift, weight, bias = (torch.randn(*size, dtype=torch.float64) for size in ((3, 6), (6,), (6,)))
+    inputs = [value.requires_grad_() for value in (x, shift, weight, bias)]
+
+    def ours(*given: Tensor) -> Tensor:
+        return ShiftedGroupNorm.apply(*given, groups, 1e-5)  # type: ignore[no-any-return]
+
+    expected = nn.functional.group_norm(x + shift[:, :, None, None], groups, weight, bias, 1e-5)
+    assert_close(ours(*inputs), expected, rtol=1e-12, atol=1e-12)
+    probe = torch.randn_like(expected)
+    for found, right in zip(
+        torch.autograd.grad(ours(*inputs), inputs, probe), torch.autograd.grad(expected, inputs, probe), strict=True
+    ):
+        assert_close(found, right, rtol=1e-10, atol=1e-10)
+    assert torch.autograd.gradcheck(ours, inputs)
+
+
+def test_scorenet_is_the_same_without_its_own_norm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What devices other than the CPU compute, and the CPU."""
+    torch.manual_seed(0)
+    net = ScoreNet().double()
+    x, u = torch.randn(4, 1, 28, 28, dtype=torch.float64), torch.rand(4, dtype=torch.float64)
+    ours = net(x, u)
+    monkeypatch.setattr(Tensor, "is_cpu", False)
+    assert_close(net(x, u), ours, rtol=1e-11, atol=1e-11)
 
 
 def test_scorenet_against_its_equations() -> None:
