@@ -308,7 +308,12 @@ def choose(work: Work, net: str, store: Store, wanted: Wish) -> Chosen:
         return Chosen("eager", work.net, {"engine": "eager", "why": "no C++ compiler"})
     record = store.read("engines", key)
     if record is None or "call_s" not in record:
-        record = {"config": about, "call_s": _call_s(work), "trials": {}, "environment": timing.environment(work.device)}
+        record = {
+            "config": about,
+            "call_s": _call_s(work),
+            "trials": {},
+            "environment": timing.environment(work.device),
+        }
         store.write("engines", key, record)
     amount = wanted.calls[work.task]
     expected = amount.study * record["call_s"]

@@ -7,7 +7,7 @@ size, filled up where images run out, since a convolution's rounding may depend 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 #: images a forward pass, by device type: part of what a sample's bytes depend on
 TILE = {"cpu": 100, "cuda": 500, "mps": 250}
 BLOCK = 50  # images a noise draw; divides every tile
+DRAWN = 1000  # images' noise drawn at once, that of as many steps ahead
 STRIP_IMAGES, STRIP_TIMES = 6, 10
 
 
@@ -41,16 +42,36 @@ class Batch(NamedTuple):
     strip: Tensor | None
 
 
-def noise(seed: int, time: int, start: int, count: int, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal (count, *shape) float32: rows ``start`` … of the noise at ``time``; both multiples of BLOCK."""
-    drawn = np.empty((count // BLOCK, BLOCK, *shape), np.float32)
+def noise(seed: int, times: Sequence[int], start: int, count: int, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal (len(times), count, *shape) float32: at each of ``times``, rows ``start`` … of its noise.
 
-    def draw(i: int) -> None:
-        random = np.random.Generator(np.random.Philox(key=seed, counter=[0, time, start // BLOCK + i, 0]))
-        random.standard_normal(out=drawn[i], dtype=np.float32)
+    Both ``start`` and ``count`` are multiples of BLOCK.
+    """
+    drawn = np.empty((len(times), count // BLOCK, BLOCK, *shape), np.float32)
 
-    list(_drawers().map(draw, range(len(drawn))))
-    return torch.from_numpy(drawn).flatten(0, 1)
+    def draw(place: tuple[int, int]) -> None:
+        at, block = place
+        random = np.random.Generator(np.random.Philox(key=seed, counter=[0, times[at], start // BLOCK + block, 0]))
+        random.standard_normal(out=drawn[place], dtype=np.float32)
+
+    list(_drawers().map(draw, np.ndindex(drawn.shape[:2])))
+    return torch.from_numpy(drawn).flatten(1, 2)
+
+
+class _Ahead:
+    """s ↦ the noise at s. That of the next times of a grid is drawn with it, so that threads wake up only once."""
+
+    def __init__(self, draw: Callable[[Sequence[int]], Tensor], times: Sequence[int], ahead: int) -> None:
+        self.draw, self.times, self.ahead = draw, times, ahead
+        self.drawn: dict[int, Tensor] = {}
+
+    def __call__(self, s: int) -> Tensor:
+        """Whatever is not of the grid is drawn by itself."""
+        if s not in self.drawn:
+            at = self.times.index(s) if s in self.times else None
+            wanted = [s] if at is None else self.times[at : at + self.ahead]
+            self.drawn |= zip(wanted, self.draw(wanted), strict=True)
+        return self.drawn.pop(s)
 
 
 @cache
@@ -89,7 +110,7 @@ def _told(net: Callable[..., Tensor], start: int, count: int, classes: int, scal
 def start_noise(seed: int, start: int, count: int, shape: tuple[int, int]) -> Tensor:
     """x_T of images ``start`` and up, whatever the sampler and the number of steps: (count, C, H, W)."""
     # time 2³² is never stepped to
-    return noise(seed, 2**32, start, count, (shape[0], shape[1], shape[1]))
+    return noise(seed, [2**32], start, count, (shape[0], shape[1], shape[1]))[0]
 
 
 def first_outputs(
@@ -149,8 +170,8 @@ def generate(
     for start in range(0, n, batch):
         count = min(batch, -(-(n - start) // tile) * tile)
 
-        def fresh(time: int, start: int = start, count: int = count) -> Tensor:
-            return noise(seed, time, start, count, size).to(device)
+        def draw(at: Sequence[int], start: int = start, count: int = count) -> Tensor:
+            return noise(seed, at, start, count, size).to(device)
 
         strip = []
         network = whole if guidance is None else _told(whole, start, count, classes, guidance, device)
@@ -159,6 +180,7 @@ def generate(
             return known.pop() if known else network(x, u)
 
         denoiser = Denoiser(evaluate, schedule, objective)
+        fresh = _Ahead(draw, times, max(1, DRAWN // count))
         if first is not None and times[0] == schedule.T:
             known.append(first[start : start + count])
         with torch.inference_mode():

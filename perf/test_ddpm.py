@@ -35,7 +35,7 @@ def test_sampler(benchmark: Benchmark, sampler: str) -> None:
 
 
 def test_noise(benchmark: Benchmark) -> None:
-    benchmark(noise, 0, 1, 0, 100, (1, 28, 28))
+    benchmark(noise, 0, [1], 0, 100, (1, 28, 28))
 
 
 @pytest.mark.parametrize("net", NETS)

@@ -42,15 +42,17 @@ def test_every_tile_divides_into_noise_blocks() -> None:
 
 
 def test_noise_is_a_function_of_index_and_time() -> None:
-    whole = noise(3, 7, 0, 200, (1, 4, 4))
-    assert torch.equal(noise(3, 7, 100, 100, (1, 4, 4)), whole[100:])
-    for other in (noise(4, 7, 0, 200, (1, 4, 4)), noise(3, 8, 0, 200, (1, 4, 4))):
+    (whole,) = noise(3, [7], 0, 200, (1, 4, 4))
+    assert torch.equal(noise(3, [7], 100, 100, (1, 4, 4))[0], whole[100:])
+    other_time, again = noise(3, [8, 7], 0, 200, (1, 4, 4))
+    assert torch.equal(again, whole)
+    for other in (noise(4, [7], 0, 200, (1, 4, 4))[0], other_time):
         correlation = torch.corrcoef(torch.stack([whole.flatten(), other.flatten()]))[0, 1]
         assert abs(float(correlation)) < 4 / (200 * 16) ** 0.5
 
 
 def test_noise_is_standard_normal() -> None:
-    assert stats.kstest(noise(0, 1, 0, 500, (1, 14, 14)).flatten().numpy(), "norm").pvalue > 1e-3
+    assert stats.kstest(noise(0, [1], 0, 500, (1, 14, 14)).flatten().numpy(), "norm").pvalue > 1e-3
 
 
 class Counting(nn.Module):

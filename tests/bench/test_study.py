@@ -142,6 +142,9 @@ def test_studies_cover_what_the_issue_asks_for() -> None:
     assert len(axis("quick", "sample_steps")) >= 3
     assert len(axis("quick", "sampler")) >= 2
     assert min(axis("quick", "n")) >= 2000
+    for name in ("quick", "seed"):
+        assert len({cell.job.seed for cell in load(name).cells}) >= 3
+        assert load(name).claims
     assert axis("seed", "net") == {"scorenet"}
     assert axis("seed", "objective") == {"previous", "eps"}
     assert {c.job.train.epochs >= 5 for c in load("seed").cells} == {True}
