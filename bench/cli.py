@@ -662,6 +662,7 @@ def _check(args: argparse.Namespace) -> int:
 def _check_change(args: argparse.Namespace) -> list[Outcome] | None:
     """The frozen network; None where the baseline was made instead."""
     from bench import data, frozen, verdicts
+    from bench.run import reason_of
     from bench.scoring import Scorer
 
     path = (args.baseline or frozen.NAME).with_suffix("")
@@ -683,7 +684,7 @@ def _check_change(args: argparse.Namespace) -> list[Outcome] | None:
     except UserError:
         raise
     except Exception as error:  # whatever a change has broken
-        outcomes.append(verdicts.Outcome("frozen network", verdicts.NOT_MEASURED, None, None, _said(error)))
+        outcomes.append(verdicts.Outcome("frozen network", verdicts.NOT_MEASURED, None, None, reason_of(error)))
     return outcomes
 
 
@@ -732,10 +733,6 @@ def _change(why: str) -> dict[str, str]:
     who = git("config", "user.name") or getpass.getuser()
     when = datetime.now(UTC).isoformat(timespec="seconds")
     return {"who": who, "when": when, "commit": git("rev-parse", "HEAD"), "why": why.strip()}
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 def _score(args: argparse.Namespace) -> int:

@@ -147,8 +147,9 @@ def components(logs: np.ndarray, models: int = 1, trials: int = 20_000) -> Compo
     seen = {name: mean for name, (mean, _) in squares.items()}
 
     def spread(name: str, per: int) -> Spread:
-        value = max(0.0, seen[name] - (seen["both"] if per > 1 else 0)) / per
-        drawn = (pivots[name] - (pivots["both"] if per > 1 else 0)).clip(0) / per
+        # the mean squares of either seed hold the rest's as well
+        value = max(0.0, seen[name] - (0 if name == "both" else seen["both"])) / per
+        drawn = (pivots[name] - (0 if name == "both" else pivots["both"])).clip(0) / per
         low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
         return Spread(math.sqrt(value), math.sqrt(low), math.sqrt(high))
 

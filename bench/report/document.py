@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import statistics
@@ -21,7 +22,6 @@ from bench.report import figures
 from bench.report.effects import Effect, effects, factors, geometric_mean, matched, pareto, profiles, scatter
 from bench.report.figures import short
 from bench.report.results import AXES, MODEL_AXES, SHARED, Record, Results, different
-from bench.stats import Components
 from bench.study import ORACLE
 
 MOST_ROWS = 200
@@ -312,7 +312,8 @@ def _scatter(results: Results) -> tuple[str, ...]:
         "both together": (found.both, "how this noise goes through this network"),
     }
     rows = [[name, what, f"{part.sd:.1%}", f"{part.low:.1%}–{part.high:.1%}"] for name, (part, what) in parts.items()]
-    now, runs, draws = (found.error(*seeds) for seeds in _more(found))
+    seeds = [(found.runs, found.draws), (2 * found.runs, found.draws), (found.runs, 2 * found.draws)]
+    now, runs, draws = itertools.starmap(found.error, seeds)
     text = (
         f"Where chance comes from: {found.runs} training seeds, each sampled with {found.draws} sampling seeds, give the "
         "standard deviations of log FID (a number near 5% means a factor near 1.05) that belong to either, and their 95% "
@@ -323,11 +324,6 @@ def _scatter(results: Results) -> tuple[str, ...]:
         f"{runs:.1%}, twice as many sampling seeds {draws:.1%}. A single run sampled once is off by {found.error(1, 1):.1%}."
     )
     return text, grid(["<source", "<what changes", "s.d. of log FID", "95% interval"], rows), worth
-
-
-def _more(found: Components) -> list[tuple[int, int]]:
-    """The seeds there are, and twice as many of either kind."""
-    return [(found.runs, found.draws), (2 * found.runs, found.draws), (found.runs, 2 * found.draws)]
 
 
 def _learnt(results: Results) -> pd.DataFrame:
