@@ -159,6 +159,22 @@ def test_state_dict_round_trips(shaped: tuple[str, nn.Module, int, int]) -> None
         assert torch.equal(other(x, u), net(x, u))
 
 
+def test_attention_is_worked_out_in_float32_under_bfloat16_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's bfloat16 kernel is slow on the way back."""
+    seen = []
+    attend = nn.functional.scaled_dot_product_attention
+
+    def record(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        seen.append((q.dtype, k.dtype, v.dtype))
+        return attend(q, k, v)
+
+    monkeypatch.setattr(nn.functional, "scaled_dot_product_attention", record)
+    net = UNet()
+    with torch.autocast("cpu", torch.bfloat16):
+        net(*inputs(1, 28)).square().mean().backward()
+    assert seen == [(torch.float32,) * 3]
+
+
 def test_scorenet_parameters() -> None:
     """1,115,425, all trained but the 128 frequencies."""
     net = ScoreNet()
