@@ -472,11 +472,13 @@ def _about(config: dict[str, Any], device: torch.device) -> dict[str, Any]:
 
 def _previews(cell: Cell, store: Store, samples: Tensor, strip: Tensor | None) -> None:
     """The pictures kept with a cell: 8×8 samples; and for each of six, a row of x_t above a row of x̂₀ over time."""
-    store.write_bytes(store.path("cells", cell.key, ".png"), png(tile_grid(samples[:PREVIEW], 8)))
+    pictures = {".png": tile_grid(samples[:PREVIEW], 8)}
     if strip is not None:
         frames = strip.permute(2, 1, 0, 3, 4, 5)  # image, (x_t, x̂₀), time
         flat = frames.reshape(-1, *frames.shape[3:])
-        store.write_bytes(store.path("cells", cell.key, ".strip.png"), png(tile_grid(flat, frames.shape[2])))
+        pictures[".strip.png"] = tile_grid(flat, frames.shape[2])
+    for ending, picture in pictures.items():
+        store.write_bytes(store.path("cells", cell.key, ending), png(picture), durable=False)
 
 
 def tile_grid(images: Tensor, columns: int) -> Tensor:

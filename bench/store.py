@@ -87,9 +87,10 @@ class Store:
         body = f"{text.removeprefix(head)}\n".encode()
         return _HEAD.format(hashlib.sha256(body).hexdigest()).encode() + body
 
-    def write_bytes(self, path: Path, content: bytes) -> None:
+    def write_bytes(self, path: Path, content: bytes, *, durable: bool = True) -> None:
         """Write a file, whole or not at all.
 
+        :param durable: whether to wait until it would outlive a power cut. Pictures need not: no result depends on one.
         :raises UserError: if the folder cannot be written or the disk is full.
         """
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -98,8 +99,9 @@ class Store:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with temporary.open("wb") as file:
                     file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
+                    if durable:
+                        file.flush()
+                        os.fsync(file.fileno())
                 temporary.replace(path)
             finally:
                 temporary.unlink(missing_ok=True)

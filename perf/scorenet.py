@@ -9,9 +9,10 @@ the loss read on the host after each. Ours also averages the weights, which the 
 from __future__ import annotations
 
 import argparse
+import copy
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -21,12 +22,13 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from bench import data, processes, speed, timing
-from ddpm.nets.scorenet import EMBED, WIDTHS, FourierTime
+from ddpm.nets.scorenet import EMBED, WIDTHS, FourierTime, ScoreNet
 from ddpm.schedule import Schedule
 from ddpm.train import Trainer, _generator
 from perf.record import claim, save
 
 BAR = 0.6
+CONVOLUTIONS = "convolutions"
 TOLERANCE = 1e-3
 """Largest relative difference of two losses at the same step: rounding, as many steps of Adam amplify it."""
 
@@ -141,12 +143,39 @@ def our_steps(trainer: Trainer, images: Tensor, rates: list[float]) -> Iterator[
         yield step.loss
 
 
+def convolutions(net: ScoreNet, x: Tensor, u: Tensor) -> Callable[[], None]:
+    """Each of the network's convolutions but the last, there and back at the shapes of training, and nothing else.
+
+    What no rearrangement of the rest can save. The last has one channel: here it is no convolution at all.
+    """
+    found: list[Callable[[], None]] = []
+
+    def hook(layer: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+        # the images need no gradient
+        h = inputs[0].detach().requires_grad_(inputs[0] is not x)
+        grad, weight = torch.randn_like(out), layer.get_parameter("weight")
+        wanted = [weight, h] if h.requires_grad else [weight]
+        found.append(lambda: (torch.autograd.grad(layer.forward(h), wanted, grad), None)[1])
+
+    kinds = (nn.Conv2d, nn.ConvTranspose2d)
+    handles = [each.register_forward_hook(hook) for each in net.modules() if isinstance(each, kinds)]
+    net(x, u)
+    for handle in handles:
+        handle.remove()
+
+    def run() -> None:
+        for step in found:
+            step()
+
+    return run
+
+
 def measure(
     images: data.Images, *, steps: int, chunk: int, size: int = speed.BATCH, device: torch.device
 ) -> dict[str, Any]:
     """Train both for ``steps`` steps, ``chunk`` of each in turn: seconds a chunk, and the loss of every step.
 
-    The first chunk warms up: its losses count, its durations are kept apart.
+    Beside them go the convolutions alone. The first chunk warms up: its losses count, its durations are kept apart.
     """
     trainer = speed.trainer("scorenet", device, size, epochs=1)
     plain = PlainScoreNet().to(device)
@@ -154,8 +183,11 @@ def measure(
     rates: list[float] = []
     ours = our_steps(trainer, images.train.to(device), rates)
     theirs = plain_steps(plain, speed.SCHEDULE, images, size, rates, device)
+    alone = convolutions(
+        copy.deepcopy(trainer.net), torch.randn(size, 1, 28, 28, device=device), torch.rand(size, device=device)
+    )
     clock = timing.make_clock(device)
-    seconds: dict[str, list[float]] = {"ours": [], "plain": []}
+    seconds: dict[str, list[float]] = {"ours": [], "plain": [], CONVOLUTIONS: []}
     losses: dict[str, list[float]] = {"ours": [], "plain": []}
     for start in range(0, steps, chunk):
         count = min(chunk, steps - start)
@@ -166,17 +198,23 @@ def measure(
         clock.start()
         losses["plain"] += [next(theirs) for _ in range(count)]
         seconds["plain"].append(clock.stop() / count)
+        clock.start()
+        for _ in range(count):
+            alone()
+        seconds[CONVOLUTIONS].append(clock.stop() / count)
     return {"batch_size": size, "chunk": chunk, "seconds_a_step": seconds, "losses": losses}
 
 
 def summary(measured: dict[str, Any]) -> dict[str, Any]:
     """Ratio of times (median over chunks after the first), and the largest relative difference of two losses."""
-    ours, plain = measured["seconds_a_step"]["ours"][1:], measured["seconds_a_step"]["plain"][1:]
-    ratios = [a / b for a, b in zip(ours, plain, strict=True)]
+    seconds = {name: values[1:] for name, values in measured["seconds_a_step"].items()}
+    ratios = [a / b for a, b in zip(seconds["ours"], seconds["plain"], strict=True)]
+    bounds = [a / b for a, b in zip(seconds[CONVOLUTIONS], seconds["plain"], strict=True)]
     pairs = zip(measured["losses"]["ours"], measured["losses"]["plain"], strict=True)
     return {
         "ratio": statistics.median(ratios),
         "ratios": ratios,
+        "convolutions_ratio": statistics.median(bounds),
         "max_relative_difference": max(abs(a - b) / b for a, b in pairs),
     }
 
@@ -193,7 +231,7 @@ def main() -> int:
     found = summary(measured)
     medians = {name: statistics.median(values[1:]) for name, values in measured["seconds_a_step"].items()}
     for name, value in medians.items():
-        print(f"{name:6} {1000 * value:7.1f} ms a step")
+        print(f"{name:12} {1000 * value:7.1f} ms a step")
     print(f"ratio  {found['ratio']:.3f} (bar {BAR}); losses differ by at most {found['max_relative_difference']:.1e}")
     same = found["max_relative_difference"] <= TOLERANCE
     claims = [

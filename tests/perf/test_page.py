@@ -99,10 +99,11 @@ def peers() -> dict[str, Any]:
 def scorenet() -> dict[str, Any]:
     return ABOUT | {
         "chunk": 2,
-        "seconds_a_step": {"ours": [0.9, 0.2, 0.22], "plain": [0.9, 0.4, 0.44]},
+        "seconds_a_step": {"ours": [0.9, 0.2, 0.22], "plain": [0.9, 0.4, 0.44], "convolutions": [0.9, 0.1, 0.14]},
         "losses": {"ours": [1.0] * 6, "plain": [1.0] * 6},
         "ratio": 0.5,
         "ratios": [0.5, 0.5],
+        "convolutions_ratio": 0.3,
         "max_relative_difference": 1e-6,
         "claims": [claim("ScoreNet's step", "≤ 0.6", "0.500", True)],
     }

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from bench import timing
 from bench.data import Images
 from ddpm.nets.scorenet import ScoreNet
 from perf import scorenet
@@ -26,7 +27,8 @@ def test_plain_form_is_the_same_function() -> None:
 def test_loss_curves_are_the_same(tiny_images: Images) -> None:
     """Eight steps of both, in chunks; the learning rate is at its largest on the way."""
     measured = scorenet.measure(tiny_images, steps=8, chunk=3, size=32, device=CPU)
-    assert {name: len(values) for name, values in measured["seconds_a_step"].items()} == {"ours": 3, "plain": 3}
+    chunks = {name: len(values) for name, values in measured["seconds_a_step"].items()}
+    assert chunks == {"ours": 3, "plain": 3, "convolutions": 3}
     found = scorenet.summary(measured)
     assert found["max_relative_difference"] < 1e-4
     assert len(found["ratios"]) == 2
@@ -36,10 +38,23 @@ def test_loss_curves_are_the_same(tiny_images: Images) -> None:
 
 def test_summary_leaves_the_first_chunk_out() -> None:
     measured = {
-        "seconds_a_step": {"ours": [9.0, 1.0, 1.0, 3.0], "plain": [1.0, 2.0, 2.0, 2.0]},
+        "seconds_a_step": {
+            "ours": [9.0, 1.0, 1.0, 3.0],
+            "plain": [1.0, 2.0, 2.0, 2.0],
+            "convolutions": [9.0, 0.5, 1.0, 1.0],
+        },
         "losses": {"ours": [1.0, 1.1], "plain": [1.0, 1.0]},
     }
     found = scorenet.summary(measured)
     assert found["ratio"] == 0.5
     assert found["ratios"] == [0.5, 0.5, 1.5]
+    assert found["convolutions_ratio"] == 0.5
     assert found["max_relative_difference"] == pytest.approx(0.1)
+
+
+def test_convolutions_alone_are_all_but_the_last_there_and_back() -> None:
+    """In FLOPs: the way back is twice the way there, but for the first, whose input needs no gradient."""
+    net, (x, u) = ScoreNet(), (torch.randn(2, 1, 28, 28), torch.rand(2))
+    shapes = [(1, 32, 26), (32, 64, 12), (64, 128, 5), (128, 256, 2), (256, 128, 2), (256, 64, 5), (128, 32, 12)]
+    once = [2 * 2 * 9 * i * o * side**2 for i, o, side in shapes]
+    assert timing.flops(scorenet.convolutions(net, x, u)) == 3 * sum(once) - once[0]
