@@ -41,7 +41,8 @@ class Verdict(NamedTuple):
     """What results say of a claim.
 
     ``ratio`` is first over second; ``pairs`` are cells, ``seeds`` training seeds; ``needed`` is how many seeds would
-    decide with a chance of 80% if what was seen were the truth, None where that cannot be said.
+    decide with a chance of 80% if what was seen were the truth and p were adjusted by as much, None where that cannot
+    be said.
     """
 
     claim: Claim
@@ -146,7 +147,9 @@ def _verdict(claim: Claim, seen: _Seen | None, p: float) -> Verdict:
     if p < ALPHA:
         word = SUPPORTED if (seen.ratio.value < 1) == claim.below else CONTRADICTED
     elif len(seen.logs) > 1:
-        needed = runs_to_decide(statistics.fmean(seen.logs), statistics.stdev(seen.logs))
+        alpha = ALPHA * seen.ratio.p / p
+        needed = runs_to_decide(statistics.fmean(seen.logs), statistics.stdev(seen.logs), alpha)
+        needed = needed and max(needed, len(seen.logs) + 1)  # those there are have not
     return Verdict(claim, word, seen.ratio, p, seen.pairs, len(seen.logs), needed)
 
 

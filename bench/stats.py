@@ -74,8 +74,10 @@ def holm(ps: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def runs_to_decide(mean: float, spread: float, power: float = 0.8, most: int = 1000) -> int | None:
-    """The fewest runs with which a two-sided t-test of a mean over its spread would find it, with that chance.
+def runs_to_decide(
+    mean: float, spread: float, alpha: float = ALPHA, power: float = 0.8, most: int = 1000
+) -> int | None:
+    """The fewest runs with which a two-sided t-test (at α) of a mean over its spread would find it, with that chance.
 
     None if it would take more than ``most``, or there is no spread to judge by.
     """
@@ -83,7 +85,7 @@ def runs_to_decide(mean: float, spread: float, power: float = 0.8, most: int = 1
         return None
 
     def chance(n: int) -> float:
-        reach = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)
+        reach = stats.t.ppf(1 - alpha / 2, n - 1)
         return float(stats.nct.sf(reach, n - 1, abs(mean) / spread * math.sqrt(n)))
 
     if chance(most) < power:

@@ -874,7 +874,8 @@ def hypotheses(page: Page) -> str:
         "Each claim compares two levels of one axis over all pairs of cells that differ in nothing else; a training seed "
         "gives one number, the geometric mean of its ratios, and the seeds decide. p is that of a paired t-test on "
         "logarithms, adjusted for the number of claims (Holm); below 0.05 a claim is supported or contradicted. One "
-        "seed cannot decide anything."
+        "seed cannot decide anything. The last column is how many seeds would decide with a chance of 80%, at the same "
+        "adjustment, if what was seen were the truth."
     )
     titles = ["<claim", "<verdict", "ratio", "95% interval", "p (Holm)", "pairs", "seeds", "<would decide it"]
     return paragraphs(text, grid(titles, rows))

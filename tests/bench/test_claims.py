@@ -72,6 +72,19 @@ def test_verdicts(make_study: Any) -> None:
     assert all(a.ratio is None or a.p >= a.ratio.p for a in found)
 
 
+def test_what_would_decide_allows_for_the_other_claims(make_study: Any) -> None:
+    """More seeds than there are, and more where p is multiplied by the number of claims."""
+    study = make_study(seed=SEEDS, schedule=["linear", "cosine"], sample_steps=[4, 8])
+    found = rows(study, {"cosine": 0.99})
+    (alone,) = verdicts(with_claims(study, "linear < cosine on fid"), found)
+    among = verdicts(with_claims(study, "linear < cosine on fid", "4 < 8 on fid", "ddim < ancestral on fid"), found)[0]
+    assert among.p > alone.p
+    assert alone.word == among.word == UNDECIDED
+    assert alone.needed is not None
+    assert among.needed is not None
+    assert among.needed > alone.needed > len(SEEDS)
+
+
 def test_a_condition_selects(make_study: Any) -> None:
     """``at`` keeps what it says, an axis that is compared needs nothing else to agree, and η is part of its sampler."""
     study = with_claims(

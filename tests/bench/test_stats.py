@@ -93,14 +93,14 @@ def test_holm() -> None:
     assert holm([]) == []
 
 
-@pytest.mark.parametrize("effect", [0.5, 1.0, 2.0])
-def test_runs_to_decide(effect: float) -> None:
+@pytest.mark.parametrize(("effect", "alpha"), [(0.5, 0.05), (1.0, 0.05), (2.0, 0.05), (1.0, 0.01)])
+def test_runs_to_decide(effect: float, alpha: float) -> None:
     """Simulated: with that many runs the t-test finds the effect about eight times in ten, with one fewer less."""
-    n = runs_to_decide(effect, 1.0)
+    n = runs_to_decide(effect, 1.0, alpha)
     assert n is not None
     random, trials = np.random.default_rng(6), 4000
     found = [
-        float((stats.ttest_1samp(random.normal(effect, 1, (trials, size)), 0, axis=1).pvalue < 0.05).mean())
+        float((stats.ttest_1samp(random.normal(effect, 1, (trials, size)), 0, axis=1).pvalue < alpha).mean())
         for size in (n, max(n - 1, 2))
     ]
     assert found[0] >= 0.8 - 2 * math.sqrt(0.16 / trials)
