@@ -70,7 +70,7 @@ class Engine:
     """``torch.compile``'s mode (None: not compiled), the number format, the devices that it fits, and a guess.
 
     ``saves`` is the share of eager's time that it may be hoped to save, before there has been a trial: for those that
-    fit a CPU about what trials of ``unet`` gave (compiled 0.01 to 0.11, compiled_bf16 0.33 to 0.37), else unmeasured.
+    fit a CPU about what trials of ``unet`` gave (compiled 0.05 to 0.1, compiled_bf16 0.2 to 0.35), else unmeasured.
     """
 
     mode: str | None = None
