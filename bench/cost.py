@@ -175,7 +175,7 @@ def calibrate(store: Store, device: str, threads: int) -> Model:
         runs = record.get("harness", [])
         if len(runs) == 1 and images[key]:  # after more than one it is not known what was done when
             stages, wall = runs[0]["stages_s"], runs[0]["wall_s"]
-            measured = sum(stages.get(stage, 0.0) for stage in ("train", "reference", "sample", "score"))
+            measured = sum(stages.get(stage, 0.0) for stage in ("trial", "train", "reference", "sample", "score"))
             warming = record["epochs"][0]["seconds"] - _warm_s(record["epochs"]) if record["epochs"] else 0.0
             other.add("start", rank(record), wall - measured + max(warming, 0.0))
             other.add("score", rank(record), stages.get("score", 0.0) / images[key])

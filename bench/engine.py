@@ -302,28 +302,11 @@ def choose(work: Work, net: str, store: Store, wanted: Wish) -> Chosen:
     keep_kernels(store)
     if wanted.name != AUTO:
         return _warmed(wanted.name, work, {"why": "asked for"})
-    about = {"task": work.task, "net": net, "shape": list(work.x.shape), **_machine(work.device)}
-    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-    if work.device.type == "cpu" and not any(map(shutil.which, ("g++", "c++", "clang++", os.environ.get("CXX", "")))):
-        return Chosen("eager", work.net, {"engine": "eager", "why": "no C++ compiler"})
-    record = store.read("engines", key)
-    if record is None or "call_s" not in record:
-        record = {
-            "config": about,
-            "call_s": _call_s(work),
-            "trials": {},
-            "environment": timing.environment(work.device),
-        }
-        store.write("engines", key, record)
+    key, record = learn(work, net, store, wanted)
     amount = wanted.calls[work.task]
-    expected = amount.study * record["call_s"]
-    untried = [name for name in ENGINES if name not in ("eager", *record["trials"])]
-    fitting = [name for name in untried if ENGINES[name].fits(work.device)]
-    if names := [name for name in fitting if ENGINES[name].worth_trying(work.task, expected)]:
-        record["trials"] |= trial(work, names)
-        store.write("engines", key, record)
     if not record["trials"]:
-        why = f"no other engine may save what trying it takes, of about {expected:.0f} s"
+        why = f"no other engine may save what trying it takes, of about {amount.study * record['call_s']:.0f} s"
+        why = why if _can_compile(work.device) else "no C++ compiler"
         return Chosen("eager", work.net, {"engine": "eager", "why": why})
     name, saved = fastest(record["trials"], amount.job)
     if name == "eager":
@@ -332,6 +315,32 @@ def choose(work: Work, net: str, store: Store, wanted: Wish) -> Chosen:
         return _warmed(name, work, {"why": f"saves {saved:.0f} s", "trial": key})
     except UserError as error:
         return Chosen("eager", work.net, {"engine": "eager", "why": str(error), "trial": key})
+
+
+def learn(work: Work, net: str, store: Store, wanted: Wish) -> tuple[str, dict[str, Any]]:
+    """The key and the record of what is known of engines for this work, once those worth it have been tried."""
+    keep_kernels(store)
+    about = {"task": work.task, "net": net, "shape": list(work.x.shape), **_machine(work.device)}
+    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+    record = store.read("engines", key)
+    if record is None or "call_s" not in record:
+        made = {"config": about, "environment": timing.environment(work.device)}
+        record = made | {"call_s": _call_s(work), "trials": {}}
+        store.write("engines", key, record)
+    expected = wanted.calls[work.task].study * record["call_s"]
+    untried = [name for name in ENGINES if name not in ("eager", *record["trials"])]
+    fitting = [name for name in untried if ENGINES[name].fits(work.device)]
+    names = [name for name in fitting if ENGINES[name].worth_trying(work.task, expected)]
+    if names and _can_compile(work.device):
+        record["trials"] |= trial(work, names)
+        store.write("engines", key, record)
+    return key, record
+
+
+def _can_compile(device: torch.device) -> bool:
+    """Whether there is what ``torch.compile`` needs: on a CPU a compiler of C++."""
+    compilers = ("g++", "c++", "clang++", os.environ.get("CXX", ""))
+    return device.type != "cpu" or any(map(shutil.which, compilers))
 
 
 def _call_s(work: Work) -> float:

@@ -42,7 +42,7 @@ from ddpm.train import Loss, Recipe, Trainer
 Event = dict[str, Any]
 BUSY = 75  # exit code: another process is at work on this job (sysexits.h EX_TEMPFAIL)
 PREVIEW = 64
-WORK = ("compile", "train", "validate", "sample", "reference", "score")
+WORK = ("trial", "compile", "train", "validate", "sample", "reference", "score")
 
 
 class Stages:
@@ -237,11 +237,8 @@ def _train(
     clock = timing.make_clock(device)
     stages.add("load", since)
 
-    since = time.time()
     size = min(recipe.batch_size, len(train))
-    trial = engine.Work("train", net.train(), size, images.shape, device, none)
-    chosen = engine.choose(trial, job.net, store, wish)
-    stages.add("compile", since)
+    chosen = _choose(engine.Work("train", net.train(), size, images.shape, device, none), job, store, wish, stages)
 
     since = time.time()
     losses: list[Tensor] = []
@@ -302,6 +299,18 @@ def _train(
     return record
 
 
+def _choose(work: engine.Work, job: Job, store: Store, wish: Wish, stages: Stages) -> engine.Chosen:
+    """The engine for this work; what trying takes, which one job does for all, is kept apart from warming up."""
+    since = time.time()
+    if wish.name == engine.AUTO:
+        engine.learn(work, job.net, store, wish)
+    stages.add("trial", since)
+    since = time.time()
+    chosen = engine.choose(work, job.net, store, wish)
+    stages.add("compile", since)
+    return chosen
+
+
 def _record(
     job: Job,
     net: nn.Module,
@@ -353,11 +362,8 @@ class _Sampling:
     def prepare(self, cells: list[Cell], store: Store, wish: Wish) -> None:
         """Get ready for these cells."""
         self.store = store
-        since = time.time()
-        classes = classes_of(self.job.net)
-        work = engine.Work("sample", self.net, self.tile, self.shape, self.device, classes)
-        self.chosen = engine.choose(work, self.job.net, store, wish)
-        self.stages.add("compile", since)
+        work = engine.Work("sample", self.net, self.tile, self.shape, self.device, classes_of(self.job.net))
+        self.chosen = _choose(work, self.job, store, wish, self.stages)
         since = time.time()
         starts: dict[Start, list[int]] = {}
         for cell in filter(self._starts_at_end, cells):

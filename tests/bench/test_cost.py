@@ -160,6 +160,18 @@ def test_the_first_job_of_a_folder_makes_the_reference(tmp_path: Path) -> None:
     assert first - later == pytest.approx(16)
 
 
+def test_trying_engines_is_done_once_and_no_part_of_later_jobs(store: Store) -> None:
+    study, later = make_study(), missing(make_study(seed=[1]))
+    record(store, study)
+    before = cost.calibrate(store, "cpu", 2).seconds(later, store)
+    kept = store.read("jobs", study.cells[0].job.key)
+    assert kept is not None
+    kept["harness"][0]["stages_s"]["trial"] = 64.0
+    kept["harness"][0]["wall_s"] += 64.0
+    store.write("jobs", study.cells[0].job.key, kept)
+    assert cost.calibrate(store, "cpu", 2).seconds(later, store) == pytest.approx(before)
+
+
 def test_longest_first(store: Store) -> None:
     """By seconds where rates are known, by FLOPs where not; all jobs stay."""
     studies = [make_study(sample_steps=[steps]) for steps in (10, 1000, 100)] + [make_study("scorenet", epochs=30)]

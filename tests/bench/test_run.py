@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,9 @@ import pytest
 import torch
 from filelock import FileLock
 
-from bench import classifier
+from bench import classifier, engine
 from bench import run as module
-from bench.engine import Chosen, Wish, Work
+from bench.engine import Calls, Chosen, Wish, Work
 from bench.local import pending
 from bench.run import BUSY, reason_of, run
 from bench.scoring import classifier_of
@@ -418,6 +419,26 @@ def test_a_compiled_job_gives_the_same_pictures(world: World, tiny_study: Study,
         assert here[1]["engine"]["engine"] == "compiled"
         assert there[1]["engine"]["engine"] == "eager"
         assert abs(here[0].astype(int) - there[0].astype(int)).max() <= 2
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_trying_engines_is_a_stage_of_its_own(
+    tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Work, done once for the study, and not what each job takes to warm up."""
+
+    def slow(work: Work, names: list[str]) -> dict[str, Any]:
+        time.sleep(0.2)
+        return {name: {"failed": "made up"} for name in names}
+
+    monkeypatch.setattr(engine, "trial", slow)
+    store, amount = Store(tmp_path / "tried"), Calls(10, 10**9)
+    list(run(cells_of(tiny_study), store, device=CPU, wish=Wish("auto", {"train": amount, "sample": amount})))
+    record = store.read("jobs", cells_of(tiny_study)[0].job.key)
+    assert record is not None
+    stages = record["harness"][0]["stages_s"]
+    assert stages["trial"] >= 0.4 > stages["compile"]
+    assert record["engine"]["why"] == "nothing else saves time"
 
 
 def test_the_oracle_samples_without_training(world: World, make_study: Any) -> None:
