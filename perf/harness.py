@@ -1,6 +1,6 @@
 """What the harness itself costs: ``python -m perf.harness``.
 
-From a results folder: each job's overhead (wall-clock that was not training, validation, sampling or scoring, from the
+From a study's results: each job's overhead (wall-clock that was not training, validation, sampling or scoring, from the
 moment its process was asked for), how long compiled networks took to warm up, and each estimate against the truth.
 Then, timed here: ``ddpm-bench --help``, and the rerun of a finished study of 1,000 synthetic cells beside a process
 that only starts and imports the same.
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,11 @@ IMPORTS = "import bench.cli, bench.display, bench.local, bench.report, bench.sco
 """What a rerun cannot do without."""
 
 
-def jobs(store: Store) -> list[dict[str, Any]]:
-    """A row for each training run that was done in one go and had its device alone."""
+def jobs(store: Store, keys: Iterable[str]) -> list[dict[str, Any]]:
+    """A row for each of those training runs that was done in one go and had its device alone."""
     found = []
-    for path in sorted((store.root / "jobs").glob("*.json")):
-        record = store.read("jobs", path.stem)
+    for key in keys:
+        record = store.read("jobs", key)
         if record is None or record["status"] != "done" or len(record.get("harness", [])) != 1:
             continue
         if not all(epoch["exclusive"] for epoch in record["epochs"]):
@@ -93,8 +94,9 @@ def main(argv: list[str] | None = None) -> int:
     """Measure, print, save; 2 for a user's mistake."""
     parser = argparse.ArgumentParser(prog="python -m perf.harness", description=__doc__)
     parser.add_argument(
-        "--results", type=Path, default=REFERENCE, help="whose jobs are looked at (default %(default)s)"
+        "--results", type=Path, default=REFERENCE, help="where its jobs are looked for (default %(default)s)"
     )
+    parser.add_argument("--study", default="quick", help="whose jobs are looked at (default %(default)s)")
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args(argv)
     try:
@@ -102,6 +104,7 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(f"--repeats must be at least 1, not {args.repeats}")
         if not args.results.is_dir():
             raise UserError(f"no folder {args.results}")
+        keys = list(load(args.study).jobs)
         with tempfile.TemporaryDirectory() as scratch:
             path = make_study(CELLS, Path(scratch), T=(1000,))
             store = Store(Path(scratch) / "results")
@@ -121,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"perf.harness: {error}", file=sys.stderr)
         return 2
-    found = jobs(Store(args.results))
+    found = jobs(Store(args.results), keys)
     made = claims(found, raw)
     for bar in made:
         print(f"{bar['claim']}: {bar['measured']} ({bar['bar']}{'' if bar['met'] else ', missed'})")

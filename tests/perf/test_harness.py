@@ -31,7 +31,8 @@ def test_rows_and_claims_by_hand(tmp_path: Path) -> None:
     write(store, "c", overhead=0.006, estimate=82.0)
     write(store, "resumed", overhead=0.5, estimate=1.0, runs=2)
     write(store, "shared", overhead=0.5, estimate=1.0, alone=False)
-    rows = harness.jobs(store)
+    write(store, "another study's", overhead=0.5, estimate=1.0)
+    rows = harness.jobs(store, ["a", "missing", "b", "c", "resumed", "shared"])
     assert [row["overhead"] for row in rows] == [0.004, 0.02, 0.006]
     assert [row["error"] for row in rows] == [pytest.approx(0.1), None, pytest.approx(0.18)]
     assert {row["warming up, s"] for row in rows} == {3.0}
@@ -56,7 +57,12 @@ def test_commands_take_turns_after_a_round_that_does_not_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"), [(["--repeats", "0"], "at least 1"), (["--results", "no/where"], "no folder")]
+    ("options", "words"),
+    [
+        (["--repeats", "0"], "at least 1"),
+        (["--results", "no/where"], "no folder"),
+        (["--study", "quik"], "did you mean 'quick'"),
+    ],
 )
 def test_bad_input_is_one_line(options: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert harness.main(options) == 2
