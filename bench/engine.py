@@ -299,8 +299,8 @@ def choose(work: Work, net: str, store: Store, wanted: Wish) -> Chosen:
     """
     if wanted.name == "eager":
         return Chosen("eager", work.net, {"engine": "eager", "why": "asked for"})
-    keep_kernels(store)
     if wanted.name != AUTO:
+        keep_kernels(store)
         return _warmed(wanted.name, work, {"why": "asked for"})
     key, record = learn(work, net, store, wanted)
     amount = wanted.calls[work.task]

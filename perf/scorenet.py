@@ -148,14 +148,14 @@ def convolutions(net: ScoreNet, x: Tensor, u: Tensor) -> Callable[[], None]:
 
     What no rearrangement of the rest can save. The last has one channel: here it is no convolution at all.
     """
-    found: list[Callable[[], None]] = []
+    found: list[Callable[[], object]] = []
 
     def hook(layer: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
         # the images need no gradient
         h = inputs[0].detach().requires_grad_(inputs[0] is not x)
         grad, weight = torch.randn_like(out), layer.get_parameter("weight")
         wanted = [weight, h] if h.requires_grad else [weight]
-        found.append(lambda: (torch.autograd.grad(layer.forward(h), wanted, grad), None)[1])
+        found.append(lambda: torch.autograd.grad(layer.forward(h), wanted, grad))
 
     kinds = (nn.Conv2d, nn.ConvTranspose2d)
     handles = [each.register_forward_hook(hook) for each in net.modules() if isinstance(each, kinds)]
