@@ -15,14 +15,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import ROOT, UserError
-from bench.store import LOCAL, REFERENCE, Store
+from bench.errors import UserError
+from bench.paths import LOCAL, REFERENCE, ROOT
+from bench.store.store import Store
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.study import Cell, Study
-    from bench.verdicts import Outcome
+    from bench.gate.verdicts import Outcome
+    from bench.study.model import Cell
+    from bench.study.study import Study
 
 EXIT = """\
 exit codes:
@@ -319,12 +321,12 @@ def _damaged(store: Store) -> None:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    from bench import cost
-    from bench import study as studies
-    from bench.local import Options, to_do
-    from bench.scoring import pinned
-    from bench.table import survey
-    from bench.timing import pick_device
+    from bench.execute import cost
+    from bench.execute.schedule import Options, to_do
+    from bench.machine.devices import pick_device
+    from bench.score.scorer import pinned
+    from bench.store.status import survey
+    from bench.study import load as studies
 
     if args.list:
         for name in studies.available():
@@ -369,17 +371,17 @@ def _plan(args: argparse.Namespace) -> int:
 
 def _about(seconds: float | None) -> str:
     """An estimate, in words."""
-    from bench.cost import duration
+    from bench.text import duration
 
     return "time unknown until a job has run here" if seconds is None else f"about {duration(seconds)}"
 
 
 def _run(args: argparse.Namespace) -> int:
     if not ((args.results or LOCAL) / "cells").is_dir():  # else there may be nothing to do
-        from bench import processes
+        from bench.execute import processes
 
         processes.warm()  # it imports while this process does
-    from bench import study as studies
+    from bench.study import load as studies
 
     study = studies.load(args.study)
     store = Store(args.results or LOCAL)
@@ -403,12 +405,14 @@ def _execute(
     retry: bool = False,
 ) -> int:
     """Run a study with the display that fits, and return the exit code."""
-    from bench import engine
-    from bench.display import show
-    from bench.local import Options, run_study
-    from bench.scoring import pinned
-    from bench.table import survey
-    from bench.timing import code_hash, pick_device
+    from bench.execute.local import run_study
+    from bench.execute.schedule import Options
+    from bench.job import engine
+    from bench.machine.devices import pick_device
+    from bench.machine.sources import code_hash
+    from bench.score.scorer import pinned
+    from bench.sinks.console import show
+    from bench.store.status import survey
 
     device = args.device if args.device != "auto" else pick_device("auto").type
     engine.check(args.engine, pick_device(device))
@@ -441,7 +445,7 @@ def _code(record: dict[str, Any]) -> str | None:
 
 def _with_results(args: argparse.Namespace) -> list[tuple[Study, Store]]:
     """The study asked for, or every shipped one that has results."""
-    from bench import study as studies
+    from bench.study import load as studies
 
     if args.study:
         study = studies.load(args.study)
@@ -459,9 +463,10 @@ def _status(args: argparse.Namespace) -> int:
     import statistics
     from collections import Counter
 
-    from bench.cost import duration, past
-    from bench.scoring import pinned
-    from bench.table import survey
+    from bench.execute.cost import past
+    from bench.score.scorer import pinned
+    from bench.store.status import survey
+    from bench.text import duration
 
     pairs = _with_results(args)
     if not pairs:
@@ -506,8 +511,8 @@ MOST_ROWS = 500
 
 
 def _table(args: argparse.Namespace) -> int:
-    from bench import study as studies
-    from bench.table import COLUMNS, iter_rows
+    from bench.analysis.table import COLUMNS, iter_rows
+    from bench.study import load as studies
 
     study = studies.load(args.study)
     store = _readable(args, study)
@@ -549,7 +554,7 @@ def _print(style: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) ->
 def _query(args: argparse.Namespace) -> int:
     from tabulate import tabulate
 
-    from bench.query import ask
+    from bench.analysis.query import ask
 
     store = _readable(args)
     answer = ask(args.sql, store)
@@ -590,9 +595,9 @@ def _compare(args: argparse.Namespace) -> int:
 
     from tabulate import tabulate
 
-    from bench import compare
-    from bench.metrics import METRICS
-    from bench.study import unknown
+    from bench.analysis import compare
+    from bench.errors import unknown
+    from bench.score.metrics import METRICS
 
     if args.metric not in METRICS:
         raise unknown("metric", args.metric, METRICS)
@@ -618,10 +623,11 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _theory(args: argparse.Namespace) -> int:
-    from bench import data
+    from bench.errors import unknown
+    from bench.images import datasets
     from bench.report import write_files
     from bench.report.document import Pictures
-    from bench.study import choices, named, unknown
+    from bench.study.variants import choices, named
     from bench.theory.page import compose
     from ddpm.schedule import SCHEDULES, make_schedule
 
@@ -638,8 +644,8 @@ def _theory(args: argparse.Namespace) -> int:
                 make_schedule(schedules[0], args.T)
         except ValueError as error:
             raise UserError(str(error)) from error
-    images = data.load(args.dataset, args.data_dir)
-    pixels = data.to_float(images.train).double()
+    images = datasets.load(args.dataset, args.data_dir)
+    pixels = datasets.to_float(images.train).double()
     pictures = Pictures()
     text = compose(args.dataset, (float(pixels.mean()), float(pixels.std())), schedules, args.T, pictures)
     write_files(args.out, text, pictures.drawn)
@@ -649,7 +655,7 @@ def _theory(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     """One of three gates; the verdict on all of its checks is the exit code."""
-    from bench import verdicts
+    from bench.gate import verdicts
 
     if args.update_baseline and not (args.why or "").strip():
         raise UserError("--update-baseline needs --why: what changed, and why that is meant")
@@ -661,26 +667,27 @@ def _check(args: argparse.Namespace) -> int:
 
 def _check_change(args: argparse.Namespace) -> list[Outcome] | None:
     """The frozen network; None where the baseline was made instead."""
-    from bench import data, frozen, verdicts
-    from bench.run import reason_of
-    from bench.scoring import Scorer
+    from bench.gate import change, verdicts
+    from bench.images import datasets
+    from bench.job.failures import reason_of
+    from bench.score.scorer import Scorer
 
-    path = (args.baseline or frozen.NAME).with_suffix("")
+    path = (args.baseline or change.NAME).with_suffix("")
     store = Store(args.results or LOCAL)
     if args.network and args.update_baseline:
-        weights, history = frozen.trained(store, args.network), frozen.past(path)
+        weights, history = change.trained(store, args.network), change.past(path)
     else:
-        baseline, weights = frozen.read(path)
+        baseline, weights = change.read(path)
         history = baseline.history
-    scorer = Scorer("mnist", data.load("mnist", args.data_dir), store, frozen.CPU)
-    network = frozen.Frozen(weights, scorer)
+    scorer = Scorer("mnist", datasets.load("mnist", args.data_dir), store, change.CPU)
+    network = change.Frozen(weights, scorer)
     if args.update_baseline:
-        frozen.write(frozen.measure(network, [*history, _change(args.why)]), weights, path)
+        change.write(change.measure(network, [*history, _change(args.why)]), weights, path)
         print(f"baseline: {_relative(path)}.*")
         return None
     outcomes: list[Outcome] = []
     try:
-        outcomes.extend(frozen.check(network, baseline))
+        outcomes.extend(change.check(network, baseline))
     except UserError:
         raise
     except Exception as error:  # whatever a change has broken
@@ -690,34 +697,37 @@ def _check_change(args: argparse.Namespace) -> list[Outcome] | None:
 
 def _check_runs(args: argparse.Namespace) -> list[Outcome] | None:
     """Training runs of a small study on fresh seeds; None where the baseline was made instead."""
-    from bench import gate, verdicts
-    from bench import study as studies
-    from bench.table import rows
-    from bench.timing import code_hash, environment, pick_device
+    from bench.analysis.table import rows
+    from bench.gate import nightly, verdicts
+    from bench.machine.devices import pick_device
+    from bench.machine.provenance import environment
+    from bench.machine.sources import code_hash
+    from bench.study import load as studies
+    from bench.study.study import Study
 
     study = studies.load(args.study)
-    path = args.baseline or gate.BASELINES / f"{study.name}.json"
+    path = args.baseline or nightly.BASELINES / f"{study.name}.json"
     store = Store((args.results or LOCAL) / "check" / code_hash())
     if args.update_baseline:
-        seeds = list(range(args.seeds or gate.REFERENCE_SEEDS))
-        if len(seeds) < gate.SEEDS:
-            raise UserError(f"--update-baseline needs {gate.SEEDS} seeds at least")
-        history = gate.read_baseline(path).get("history", []) if path.is_file() else []
+        seeds = list(range(args.seeds or nightly.REFERENCE_SEEDS))
+        if len(seeds) < nightly.SEEDS:
+            raise UserError(f"--update-baseline needs {nightly.SEEDS} seeds at least")
+        history = nightly.read_baseline(path).get("history", []) if path.is_file() else []
     else:
-        baseline = gate.read_baseline(path)
-        seeds = gate.fresh_seeds(baseline, args.seeds or gate.NIGHTLY_SEEDS)
+        baseline = nightly.read_baseline(path)
+        seeds = nightly.fresh_seeds(baseline, args.seeds or nightly.NIGHTLY_SEEDS)
     axes = study.axes.model_copy(update={"seed": seeds})
-    study = studies.Study(**{**study.model_dump(), "axes": axes, "claims": []})
+    study = Study(**{**study.model_dump(), "axes": axes, "claims": []})
     failed = _execute(study, store, args)
     if args.update_baseline:
         about = {"environment": environment(pick_device(args.device)), "history": [*history, _change(args.why)]}
-        made = gate.make_baseline(study.name, rows(study, store), about)
+        made = nightly.make_baseline(study.name, rows(study, store), about)
         Store(path.parent).write_bytes(path, (json.dumps(made, indent=1, ensure_ascii=False) + "\n").encode())
         print(f"baseline of {len(seeds)} seeds: {_relative(path)}")
         return None
     if failed:
         return [verdicts.Outcome(study.name, verdicts.NOT_MEASURED, None, None, "some cells failed")]
-    return gate.judge(rows(study, store), baseline, promotion=args.mode == "promotion")
+    return nightly.judge(rows(study, store), baseline, promotion=args.mode == "promotion")
 
 
 def _change(why: str) -> dict[str, str]:
@@ -738,28 +748,30 @@ def _change(why: str) -> dict[str, str]:
 def _score(args: argparse.Namespace) -> int:
     from tabulate import tabulate
 
-    from bench import data, images, thorough, timing
-    from bench.metrics import METRICS
-    from bench.scoring import Scorer
-    from bench.study import unknown
+    from bench.errors import unknown
+    from bench.images import datasets, files
+    from bench.machine import devices
+    from bench.score import copies
+    from bench.score.metrics import METRICS
+    from bench.score.scorer import Scorer
 
-    if args.dataset not in data.DATASETS:
-        raise unknown("dataset", args.dataset, data.DATASETS)
-    device = timing.pick_device(args.device)
-    row = data.DATASETS[args.dataset]
-    large = images.stream(args.path, row.channels, row.side)
+    if args.dataset not in datasets.DATASETS:
+        raise unknown("dataset", args.dataset, datasets.DATASETS)
+    device = devices.pick_device(args.device)
+    row = datasets.DATASETS[args.dataset]
+    large = files.stream(args.path, row.channels, row.side)
     if large is None:
-        whole, how = images.read(args.path, row.channels, row.side)
+        whole, how = files.read(args.path, row.channels, row.side)
         n = len(whole)
     else:
         n, parts, how = large
         if args.thorough:
-            raise UserError(f"--thorough is for at most {images.STREAMED:,} images, not {n:,}")
-    known = data.load(args.dataset, args.data_dir)
+            raise UserError(f"--thorough is for at most {files.STREAMED:,} images, not {n:,}")
+    known = datasets.load(args.dataset, args.data_dir)
     scorer = Scorer(args.dataset, known, Store(args.results or LOCAL), device)
     scores = scorer.score(whole) if large is None else scorer.stream(parts).scores(scorer.reference)
     bounds = scorer.bounds(n) if n <= len(known.test) else {}
-    more = thorough.look(scorer, whole) if args.thorough else None
+    more = copies.look(scorer, whole) if args.thorough else None
     if args.format == "json":
         about = {"n": n, "classifier": scorer.classifier, "dataset_sha256": scorer.dataset_sha256}
         about |= {"metrics": scores, **bounds} | ({} if more is None else {"thorough": more})
@@ -774,12 +786,12 @@ def _score(args: argparse.Namespace) -> int:
     heads = ["metric", "value", *(["floor (test images)", "ceiling (noise)"] if bounds else []), "better"]
     print(tabulate(table, heads, tablefmt="github", floatfmt=".4g"))
     if more is not None:
-        print("\n" + "\n".join(thorough.describe(more)))
+        print("\n" + "\n".join(copies.describe(more)))
     return 0
 
 
 def _find_cell(prefix: str, store: Store) -> Cell:
-    from bench.study import Cell
+    from bench.study.model import Cell
 
     keys = sorted(p.stem for p in (store.root / "cells").glob("*.json") if p.name.startswith(prefix))
     if len(keys) != 1:
@@ -797,10 +809,12 @@ def _sample(args: argparse.Namespace) -> int:
     import numpy as np
     import torch
 
-    from bench import data, timing
-    from bench.generate import generate, ways
-    from bench.run import averaged, png, tile_grid
-    from bench.study import ORACLE
+    from bench.images import datasets
+    from bench.images.grids import png, tile_grid
+    from bench.job.checkpoints import averaged
+    from bench.job.generate import generate, ways
+    from bench.machine import devices
+    from bench.study.model import ORACLE
     from ddpm.nets import make_net
     from ddpm.oracle import Mixture
     from ddpm.schedule import make_schedule
@@ -809,7 +823,7 @@ def _sample(args: argparse.Namespace) -> int:
         raise UserError(f"--out must end in .png or .npz, not '{args.out.name}'")
     store = _readable(args)
     cell = _find_cell(args.cell, store)
-    device = timing.pick_device(args.device)
+    device = devices.pick_device(args.device)
     schedule = make_schedule(cell.job.schedule, cell.job.T)
     kept = store.load_tensors("checkpoints", cell.job.key)
     if kept is None and cell.job.net != ORACLE:
@@ -817,9 +831,9 @@ def _sample(args: argparse.Namespace) -> int:
             f"no checkpoint of {cell.job.label} in {_relative(store.root)}; "
             "checkpoints of the results that come with the project are not all kept: run its study first"
         )
-    row = data.DATASETS[cell.job.dataset]
+    row = datasets.DATASETS[cell.job.dataset]
     if kept is None:
-        images = data.load(cell.job.dataset).train[: cell.job.train.images]
+        images = datasets.load(cell.job.dataset).train[: cell.job.train.images]
         net: torch.nn.Module = Mixture(schedule, cell.job.objective, images)
     else:
         net = make_net(cell.job.net, row.channels, row.side)
@@ -851,12 +865,13 @@ def _sample(args: argparse.Namespace) -> int:
 
 
 def _classifier(args: argparse.Namespace) -> int:
-    from bench import classifier, data
-    from bench.study import unknown
+    from bench.errors import unknown
+    from bench.images import datasets
+    from bench.score import classifier
 
-    if args.dataset not in data.DATASETS:
-        raise unknown("dataset", args.dataset, data.DATASETS)
-    images = data.load(args.dataset, args.data_dir)
+    if args.dataset not in datasets.DATASETS:
+        raise unknown("dataset", args.dataset, datasets.DATASETS)
+    images = datasets.load(args.dataset, args.data_dir)
     if args.out.is_dir():
         raise UserError(f"--out names a folder: {args.out}")
     Store(args.out.parent).writable("")  # now, not after minutes of training
@@ -876,7 +891,7 @@ def _classifier(args: argparse.Namespace) -> int:
 
 def _doctor(args: argparse.Namespace) -> int:
     if args.speed:
-        from bench import processes
+        from bench.execute import processes
 
         processes.start_again()  # to be timed as jobs run
     from bench import doctor

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench import ROOT, metrics
+from bench.paths import ROOT
+from bench.score import metrics
 from ddpm import objective, sampler, schedule, spacing, timestep
 from ddpm.spec import parameters
 
@@ -83,7 +84,7 @@ def families() -> dict[str, Family]:
             "bound on held-out images in bits a dimension; with `score: {likelihood: 100}` also `bound_bpd` of so many "
             "test images with its parts `prior_bpd` (L_T) and `decoder_bpd` (L₀), and `flow_bpd`, what it bounds, by "
             "the probability-flow equation.",
-            "bench/metrics.py",
+            "bench/score/metrics.py",
             {name: (row.of, means[row.better]) for name, row in metrics.METRICS.items()},
         ),
     }  # fmt: skip

@@ -6,9 +6,13 @@ import importlib.metadata
 import shutil
 from pathlib import Path
 
-from bench import UserError, classifier, data, speed, timing
-from bench.scoring import pinned
-from bench.store import Store
+from bench.errors import UserError
+from bench.images import datasets
+from bench.job import speed
+from bench.machine import devices, provenance
+from bench.score import classifier
+from bench.score.scorer import pinned
+from bench.store.store import Store
 from ddpm.nets import NETS
 
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "pandas", "seaborn", "torch-fidelity", "pydantic", "typst")
@@ -16,8 +20,8 @@ LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "pandas", "seaborn", "tor
 
 def report(device_name: str, results: Path, data_dir: Path | None, measure: bool) -> int:
     """Print the checks, one a line; 1 if any fails."""
-    device = timing.pick_device(device_name)
-    about = timing.environment(device)
+    device = devices.pick_device(device_name)
+    about = provenance.environment(device)
     healthy = True
 
     def line(name: str, text: object, good: bool = True) -> None:
@@ -37,7 +41,7 @@ def report(device_name: str, results: Path, data_dir: Path | None, measure: bool
     line("code", f"{about['commit'] or 'no git commit'}{' with changes' if about['dirty'] else ''}, {about['code']}")
     images = None
     try:
-        images = data.load("mnist", data_dir)
+        images = datasets.load("mnist", data_dir)
         line("mnist", f"{len(images.train):,} + {len(images.test):,} images, {images.sha256[:12]}")
     except UserError as error:
         line("mnist", error, good=False)

@@ -21,8 +21,9 @@ from pathlib import Path
 
 from scipy import stats
 
-from bench import ROOT, UserError
-from bench.verdicts import FAIL, NOT_MEASURED, PASS, UNDECIDED, Outcome, tell
+from bench.errors import UserError
+from bench.gate.verdicts import FAIL, NOT_MEASURED, PASS, UNDECIDED, Outcome, tell
+from bench.paths import ROOT
 
 ALPHA = 0.02
 FACTOR = 1.10

@@ -20,15 +20,20 @@ from typing import Any
 
 import torch
 
-from bench import ROOT, UserError, processes
-from bench.cost import past
-from bench.store import REFERENCE, Store
-from bench.study import load
+from bench.errors import UserError
+from bench.execute import processes
+from bench.execute.cost import past
+from bench.paths import REFERENCE, ROOT
+from bench.store.store import Store
+from bench.study.load import load
 from perf.record import claim, save
 from perf.scale import fill, make_study
 
 CELLS = 1000
-IMPORTS = "import bench.cli, bench.display, bench.local, bench.report, bench.scoring, bench.table, rich.live, torch"
+IMPORTS = (
+    "import bench.cli, bench.sinks.console, bench.execute.local, bench.report, bench.score.scorer, "
+    "bench.analysis.table, rich.live, torch"
+)
 """What a rerun cannot do without."""
 
 

@@ -17,7 +17,8 @@ import seaborn as sns
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from bench import ROOT, UserError
+from bench.errors import UserError
+from bench.paths import ROOT
 from bench.report import figures, write_files
 from bench.report.document import Pictures, escape, grid, paragraphs, seconds
 from bench.report.figures import short

@@ -14,11 +14,16 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import UserError, processes, study, timing
-from bench.display import show
-from bench.local import Options, run_study
-from bench.store import LOCAL, Store
-from bench.table import iter_rows
+from bench.analysis.table import iter_rows
+from bench.errors import UserError
+from bench.execute import processes
+from bench.execute.local import run_study
+from bench.execute.schedule import Options
+from bench.machine import devices
+from bench.paths import LOCAL
+from bench.sinks.console import show
+from bench.store.store import Store
+from bench.study import load
 from perf.record import claim, save
 
 STUDY = Path(__file__).parent / "quality.yaml"
@@ -43,14 +48,14 @@ def rows(path: Path, store: Store) -> list[dict[str, Any]]:
             "commit": row["commit"],
             "key": row["key"],
         }
-        for row in ({**row, "images": budget(path)} for row in iter_rows(study.load(str(path)), store))
+        for row in ({**row, "images": budget(path)} for row in iter_rows(load.load(str(path)), store))
         if row["status"] == "done"
     ]
 
 
 def budget(path: Path) -> int:
     """Images of an epoch."""
-    train = study.load(str(path)).train
+    train = load.load(str(path)).train
     return (train.images or 0) // train.batch_size * train.batch_size
 
 
@@ -83,8 +88,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     store = Store(args.results)
     try:
-        device = timing.pick_device(args.device)
-        chosen = study.load(str(args.study))
+        device = devices.pick_device(args.device)
+        chosen = load.load(str(args.study))
         for _ in show(run_study(chosen, store, Options(device=str(device))), Console()):
             pass
     except UserError as error:

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
-from bench import ROOT, timing
-from bench.store import Store
+from bench.machine import provenance
+from bench.paths import ROOT
+from bench.store.store import Store
 
 FOLDER = ROOT / "results" / "perf"
 
@@ -27,7 +28,7 @@ def save(name: str, content: dict[str, Any], *, device: torch.device | None = No
         "name": name,
         "command": command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "environment": timing.environment(device or torch.device("cpu")),
+        "environment": provenance.environment(device or torch.device("cpu")),
     }
     text = json.dumps(about | content, indent=1, ensure_ascii=False) + "\n"
     Store(folder).write_bytes(path, text.encode())

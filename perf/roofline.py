@@ -17,11 +17,16 @@ from typing import Any
 
 import torch
 
-from bench import UserError, data, engine, processes, speed, timing
-from bench.generate import TILE
-from bench.scoring import Scorer
-from bench.speed import Work
-from bench.store import LOCAL, Store
+from bench.errors import UserError
+from bench.execute import processes
+from bench.images import datasets
+from bench.job import engine, speed
+from bench.job.generate import TILE
+from bench.job.speed import Work
+from bench.machine import devices
+from bench.paths import LOCAL
+from bench.score.scorer import Scorer
+from bench.store.store import Store
 from ddpm.denoiser import Net
 from ddpm.nets import NETS
 from perf.record import claim, save
@@ -35,7 +40,7 @@ SCORED = 2000
 
 def scoring(device: torch.device, folder: Path, n: int = SCORED) -> Work:
     """All metrics of n images; of the FLOPs the classifier's alone are counted."""
-    images = data.load("mnist")
+    images = datasets.load("mnist")
     scorer = Scorer("mnist", images, Store(folder), device)
     flops = speed.classifying(device, n).amount
     return Work("scoring", lambda: scorer.score(images.test[:n]), flops, images=n)
@@ -55,7 +60,7 @@ def without_network(device: torch.device) -> Work:
 
 
 def tuned(net: str, engines: dict[str, Any], work: engine.Work) -> Net:
-    """:func:`bench.speed.tuned`, what there is to say of it going into ``engines``."""
+    """:func:`bench.job.speed.tuned`, what there is to say of it going into ``engines``."""
     chosen = speed.tuned(net, work)
     record = Store(LOCAL).read("engines", chosen.about.get("trial", ""))
     engines[f"{net} {work.task}"] = chosen.about | {"trials": record["trials"] if record else {}}
@@ -102,7 +107,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if args.rounds < 1:
             raise UserError(f"--rounds must be at least 1, not {args.rounds}")
-        _run(timing.pick_device(args.device), args.rounds)
+        _run(devices.pick_device(args.device), args.rounds)
     except UserError as error:
         print(f"perf.roofline: {error}", file=sys.stderr)
         return 2

@@ -23,10 +23,13 @@ from typing import Any
 
 import yaml
 
-from bench import ROOT, processes
-from bench.store import REFERENCE, Store
-from bench.study import Cell, Job, Study, load
-from bench.timing import peak_rss_mb
+from bench.execute import processes
+from bench.machine.memory import peak_rss_mb
+from bench.paths import REFERENCE, ROOT
+from bench.store.store import Store
+from bench.study.load import load
+from bench.study.model import Cell, Job
+from bench.study.study import Study
 from perf.record import save
 
 CELLS = 100_000

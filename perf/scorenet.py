@@ -21,7 +21,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from bench import data, processes, speed, timing
+from bench.execute import processes
+from bench.images import datasets
+from bench.job import speed
+from bench.machine import clocks, devices
 from ddpm.nets.scorenet import EMBED, WIDTHS, FourierTime, ScoreNet
 from ddpm.schedule import Schedule
 from ddpm.train import Trainer, _generator
@@ -109,7 +112,7 @@ class HostImages(Dataset[tuple[Tensor, int]]):
 
 
 def plain_steps(
-    net: nn.Module, schedule: Schedule, images: data.Images, size: int, rates: list[float], device: torch.device
+    net: nn.Module, schedule: Schedule, images: datasets.Images, size: int, rates: list[float], device: torch.device
 ) -> Iterator[float]:
     """The losses of the tutorial's loop over one epoch, given the draws that :class:`ddpm.train.Trainer` makes.
 
@@ -138,7 +141,7 @@ def plain_steps(
 
 def our_steps(trainer: Trainer, images: Tensor, rates: list[float]) -> Iterator[Tensor]:
     """The losses of the trainer, still on the device, and its learning rates into ``rates``."""
-    for step in trainer.steps(images, data.to_float):
+    for step in trainer.steps(images, datasets.to_float):
         rates.append(trainer.optimisers[0].param_groups[0]["lr"])
         yield step.loss
 
@@ -171,7 +174,7 @@ def convolutions(net: ScoreNet, x: Tensor, u: Tensor) -> Callable[[], None]:
 
 
 def measure(
-    images: data.Images, *, steps: int, chunk: int, size: int = speed.BATCH, device: torch.device
+    images: datasets.Images, *, steps: int, chunk: int, size: int = speed.BATCH, device: torch.device
 ) -> dict[str, Any]:
     """Train both for ``steps`` steps, ``chunk`` of each in turn: seconds a chunk, and the loss of every step.
 
@@ -186,7 +189,7 @@ def measure(
     alone = convolutions(
         copy.deepcopy(trainer.net), torch.randn(size, 1, 28, 28, device=device), torch.rand(size, device=device)
     )
-    clock = timing.make_clock(device)
+    clock = clocks.make_clock(device)
     seconds: dict[str, list[float]] = {"ours": [], "plain": [], CONVOLUTIONS: []}
     losses: dict[str, list[float]] = {"ours": [], "plain": []}
     for start in range(0, steps, chunk):
@@ -226,8 +229,8 @@ def main() -> int:
     parser.add_argument("--chunk", type=int, default=26, help="steps of one before the other's turn")
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
-    device = timing.pick_device(args.device)
-    measured = measure(data.load("mnist"), steps=args.steps, chunk=args.chunk, device=device)
+    device = devices.pick_device(args.device)
+    measured = measure(datasets.load("mnist"), steps=args.steps, chunk=args.chunk, device=device)
     found = summary(measured)
     medians = {name: statistics.median(values[1:]) for name, values in measured["seconds_a_step"].items()}
     for name, value in medians.items():

@@ -15,21 +15,26 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import UserError, processes, study, timing
-from bench.cost import count_flops
-from bench.data import DATASETS
-from bench.display import show
-from bench.local import Options, run_study
-from bench.store import LOCAL, Store
-from bench.study import Study
-from bench.table import iter_rows
+from bench.analysis.table import iter_rows
+from bench.errors import UserError
+from bench.execute import processes
+from bench.execute.local import run_study
+from bench.execute.schedule import Options
+from bench.images.datasets import DATASETS
+from bench.job.work import count_flops
+from bench.machine import devices
+from bench.paths import LOCAL
+from bench.sinks.console import show
+from bench.store.store import Store
+from bench.study import load
+from bench.study.study import Study
 from perf.record import save
 
 BASE: dict[str, Any] = {
     "net": "unet",
     "objective": "v",
     "schedule": "cosine",
-    **study.load("quick").train.model_dump(exclude={"epochs", "images"}),
+    **load.load("quick").train.model_dump(exclude={"epochs", "images"}),
 }
 #: what differs from the base, one trial each
 TRIALS: dict[str, dict[str, Any]] = {
@@ -99,7 +104,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if args.seeds < 1:
             raise UserError(f"--seeds must be at least 1, not {args.seeds}")
-        device = timing.pick_device(args.device)
+        device = devices.pick_device(args.device)
         chosen = args.only or list(TRIALS)
         trials = {name: make_study(name, TRIALS[name], args.flops, args.seeds) for name in chosen}
         for trial in trials.values():

@@ -22,10 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench import classifier, data, images, processes, timing
-from bench.scoring import Scorer
-from bench.speed import Work, measure
-from bench.store import Store
+from bench.execute import processes
+from bench.images import datasets, files
+from bench.job.speed import Work, measure
+from bench.machine import memory
+from bench.score import classifier
+from bench.score.scorer import Scorer
+from bench.store.store import Store
 from perf.record import claim, save
 
 FEW, MANY = 10_000, 1_000_000
@@ -35,7 +38,7 @@ CPU = torch.device("cpu")
 
 def write(path: Path, n: int) -> None:
     """An .npy of n images: MNIST's test images, over and over, each time with other noise."""
-    test = data.load("mnist").test.numpy()
+    test = datasets.load("mnist").test.numpy()
     out = np.lib.format.open_memmap(path, "w+", np.uint8, (n, 1, 28, 28))
     random = np.random.default_rng(0)
     for start in range(0, n, len(test)):
@@ -49,16 +52,16 @@ def peak_mb() -> float:
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
-        return timing.peak_rss_mb()
+        return memory.peak_rss_mb()
     return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:"))
 
 
 def fid_of(path: Path, store: Path) -> dict[str, float]:
     """The FID of the images in a file, read and scored in parts; and this process's peak memory."""
-    images.STREAMED = 0  # however few they are
-    scorer = Scorer("mnist", data.load("mnist"), Store(store), CPU)
+    files.STREAMED = 0  # however few they are
+    scorer = Scorer("mnist", datasets.load("mnist"), Store(store), CPU)
     before, since = peak_mb(), time.perf_counter()
-    found = images.stream(path, 1, 28)
+    found = files.stream(path, 1, 28)
     assert found is not None
     n, parts, _ = found
     scores = scorer.stream(parts).scores(scorer.reference)
@@ -79,7 +82,7 @@ def _alone(path: Path, store: Path) -> dict[str, float]:
 
 def rates(store: Path, rounds: int) -> dict[str, list[float]]:
     """Images a second, a number a round: the classifier alone, with FID, and with every metric."""
-    known = data.load("mnist")
+    known = datasets.load("mnist")
     scorer, few = Scorer("mnist", known, Store(store), CPU), known.test[:FEW]
 
     def forward() -> None:
@@ -88,7 +91,7 @@ def rates(store: Path, rounds: int) -> dict[str, list[float]]:
                 scorer.network(part)
 
     def parts() -> Iterator[Tensor]:
-        yield from few.split(images.PART)
+        yield from few.split(files.PART)
 
     works = [
         Work("classifier alone", forward, FEW),

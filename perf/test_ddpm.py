@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bench import speed
-from bench.generate import noise
+from bench.job import speed
+from bench.job.generate import noise
 from ddpm.denoiser import Denoiser
 from ddpm.nets import NETS
 from ddpm.objective import OBJECTIVES

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import study, table
-from bench.store import Store
+from bench.analysis import table
+from bench.store.store import Store
+from bench.study import load
 
 Benchmark = Callable[..., object]
 
 
 def test_study_expansion(benchmark: Benchmark) -> None:
-    benchmark(lambda: [cell.key for cell in study.load("full").cells])
+    benchmark(lambda: [cell.key for cell in load.load("full").cells])
 
 
 def test_store_write(benchmark: Benchmark, tmp_path: Path) -> None:
@@ -35,7 +36,7 @@ def test_store_samples(benchmark: Benchmark, tmp_path: Path) -> None:
 
 
 def test_table(benchmark: Benchmark, tmp_path: Path) -> None:
-    quick, store = study.load("quick"), Store(tmp_path)
+    quick, store = load.load("quick"), Store(tmp_path)
     for cell in quick.cells:
         store.write("cells", cell.key, {"status": "failed", "reason": "x" * 2000})
     benchmark(table.rows, quick, store)

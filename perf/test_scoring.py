@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import torch
 
-from bench import metrics, speed
+from bench.job import speed
+from bench.score import metrics
 
 Benchmark = Callable[..., object]
 

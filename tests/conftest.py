@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import classifier, data
-from bench.data import Images
-from bench.scoring import Scorer
-from bench.store import Store
-from bench.study import Study
+from bench.images import datasets
+from bench.images.datasets import Images
+from bench.score import classifier
+from bench.score.scorer import Scorer
+from bench.store.store import Store
+from bench.study.study import Study
 from ddpm.nets import NETS
 
 
@@ -70,7 +71,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def mnist() -> Images:
     """The MNIST that ships with the project."""
-    return data.load("mnist")
+    return datasets.load("mnist")
 
 
 @pytest.fixture(scope="session")
@@ -89,8 +90,8 @@ def tiny_images(mnist: Images) -> Images:
 @pytest.fixture
 def world(tiny_images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Everything a job needs, tiny: see :class:`World`."""
-    row = replace(data.DATASETS["mnist"], read=lambda root: tiny_images)
-    monkeypatch.setitem(data.DATASETS, "mnist", row)
+    row = replace(datasets.DATASETS["mnist"], read=lambda root: tiny_images)
+    monkeypatch.setitem(datasets.DATASETS, "mnist", row)
     monkeypatch.setitem(NETS, "tiny", TinyNet)
     monkeypatch.setitem(classifier.PINNED, "mnist", classifier.PINNED["mnist"])
     world = World(Store(tmp_path / "results"), tiny_images, tmp_path / "classifier.safetensors")

@@ -10,8 +10,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.store import Store
-from bench.study import Study
+from bench.store.store import Store
+from bench.study.study import Study
 
 _DIGEST = re.compile(r"<!-- inputs: ([0-9a-f]{64}) -->\s*\Z")
 _IMAGE = re.compile(r"^!\[[^\]]*\]\(([^)]+)\)$", re.MULTILINE)
@@ -34,7 +34,7 @@ def write(study: Study, store: Store, out: Path) -> Report:
 
     :raises UserError: if the folder cannot be written or the disk is full.
     """
-    from bench.report.results import Results
+    from bench.analysis.frames import Results
 
     folder = out / study.name
     results = Results(study, store)

@@ -17,12 +17,12 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from bench.cost import past
+from bench.analysis.effects import Effect, effects, factors, geometric_mean, matched, pareto, profiles, scatter
+from bench.analysis.frames import AXES, MODEL_AXES, SHARED, Record, Results, different
+from bench.execute.cost import past
 from bench.report import figures
-from bench.report.effects import Effect, effects, factors, geometric_mean, matched, pareto, profiles, scatter
 from bench.report.figures import short
-from bench.report.results import AXES, MODEL_AXES, SHARED, Record, Results, different
-from bench.study import ORACLE
+from bench.study.model import ORACLE
 
 MOST_ROWS = 200
 """Longest table; the stable table has the rest."""
@@ -800,7 +800,7 @@ def denoising(page: Page) -> str:
         path = results.preview(row["key"], ".strip.png")
         if path is None:
             continue
-        from bench.generate import STRIP_TIMES
+        from bench.job.generate import STRIP_TIMES
         from ddpm.schedule import make_schedule
         from ddpm.spacing import space
 
@@ -857,7 +857,7 @@ def hypotheses(page: Page) -> str:
     results = page.results
     if not results.study.claims:
         return ""
-    from bench.claims import judge
+    from bench.analysis.claims import judge
 
     rows = []
     verdicts = judge(results.study.hypotheses, results.done.to_dict("records"), dict(results.study.axes))

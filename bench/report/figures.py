@@ -28,8 +28,8 @@ from matplotlib.ticker import (
 )
 from matplotlib.transforms import blended_transform_factory
 
-from bench.report.effects import Effect, pareto
-from bench.report.results import MODEL_AXES, Results
+from bench.analysis.effects import Effect, pareto
+from bench.analysis.frames import MODEL_AXES, Results
 
 WIDTH = 6.77  # inches: A4 less 19 mm on either side
 DPI = 200

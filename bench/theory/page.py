@@ -1,4 +1,4 @@
-"""The page of what follows from the formulas alone: ``ddpm-bench theory``. Its numbers are :mod:`bench.theory`'s."""
+"""The page of what follows from the formulas alone: ``ddpm-bench theory``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import seaborn as sns
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 
-from bench import theory
 from bench.report import figures
 from bench.report.document import Pictures, escape, grid, listing, paragraphs
 from bench.report.figures import short
+from bench.theory import numbers as theory
 from ddpm.schedule import RESIDUAL_SIGNAL
 
 COUNTS = (10, 100, 200, 500, 1000)

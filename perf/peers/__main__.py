@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 
-from bench import UserError, processes
-from bench.store import LOCAL
+from bench.errors import UserError
+from bench.execute import processes
+from bench.paths import LOCAL
 from perf import record
 
 MODULES = ("diffusers", "denoising_diffusion_pytorch", "torchmetrics", "pytorch_fid")

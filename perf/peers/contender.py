@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 SAMPLE_BATCH = 100
-"""Images a sampling pass, for everybody: the tile of :mod:`bench.generate` on a CPU."""
+"""Images a sampling pass, for everybody: the tile of :mod:`bench.job.generate` on a CPU."""
 
 
 @dataclass(frozen=True)

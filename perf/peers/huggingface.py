@@ -22,7 +22,7 @@ from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from bench.data import to_float
+from bench.images.datasets import to_float
 from perf.peers.contender import SAMPLE_BATCH, Setting, batches, crop, pad, padded_side, unit_to_uint8
 
 NAME = "diffusers"

@@ -13,9 +13,10 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from bench import engine, speed, study
-from bench.data import to_float
-from bench.generate import TILE, generate
+from bench.images.datasets import to_float
+from bench.job import engine, speed
+from bench.job.generate import TILE, generate
+from bench.study import load
 from ddpm.denoiser import Net
 from ddpm.nets import make_net
 from ddpm.schedule import make_schedule
@@ -28,7 +29,7 @@ SCHEDULE = make_schedule("cosine", 1000)
 
 def setting() -> Setting:
     """What ``ddpm-bench run quick`` trains, for as many steps as are wanted instead of its epochs."""
-    recipe = study.load("quick").train.model_dump(exclude={"epochs", "images"})
+    recipe = load.load("quick").train.model_dump(exclude={"epochs", "images"})
     network = {"net": "unet", "objective": OBJECTIVE, "schedule": "cosine", "T": SCHEDULE.T, "sampler": "ancestral"}
     return Setting("ours", f"unet, {OBJECTIVE}, cosine", network, recipe)
 

@@ -20,11 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import UserError, data, timing
-from bench.data import Images
-from bench.metrics import MINIMUM
-from bench.scoring import Scorer
-from bench.store import Store, cached_record
+from bench.errors import UserError
+from bench.images import datasets
+from bench.images.datasets import Images
+from bench.machine import sources
+from bench.score.metrics import MINIMUM
+from bench.score.scorer import Scorer
+from bench.store.store import Store, cached_record
 from perf.peers import equal_network, huggingface, lucidrains, ours, scoring
 from perf.peers.contender import SAMPLE_BATCH, Contender, Setting, build, parameters, train
 
@@ -121,7 +123,7 @@ class Race:
             now,
         )
         self.versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
-        self._about = {"versions": self.versions, "code": timing.code_hash(), "threads": torch.get_num_threads()}
+        self._about = {"versions": self.versions, "code": sources.code_hash(), "threads": torch.get_num_threads()}
         self._about |= {"data": images.sha256, "classifier": scorer.classifier, "seed": options.seed}
         self._began = now()
         self._left = 0.0
@@ -557,5 +559,5 @@ def open_race(options: Options, folder: Path, data_dir: Path | None, say: Callab
     """A race with everything loaded, its stages kept in ``folder``."""
     store = Store(folder)
     store.writable()
-    images = data.load("mnist", data_dir)
+    images = datasets.load("mnist", data_dir)
     return Race(options, store, images, Scorer("mnist", images, store, torch.device("cpu")), say)

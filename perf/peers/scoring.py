@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench import classifier, metrics
-from bench.classifier import BATCH, FEATURES, Network
-from bench.run import png
-from bench.scoring import Scorer
+from bench.images.grids import png
+from bench.score import classifier, metrics
+from bench.score.classifier import BATCH, FEATURES, Network
+from bench.score.scorer import Scorer
 
 TOLERANCE = 1e-3
 ALL = "ours, all metrics"
@@ -124,7 +124,7 @@ def _ways(images: Tensor, reference: Tensor, scorer: Scorer, folder: Path) -> di
 
 def _registered(scorer: Scorer) -> str:
     """The name under which torch-fidelity knows the scorer's classifier."""
-    from bench import fidelity
+    from bench.score import fidelity
 
     return fidelity.register("mnist", scorer.classifier, scorer.network)
 

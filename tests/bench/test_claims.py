@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import UserError
-from bench.claims import CONTRADICTED, NOT_MEASURED, SUPPORTED, UNDECIDED, Verdict, judge
-from bench.metrics import METRICS
-from bench.study import CLIPPING, Study, load
+from bench.analysis.claims import CONTRADICTED, NOT_MEASURED, SUPPORTED, UNDECIDED, Verdict, judge
+from bench.errors import UserError
+from bench.score.metrics import METRICS
+from bench.study.load import load
+from bench.study.model import CLIPPING
+from bench.study.study import Study
 
 SEEDS = [0, 1, 2, 3, 4]
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from bench import UserError, classifier, metrics
-from bench.classifier import CLASSES, FEATURES, PINNED, Network
-from bench.data import Images
+from bench.errors import UserError
+from bench.images.datasets import Images
+from bench.score import classifier, metrics
+from bench.score.classifier import CLASSES, FEATURES, PINNED, Network
 
 PATH, SHA256 = PINNED["mnist"]
 
@@ -62,7 +63,7 @@ def test_torch_fidelity_agrees_end_to_end(network: Network, mnist: Images) -> No
     """Its metrics through the registered extractor are ours, and nothing is downloaded."""
     from torch_fidelity import calculate_metrics
 
-    from bench import fidelity
+    from bench.score import fidelity
 
     name = fidelity.register("mnist", SHA256, network)
     assert name == classifier.name_of("mnist", SHA256)

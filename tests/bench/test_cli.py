@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import cli, data
-from bench.scoring import Scorer
-from bench.store import Store
+from bench import cli
+from bench.images import datasets
+from bench.score.scorer import Scorer
+from bench.store.store import Store
 
 COMMANDS = ("plan", "run", "status", "table", "query", "report", "check", "score", "sample", "classifier", "doctor")
 ISSUE_COLUMNS = (
@@ -42,7 +43,7 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
 
 def test_help_names_every_command_and_exit_code() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "bench.cli", "--help"], capture_output=True, text=True, check=True, cwd=data.ROOT
+        [sys.executable, "-m", "bench.cli", "--help"], capture_output=True, text=True, check=True, cwd=datasets.ROOT
     )
     assert all(re.search(rf"^ +{name}( |$)", done.stdout, re.MULTILINE) for name in COMMANDS)
     assert "exit codes" in done.stdout
@@ -51,7 +52,7 @@ def test_help_names_every_command_and_exit_code() -> None:
 def test_help_imports_nothing_heavy() -> None:
     heavy = {"numpy", "torch", "pandas", "pydantic", "yaml", "duckdb", "matplotlib"}
     probe = f"import sys; from bench import cli; cli._parser().format_help(); print(*{heavy} & sys.modules.keys())"
-    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=data.ROOT)
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=datasets.ROOT)
     assert done.stdout.strip() == ""
 
 
@@ -135,7 +136,7 @@ def test_results_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFi
 def test_score_prints_floor_and_ceiling(tmp_path: Path, scorer: Scorer, capsys: pytest.CaptureFixture[str]) -> None:
     """Test images score near the floor and far from the ceiling, whatever form they come in."""
     shutil.copytree(scorer.store.root, tmp_path / "store")
-    np.save(tmp_path / "real.npy", data.load("mnist").test[::100, 0].numpy())
+    np.save(tmp_path / "real.npy", datasets.load("mnist").test[::100, 0].numpy())
     argv = ["score", str(tmp_path / "real.npy"), "--results", str(tmp_path / "store"), "--device", "cpu"]
     assert cli.main([*argv, "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -151,9 +152,9 @@ def test_status_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_damaged_cells_count_as_missing_and_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from bench import study
+    from bench.study import load
 
-    key = study.load("smoke").cells[0].key
+    key = load.load("smoke").cells[0].key
     Store(tmp_path).write_bytes(tmp_path / "cells" / f"{key}.json", b'{"version": 1, "sha')
     assert cli.main(["status", "smoke", "--results", str(tmp_path)]) == 0
     captured = capsys.readouterr()
@@ -164,12 +165,14 @@ def test_damaged_cells_count_as_missing_and_are_named(tmp_path: Path, capsys: py
 @pytest.fixture
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Finished rows of the smoke study, at the baseline's level, that no run has to make."""
-    from bench import gate, study, table
+    from bench.analysis import table
+    from bench.gate import nightly
+    from bench.study import load
 
-    baseline = json.loads((gate.BASELINES / "smoke.json").read_text())
-    found = table.rows(study.load("smoke"), Store(tmp_path))
+    baseline = json.loads((nightly.BASELINES / "smoke.json").read_text())
+    found = table.rows(load.load("smoke"), Store(tmp_path))
     for row in found:
-        row |= {"status": "done", "fid": float(np.exp(np.log(baseline["fid"][gate.name_of(row)]).mean()))}
+        row |= {"status": "done", "fid": float(np.exp(np.log(baseline["fid"][nightly.name_of(row)]).mean()))}
         row |= {k: baseline[k] for k in ("classifier", "epochs")}
     monkeypatch.setattr(cli, "_execute", lambda *_: 0)
     monkeypatch.setattr(table, "rows", lambda *_: found)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from bench.cli import main
-from bench.store import Store
-from bench.study import Study
+from bench.store.store import Store
+from bench.study.study import Study
 
 ABOUT = {"classifier": "c" * 64, "dataset_sha256": "d" * 64}
 

@@ -9,10 +9,16 @@ from typing import Any
 
 import pytest
 
-from bench import cost, data, timing
-from bench.store import REFERENCE, Store
-from bench.study import Cell, Job, Study
-from bench.table import Found, judge, survey
+from bench import text
+from bench.execute import cost
+from bench.images import datasets
+from bench.job import work
+from bench.machine import provenance, sources
+from bench.paths import REFERENCE
+from bench.store.status import Found, judge, survey
+from bench.store.store import Store
+from bench.study.model import Cell, Job
+from bench.study.study import Study
 
 FLOPS = {
     "unet": {"forward": 50_000_000, "train": 150_000_000},
@@ -28,7 +34,13 @@ def make_study(net: str = "unet", epochs: int = 3, n: int = 1000, **axes: Any) -
 
 
 def here(**changes: Any) -> dict[str, Any]:
-    return {"device": "cpu", "machine": timing.machine_id(), "threads": 2, "code": timing.code_hash(), **changes}
+    return {
+        "device": "cpu",
+        "machine": provenance.machine_id(),
+        "threads": 2,
+        "code": sources.code_hash(),
+        **changes,
+    }
 
 
 def record(
@@ -97,7 +109,7 @@ def test_networks_have_their_own_rates_and_unknown_ones_the_median(store: Store,
     variant = missing(make_study("unet(width=24)"))
     assert model.seconds(variant, store) == pytest.approx(
         START + WARMING + SCORE * 2000
-        + sum(w / r for w, r in zip(cost.work(variant, store, cost.count_flops(variant[0].cell.job.net, "mnist")),
+        + sum(w / r for w, r in zip(cost.work(variant, store, work.count_flops(variant[0].cell.job.net, "mnist")),
                                     (sum(TRAIN.values()) / 2, sum(SAMPLE.values()) / 2), strict=True)),
         rel=1e-3,
     )  # fmt: skip
@@ -198,11 +210,11 @@ def test_past_is_estimate_and_truth(store: Store) -> None:
 
 @pytest.mark.parametrize(("value", "said"), [(4, "4 s"), (99.4, "99 s"), (222, "3.7 min"), (7560, "2.1 h")])
 def test_duration(value: float, said: str) -> None:
-    assert cost.duration(value) == said
+    assert text.duration(value) == said
 
 
 def test_data_sets_have_as_many_training_images_as_they_say() -> None:
-    assert len(data.load("mnist").train) == data.DATASETS["mnist"].train
+    assert len(datasets.load("mnist").train) == datasets.DATASETS["mnist"].train
 
 
 def left_out(store: Store) -> list[float]:

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
-from torchvision import datasets
+from torchvision import datasets as theirs_sets
 
-from bench import UserError, data
-from bench.data import DATA_DIR, DATASETS, Images, load, to_float, to_uint8
+from bench.errors import UserError
+from bench.images.datasets import DATA_DIR, DATASETS, Images, load, to_float, to_uint8
 
 CANONICAL = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 QMNIST = (
@@ -76,7 +76,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return construct
 
     for name in ("MNIST", "FashionMNIST", "KMNIST", "QMNIST", "CIFAR10"):
-        monkeypatch.setattr(datasets, name, failing(name))
+        monkeypatch.setattr(theirs_sets, name, failing(name))
     return asked
 
 
@@ -279,7 +279,7 @@ def test_torchvision_reads_the_same_files(tmp_path: Path) -> None:
     write(tmp_path / "FashionMNIST" / "raw", CANONICAL, made_up())
     ours = load("fashion_mnist", tmp_path)
     for train, images, labels in ((True, ours.train, ours.train_labels), (False, ours.test, ours.test_labels)):
-        theirs = datasets.FashionMNIST(str(tmp_path), train=train)
+        theirs = theirs_sets.FashionMNIST(str(tmp_path), train=train)
         assert torch.equal(images[:, 0], theirs.data)
         assert torch.equal(labels, theirs.targets)
 
@@ -306,7 +306,7 @@ def test_what_is_missing_is_fetched_once(tmp_path: Path, monkeypatch: pytest.Mon
         asked.append(kind)
         write(Path(root) / "QMNIST" / "raw", QMNIST, arrays, ".gz")
 
-    monkeypatch.setattr(datasets, "QMNIST", fetch)
+    monkeypatch.setattr(theirs_sets, "QMNIST", fetch)
     assert len(load("qmnist", tmp_path).train) == 30
     assert {kind["what"] for kind in asked} == {"train", "test"}
     assert all(kind["download"] is True for kind in asked)
@@ -315,7 +315,7 @@ def test_what_is_missing_is_fetched_once(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_download_that_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "KMNIST", lambda root, **_: None)
+    monkeypatch.setattr(theirs_sets, "KMNIST", lambda root, **_: None)
     assert CANONICAL[0] in refused("kmnist", tmp_path)
 
 
@@ -338,10 +338,10 @@ def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarr
         put(name, {"data": rows[name], "labels": (rows[name][:, 0] % 10).tolist()})
     put("batches.meta", {"label_names": [str(i) for i in range(10)]})
     train = [[f"data_batch_{i}", sums[f"data_batch_{i}"]] for i in range(1, 6)]
-    monkeypatch.setattr(datasets.CIFAR10, "train_list", train)
-    monkeypatch.setattr(datasets.CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
+    monkeypatch.setattr(theirs_sets.CIFAR10, "train_list", train)
+    monkeypatch.setattr(theirs_sets.CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
     meta = {"filename": "batches.meta", "key": "label_names", "md5": sums["batches.meta"]}
-    monkeypatch.setattr(datasets.CIFAR10, "meta", meta)
+    monkeypatch.setattr(theirs_sets.CIFAR10, "meta", meta)
     return rows
 
 
@@ -392,4 +392,4 @@ def test_conversions_leave_their_input_alone() -> None:
 
 def test_reading_shipped_data_needs_no_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    assert len(data.load("mnist").test) == 10_000
+    assert len(load("mnist").test) == 10_000

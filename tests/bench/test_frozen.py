@@ -12,14 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import UserError, classifier, frozen, verdicts
-from bench import generate as drawing
-from bench.data import Images, to_uint8
-from bench.frozen import MAIN, Baseline, Frozen
-from bench.generate import Batch, generate
-from bench.scoring import Scorer
-from bench.store import Store
-from bench.study import Budget
+from bench.errors import UserError
+from bench.gate import change, verdicts
+from bench.gate.change import MAIN, Baseline, Frozen
+from bench.images.datasets import Images, to_uint8
+from bench.job import generate as drawing
+from bench.job.generate import Batch, generate
+from bench.score import classifier
+from bench.score.scorer import Scorer
+from bench.store.store import Store
+from bench.study.model import Budget
 from ddpm import denoiser, sampler, schedule
 from ddpm.denoiser import Denoiser
 
@@ -31,7 +33,7 @@ ANCESTRAL = "ancestral, 10 of 1000"
 @pytest.fixture(scope="module")
 def known() -> tuple[Baseline, dict[str, Tensor]]:
     """The committed baseline and its network."""
-    return frozen.read()
+    return change.read()
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +50,15 @@ def check(network: Frozen, known: tuple[Baseline, dict[str, Tensor]], monkeypatc
     """The gate, for some of the ways to sample, and with or without scores and training: where it should be seen."""
 
     def run(*names: str, training: bool = False, scores: bool = False) -> list[verdicts.Outcome]:
-        baseline, every = known[0], frozen.ways()
-        monkeypatch.setattr(frozen, "ways", lambda: {name: every[name] for name in names})
+        baseline, every = known[0], change.ways()
+        monkeypatch.setattr(change, "ways", lambda: {name: every[name] for name in names})
         some = replace(
             baseline,
             images={name: baseline.images[name] for name in {*names, MAIN}},
             training=baseline.training if training else {},
             scores=baseline.scores if scores else {},
         )
-        outcomes = list(frozen.check(network, some))
+        outcomes = list(change.check(network, some))
         return [one for one in outcomes if MAIN in names or one.name != f"images {MAIN}"]
 
     return run
@@ -103,7 +105,7 @@ def test_the_wrong_sigma(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_shorter_average(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frozen, "Budget", functools.partial(Budget, ema=0.9))
+    monkeypatch.setattr(change, "Budget", functools.partial(Budget, ema=0.9))
     assert failed(check(training=True)) == {"training adamw", "training muon"}
 
 
@@ -149,7 +151,7 @@ def test_some_are_noise(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
         images[::20] = torch.randint_like(images[::20], 256)
         return images
 
-    monkeypatch.setattr(frozen, "generate", altered(spoil))
+    monkeypatch.setattr(change, "generate", altered(spoil))
     (outcome,) = [one for one in check(MAIN) if one.verdict == verdicts.FAIL]
     assert "worse" in outcome.note
     assert "no worse" not in outcome.note
@@ -162,12 +164,12 @@ def test_a_class_is_missing(check: Check, network: Frozen, monkeypatch: pytest.M
         images[seven] = images[~seven][: int(seven.sum())]
         return images
 
-    monkeypatch.setattr(frozen, "generate", altered(drop))
+    monkeypatch.setattr(change, "generate", altered(drop))
     assert failed(check(ANCESTRAL)) == {f"images {ANCESTRAL}"}
 
 
 def test_a_metric_changed(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench import metrics
+    from bench.score import metrics
 
     plain = metrics.frechet_distance
     monkeypatch.setattr(metrics, "frechet_distance", lambda p, q: 1.05 * plain(p, q))
@@ -177,7 +179,7 @@ def test_a_metric_changed(check: Check, monkeypatch: pytest.MonkeyPatch) -> None
 def test_what_is_new_is_not_judged_and_what_is_gone_fails(
     network: Frozen, known: tuple[Baseline, dict[str, Tensor]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    baseline, every = known[0], frozen.ways()
+    baseline, every = known[0], change.ways()
     some = replace(
         baseline,
         images={MAIN: baseline.images[MAIN], DDIM: baseline.images[DDIM]},
@@ -185,8 +187,8 @@ def test_what_is_new_is_not_judged_and_what_is_gone_fails(
         scores={},
         tables={"schedule none": [1.0]},
     )
-    monkeypatch.setattr(frozen, "ways", lambda: {DDIM: every[DDIM], "euler, 10 of 1000": every["euler, 10 of 1000"]})
-    found = {one.name: one.verdict for one in frozen.check(network, some)}
+    monkeypatch.setattr(change, "ways", lambda: {DDIM: every[DDIM], "euler, 10 of 1000": every["euler, 10 of 1000"]})
+    found = {one.name: one.verdict for one in change.check(network, some)}
     assert found[f"images {DDIM}"] == verdicts.PASS
     assert found["images euler, 10 of 1000"] == verdicts.UNDECIDED
     assert found[f"images {MAIN}"] == verdicts.FAIL
@@ -195,8 +197,8 @@ def test_what_is_new_is_not_judged_and_what_is_gone_fails(
 
 def test_a_baseline_survives_its_files(known: tuple[Baseline, dict[str, Tensor]], tmp_path: Path) -> None:
     baseline, weights = known
-    frozen.write(baseline, weights, tmp_path / "copy")
-    again, same = frozen.read(tmp_path / "copy")
+    change.write(baseline, weights, tmp_path / "copy")
+    again, same = change.read(tmp_path / "copy")
     assert again.tables == baseline.tables
     assert again.scores == baseline.scores
     assert again.history == baseline.history
@@ -208,14 +210,14 @@ def test_a_baseline_survives_its_files(known: tuple[Baseline, dict[str, Tensor]]
 
 @pytest.mark.parametrize("suffix", [".json", ".npz", ".safetensors"])
 def test_a_damaged_baseline(known: tuple[Baseline, dict[str, Tensor]], tmp_path: Path, suffix: str) -> None:
-    frozen.write(*known, tmp_path / "copy")
+    change.write(*known, tmp_path / "copy")
     path = (tmp_path / "copy").with_suffix(suffix)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match="not a baseline of this version"):
-        frozen.read(tmp_path / "copy")
+        change.read(tmp_path / "copy")
     path.unlink()
     with pytest.raises(UserError, match="no baseline"):
-        frozen.read(tmp_path / "copy")
+        change.read(tmp_path / "copy")
 
 
 def test_freezing_another_network(known: tuple[Baseline, dict[str, Tensor]], scorer: Scorer, tmp_path: Path) -> None:
@@ -225,25 +227,25 @@ def test_freezing_another_network(known: tuple[Baseline, dict[str, Tensor]], sco
     tensors = {f"ema.{k}": v for k, v in known[1].items()}
     store.save_tensors("checkpoints", "right", tensors, {"job": job})
     store.save_tensors("checkpoints", "wrong", tensors, {"job": job | {"objective": "eps"}})
-    assert frozen.trained(store, "right").keys() == known[1].keys()
+    assert change.trained(store, "right").keys() == known[1].keys()
     with pytest.raises(UserError, match="objective=eps: what is frozen has v"):
-        frozen.trained(store, "wrong")
+        change.trained(store, "wrong")
     with pytest.raises(UserError, match="no weights"):
-        frozen.trained(store, "none")
+        change.trained(store, "none")
     with pytest.raises(UserError, match="not of this version"):
         Frozen({k: v for k, v in known[1].items() if k != "last.weight"}, scorer)
-    frozen.write(*known, tmp_path / "copy")
-    assert frozen.past(tmp_path / "copy") == known[0].history
-    assert frozen.past(tmp_path / "none") == []
+    change.write(*known, tmp_path / "copy")
+    assert change.past(tmp_path / "copy") == known[0].history
+    assert change.past(tmp_path / "none") == []
 
 
 def test_another_classifier_is_refused(network: Frozen, known: tuple[Baseline, dict[str, Tensor]]) -> None:
     with pytest.raises(UserError, match="was scored by classifier other"):
-        list(frozen.check(network, replace(known[0], classifier="other")))
+        list(change.check(network, replace(known[0], classifier="other")))
 
 
 def test_every_way_is_in_the_baseline(known: tuple[Baseline, dict[str, Tensor]], mnist: Images) -> None:
     """Whoever adds a sampler, a schedule, an objective or a weight updates the baseline with it."""
-    assert known[0].images.keys() == frozen.ways().keys()
-    assert known[0].tables.keys() == frozen.tables().keys()
+    assert known[0].images.keys() == change.ways().keys()
+    assert known[0].tables.keys() == change.tables().keys()
     assert classifier.PINNED["mnist"][1] == known[0].classifier

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import UserError, gate, verdicts
+from bench.errors import UserError
+from bench.gate import nightly, verdicts
 
 ROW = {
     "status": "done", "dataset": "mnist", "net": "unet", "objective": "eps", "weight": "unit", "schedule": "linear",
@@ -32,86 +33,88 @@ def test_false_alarms(runs: int) -> None:
     for _ in range(trials):
         reference = [row for k in CELLS for row in rows(list(np.exp(random.normal(1, 0.4, 10))), sample_steps=k)]
         new = [row for k in CELLS for row in rows(list(np.exp(random.normal(1, 0.4, runs))), sample_steps=k)]
-        outcomes = gate.judge(new, gate.make_baseline("smoke", reference, {}))
+        outcomes = nightly.judge(new, nightly.make_baseline("smoke", reference, {}))
         alarms += verdicts.overall(outcomes) == verdicts.FAIL
-    assert alarms / trials <= gate.ALPHA + 2 * (gate.ALPHA * (1 - gate.ALPHA) / trials) ** 0.5
+    assert alarms / trials <= nightly.ALPHA + 2 * (nightly.ALPHA * (1 - nightly.ALPHA) / trials) ** 0.5
 
 
 def test_false_alarms_among_real_runs() -> None:
     """Four seeds of the committed baseline against the other six, all ways to choose them: A against A."""
-    baseline = gate.read_baseline(gate.BASELINES / "smoke.json")
+    baseline = nightly.read_baseline(nightly.BASELINES / "smoke.json")
     seeds = range(len(baseline["seeds"]))
     assert len(seeds) >= 10
     trials = [(set(four), set(seeds) - set(four)) for four in itertools.combinations(seeds, 4)]
     alarms = 0
     for new, reference in trials:
         for name, fids in baseline["fid"].items():
-            outcome = gate._judge(name, [fids[i] for i in new], [fids[i] for i in reference], gate.ALPHA / 4, False)
+            outcome = nightly._judge(
+                name, [fids[i] for i in new], [fids[i] for i in reference], nightly.ALPHA / 4, False
+            )
             if outcome.verdict == verdicts.FAIL:
                 alarms += 1
                 break
     assert len(trials) >= 200
-    assert alarms / len(trials) <= gate.ALPHA + 2 * (gate.ALPHA * (1 - gate.ALPHA) / len(trials)) ** 0.5
+    assert alarms / len(trials) <= nightly.ALPHA + 2 * (nightly.ALPHA * (1 - nightly.ALPHA) / len(trials)) ** 0.5
 
 
 def test_power() -> None:
     """Twice the FID is found by three seeds; 1.1 of it is within the margin; 1.4 of it, of a noisy seed, is unclear."""
     reference = rows([9.0, 10.0, 11.0, 10.5, 9.5, 10.2, 9.8, 10.1, 9.9, 10.3])
-    baseline = gate.make_baseline("smoke", reference, {})
-    found = [gate.judge(rows([10 * k] * 3), baseline)[0].verdict for k in (1.0, 1.1, 2.0)]
+    baseline = nightly.make_baseline("smoke", reference, {})
+    found = [nightly.judge(rows([10 * k] * 3), baseline)[0].verdict for k in (1.0, 1.1, 2.0)]
     assert found == [verdicts.PASS, verdicts.PASS, verdicts.FAIL]
-    noisy = gate.make_baseline("smoke", rows([5.0, 20.0, 10.0, 7.0, 14.0]), {})
-    assert gate.judge(rows([14.0]), noisy)[0].verdict == verdicts.UNDECIDED
+    noisy = nightly.make_baseline("smoke", rows([5.0, 20.0, 10.0, 7.0, 14.0]), {})
+    assert nightly.judge(rows([14.0]), noisy)[0].verdict == verdicts.UNDECIDED
 
 
 def test_promotion_needs_proof() -> None:
     """Not worse by the margin has to be shown, where the nightly gate needs only that it is not shown to be."""
-    steady = gate.make_baseline("smoke", rows([9.9, 10.0, 10.1, 10.0, 9.95]), {})
-    noisy = gate.make_baseline("smoke", rows([5.0, 20.0, 10.0, 7.0, 14.0]), {})
+    steady = nightly.make_baseline("smoke", rows([9.9, 10.0, 10.1, 10.0, 9.95]), {})
+    noisy = nightly.make_baseline("smoke", rows([5.0, 20.0, 10.0, 7.0, 14.0]), {})
     found = [
-        gate.judge(rows([fid] * 3), baseline, promotion=True)[0].verdict
+        nightly.judge(rows([fid] * 3), baseline, promotion=True)[0].verdict
         for fid, baseline in ((10.2, steady), (20.0, steady), (10.0, noisy))
     ]
     assert found == [verdicts.PASS, verdicts.FAIL, verdicts.UNDECIDED]
-    assert gate.judge(rows([10.0] * 3), noisy)[0].verdict == verdicts.PASS
+    assert nightly.judge(rows([10.0] * 3), noisy)[0].verdict == verdicts.PASS
 
 
 def test_a_difference_within_the_margin_never_fails() -> None:
-    baseline = gate.make_baseline("smoke", rows([10.0, 10.0, 10.0]), {})
-    (outcome,) = gate.judge(rows([12.4]), baseline)
+    baseline = nightly.make_baseline("smoke", rows([10.0, 10.0, 10.0]), {})
+    (outcome,) = nightly.judge(rows([12.4]), baseline)
     assert outcome.verdict == verdicts.PASS
-    assert outcome.limit == pytest.approx(10 * (1 + gate.MARGIN))
+    assert outcome.limit == pytest.approx(10 * (1 + nightly.MARGIN))
 
 
 def test_a_missing_fid_never_passes() -> None:
-    baseline = gate.make_baseline("smoke", rows([9.0, 10.0, 11.0]), {})
-    assert [one.verdict for one in gate.judge(rows([float("nan")]), baseline)] == [verdicts.NOT_MEASURED]
+    baseline = nightly.make_baseline("smoke", rows([9.0, 10.0, 11.0]), {})
+    assert [one.verdict for one in nightly.judge(rows([float("nan")]), baseline)] == [verdicts.NOT_MEASURED]
 
 
 def test_fresh_seeds_are_not_the_baselines() -> None:
-    assert gate.fresh_seeds({"seeds": [0, 1, 3]}, 3) == [2, 4, 5]
+    assert nightly.fresh_seeds({"seeds": [0, 1, 3]}, 3) == [2, 4, 5]
 
 
 @pytest.mark.parametrize(
     ("field", "value"), [("n", 1000), ("classifier", "other"), ("epochs", 2), ("dataset", "kmnist")]
 )
 def test_judge_refuses_what_was_not_measured_alike(field: str, value: object) -> None:
-    baseline = gate.make_baseline("smoke", rows([9.0, 10.0, 11.0]), {})
+    baseline = nightly.make_baseline("smoke", rows([9.0, 10.0, 11.0]), {})
     with pytest.raises(UserError, match=f"{field}="):
-        gate.judge(rows([10.0], **{field: value}), baseline)
+        nightly.judge(rows([10.0], **{field: value}), baseline)
 
 
 def test_judge_refuses_other_cells() -> None:
-    baseline = gate.make_baseline("smoke", rows([9.0, 10.0, 11.0]), {})
+    baseline = nightly.make_baseline("smoke", rows([9.0, 10.0, 11.0]), {})
     with pytest.raises(UserError, match=r"baseline lacks.*sample_steps=50"):
-        gate.judge(rows([10.0], sample_steps=50), baseline)
+        nightly.judge(rows([10.0], sample_steps=50), baseline)
 
 
 def test_a_baseline_needs_finished_cells_of_three_seeds() -> None:
     with pytest.raises(UserError, match="fewer than 3"):
-        gate.make_baseline("smoke", rows([9.0, 10.0]), {})
+        nightly.make_baseline("smoke", rows([9.0, 10.0]), {})
     with pytest.raises(UserError, match="seed 0 is failed"):
-        gate.make_baseline("smoke", rows([9.0, 10.0, 11.0], status="failed"), {})
+        nightly.make_baseline("smoke", rows([9.0, 10.0, 11.0], status="failed"), {})
 
 
 @pytest.mark.parametrize(
@@ -132,19 +135,19 @@ def test_read_baseline_refuses_what_is_not_one(tmp_path: Path, content: str | No
     if content is not None:
         path.write_text(content)
     with pytest.raises(UserError) as error:
-        gate.read_baseline(path)
+        nightly.read_baseline(path)
     assert "\n" not in str(error.value)
 
 
 def test_the_committed_baseline_fits_the_smoke_study() -> None:
     """Same cells, same N, and the pinned classifier: `make check` measures what the baseline did."""
-    from bench import study
-    from bench.classifier import PINNED
+    from bench.score.classifier import PINNED
+    from bench.study import load
 
-    baseline = gate.read_baseline(gate.BASELINES / "smoke.json")
-    smoke = study.load("smoke")
+    baseline = nightly.read_baseline(nightly.BASELINES / "smoke.json")
+    smoke = load.load("smoke")
     names = {
-        gate.name_of(
+        nightly.name_of(
             {**cell.job.model_dump(), **{k: getattr(cell, k) for k in ("sampler", "sample_steps", "eta", "clip")}}
         )
         for cell in smoke.cells

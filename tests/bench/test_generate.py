@@ -9,8 +9,8 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from bench import generate as module
-from bench.generate import BLOCK, STRIP_IMAGES, STRIP_TIMES, TILE, generate, noise
+from bench.job import generate as module
+from bench.job.generate import BLOCK, STRIP_IMAGES, STRIP_TIMES, TILE, generate, noise
 from ddpm.nets import NETS, make_net
 from ddpm.schedule import make_schedule
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import UserError, images
+from bench.errors import UserError
+from bench.images import files
 
 BYTES = np.random.default_rng(0).integers(0, 256, (24, 28, 28), dtype=np.uint8)
 
@@ -32,7 +33,7 @@ def write(tmp_path: Path, name: str, array: np.ndarray) -> Path:
     ids=["NHW", "NCHW", "NHWC", "unit floats", "signed floats"],
 )
 def test_arrays(tmp_path: Path, array: np.ndarray) -> None:
-    read, _ = images.read(write(tmp_path, "a.npy", array), 1, 28)
+    read, _ = files.read(write(tmp_path, "a.npy", array), 1, 28)
     assert read.shape == (24, 1, 28, 28)
     np.testing.assert_array_equal(read[:, 0].numpy(), BYTES)
 
@@ -42,7 +43,7 @@ def test_folder_of_pngs(tmp_path: Path, mode: str) -> None:
     for i, image in enumerate(BYTES):
         Image.fromarray(image).convert(mode).save(tmp_path / f"{i:03}.png")
     (tmp_path / "notes.txt").write_text("not an image")
-    read, how = images.read(tmp_path, 1, 28)
+    read, how = files.read(tmp_path, 1, 28)
     np.testing.assert_array_equal(read[:, 0].numpy(), BYTES)
     assert "PNG" in how
 
@@ -51,12 +52,12 @@ def test_npz_by_name_or_alone(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=BYTES, labels=np.zeros(24))
     np.savez(tmp_path / "b.npz", whatever=BYTES)
     for name in ("a.npz", "b.npz"):
-        np.testing.assert_array_equal(images.read(tmp_path / name, 1, 28)[0][:, 0].numpy(), BYTES)
+        np.testing.assert_array_equal(files.read(tmp_path / name, 1, 28)[0][:, 0].numpy(), BYTES)
 
 
 def test_colour(tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
-    read, _ = images.read(write(tmp_path, "a.npy", array), 3, 32)
+    read, _ = files.read(write(tmp_path, "a.npy", array), 3, 32)
     np.testing.assert_array_equal(read.permute(0, 2, 3, 1).numpy(), array)
 
 
@@ -75,37 +76,37 @@ def test_colour(tmp_path: Path) -> None:
 )
 def test_bad_arrays(tmp_path: Path, array: np.ndarray, says: str) -> None:
     with pytest.raises(UserError, match=says) as error:
-        images.read(write(tmp_path, "a.npy", array), 1, 28)
+        files.read(write(tmp_path, "a.npy", array), 1, 28)
     assert "\n" not in str(error.value)
 
 
 def test_bad_paths(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such"):
-        images.read(tmp_path / "none", 1, 28)
+        files.read(tmp_path / "none", 1, 28)
     with pytest.raises(UserError, match="no PNG"):
-        images.read(tmp_path, 1, 28)
+        files.read(tmp_path, 1, 28)
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(UserError, match="neither"):
-        images.read(tmp_path / "a.txt", 1, 28)
+        files.read(tmp_path / "a.txt", 1, 28)
     (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(UserError, match="not a readable"):
-        images.read(tmp_path / "a.npz", 1, 28)
+        files.read(tmp_path / "a.npz", 1, 28)
     np.savez(tmp_path / "two.npz", a=BYTES, b=BYTES)
     with pytest.raises(UserError, match="no array 'images'"):
-        images.read(tmp_path / "two.npz", 1, 28)
+        files.read(tmp_path / "two.npz", 1, 28)
 
 
 def test_bad_folders(tmp_path: Path) -> None:
     Image.fromarray(BYTES[0]).save(tmp_path / "0.png")
     Image.fromarray(BYTES[1][:20, :20]).save(tmp_path / "1.png")
     with pytest.raises(UserError, match=r"mixed sizes.*28×28.*20×20"):
-        images.read(tmp_path, 1, 28)
+        files.read(tmp_path, 1, 28)
     Image.fromarray(BYTES[1].astype(np.uint16) * 257).save(tmp_path / "1.png")
     with pytest.raises(UserError, match=r"1\.png has more than 8 bits"):
-        images.read(tmp_path, 1, 28)
+        files.read(tmp_path, 1, 28)
     (tmp_path / "1.png").write_bytes(b"not a png")
     with pytest.raises(UserError, match=r"1\.png is not a readable PNG"):
-        images.read(tmp_path, 1, 28)
+        files.read(tmp_path, 1, 28)
 
 
 def test_damage_inside_a_compressed_array(tmp_path: Path) -> None:
@@ -116,7 +117,7 @@ def test_damage_inside_a_compressed_array(tmp_path: Path) -> None:
     for at in range(100, len(whole) - 200, len(whole) // 20):
         path.write_bytes(whole[:at] + bytes(64) + whole[at + 64 :])
         with pytest.raises(UserError, match="not a readable"):
-            images.read(path, 1, 28)
+            files.read(path, 1, 28)
 
 
 @pytest.mark.parametrize("kind", ["bytes", "floats"])
@@ -125,21 +126,21 @@ def test_a_large_array_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.Monk
     array = np.random.default_rng(0).integers(0, 256, (130, 28, 28)).astype(np.uint8)
     array = array if kind == "bytes" else (array / 255 * 2 - 1).astype(np.float32)
     np.save(tmp_path / "large.npy", array)
-    assert images.stream(tmp_path / "large.npy", 1, 28) is None
-    monkeypatch.setattr(images, "STREAMED", 100)
-    monkeypatch.setattr(images, "PART", 50)
-    large = images.stream(tmp_path / "large.npy", 1, 28)
+    assert files.stream(tmp_path / "large.npy", 1, 28) is None
+    monkeypatch.setattr(files, "STREAMED", 100)
+    monkeypatch.setattr(files, "PART", 50)
+    large = files.stream(tmp_path / "large.npy", 1, 28)
     assert large is not None
     n, parts, how = large
     found = list(parts)
     assert (n, [len(part) for part in found]) == (130, [50, 50, 30])
-    whole, said = images.read(tmp_path / "large.npy", 1, 28)
+    whole, said = files.read(tmp_path / "large.npy", 1, 28)
     assert torch.equal(torch.cat(found), whole)
     assert how == said
     if kind == "floats":
         array[120, 0, 0] = np.nan
         np.save(tmp_path / "large.npy", array)
         with pytest.raises(UserError, match="NaN"):
-            images.stream(tmp_path / "large.npy", 1, 28)
+            files.stream(tmp_path / "large.npy", 1, 28)
     np.savez(tmp_path / "other.npz", images=array)
-    assert images.stream(tmp_path / "other.npz", 1, 28) is None
+    assert files.stream(tmp_path / "other.npz", 1, 28) is None

@@ -19,10 +19,14 @@ import pytest
 import torch
 from filelock import FileLock
 
-from bench import UserError, data, processes, study
-from bench.local import Options, run_study
-from bench.scoring import Scorer
-from bench.store import Store
+from bench.errors import UserError
+from bench.execute import processes
+from bench.execute.local import run_study
+from bench.execute.schedule import Options
+from bench.images import datasets
+from bench.score.scorer import Scorer
+from bench.store.store import Store
+from bench.study import load, study
 
 YAML = """
 train: {epochs: %d, images: 192, batch_size: 64}
@@ -63,7 +67,7 @@ def children(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseProcess]]:
 def make_study(tmp_path: Path, epochs: int = 1) -> study.Study:
     path = tmp_path / "tiny.yaml"
     path.write_text(YAML % epochs)
-    return study.load(str(path))
+    return load.load(str(path))
 
 
 def samples(store: Store) -> dict[str, bytes]:
@@ -92,7 +96,7 @@ def test_completes_and_then_has_nothing_to_do(
     list(run_study(tiny, other, Options("cpu", workers=2, threads=1, sample_batch=300)))
     assert samples(store) == samples(other)
     assert len(samples(store)) == 2
-    from bench.table import rows
+    from bench.analysis.table import rows
 
     assert all(row["epoch_s"] for row in rows(tiny, store))
     assert not any(row["epoch_s"] or row["sample_images_per_s"] for row in rows(tiny, other))
@@ -189,14 +193,14 @@ def test_a_job_does_not_outlive_a_killed_run(store: Store, tmp_path: Path) -> No
         "--device",
         "cpu",
     ]
-    run = subprocess.Popen(command, cwd=data.ROOT, stdout=subprocess.PIPE, text=True)
+    run = subprocess.Popen(command, cwd=datasets.ROOT, stdout=subprocess.PIPE, text=True)
     assert run.stdout is not None
     with run.stdout:
         while "epoch 1/" not in run.stdout.readline():
             assert run.poll() is None
         run.kill()
         run.wait()
-    key = study.load(str(path)).cells[0].job.key
+    key = load.load(str(path)).cells[0].job.key
     lock = FileLock(store.path("locks", key, ".lock"), timeout=30)
     with lock:
         assert os.path.exists(store.path("resume", key, ".safetensors"))

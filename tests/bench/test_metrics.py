@@ -14,9 +14,9 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kernel_poly, mmd2
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from bench import metrics
-from bench.classifier import Features
-from bench.metrics import METRICS, Moments, Reference, frechet_distance
+from bench.score import metrics
+from bench.score.classifier import Features
+from bench.score.metrics import METRICS, Moments, Reference, frechet_distance
 
 
 def draw(n: int, d: int = 16, seed: int = 0, shift: float = 0.0) -> Tensor:

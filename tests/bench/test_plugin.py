@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import UserError, plugin, verdicts
-from bench.data import Images
-from bench.scoring import Scorer
+from bench.errors import UserError
+from bench.gate import plugin, verdicts
+from bench.images.datasets import Images
+from bench.score.scorer import Scorer
 
 N = 200
 

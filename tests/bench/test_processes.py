@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import ROOT, processes
+from bench.execute import processes
+from bench.paths import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is started again")
 

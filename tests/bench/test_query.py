@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import UserError, cli, query, study, table
-from bench.store import Store
+from bench import cli
+from bench.analysis import query, table
+from bench.errors import UserError
+from bench.store.store import Store
+from bench.study import load
 
 ENVIRONMENT = {"device": "cpu", "commit": "f" * 40, "dirty": False, "code": "abc", "machine": "0123", "threads": 2}
 
@@ -19,7 +22,7 @@ ENVIRONMENT = {"device": "cpu", "commit": "f" * 40, "dirty": False, "code": "abc
 def store(tmp_path: Path) -> Store:
     """The smoke study: one job done with both of its cells, one failed, and a cell of it that diverged."""
     store = Store(tmp_path / "results")
-    (done, cells), (failed, others) = study.load("smoke").jobs.items()
+    (done, cells), (failed, others) = load.load("smoke").jobs.items()
     epoch = {"seconds": 9.5, "images": 24_000, "warm": False, "exclusive": True, "loss": 0.1, "eps_mse": 0.2}
     about = {"environment": ENVIRONMENT, "created": "2026-01-02T03:04:05+00:00"}
     sizes = {"params": 10, "megabytes": 1.5, "peak_rss_mb": 100.0, "peak_device_mb": None}
@@ -49,7 +52,7 @@ def test_cells_are_the_stable_table(store: Store) -> None:
     names = [name for name in table.COLUMNS if name != "study"]
     answer = query.ask("SELECT * FROM cells ORDER BY key", store)
     assert answer.columns == names
-    rows = {row["key"]: row for row in table.rows(study.load("smoke"), store)}
+    rows = {row["key"]: row for row in table.rows(load.load("smoke"), store)}
     kept = sorted(key for key in rows if store.path("cells", key, ".json").is_file())
     assert len(kept) == 3
     assert answer.rows == [tuple(rows[key][name] for name in names) for key in kept]

@@ -1,4 +1,4 @@
-"""The report, from a store made up in exactly the form :mod:`bench.run` writes."""
+"""The report, from a store made up in exactly the form :mod:`bench.job.run` writes."""
 
 import hashlib
 import math
@@ -12,17 +12,17 @@ import pandas as pd
 import pytest
 import torch
 
-from bench import data
+from bench.analysis.effects import effects, factors, geometric_mean, pareto, profiles, scatter
+from bench.analysis.frames import Results
+from bench.images import datasets
+from bench.images.grids import png, tile_grid
 from bench.report import document, write
 from bench.report.document import count, escape, listing
-from bench.report.effects import effects, factors, geometric_mean, pareto, profiles, scatter
 from bench.report.figures import short
 from bench.report.pdf import compile_pdf
-from bench.report.results import Results
-from bench.run import png, tile_grid
-from bench.scoring import pinned
-from bench.store import Store
-from bench.study import Score, Study
+from bench.score.scorer import pinned
+from bench.store.store import Store
+from bench.study.study import Score, Study
 
 FLOOR = {"fid": 0.0824, "kid": 1e-5, "kid_se": 2e-5, "inception_score": 9.81, "precision": 0.941, "recall": 0.938,
          "confidence": 0.996, "class_balance": 0.998}  # fmt: skip
@@ -129,7 +129,7 @@ def clean(text):
 
 @pytest.fixture(scope="module")
 def digits():
-    images = data.load("mnist", None).test
+    images = datasets.load("mnist", None).test
     return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(1))[:64]]
 
 

@@ -13,16 +13,24 @@ import pytest
 import torch
 from filelock import FileLock
 
-from bench import classifier, engine
-from bench import run as module
-from bench.engine import Calls, Chosen, Wish, Work
-from bench.local import pending
-from bench.run import BUSY, reason_of, run
-from bench.scoring import classifier_of
-from bench.store import Store
-from bench.study import Cell, Score, Study
-from bench.table import rows
-from bench.timing import HostClock
+from bench.analysis.table import rows
+from bench.execute.schedule import pending
+from bench.images.grids import png, tile_grid
+from bench.job import checkpoints, engine, process, sampling, training
+from bench.job.engine import Calls, Chosen, Wish, Work
+from bench.job.events import BUSY
+from bench.job.failures import reason_of
+from bench.job.run import run
+from bench.job.stages import Stages
+from bench.machine import clocks
+from bench.machine.clocks import HostClock
+from bench.score import classifier
+from bench.score.scorer import classifier_of
+from bench.store.store import Store
+from bench.study.model import Cell
+from bench.study.study import Score, Study
+from ddpm.nets import make_net
+from ddpm.schedule import make_schedule
 
 if TYPE_CHECKING:
     from tests.conftest import World
@@ -140,7 +148,7 @@ def test_the_table_has_the_numbers_of_the_records(world: World, tiny_study: Stud
     assert done["epoch_s"] == pytest.approx(sum(warm) / 2)
     assert done["train_images_per_s"] == pytest.approx(256 / done["epoch_s"])
     assert done["first_epoch_s"] == record["epochs"][0]["seconds"]
-    assert done["params"] == sum(p.numel() for p in module.make_net("tiny", 1, 28).parameters())
+    assert done["params"] == sum(p.numel() for p in make_net("tiny", 1, 28).parameters())
     assert done["fid_ceiling"] is not None
     assert missing["status"] == "missing"
     assert missing["fid"] is None
@@ -148,8 +156,8 @@ def test_the_table_has_the_numbers_of_the_records(world: World, tiny_study: Stud
 
 def test_overhead_is_what_is_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([110.0, 120.0])
-    monkeypatch.setattr(module.time, "time", lambda: next(now))
-    stages = module.Stages(100.0)
+    monkeypatch.setattr(time, "time", lambda: next(now))
+    stages = Stages(100.0)
     stages.seconds = {"start": 2.0, "load": 1.0}
     stages.add("train", 102.0)
     assert stages.summary()["overhead"] == pytest.approx(1 - 8 / 20)
@@ -158,14 +166,14 @@ def test_overhead_is_what_is_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_failing_cell_does_not_stop_the_others(
     world: World, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = module.generate
+    whole = sampling.generate
 
     def broken(*args: Any, **kwargs: Any) -> Any:
         if kwargs["sampler"] == "ancestral":
             raise FloatingPointError("diverged while sampling")
         return whole(*args, **kwargs)
 
-    monkeypatch.setattr(module, "generate", broken)
+    monkeypatch.setattr(sampling, "generate", broken)
     list(run(cells_of(tiny_study), world.store, device=CPU))
     first, second = rows(tiny_study, world.store)[:2]
     assert (first["status"], first["reason"]) == ("failed", "diverged while sampling")
@@ -188,7 +196,7 @@ def as_process(cells: list[Cell], store: Store) -> tuple[int, list[dict[str, Any
     """Do what the job's process does, here: its exit code and events."""
     store.writable()
     said: list[dict[str, Any]] = []
-    return module.work(spec_of(cells, store), said.append), said
+    return process.work(spec_of(cells, store), said.append), said
 
 
 def test_divergence_is_recorded(world: World, make_study: Any) -> None:
@@ -217,9 +225,9 @@ def test_a_job_ends_when_nobody_listens(world: World, tiny_study: Study, monkeyp
         raise BrokenPipeError
 
     cells = cells_of(tiny_study)
-    monkeypatch.setattr(module, "run", lambda *_, **__: iter([{"event": "step"}]))
+    monkeypatch.setattr(process, "run", lambda *_, **__: iter([{"event": "step"}]))
     world.store.writable()
-    assert module.work(spec_of(cells, world.store), closed) == 1
+    assert process.work(spec_of(cells, world.store), closed) == 1
     assert not (world.store.root / "jobs").exists()
 
 
@@ -248,11 +256,11 @@ def test_reasons_are_one_line(error: Exception, reason: str) -> None:
 
 def test_grid_and_png() -> None:
     images = torch.arange(3, dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 1, 2, 2)
-    grid = module.tile_grid(images, 2)
+    grid = tile_grid(images, 2)
     assert grid.tolist() == [[[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 0, 0], [2, 2, 0, 0]]]
     from PIL import Image
 
-    with Image.open(io.BytesIO(module.png(grid))) as picture:
+    with Image.open(io.BytesIO(png(grid))) as picture:
         assert picture.size == (4, 4)
         assert picture.getpixel((0, 2)) == 2
 
@@ -263,7 +271,7 @@ def test_a_crash_after_training_costs_no_training(
     """It is the cells' failure: the training's record stays, and the next run only samples."""
     cells = cells_of(tiny_study)
     with monkeypatch.context() as broken:
-        broken.setattr(module, "generate", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
+        broken.setattr(sampling, "generate", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
         code, _ = as_process(cells, world.store)
     assert code == 1
     record = world.store.read("jobs", cells[0].job.key)
@@ -282,7 +290,7 @@ def test_epochs_of_other_code_are_not_gone_on_from(
     job = run(cells, world.store, device=CPU)
     next(event for event in job if event["event"] == "epoch")
     job.close()
-    monkeypatch.setattr(module.timing, "code_hash", lambda: "other")
+    monkeypatch.setattr(training, "code_hash", lambda: "other")
     seen = events(cells, world.store)
     assert "outdated" in seen
     assert "resumed" not in seen
@@ -295,13 +303,13 @@ def test_samples_are_of_the_averaged_weights(world: World, tiny_study: Study) ->
     kept, samples = world.store.load_tensors("checkpoints", cells[0].job.key), world.store.load_samples(cells[0].key)
     assert kept is not None
     assert samples is not None
-    net = module.make_net("tiny", 1, 28).eval()
-    schedule = module.make_schedule(cells[0].job.schedule, cells[0].job.T)
+    net = make_net("tiny", 1, 28).eval()
+    schedule = make_schedule(cells[0].job.schedule, cells[0].job.T)
     options = {"shape": (1, 28), "sampler": cells[0].sampler, "steps": 4, "eta": None, "clip": True, "n": 20}
     drawn = {}
     for which in ("ema", "net"):
         net.load_state_dict({k[4:]: v for k, v in kept[0].items() if k.startswith(f"{which}.")})
-        batches = module.generate(net, schedule, cells[0].job.objective, **options, seed=0, device=CPU)
+        batches = sampling.generate(net, schedule, cells[0].job.objective, **options, seed=0, device=CPU)
         drawn[which] = torch.cat([batch.images for batch in batches]).numpy()
     assert (drawn["ema"] == samples[0]).all()
     assert not (drawn["net"] == samples[0]).all()
@@ -367,7 +375,7 @@ def test_cells_share_what_the_network_says_of_the_start(
     """Two cells of four steps: seven evaluations, whose time is in both cells' durations; and alone the same bytes."""
     cells = cells_of(tiny_study)
     counted = []
-    plain = module.engine.choose
+    plain = engine.choose
 
     def counting(work: Work, *rest: Any) -> Chosen:
         chosen = plain(work, *rest)
@@ -375,7 +383,7 @@ def test_cells_share_what_the_network_says_of_the_start(
             return chosen
         return chosen._replace(net=lambda x, u: counted.append(1) or chosen.net(x, u))
 
-    monkeypatch.setattr(module.engine, "choose", counting)
+    monkeypatch.setattr(engine, "choose", counting)
     list(run(cells, world.store, device=CPU))
     assert len(counted) == 4 + 4 - 1
     whole = content(world.store, cells)
@@ -389,16 +397,16 @@ def test_cells_share_what_the_network_says_of_the_start(
 def test_shared_time_is_part_of_every_cells_durations(tiny_study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that adds a second at every look: a second for x_T, a second for the rest, of each tile."""
     cells = [cell.model_copy(update={"n": 250}) for cell in cells_of(tiny_study)]
-    monkeypatch.setattr(module.timing, "make_clock", lambda device: HostClock(now=iter(range(1000)).__next__))
-    net = module.make_net("tiny", 1, 28).eval()
-    schedule = module.make_schedule(cells[0].job.schedule, cells[0].job.T)
-    sampling = module._Sampling(cells[0].job, net, (1, 28), schedule, CPU, module.Stages(0.0))
-    sampling.prepare(cells, Store(Path("nowhere")), Wish("eager"))
-    assert [seconds for _, seconds in sampling.draw(cells[0], None)] == [2, 2, 2]
-    assert [seconds for _, seconds in sampling.draw(cells[0], 200)] == [3, 2]
-    sampling = module._Sampling(cells[0].job, net, (1, 28), schedule, CPU, module.Stages(0.0))
-    sampling.prepare(cells[:1], Store(Path("nowhere")), Wish("eager"))
-    assert [seconds for _, seconds in sampling.draw(cells[0], None)] == [1, 1, 1]
+    monkeypatch.setattr(clocks, "make_clock", lambda device: HostClock(now=iter(range(1000)).__next__))
+    net = make_net("tiny", 1, 28).eval()
+    schedule = make_schedule(cells[0].job.schedule, cells[0].job.T)
+    drawing = sampling.Sampling(cells[0].job, net, (1, 28), schedule, CPU, Stages(0.0))
+    drawing.prepare(cells, Store(Path("nowhere")), Wish("eager"))
+    assert [seconds for _, seconds in drawing.draw(cells[0], None)] == [2, 2, 2]
+    assert [seconds for _, seconds in drawing.draw(cells[0], 200)] == [3, 2]
+    drawing = sampling.Sampling(cells[0].job, net, (1, 28), schedule, CPU, Stages(0.0))
+    drawing.prepare(cells[:1], Store(Path("nowhere")), Wish("eager"))
+    assert [seconds for _, seconds in drawing.draw(cells[0], None)] == [1, 1, 1]
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
@@ -505,8 +513,8 @@ def test_averages_of_any_length_from_one_training_run(world: World, make_study: 
     samples = {cell.label: world.store.load_samples(cell.key) for cell in cells}
     drawn = {label: kept[0].tobytes() for label, kept in samples.items() if kept is not None}
     assert len(set(drawn.values())) == len(cells) == 6
-    weights = module.averaged(cells[0].job, world.store, 0.2)
-    own = module.averaged(cells[0].job, world.store, None)
+    weights = checkpoints.averaged(cells[0].job, world.store, 0.2)
+    own = checkpoints.averaged(cells[0].job, world.store, None)
     assert weights.keys() == own.keys()
     assert not torch.equal(weights["first.weight"], own["first.weight"])
     world.store.path("samples", cells[4].key, ".npz").unlink()

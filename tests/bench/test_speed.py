@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench import speed
-from bench.speed import Work
+from bench.job import speed
+from bench.job.speed import Work
 from ddpm.nets import NETS
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.stats import CONFIDENCE, components, holm, improvement, profile, ratio, runs_to_decide
+from bench.analysis.stats import CONFIDENCE, components, holm, improvement, profile, ratio, runs_to_decide
 
 
 def runs(logs: np.ndarray, first: int = 0) -> dict[int, float]:

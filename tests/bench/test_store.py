@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench import UserError
-from bench.store import Store
+from bench.errors import UserError
+from bench.store.store import Store
 
 RECORD = {"status": "done", "metrics": {"fid": 1.25, "note": "ε"}, "list": [1, None, True]}
 IMAGES = np.arange(20 * 28 * 28, dtype=np.uint32).astype(np.uint8).reshape(20, 1, 28, 28)

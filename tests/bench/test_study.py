@@ -12,8 +12,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench import UserError, study
-from bench.study import Budget, Cell, Job, Study, available, load
+from bench.errors import UserError
+from bench.study import variants
+from bench.study.load import available, load
+from bench.study.model import Budget, Cell, Job
+from bench.study.study import Study
 from ddpm.mix import Mix
 from ddpm.objective import OBJECTIVES, WEIGHTS, Objective
 from ddpm.sampler import SAMPLERS, make_sampler
@@ -617,8 +620,8 @@ def test_good_studies_of_any_shape_load(tmp_path: Path) -> None:
 
 def test_weights_are_listed() -> None:
     """What a study may say is what the tables hold."""
-    assert study.choices()["weight"] == ["default", *WEIGHTS]
-    assert set(study.choices()) == {"dataset", "optimiser", *study.KINDS}
+    assert variants.choices()["weight"] == ["default", *WEIGHTS]
+    assert set(variants.choices()) == {"dataset", "optimiser", *variants.KINDS}
 
 
 def test_several_sampling_seeds(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import theory
 from bench.cli import main
+from bench.theory import numbers as theory
 from ddpm.objective import OBJECTIVES
 from ddpm.sampler import SAMPLERS
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import thorough
-from bench.classifier import Features
-from bench.metrics import Moments, frechet_distance
+from bench.score import copies
+from bench.score.classifier import Features
+from bench.score.metrics import Moments, frechet_distance
 
 
 def draw(n: int, d: int = 8, seed: int = 0, shift: float = 0.0) -> Tensor:
@@ -26,26 +26,26 @@ def seen(counts: list[int], features: Tensor | None = None) -> Features:
 def test_nearest() -> None:
     x, y = draw(2100, 3, 1), draw(50, 3, 2)
     expected = (x[:, None] - y[None]).square().sum(2).sqrt().min(1).values
-    assert torch.allclose(thorough.nearest(x, y), expected)
+    assert torch.allclose(copies.nearest(x, y), expected)
 
 
 def test_copies_are_found() -> None:
     """New draws are as near as test images are; a twentieth of copies is found, and noise far away is not one."""
     train, test = draw(3000, seed=1), draw(2000, seed=2)
-    fresh = thorough.nearness(draw(1000, seed=3), test, train)
-    assert fresh.copies == pytest.approx(thorough.RARE, abs=0.01)
+    fresh = copies.nearness(draw(1000, seed=3), test, train)
+    assert fresh.copies == pytest.approx(copies.RARE, abs=0.01)
     assert fresh.p > 0.01
     assert fresh.samples == pytest.approx(fresh.test, rel=0.05)
     some = torch.cat([draw(950, seed=4), train[:50] + 1e-6])
-    assert thorough.nearness(some, test, train).p < 1e-6
-    assert thorough.nearness(draw(500, shift=40), test, train).copies == 0
+    assert copies.nearness(some, test, train).p < 1e-6
+    assert copies.nearness(draw(500, shift=40), test, train).copies == 0
 
 
 def test_each_class_by_itself() -> None:
     labels = torch.arange(1000) % 10
     train = draw(1000, seed=5) + labels[:, None]
     sample = seen([100] * 9 + [5])
-    found = thorough.by_class(sample, train, labels)
+    found = copies.by_class(sample, train, labels)
     assert found[9] is None
     assert found[3] == pytest.approx(
         frechet_distance(Moments.of(sample.features[300:400]), Moments.of(train[labels == 3]))
@@ -55,9 +55,9 @@ def test_each_class_by_itself() -> None:
 def test_balance() -> None:
     """χ² against the reference's own frequencies, by hand for two classes; and a class that does not exist there."""
     reference = seen([300, 100]).logits
-    assert thorough.balance(seen([75, 25]), reference) == pytest.approx(1)
-    assert thorough.balance(seen([50, 50]), reference) == pytest.approx(7.77e-9, rel=0.01)
-    assert thorough.balance(seen([75, 25, 1]), reference) == 0
+    assert copies.balance(seen([75, 25]), reference) == pytest.approx(1)
+    assert copies.balance(seen([50, 50]), reference) == pytest.approx(7.77e-9, rel=0.01)
+    assert copies.balance(seen([75, 25, 1]), reference) == 0
 
 
 def test_pixels() -> None:
@@ -65,9 +65,9 @@ def test_pixels() -> None:
     random = np.random.default_rng(0)
     a, b = (torch.from_numpy(random.integers(0, 256, (300, 1, 3, 3)).astype(np.uint8)) for _ in range(2))
     plain = frechet_distance(*(Moments.of(x.flatten(1).double() / 255) for x in (a, b)))
-    assert thorough.pixel_distance(a, b, components=9) == pytest.approx(plain, rel=1e-6)
-    assert thorough.pixel_distance(a, b, components=4) < plain
-    assert thorough.pixel_distance(b, b) == pytest.approx(0, abs=1e-9)
+    assert copies.pixel_distance(a, b, components=9) == pytest.approx(plain, rel=1e-6)
+    assert copies.pixel_distance(a, b, components=4) < plain
+    assert copies.pixel_distance(b, b) == pytest.approx(0, abs=1e-9)
 
 
 def test_a_line_each() -> None:
@@ -79,7 +79,7 @@ def test_a_line_each() -> None:
         "class_balance_p": 0.5,
         "pixel_distance": 0.1,
     }
-    lines = thorough.describe(found)
+    lines = copies.describe(found)
     assert len(lines) == 5
     assert "25.0% of samples are nearer" in lines[0]
     assert "0: 1.5, 1: –" in lines[2]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from bench import UserError, timing
+from bench.errors import UserError
+from bench.machine import clocks, devices, flops, memory, provenance
 
 
 def test_host_clock_reads_only_an_idle_device() -> None:
@@ -20,7 +20,7 @@ def test_host_clock_reads_only_an_idle_device() -> None:
         calls.append("read")
         return next(times)
 
-    clock = timing.HostClock(lambda: calls.append("synchronise"), now)
+    clock = clocks.HostClock(lambda: calls.append("synchronise"), now)
     clock.start()
     assert clock.stop() == 2.5
     assert calls == ["synchronise", "read", "synchronise", "read"]
@@ -43,15 +43,15 @@ def test_cuda_clock_waits_for_its_second_event() -> None:
             assert log[-1] == f"wait {end.name}"
             return 1500.0
 
-    clock = timing.CudaClock(Event)
+    clock = clocks.CudaClock(Event)
     clock.start()
     assert clock.stop() == 1.5
     assert log == ["record event 0", "record event 1", "wait event 1"]
 
 
 def test_every_device_has_a_clock() -> None:
-    assert set(timing.CLOCKS) == set(timing.DEVICES) - {"auto"}
-    clock = timing.make_clock(torch.device("cpu"))
+    assert set(clocks.CLOCKS) == set(devices.DEVICES) - {"auto"}
+    clock = clocks.make_clock(torch.device("cpu"))
     clock.start()
     assert 0 <= clock.stop() < 1
 
@@ -59,7 +59,7 @@ def test_every_device_has_a_clock() -> None:
 @pytest.mark.parametrize(("system", "peak", "expected"), [("linux", 1000, 1.024), ("darwin", 1_000_000, 1.0)])
 def test_peak_memory_in_either_systems_unit(system: str, peak: int, expected: float) -> None:
     usage = lambda who: SimpleNamespace(ru_maxrss=peak)  # noqa: E731
-    assert timing.peak_rss_mb(usage, system) == pytest.approx(expected)
+    assert memory.peak_rss_mb(usage, system) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -67,21 +67,21 @@ def test_peak_memory_in_either_systems_unit(system: str, peak: int, expected: fl
 )
 def test_devices_that_do_not_exist(name: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        timing.pick_device(name)
+        devices.pick_device(name)
 
 
 def test_devices_that_are_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"not available here \(available: cpu\)"):
-        timing.pick_device("cuda")
-    assert timing.pick_device("auto").type == "cpu"
+        devices.pick_device("cuda")
+    assert devices.pick_device("auto").type == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert timing.pick_device("auto").type == "cuda"
-    assert timing.pick_device("cuda:1").index == 1
+    assert devices.pick_device("auto").type == "cuda"
+    assert devices.pick_device("cuda:1").index == 1
     with pytest.raises(UserError, match="2 CUDA devices"):
-        timing.pick_device("cuda:2")
+        devices.pick_device("cuda:2")
 
 
 def test_flops_are_two_a_multiply_add() -> None:
@@ -96,26 +96,11 @@ def test_flops_are_two_a_multiply_add() -> None:
             return self.b(self.a(x))
 
     one = 2 * 9 * 8 * 28 * 28
-    assert timing.flops_per_image(Two(), 1, 28) == {"forward": 2 * one, "train": 2 * one + one + 2 * one}
-
-
-def test_code_hash_follows_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("ddpm/a.py", *(f"bench/{name}.py" for name in timing.DECISIVE)):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(name)
-    (tmp_path / "bench" / "cli.py").write_text("x")
-    monkeypatch.setattr(timing, "ROOT", tmp_path)
-    hashes = []
-    for name, content in (("ddpm/a.py", "1"), ("ddpm/a.py", "2"), ("bench/cli.py", "3"), ("bench/metrics.py", "4")):
-        (tmp_path / name).write_text(content)
-        timing.code_hash.cache_clear()
-        hashes.append(timing.code_hash())
-    timing.code_hash.cache_clear()
-    assert hashes[0] != hashes[1] == hashes[2] != hashes[3]
+    assert flops.flops_per_image(Two(), 1, 28) == {"forward": 2 * one, "train": 2 * one + one + 2 * one}
 
 
 def test_environment_says_what_a_number_may_depend_on() -> None:
-    about = timing.environment(torch.device("cpu"))
+    about = provenance.environment(torch.device("cpu"))
     assert {"processor", "cores", "threads", "gpu", "driver", "torch", "python", "commit", "dirty", "code"} <= set(
         about
     )
@@ -125,5 +110,5 @@ def test_environment_says_what_a_number_may_depend_on() -> None:
 
 
 def test_a_missing_command_is_no_error() -> None:
-    assert timing._command("no-such-command-anywhere") is None
-    assert timing._command("false") is None
+    assert provenance._command("no-such-command-anywhere") is None
+    assert provenance._command("false") is None

@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench import verdicts
-from bench.verdicts import EXIT, FAIL, NOT_MEASURED, PASS, UNDECIDED, Outcome
+from bench.gate import verdicts
+from bench.gate.verdicts import EXIT, FAIL, NOT_MEASURED, PASS, UNDECIDED, Outcome
 
 ONE_OF_EACH = [
     Outcome("fine", PASS, 0.1, 0.2),

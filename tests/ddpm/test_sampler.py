@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from bench.theory import output_variance
+from bench.theory.numbers import output_variance
 from ddpm.denoiser import Denoiser
 from ddpm.mix import Mix
 from ddpm.objective import OBJECTIVES

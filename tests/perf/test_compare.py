@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.verdicts import FAIL, NOT_MEASURED, PASS, UNDECIDED, Outcome
+from bench.gate.verdicts import FAIL, NOT_MEASURED, PASS, UNDECIDED, Outcome
 from perf import compare
 
 BASE = [1.00, 1.01, 0.99, 1.02, 0.98]

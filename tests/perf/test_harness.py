@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.store import Store
+from bench.store.store import Store
 from perf import harness
 
 RAW = {"--help": [0.2, 0.4, 0.25], "imports": [2.0, 2.0, 2.0], "rerun": [3.0, 6.0, 4.0]}

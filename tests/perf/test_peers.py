@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from bench.scoring import Scorer
+from bench.score.scorer import Scorer
 from perf.peers.contender import Setting, batches, build, crop, pad, padded_side, train, unit_to_uint8
 
 for module in ("diffusers", "denoising_diffusion_pytorch", "ema_pytorch", "torchmetrics", "pytorch_fid"):
@@ -212,7 +212,7 @@ def test_both_samplers_walk_the_same_way(monkeypatch: pytest.MonkeyPatch) -> Non
     net = build(ours.setting(), 0).net
     nn.init.normal_(net.last.weight, std=0.05, generator=torch.Generator().manual_seed(0))
     start = torch.randn(100, 1, 28, 28, generator=torch.Generator().manual_seed(1))
-    monkeypatch.setattr("bench.generate.noise", lambda seed, time, *_: start if time == 2**32 else 0 * start)
+    monkeypatch.setattr("bench.job.generate.noise", lambda seed, time, *_: start if time == 2**32 else 0 * start)
     monkeypatch.setattr("diffusers.pipelines.ddpm.pipeline_ddpm.randn_tensor", lambda *_, **__: start)
     monkeypatch.setattr("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_, **__: 0 * start)
     drawn = equal_network.both(net, 100, 4, seed=0)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.study import load
+from bench.study.load import load
 from perf import quality
 
 

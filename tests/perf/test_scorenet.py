@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from bench import timing
-from bench.data import Images
+from bench.images.datasets import Images
+from bench.machine import flops
 from ddpm.nets.scorenet import ScoreNet
 from perf import scorenet
 
@@ -57,4 +57,4 @@ def test_convolutions_alone_are_all_but_the_last_there_and_back() -> None:
     net, (x, u) = ScoreNet(), (torch.randn(2, 1, 28, 28), torch.rand(2))
     shapes = [(1, 32, 26), (32, 64, 12), (64, 128, 5), (128, 256, 2), (256, 128, 2), (256, 64, 5), (128, 32, 12)]
     once = [2 * 2 * 9 * i * o * side**2 for i, o, side in shapes]
-    assert timing.flops(scorenet.convolutions(net, x, u)) == 3 * sum(once) - once[0]
+    assert flops.flops(scorenet.convolutions(net, x, u)) == 3 * sum(once) - once[0]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cost import count_flops
+from bench.job.work import count_flops
 from perf import search
 
 FLOPS = 8e12

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from bench import images
-from bench.scoring import Scorer
+from bench.images import files
+from bench.score.scorer import Scorer
 from perf import streaming
 
 
 def test_fid_of_a_file(tmp_path: Path, scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "STREAMED", images.STREAMED)  # it is changed
-    monkeypatch.setattr(images, "PART", 70)
+    monkeypatch.setattr(files, "STREAMED", files.STREAMED)  # it is changed
+    monkeypatch.setattr(files, "PART", 70)
     path = tmp_path / "few.npy"
     streaming.write(path, 200)
     found = streaming.fid_of(path, scorer.store.root)

@@ -1,0 +1,1 @@
+"""What results say: tables, queries, statistics, verdicts on claims."""

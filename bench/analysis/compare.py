@@ -1,0 +1,191 @@
+"""Two sets of results, cell by cell: what changed, and whether it is more than training seeds explain.
+
+A set is a results folder, or what a git revision had in one.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import geometric_mean
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from bench.analysis.query import records
+from bench.analysis.stats import ALPHA, Ratio, holm, ratio
+from bench.errors import UserError
+from bench.paths import REFERENCE, ROOT
+from bench.score.metrics import METRICS
+from bench.store.store import Store
+from bench.study.model import Cell
+
+Seeds = tuple[int, int]
+"""Training seed and sampling seed."""
+
+
+class Setting(NamedTuple):
+    """What a cell is but for its seeds and N, and its scores by N and by those."""
+
+    label: str
+    scores: dict[int, dict[Seeds, float]]
+
+
+class Side(NamedTuple):
+    """A set of results: its settings by their configuration; and by data set the classifiers and references used."""
+
+    settings: dict[str, Setting]
+    classifiers: dict[str, set[str]]
+    references: dict[str, set[str]]
+
+
+class Row(NamedTuple):
+    """One setting that both sets have: geometric means, their ratio B/A, and what to make of it."""
+
+    label: str
+    n: int
+    runs_a: int
+    runs_b: int
+    a: float
+    b: float
+    ratio: Ratio
+    p_holm: float
+    verdict: str
+
+
+@contextmanager
+def opened(text: str) -> Iterator[Path]:
+    """The folder that ``text`` names: a path, or ``REVISION`` or ``REVISION:FOLDER`` of this repository.
+
+    :raises UserError: if it is neither.
+    """
+    if Path(text).is_dir():
+        yield Path(text)
+        return
+    revision, _, folder = text.partition(":")
+    folder = folder or str(REFERENCE.relative_to(ROOT))
+    neither = f"'{text}' is neither a results folder nor REVISION[:FOLDER] of this repository"
+    if revision.startswith("-"):  # git would take it for an option
+        raise UserError(neither)
+    with tempfile.TemporaryDirectory() as scratch:
+        packed = subprocess.run(["git", "archive", revision, "--", folder], cwd=ROOT, capture_output=True, check=False)
+        if packed.returncode:
+            said = packed.stderr.decode(errors="replace").strip().splitlines()
+            raise UserError(f"{neither}: {said[-1].removeprefix('fatal: ') if said else 'git failed'}")
+        with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
+            archive.extractall(scratch, filter="data")
+        yield Path(scratch, folder)
+
+
+def read(folder: Path, metric: str) -> Side:
+    """Every scored cell of a results folder.
+
+    :raises UserError: if there is none.
+    """
+    store = Store(folder)
+    side = Side({}, {}, {})
+    for _, record in records(store, "cells"):
+        if record.get("status") != "done":
+            continue
+        try:
+            cell = Cell.model_validate(record["config"])
+        except (KeyError, ValidationError):
+            continue  # of another version, whose cells mean something else
+        if metric not in record["metrics"]:
+            continue
+        config = cell.model_dump(mode="json", exclude_defaults=True)
+        for name in ("n", "sample_seed"):
+            config.pop(name, None)
+        config["job"].pop("seed")
+        label = f"{cell.job.label.rpartition(' seed ')[0]}, {cell.label}"
+        setting = side.settings.setdefault(json.dumps(config, sort_keys=True), Setting(label, {}))
+        setting.scores.setdefault(cell.n, {})[cell.job.seed, cell.sample_seed] = record["metrics"][metric]
+        made, data = record["provenance"], cell.job.dataset
+        side.classifiers.setdefault(data, set()).add(made["classifier"])
+        side.references.setdefault(data, set()).add(made["dataset_sha256"])
+    if not side.settings:
+        raise UserError(f"no cells scored by {metric} in {folder}")
+    return side
+
+
+def check(a: Side, b: Side) -> None:
+    """Refuse sets whose scores do not compare.
+
+    :raises UserError: saying what differs.
+    """
+
+    def same(what: str, one: Iterable[object], other: Iterable[object]) -> None:
+        values = [", ".join(sorted(str(value)[:12] for value in found)) for found in (one, other)]
+        raise UserError(f"A and B do not compare: {what} is {values[0]} in A and {values[1]} in B")
+
+    for what, mine, theirs in (("classifier", a.classifiers, b.classifiers), ("data", a.references, b.references)):
+        for data in mine.keys() & theirs.keys():
+            if len(mine[data] | theirs[data]) > 1:
+                same(f"the {what} of {data}", mine[data], theirs[data])
+    for key in a.settings.keys() & b.settings.keys():
+        sizes = a.settings[key].scores.keys(), b.settings[key].scores.keys()
+        if not sizes[0] & sizes[1]:
+            same(f"N of {a.settings[key].label}", *sizes)
+
+
+def compare(a: Side, b: Side, metric: str = "fid") -> list[Row]:
+    """The settings that both have, by label; p-values are adjusted for their number (Holm).
+
+    :raises UserError: if there is nothing to compare.
+    """
+    shared = [
+        (a.settings[key].label, n, by_run(a.settings[key], n, metric), by_run(b.settings[key], n, metric))
+        for key in a.settings.keys() & b.settings.keys()
+        for n in a.settings[key].scores.keys() & b.settings[key].scores.keys()
+    ]
+    if not shared:
+        raise UserError("A and B have no cell in common")
+    shared.sort(key=lambda one: one[:2])
+    ratios = [ratio(x, y) for *_, x, y in shared]
+    adjusted = holm([found.p for found in ratios])
+    rising = METRICS[metric].better == "higher"
+    return [
+        Row(
+            label,
+            n,
+            len(x),
+            len(y),
+            geometric_mean(x.values()),
+            geometric_mean(y.values()),
+            found,
+            p,
+            _verdict(found, p, rising),
+        )
+        for (label, n, x, y), found, p in zip(shared, ratios, adjusted, strict=True)
+    ]
+
+
+def by_run(setting: Setting, n: int, metric: str) -> dict[int, float]:
+    """Scores by training seed: the geometric mean where a run was sampled with several seeds.
+
+    :raises UserError: for a score that has no logarithm.
+    """
+    runs: dict[int, list[float]] = {}
+    for (seed, _), score in sorted(setting.scores[n].items()):
+        if not 0 < score < math.inf:
+            raise UserError(f"{metric} of {setting.label} is {score:g}: ratios need positive numbers")
+        runs.setdefault(seed, []).append(score)
+    return {seed: geometric_mean(scores) for seed, scores in runs.items()}
+
+
+def _verdict(found: Ratio, p: float, rising: bool) -> str:
+    """In a word; ``rising``: whether more is better."""
+    if found.value == 1 and (math.isnan(p) or found.low == found.high):
+        return "the same"
+    if math.isnan(p):
+        return "one run: cannot tell"
+    if p >= ALPHA:
+        return "undecided"
+    return "B better" if (found.value > 1) == rising else "B worse"

@@ -1,0 +1,189 @@
+"""What each choice costs: ratios of FID between cells that differ in that choice alone. Pure functions of frames."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from bench.analysis.frames import AXES, MODEL_AXES
+from bench.analysis.stats import Chance, Components, components, improvement, profile
+
+SEEDS = ("seed", "sample_seed")
+"""Training and sampling."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A level of an axis against the axis's best level: FID ratios over matched pairs, and their geometric mean.
+
+    ``by_seed`` holds the geometric mean of each training seed's pairs, ``chance`` how likely a run of the best level is
+    to score lower than a run of this one.
+    """
+
+    axis: str
+    level: Any
+    best: Any
+    ratios: tuple[float, ...]
+    by_seed: tuple[float, ...]
+    chance: Chance | None = None
+
+    @property
+    def ratio(self) -> float:
+        """The geometric mean over pairs; NaN without any."""
+        return geometric_mean(self.ratios)
+
+
+def geometric_mean(values: tuple[float, ...]) -> float:
+    """exp of the mean logarithm; NaN of nothing."""
+    return math.exp(sum(map(math.log, values)) / len(values)) if values else math.nan
+
+
+def matched(done: pd.DataFrame, axis: str, value: str = "fid") -> pd.DataFrame:
+    """``value`` with a column for each level of ``axis`` and a row for each combination of everything else."""
+    others = [name for name in (*AXES, *SEEDS) if name != axis]
+    return done.pivot_table(index=others, columns=axis, values=value, aggfunc="first", sort=False)
+
+
+def effects(done: pd.DataFrame, axis: str, levels: list[Any]) -> list[Effect]:
+    """Each level of ``axis`` against the best one: the lowest geometric mean where all levels were measured.
+
+    Where no combination has all of them, the best level is that of the best cell.
+    """
+    positive = done[done["fid"] > 0]
+    if positive.empty:
+        return []
+    grid = matched(positive, axis).apply(np.log)
+    complete = grid.dropna() if set(levels) <= set(grid.columns) else grid.iloc[:0]
+    best: Any = complete.mean().idxmin() if len(complete) else positive.sort_values("fid").iloc[0][axis]
+    found = []
+    for level in levels:
+        if level not in grid.columns:
+            found.append(Effect(axis, level, best, (), ()))
+            continue
+        difference = (grid[level] - grid[best]).dropna()
+        seeds = difference.groupby(level="seed").mean() if len(difference) else difference
+        chance = _chance(grid[[best, level]].dropna()) if level != best and len(difference) else None
+        found.append(Effect(axis, level, best, tuple(np.exp(difference)), tuple(np.exp(seeds)), chance))
+    return found
+
+
+def _chance(grid: pd.DataFrame) -> Chance:
+    """How likely a run of the first column is to score lower than a run of the second, in the settings that have both.
+
+    A run's score is its mean over sampling seeds.
+    """
+    settings = [name for name in grid.index.names if name not in SEEDS]
+    a, b = (grid.iloc[:, i].groupby(level=[*settings, "seed"]).mean().unstack("seed").to_numpy() for i in (0, 1))
+    return improvement(a, b)
+
+
+def profiles(done: pd.DataFrame, axis: str, levels: Sequence[Any], factors: np.ndarray) -> tuple[np.ndarray, int]:
+    """The performance profile of each level, (factors, levels), over the problems that all were measured on; and those.
+
+    A problem is a setting of everything else, with its seeds.
+    """
+    grid = matched(done[done["fid"] > 0], axis).reindex(columns=list(levels)).dropna()
+    return profile(grid.to_numpy(), factors) if len(grid) else np.empty((len(factors), len(levels))), len(grid)
+
+
+def scatter(done: pd.DataFrame) -> Components | None:
+    """The variance components of log FID over the settings that have every training seed with every sampling seed.
+
+    None where fewer than two of either were drawn, or no setting has all.
+    """
+    positive = done[done["fid"] > 0]
+    rows = positive.assign(log=np.log(positive["fid"])).pivot_table(
+        index=list(AXES), columns=list(SEEDS), values="log", aggfunc="first", sort=False
+    )
+    runs, draws = (positive[name].nunique() for name in SEEDS)
+    whole = rows.dropna().sort_index(axis=1)
+    if min(runs, draws) < 2 or whole.shape[1] < runs * draws or whole.empty:
+        return None
+    models = len(whole.index.to_frame()[list(MODEL_AXES)].drop_duplicates())
+    return components(whole.to_numpy().reshape(-1, runs, draws), models)
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A choice, or two together, and the share of the variance of log FID that it explains.
+
+    ``low`` and ``high`` are its 95% interval over training seeds, NaN with fewer than three.
+    """
+
+    axes: tuple[str, ...]
+    share: float
+    low: float
+    high: float
+
+
+def factors(done: pd.DataFrame, axes: Sequence[str]) -> tuple[list[Factor], float]:
+    """Main effects and interactions of two choices on log FID, the largest first; and the share that they leave.
+
+    Sums of squares are of type II: what a term adds to all others that do not contain it, so that cells may be missing.
+    What is left is what seeds do, and how three choices or more go together. Intervals are the jackknife's over
+    training seeds, the unit of replication (Efron & Stein 1981).
+    """
+    positive = done[done["fid"] > 0]
+    y = np.log(positive["fid"].to_numpy())
+    columns = {axis: pd.get_dummies(positive[axis].astype(str)).to_numpy(float) for axis in axes}
+    terms: dict[tuple[str, ...], np.ndarray] = {(axis,): columns[axis] for axis in axes}
+    for a, b in itertools.combinations(axes, 2):
+        both = (columns[a][:, :, None] * columns[b][:, None, :]).reshape(len(y), -1)
+        terms[a, b] = both[:, both.any(0)]
+    seeds = positive["seed"].to_numpy()
+    whole, left = _shares(terms, y)
+    if len(y) == 0 or np.ptp(y) == 0:
+        return [], math.nan
+    levels = np.unique(seeds)
+    found = []
+    without = [_shares({k: x[seeds != s] for k, x in terms.items()}, y[seeds != s])[0] for s in levels]
+    for axes_of, share in whole.items():
+        low = high = math.nan
+        if len(levels) >= 3:
+            others = np.array([one[axes_of] for one in without])
+            error = math.sqrt((len(levels) - 1) / len(levels) * float(np.square(others - others.mean()).sum()))
+            reach = error * float(stats.t.ppf(0.975, len(levels) - 1))
+            low, high = max(0.0, share - reach), min(1.0, share + reach)
+        found.append(Factor(axes_of, share, low, high))
+    return sorted(found, key=lambda factor: -factor.share), left
+
+
+def _shares(terms: dict[tuple[str, ...], np.ndarray], y: np.ndarray) -> tuple[dict[tuple[str, ...], float], float]:
+    """Each term's share of the sum of squares, and the share that is left of it."""
+    centred = y - y.mean() if len(y) else y
+    total = float(centred @ centred)
+    if total == 0:
+        return dict.fromkeys(terms, math.nan), math.nan
+    names = [None, *(name for name, x in terms.items() for _ in range(x.shape[1]))]  # None: the constant
+    design = np.concatenate([np.ones((len(y), 1)), *terms.values()], axis=1)
+    gram, moment = design.T @ design, design.T @ centred
+
+    def explained(by: Iterable[tuple[str, ...]]) -> float:
+        chosen = set(by)
+        rows = [i for i, name in enumerate(names) if name is None or name in chosen]
+        return float(moment[rows] @ np.linalg.pinv(gram[np.ix_(rows, rows)], hermitian=True) @ moment[rows])
+
+    shares = {}
+    for term in terms:
+        others = [other for other in terms if not set(term) <= set(other)]
+        shares[term] = max(0.0, explained([*others, term]) - explained(others)) / total
+    return shares, max(0.0, 1 - explained(terms) / total)
+
+
+def pareto(frame: pd.DataFrame, x: str, y: str = "fid", within: float = 0.0) -> pd.DataFrame:
+    """The rows that no other beats in ``y`` (less is better) at no more of ``x``, by ``x``.
+
+    :param within: the relative difference in ``x`` that counts as none.
+    """
+    ordered = frame.dropna(subset=[x, y]).sort_values([x, y], kind="stable")
+    at, value = ordered[x].to_numpy(), ordered[y].to_numpy()
+    beaten = [bool(((at <= a * (1 + within)) & (value < v)).any()) for a, v in zip(at, value, strict=True)]
+    front = ordered[[not b for b in beaten]]
+    return front.drop_duplicates(y)

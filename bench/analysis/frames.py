@@ -1,0 +1,342 @@
+"""What the store holds of a study, as data frames: the one place where the report touches the disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis import table
+from bench.execute import cost
+from bench.store import status
+from bench.store.store import Store
+from bench.study.model import ORACLE, method
+from bench.study.study import Study
+
+Record = dict[str, Any]
+
+#: column → what a reader calls it, in the order cells are described; ``method`` is the sampler with its η, ``role`` the
+#: weight as the study names it (``default`` where it is the objective's own)
+MODEL_AXES = {
+    "net": "network",
+    "objective": "objective",
+    "role": "loss weight",
+    "schedule": "schedule",
+    "T": "T",
+    "timesteps": "choice of t",
+}
+METHOD = ("sampler", "eta", "clipping", "spacing", "guidance", "ema")
+SAMPLING_AXES = {"method": "sampler", "sample_steps": "sampling steps"}
+AXES = MODEL_AXES | SAMPLING_AXES
+SHARED = ["schedule", "T", "way", "sample_steps"]
+"""What the sampler's own error depends on; ``way`` is the method whatever the weights are an average of."""
+
+_TEXT = table.TEXT | table.FLAGS
+_LIBRARIES = ("matplotlib", "pandas", "pypandoc-binary", "seaborn", "typst")
+
+
+MOST_PANELS, MOST_METHODS = 6, 5
+"""How many a figure can show and still be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a report needs of a cell's record besides its row; ``per_1000`` is seconds per 1,000 images by batch."""
+
+    provenance: Record | None
+    environment: Record | None
+    created: str | None
+    exclusive: bool
+    per_1000: array[float]
+
+
+@dataclass(frozen=True)
+class Results:
+    """A study and whatever exists of it."""
+
+    study: Study
+    store: Store
+
+    @cached_property
+    def _read(self) -> tuple[pd.DataFrame, dict[str, Kept], dict[str, Record]]:
+        """The stable table, and the rest of what is needed of cells and of complete training runs, by key.
+
+        One pass over the files, of which little is kept: the records of a large study do not fit in memory.
+        """
+        from bench.score.scorer import pinned
+
+        kept: dict[str, Kept] = {}
+        jobs: dict[str, Record] = {}
+        shared: dict[Any, Any] = {}
+
+        def share(part: Record | None) -> Record | None:
+            return part if part is None else shared.setdefault(tuple(part.items()), part)
+
+        def passing() -> Iterator[status.Found]:
+            for found in status.survey(self.study.cells, self.store, pinned(self.study.dataset)):
+                if found.job is not None and found.job["status"] == "done":
+                    jobs[found.cell.job.key] = found.job
+                if (record := found.record) is not None:
+                    timing = record.get("sampling")
+                    kept[found.cell.key] = Kept(
+                        share(record.get("provenance")),
+                        share(record.get("environment")),
+                        record.get("created"),
+                        bool(timing and timing["exclusive"]),
+                        _per_1000(timing) if timing else array("d"),
+                    )
+                yield found
+
+        frame = table.frame(table.to_rows(passing(), self.study.name))
+        return frame, kept, jobs
+
+    @property
+    def kept(self) -> dict[str, Kept]:
+        """Cell key → what its record says, of the cells that have one."""
+        return self._read[1]
+
+    @property
+    def jobs(self) -> dict[str, Record]:
+        """Job key → its record, of the complete training runs."""
+        return self._read[2]
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """A row a cell: the stable table's columns, then ``method``, ``way``, ``role`` and ``sample_time``."""
+        frame = self._read[0]
+        for column in frame.columns.difference(list(_TEXT)):
+            frame[column] = pd.to_numeric(frame[column])
+        named = self.study.axes.weight
+        frame["role"] = [weight if weight in named else "default" for weight in frame["weight"]]
+        frame["method"] = [method(*row) for row in zip(*(frame[k] for k in METHOD), strict=True)]
+        columns = [frame[name] for name in METHOD[:-1]]
+        frame["way"] = [
+            method(sampler, eta, clip, space, scale, None)
+            for sampler, eta, clip, space, scale in zip(*columns, strict=True)
+        ]
+        frame["sample_time"] = 1000 / frame["sample_images_per_s"]
+        reference = self.reference
+        odd = [status == "done" and self.kept[key].provenance != reference
+               for key, status in zip(frame["key"], frame["status"], strict=True)]  # fmt: skip
+        frame.loc[odd, "status"] = "stale"
+        return frame
+
+    @cached_property
+    def reference(self) -> Record | None:
+        """The classifier and data set of the comparable cells: the most frequent pair, where records differ."""
+        frame = self._read[0]
+        done = [self.kept[key].provenance for key in frame["key"][frame["status"] == "done"]]
+        counts = Counter(json.dumps(provenance, sort_keys=True) for provenance in done)
+        best: Record | None = json.loads(counts.most_common(1)[0][0]) if counts else None
+        return best
+
+    @cached_property
+    def shown(self) -> pd.DataFrame:
+        """The cells that are ranked: those of the oracle stand apart wherever there is anything else."""
+        exact = self.cells["net"] == ORACLE
+        return self.cells if exact.all() else self.cells[~exact]
+
+    @cached_property
+    def exact(self) -> pd.DataFrame:
+        """The comparable cells of the oracle, by what they share with a trained network's."""
+        frame = self._comparable(self.cells[self.cells["net"] == ORACLE])
+        return frame.set_index(SHARED).sort_index()
+
+    @cached_property
+    def done(self) -> pd.DataFrame:
+        """The comparable cells with a finite FID, best first."""
+        return self._comparable(self.shown)
+
+    @staticmethod
+    def _comparable(cells: pd.DataFrame) -> pd.DataFrame:
+        frame = cells[(cells["status"] == "done") & cells["fid"].between(0, 1e300)]
+        return frame.sort_values("fid", kind="stable").reset_index(drop=True)
+
+    @cached_property
+    def settings(self) -> pd.DataFrame:
+        """:attr:`done` with each number the median over training seeds; ``low``, ``high`` and ``seeds`` besides."""
+        if self.done.empty:
+            return self.done.assign(low=[], high=[], seeds=[])
+        numbers = [c for c in self.done.columns if c not in _TEXT | set(AXES) | {"seed", "way"}]
+        groups = self.done.groupby(list(AXES), sort=False)
+        frame = groups[numbers].median()
+        frame["low"], frame["high"] = groups["fid"].min(), groups["fid"].max()
+        frame["seeds"] = groups["seed"].nunique()
+        first = self.done.sort_values("seed", kind="stable").groupby(list(AXES), sort=False)
+        frame = frame.join(first[["key", "job", "weight", "seed", "sampler", "way"]].first()).reset_index()
+        return frame.sort_values("fid", kind="stable").reset_index(drop=True)
+
+    @cached_property
+    def epochs(self) -> pd.DataFrame:
+        """A row an epoch of the complete training runs: its losses and durations beside the model's axes."""
+        models = self.cells.drop_duplicates("job").set_index("job")
+        about = {key: models.loc[key, [*MODEL_AXES, "seed"]].to_dict() for key in self.jobs}
+        rows = [
+            about[key] | {"job": key, "epoch": i, **epoch}
+            for key, record in self.jobs.items()
+            for i, epoch in enumerate(record["epochs"], 1)
+        ]
+        columns = [*MODEL_AXES, "seed", "job", "epoch", "seconds", "images", "warm", "exclusive", "loss"]
+        return pd.DataFrame(rows, columns=[*columns, "eps_mse", "x0_mse", "bpd"])
+
+    @cached_property
+    def likelihoods(self) -> pd.DataFrame:
+        """A row a training run whose likelihood is known, as :func:`bench.score.heldout.likelihood` has it."""
+        models = self.cells.drop_duplicates("job").set_index("job")
+        rows = [
+            models.loc[key, [*MODEL_AXES, "seed"]].to_dict() | record["likelihood"]
+            for key, record in self.jobs.items()
+            if record.get("likelihood")
+        ]
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def batches(self) -> pd.DataFrame:
+        """A row a sampling batch that had its device alone, warm-up apart: ``per_1000`` is seconds per 1,000 images."""
+        kept = [self.kept[key] for key in self.done["key"]]
+        raw = [one.per_1000 if one.exclusive else array("d") for one in kept]
+        text = [axis for axis in AXES if self.done[axis].dtype.kind not in "if"]
+        axes = self.done[[*AXES, "seed"]].astype(dict.fromkeys(text, "category"))  # millions of rows for a large study
+        frame = axes.loc[np.repeat(axes.index, [len(values) for values in raw])].reset_index(drop=True)
+        return frame.assign(per_1000=np.concatenate([np.empty(0), *raw]))
+
+    @cached_property
+    def bounds(self) -> tuple[Record, Record] | None:
+        """Every metric of real test images (the floor) and of noise (the ceiling), at this study's N."""
+        record = None if self.done.empty else self.store.read("cells", str(self.done.loc[0, "key"]))
+        return None if record is None else (record["floor"], record["ceiling"])
+
+    @cached_property
+    def machines(self) -> list[Record]:
+        """The different environments of the comparable cells and the complete training runs."""
+        done = [self.kept[key].environment for key in self.done["key"]]
+        return different([*(record.get("environment") for record in self.jobs.values()), *done])
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """The training seeds of the comparable cells."""
+        return sorted(int(seed) for seed in self.done["seed"].unique())
+
+    @cached_property
+    def varying(self) -> list[str]:
+        """The axes with more than one level among the study's cells."""
+        return [axis for axis in AXES if self.shown[axis].nunique() > 1]
+
+    def levels(self, axis: str) -> list[Any]:
+        """The levels of an axis in the study's order (that of its cells, where an axis of the study is not alone)."""
+        found = list(dict.fromkeys(self.shown[axis]))
+        listed = list(getattr(self.study.axes, {"role": "weight"}.get(axis, axis), []))
+        return sorted(found, key=lambda level: listed.index(level) if level in listed else len(listed))
+
+    @property
+    def extras(self) -> list[str]:
+        """The model's axes that vary besides the objective and the schedule: what splits a figure into panels."""
+        return [axis for axis in ("net", "role", "T", "timesteps") if axis in self.varying]
+
+    def panel(self, row: Any) -> str:
+        """A model's values on :attr:`extras`, for a title; empty where there are none."""
+        return ", ".join(f"T = {row['T']}" if axis == "T" else str(row[axis]) for axis in self.extras)
+
+    @cached_property
+    def panels(self) -> list[str]:
+        """The panels that figures show: in the study's order, the ones with the best cells where there are many."""
+        if not self.extras:
+            return [""]
+        every, ranked = (
+            [self.panel(row) for _, row in frame.drop_duplicates(self.extras).iterrows()]
+            for frame in (self.shown, self.settings)
+        )
+        return _fitting(every, ranked, MOST_PANELS)
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """The samplers that figures show: in the study's order, the ones with the best cells where there are many."""
+        return _fitting(self.levels("method"), list(dict.fromkeys(self.settings["method"])), MOST_METHODS)
+
+    @cached_property
+    def best_cells(self) -> dict[tuple[Any, ...], Any]:
+        """A model's values on its axes → the best cell of its lowest training seed."""
+        first = self.done.sort_values("seed", kind="stable").drop_duplicates(list(MODEL_AXES))
+        return {tuple(row[axis] for axis in MODEL_AXES): row for _, row in first.iterrows()}
+
+    def best_of(self, model: Any) -> Any:
+        """The best scored cell of that model's lowest training seed, or None."""
+        return self.best_cells.get(tuple(model[axis] for axis in MODEL_AXES))
+
+    def model(self, row: Any) -> str:
+        """A short name for a trained model: objective, schedule and whatever else varies."""
+        return ", ".join(filter(None, (row["objective"], row["schedule"], self.panel(row))))
+
+    def preview(self, key: str, suffix: str = ".png") -> Path | None:
+        """The picture kept with a cell, if it is there."""
+        path = self.store.path("cells", key, suffix)
+        return path if path.is_file() else None
+
+    def digest(self) -> str:
+        """A hash of everything a report depends on: study, records, pictures, this code and its libraries.
+
+        Of a picture the name and size: it is made from the very samples that its cell's record is about.
+        """
+        from bench.score.scorer import pinned
+
+        records = hashlib.sha256()
+        for kind, keys in (("cells", [cell.key for cell in self.study.cells]), ("jobs", list(self.study.jobs))):
+            for key in keys:
+                records.update(_sha256_of(f"{self.store.root}/{kind}/{key}.json"))
+        code = [Path(table.__file__), Path(cost.__file__), *sorted(Path(__file__).parent.glob("*.py"))]
+        inputs = {
+            "study": self.study.model_dump(mode="json"),
+            "classifier": pinned(self.study.dataset),
+            "records": records.hexdigest(),
+            "pictures": self._pictures(),
+            "code": [hashlib.sha256(path.read_bytes()).hexdigest() for path in code],
+            "libraries": {name: version(name) for name in _LIBRARIES},
+        }
+        return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+    def _pictures(self) -> list[tuple[str, int]]:
+        """(name, bytes) of the pictures of this study's cells."""
+        keys = {cell.key for cell in self.study.cells}
+        try:
+            with os.scandir(self.store.root / "cells") as entries:
+                pictures = [e for e in entries if e.name.endswith(".png") and e.name.partition(".")[0] in keys]
+                return sorted((entry.name, entry.stat().st_size) for entry in pictures)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+
+def _sha256_of(path: str) -> bytes:
+    """The hash of a file's bytes; of nothing where there is none."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return hashlib.sha256(file.read()).digest()
+    except (FileNotFoundError, NotADirectoryError):
+        return hashlib.sha256().digest()
+
+
+def _per_1000(timing: Record) -> array[float]:
+    """Seconds per 1,000 images of each batch but the first, which warms up, where there are more."""
+    pairs = list(zip(timing["batch_s"], timing["batch_images"], strict=True))
+    return array("d", [1000 * seconds / images for seconds, images in pairs[1:] or pairs])
+
+
+def different(records: Iterable[Record | None]) -> list[Record]:
+    """Each different one once, in order."""
+    return list({tuple(record.items()): record for record in records if record is not None}.values())
+
+
+def _fitting(every: list[str], ranked: list[str], most: int) -> list[str]:
+    """At most so many, the highest ranked first to be kept, in their own order."""
+    kept = list(dict.fromkeys([*ranked, *every]))[:most]
+    return [name for name in every if name in kept]

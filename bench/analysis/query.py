@@ -1,0 +1,141 @@
+"""SQL over a results folder, through duckdb: the views ``cells`` and ``jobs``, whatever the study.
+
+The records are checked and worked out as for the stable table, put into a database in memory, and the door is shut
+before the query runs: it can read those two tables and nothing else.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import ValidationError
+
+from bench.analysis.table import COLUMNS, FLAGS, INTEGERS, TEXT, cell_row, training
+from bench.errors import UserError
+from bench.score.scorer import pinned
+from bench.store.status import Record, judge
+from bench.store.store import Kind, Store
+from bench.study.model import Cell, Job
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+CELLS = tuple(name for name in COLUMNS if name != "study")  # a cell may be of many studies
+#: a job's own columns, before those of its training in the stable table
+JOBS = (
+    "key", "status", "dataset", "net", "objective", "weight", "schedule", "T", "seed", "batch_size", "lr",
+    "epochs", "loss", "eps_mse", "x0_mse", "epoch_s", "first_epoch_s", "train_s", "train_images_per_s", "wall_s",
+    "overhead", "estimate_s", "params", "megabytes", "peak_rss_mb", "peak_device_mb", "train_flops_per_image",
+    "forward_flops_per_image", "device", "processor", "gpu", "machine", "threads", "torch", "commit", "dirty", "code",
+    "created", "reason", "train_engine", "timesteps", "bpd", "bpd_se",
+    "bound_bpd", "bound_bpd_se", "prior_bpd", "decoder_bpd", "flow_bpd", "flow_bpd_se",
+)  # fmt: skip
+_TEXT = TEXT | {"processor", "gpu", "machine", "torch", "created"}
+_INTEGERS = INTEGERS | {"batch_size", "threads"}
+CHUNK = 10_000
+"""Rows held in Python at once."""
+
+HINT = "views: cells, jobs; their columns: ddpm-bench query 'DESCRIBE cells'"
+
+
+class Answer(NamedTuple):
+    """Column names, and rows of Python values."""
+
+    columns: list[str]
+    rows: list[tuple[Any, ...]]
+
+
+def ask(sql: str, store: Store) -> Answer:
+    """The rows that a query selects.
+
+    :raises UserError: for anything but one query that only reads, in one line.
+    """
+    import duckdb
+
+    try:
+        statements = duckdb.extract_statements(sql)
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            raise UserError(f"one query that reads is needed: SELECT, DESCRIBE or SUMMARIZE ({HINT})")
+        with duckdb.connect(":memory:") as database:
+            _fill(database, "cells", CELLS, _cells(store))
+            _fill(database, "jobs", JOBS, _jobs(store))
+            database.execute("SET enable_external_access = false; SET lock_configuration = true")
+            found = database.execute(statements[0])
+            return Answer([column[0] for column in found.description or []], found.fetchall())
+    except duckdb.Error as error:
+        raise UserError(f"{_one_line(error)} ({HINT})") from error
+
+
+def _one_line(error: Exception) -> str:
+    """The error without duckdb's picture of where in the query it is."""
+    text = str(error).split("\n\nLINE ")[0]
+    return " ".join(text.split())
+
+
+def _type(column: str) -> str:
+    if column in FLAGS:
+        return "BOOLEAN"
+    return "VARCHAR" if column in _TEXT else "BIGINT" if column in _INTEGERS else "DOUBLE"
+
+
+def _fill(
+    database: duckdb.DuckDBPyConnection, name: str, columns: tuple[str, ...], rows: Iterator[dict[str, Any]]
+) -> None:
+    """Make a table, a chunk of rows at a time."""
+    import pandas as pd
+
+    types = {column: _type(column) for column in columns}
+    declared = ", ".join(f'"{column}" {type_}' for column, type_ in types.items())
+    database.execute(f"CREATE TABLE {name} ({declared})")
+    casts = ", ".join(f'"{column}"::{type_}' for column, type_ in types.items())
+    while chunk := list(itertools.islice(rows, CHUNK)):
+        frame = pd.DataFrame({column: [row.get(column) for row in chunk] for column in columns}, dtype=object)
+        database.register("chunk", frame)
+        database.execute(f"INSERT INTO {name} SELECT {casts} FROM chunk")  # noqa: S608 (names from above)
+        database.unregister("chunk")
+
+
+def records(store: Store, kind: Kind) -> Iterator[tuple[str, Record]]:
+    """(key, record) of every file of a kind that is whole."""
+    for path in sorted((store.root / kind).glob("*.json")):
+        record = store.read(kind, path.stem)
+        if record is not None:
+            yield path.stem, record
+
+
+def _cells(store: Store) -> Iterator[dict[str, Any]]:
+    """A row a cell record. Each job's columns are kept, for its cells come in no order."""
+    jobs = {key: training(record) for key, record in records(store, "jobs")}
+    for key, record in records(store, "cells"):
+        try:
+            cell = Cell.model_validate(record["config"])
+        except (KeyError, ValidationError):
+            store.damaged.append(store.path("cells", key, ".json"))
+            continue
+        found = judge(cell, record, None, pinned(cell.job.dataset))
+        yield cell_row(found, "") | jobs.get(record["job"], {})
+
+
+def _jobs(store: Store) -> Iterator[dict[str, Any]]:
+    """A row a training run's record."""
+    for key, record in records(store, "jobs"):
+        try:
+            job = Job.model_validate(record["config"])
+        except (KeyError, ValidationError):
+            store.damaged.append(store.path("jobs", key, ".json"))
+            continue
+        about, runs = record.get("environment", {}), record.get("harness", [])
+        yield {
+            **job.model_dump(exclude={"train"}),
+            **{name: getattr(job.train, name) for name in ("batch_size", "lr")},
+            **(record["epochs"][-1] if record.get("epochs") else {}),
+            **training(record),
+            **{name: sum(run[name] for run in runs) for name in ("wall_s",) if runs},
+            **{name: runs[0].get(name) for name in ("overhead", "estimate_s") if runs},
+            **about,
+            **{name: record.get(name) for name in ("status", "created", "reason")},
+            "key": key,
+        }

@@ -1,0 +1,151 @@
+"""The stable table: one row a cell, read from the store alone."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from bench.store.store import Store
+from bench.study.model import CLIPPING
+from bench.study.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+from bench.store.status import Found, Record, survey
+
+#: the interface scripts may rely on: columns are added at the end, never renamed or reordered
+COLUMNS = (
+    "study", "status", "dataset", "net", "objective", "weight", "schedule", "T", "seed",
+    "sampler", "sample_steps", "eta", "n", "fid", "fid_floor", "fid_ceiling", "kid", "kid_se",
+    "inception_score", "precision", "recall", "confidence", "epoch_s", "train_images_per_s",
+    "sample_images_per_s", "params", "megabytes", "peak_rss_mb", "device", "commit", "key",
+    "class_balance", "epochs", "train_s", "sample_s", "first_epoch_s", "peak_device_mb", "train_flops_per_image",
+    "forward_flops_per_image", "dirty", "code", "classifier", "job", "reason",
+    "clip", "train_engine", "sample_engine", "timesteps", "spacing", "clipping", "evaluations",
+    "bpd", "bpd_se", "ema", "guidance", "class_accuracy", "worst_class_accuracy",
+    "bound_bpd", "bound_bpd_se", "prior_bpd", "decoder_bpd", "flow_bpd", "flow_bpd_se",
+    "fid_infinity", "fid_bias", "density", "coverage", "sample_seed",
+)  # fmt: skip
+LIKELIHOOD = {
+    "bound_bpd": "bound", "bound_bpd_se": "bound_se", "prior_bpd": "prior", "decoder_bpd": "decoder",
+    "flow_bpd": "flow", "flow_bpd_se": "flow_se",
+}  # fmt: skip
+"""Column → what :func:`bench.score.heldout.likelihood` calls it."""
+TEXT = frozenset({
+    "study", "status", "dataset", "net", "objective", "weight", "schedule", "sampler", "device", "commit", "key",
+    "code", "classifier", "job", "reason", "train_engine", "sample_engine", "timesteps", "spacing", "clipping",
+})  # fmt: skip
+INTEGERS = frozenset({
+    "T", "seed", "sample_seed", "sample_steps", "evaluations", "n", "params", "epochs", "train_flops_per_image",
+    "forward_flops_per_image",
+})  # fmt: skip
+FLAGS = frozenset({"dirty", "clip"})
+"""Columns by what they hold; the rest are numbers."""
+
+
+def rows(study: Study, store: Store) -> list[dict[str, Any]]:
+    """A dict with every one of :data:`COLUMNS` for each cell of the study, None where there is no value."""
+    return list(iter_rows(study, store))
+
+
+def iter_rows(study: Study, store: Store) -> Iterator[dict[str, Any]]:
+    """:func:`rows`, one at a time: what a study of any size can be read in."""
+    from bench.score.scorer import pinned
+
+    return to_rows(survey(study.cells, store, pinned(study.dataset)), study.name)
+
+
+def to_rows(found: Iterable[Found], study: str) -> Iterator[dict[str, Any]]:
+    """A row for each cell."""
+    job: Record | None = None
+    trained: dict[str, Any] = {}
+    for one in found:
+        if one.job is not job:  # a job's columns are worked out once for the cells that share its record
+            job, trained = one.job, training(one.job)
+        yield cell_row(one, study) | trained
+
+
+def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """The rows as a data frame with the columns in order."""
+    import pandas as pd
+
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    for row in rows:  # a column at a time: a hundred thousand dicts would need ten times the memory
+        for name, values in columns.items():
+            values.append(row[name])
+    return pd.DataFrame(columns)
+
+
+def cell_row(found: Found, study: str) -> dict[str, Any]:
+    """The row without its training run's columns."""
+    cell, record = found.cell, found.record
+    row: dict[str, Any] = dict.fromkeys(COLUMNS)
+    row |= {
+        k: getattr(cell.job, k) for k in ("dataset", "net", "objective", "weight", "schedule", "T", "seed", "timesteps")
+    }
+    row |= {
+        k: getattr(cell, k)
+        for k in (
+            "sampler",
+            "sample_steps",
+            "eta",
+            "n",
+            "key",
+            "spacing",
+            "evaluations",
+            "ema",
+            "guidance",
+            "sample_seed",
+        )
+    }
+    row |= {"clip": bool(cell.clip), "clipping": CLIPPING[cell.clip]}
+    row |= {"study": study, "status": found.status, "job": cell.job.key, "reason": found.reason}
+    if record is not None and record["status"] == "done":
+        row |= record["metrics"]
+        row |= {"fid_floor": record["floor"]["fid"], "fid_ceiling": record["ceiling"]["fid"]}
+        row |= sampling(record["sampling"])
+        row["sample_engine"] = _engine(record["sampling"])
+        row["classifier"] = record["provenance"]["classifier"][:12]
+        row |= {k: record["environment"][k] for k in ("device", "commit", "dirty", "code")}
+    return row
+
+
+def training(job: Record | None) -> dict[str, Any]:
+    """A complete training run's columns, else none; durations taken on a shared device are left out."""
+    if job is None or job["status"] != "done":
+        return {}
+    epochs = job["epochs"]
+    alone = [e for e in epochs if e["exclusive"]]
+    timed = [e for e in alone if e["warm"]] or alone
+    epoch_s = statistics.median(e["seconds"] for e in timed) if timed else None
+    return {
+        "epochs": len(epochs),
+        "epoch_s": epoch_s,
+        "first_epoch_s": epochs[0]["seconds"] if epochs and epochs[0]["exclusive"] else None,
+        "train_s": sum(e["seconds"] for e in epochs) if len(alone) == len(epochs) else None,
+        "train_images_per_s": timed[-1]["images"] / epoch_s if epoch_s else None,
+        "train_flops_per_image": job["flops_per_image"]["train"],
+        "forward_flops_per_image": job["flops_per_image"]["forward"],
+        "train_engine": _engine(job),
+        **{k: epochs[-1].get(k) if epochs else None for k in ("bpd", "bpd_se")},
+        **{column: (job.get("likelihood") or {}).get(name) for column, name in LIKELIHOOD.items()},
+        **{k: job[k] for k in ("params", "megabytes", "peak_rss_mb", "peak_device_mb")},
+    }
+
+
+def sampling(timing: dict[str, Any]) -> dict[str, Any]:
+    """A cell's sampling columns: the first batch warms up and is left out where there are more."""
+    if not timing["exclusive"]:
+        return {}
+    pairs = list(zip(timing["batch_images"], timing["batch_s"], strict=True))
+    warm = pairs[1:] or pairs
+    images, seconds = (sum(column) for column in zip(*warm, strict=True))
+    return {"sample_images_per_s": images / seconds, "sample_s": sum(timing["batch_s"])}
+
+
+def _engine(record: Record) -> str:
+    """How the network was evaluated; eagerly before there were engines."""
+    name: str = record.get("engine", {"engine": "eager"})["engine"]
+    return name

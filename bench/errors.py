@@ -1,0 +1,18 @@
+"""What a user sees when something is wrong."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake the user can mend: printed as one line, exit code 2, never a traceback."""
+
+
+def unknown(kind: str, value: object, valid: Iterable[str]) -> UserError:
+    """One line for a name that does not exist: the nearest that does, and all of them."""
+    valid = list(valid)
+    near = difflib.get_close_matches(str(value), valid, 1, 0.4)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    return UserError(f"unknown {kind} '{value}'{hint} (choices: {', '.join(valid)})")

@@ -1,0 +1,1 @@
+"""Checks that fail when sample quality slips."""

@@ -1,0 +1,142 @@
+"""The nightly gate: fresh runs of a small study against a committed baseline of several training seeds.
+
+A cell has slipped when its FID is both significantly and noticeably worse. With R reference seeds whose log FIDs have
+mean m and standard deviation s, the mean of k new runs of the same recipe stays under m + t_{1−α, R−1} s √(1/k + 1/R)
+with probability 1 − α: the one-sided prediction limit of a normal sample. (:mod:`bench.gate.change` is the gate
+of every change.)
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from bench.errors import UserError
+from bench.gate.verdicts import FAIL, NOT_MEASURED, PASS, UNDECIDED, Outcome
+from bench.paths import ROOT
+
+BASELINES = ROOT / "results" / "baselines"
+ALPHA = 0.01
+SEEDS = 3
+"""Fewest seeds a baseline is made from."""
+REFERENCE_SEEDS, NIGHTLY_SEEDS = 10, 3
+"""How many a baseline and a run are made from, unless said otherwise."""
+MARGIN = 0.25
+"""FID must be worse by this share, whatever its significance, to count as a slip."""
+MATCH = ("net", "objective", "weight", "schedule", "T", "sampler", "sample_steps", "eta", "clip")
+LATER: dict[str, list[str | None]] = {
+    "timesteps": ["uniform"],
+    "spacing": ["linspace"],
+    "clipping": ["static", "none"],
+    "ema": [None],
+    "guidance": [None],
+}
+"""What is part of a cell's name unless it is the usual, so that baselines made before it existed keep their names."""
+
+
+def name_of(row: dict[str, Any]) -> str:
+    """What a cell is, but for its seed."""
+    parts = [k for k in MATCH if row[k] is not None]
+    parts += [k for k, usual in LATER.items() if row.get(k, usual[0]) not in usual]
+    return " ".join(f"{k}={row[k]}" for k in parts)
+
+
+def by_run(rows: Iterable[dict[str, Any]]) -> dict[str, list[float]]:
+    """Cell → the FID of each training run: the geometric mean where it was sampled with several seeds; NaN is none."""
+    runs: dict[str, dict[int, list[float]]] = {}
+    for row in rows:
+        fid = row["fid"] if row["fid"] is not None and 0 < row["fid"] < math.inf else math.nan
+        runs.setdefault(name_of(row), {}).setdefault(row["seed"], []).append(fid)
+    return {name: [statistics.geometric_mean(fids) for fids in of.values()] for name, of in runs.items()}
+
+
+def make_baseline(study: str, rows: list[dict[str, Any]], about: dict[str, Any]) -> dict[str, Any]:
+    """A baseline from finished rows of several seeds.
+
+    :raises UserError: if a cell is not finished, or there are fewer than three seeds.
+    """
+    for row in rows:
+        if row["status"] != "done":
+            raise UserError(f"cannot make a baseline: {name_of(row)} seed {row['seed']} is {row['status']}")
+    cells = by_run(rows)
+    if min(map(len, cells.values())) < SEEDS:
+        raise UserError(f"cannot make a baseline from fewer than {SEEDS} seeds")
+    shared = {k: rows[0][k] for k in ("dataset", "n", "classifier", "epochs")}
+    return {"study": study, **shared, "seeds": sorted({row["seed"] for row in rows}), "fid": cells, **about}
+
+
+def read_baseline(path: Path) -> dict[str, Any]:
+    """The baseline in a file.
+
+    :raises UserError: if it is missing or is not one.
+    """
+    try:
+        baseline: dict[str, Any] = json.loads(path.read_text())
+        for name in ("dataset", "n", "classifier", "epochs"):
+            baseline[name]
+        if not all(len(fids) >= SEEDS and min(fids) > 0 for fids in baseline["fid"].values()):
+            raise ValueError("too few seeds, or no FIDs")
+    except FileNotFoundError as error:
+        raise UserError(
+            f"no baseline {path} (make one with `ddpm-bench check nightly --update-baseline --why …`)"
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is not a baseline") from error
+    return baseline
+
+
+def fresh_seeds(baseline: dict[str, Any], count: int) -> list[int]:
+    """The first seeds that the baseline was not made from: its own would only repeat it."""
+    return list(itertools.islice((i for i in itertools.count() if i not in set(baseline["seeds"])), count))
+
+
+def judge(rows: list[dict[str, Any]], baseline: dict[str, Any], promotion: bool = False) -> list[Outcome]:
+    """Each cell's runs against the baseline's; the chance of one false alarm among all cells is at most α.
+
+    :param promotion: whether a cell passes only where it is shown not to be worse than the margin.
+    :raises UserError: if the two were not measured alike, or do not name the same cells.
+    """
+    for row in rows:
+        for k in ("dataset", "n", "classifier", "epochs"):
+            if row[k] != baseline[k]:
+                raise UserError(f"the baseline has {k}={baseline[k]}, this run {row[k]}: they cannot be compared")
+    cells = by_run(rows)
+    here, there = set(cells), set(baseline["fid"])
+    for without, only in (("baseline", here - there), ("run", there - here)):
+        if only:
+            raise UserError(f"the {without} lacks the cell {min(only)}: they cannot be compared")
+    alpha = ALPHA / len(cells)  # Bonferroni: each cell's limit is known before the run
+    return [_judge(name, fids, baseline["fid"][name], alpha, promotion) for name, fids in cells.items()]
+
+
+def _judge(name: str, fids: list[float], reference: list[float], alpha: float, promotion: bool) -> Outcome:
+    if any(map(math.isnan, fids)):
+        return Outcome(name, NOT_MEASURED, None, None, "no FID")
+    mean, reach = _center(reference), prediction_reach(reference, len(fids), alpha)
+    slip, margin = _center(fids) - mean, math.log1p(MARGIN)
+    about = f"baseline {math.exp(mean):.4g}, × {math.exp(slip):.3f}"
+    if promotion:
+        limit = math.exp(mean + margin - reach)
+        word = PASS if slip + reach < margin else FAIL if slip - reach > margin else UNDECIDED
+    else:
+        limit = math.exp(mean + max(reach, margin))
+        word = PASS if slip <= margin else FAIL if slip > reach else UNDECIDED
+    return Outcome(name, word, math.exp(mean + slip), limit, about)
+
+
+def _center(fids: Iterable[float]) -> float:
+    return float(np.log(list(fids)).mean())
+
+
+def prediction_reach(reference: Sequence[float], runs: int, alpha: float) -> float:
+    """How far above the reference's the mean logarithm of so many runs of its kind is, with a chance of α or less."""
+    n = len(reference)
+    return float(stats.t.ppf(1 - alpha, n - 1) * np.log(reference).std(ddof=1) * math.sqrt(1 / runs + 1 / n))

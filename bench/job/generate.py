@@ -1,0 +1,197 @@
+"""Drawing samples so that a sample's bytes depend on the cell and its index alone.
+
+Two things make it so. The noise of image i at time t is a function of (seed, i, t), from a counter-based generator
+(Philox: Salmon et al., SC 2011), on whatever device the rest runs. And the network only ever sees tiles of one fixed
+size, filled up where images run out, since a convolution's rounding may depend on the batch's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.images.datasets import to_uint8
+from ddpm.denoiser import Denoiser, Net
+from ddpm.guidance import guided
+from ddpm.nets import classes_of
+from ddpm.sampler import sample
+from ddpm.schedule import Schedule
+from ddpm.spacing import space
+
+if TYPE_CHECKING:
+    from bench.study.model import Cell
+
+
+#: images a forward pass, by device type: part of what a sample's bytes depend on
+TILE = {"cpu": 100, "cuda": 500, "mps": 250}
+BLOCK = 50  # images a noise draw; divides every tile
+DRAWN = 1000  # images' noise drawn at once, that of as many steps ahead
+STRIP_IMAGES, STRIP_TIMES = 6, 10
+
+
+class Batch(NamedTuple):
+    """Samples ``start`` and up: uint8 (B, C, H, W); and frames of the first batch's first images, else None."""
+
+    start: int
+    images: Tensor
+    strip: Tensor | None
+
+
+def noise(seed: int, times: Sequence[int], start: int, count: int, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal (len(times), count, *shape) float32: at each of ``times``, rows ``start`` … of its noise.
+
+    Both ``start`` and ``count`` are multiples of BLOCK.
+    """
+    drawn = np.empty((len(times), count // BLOCK, BLOCK, *shape), np.float32)
+
+    def draw(place: tuple[int, int]) -> None:
+        at, block = place
+        random = np.random.Generator(np.random.Philox(key=seed, counter=[0, times[at], start // BLOCK + block, 0]))
+        random.standard_normal(out=drawn[place], dtype=np.float32)
+
+    list(_drawers().map(draw, np.ndindex(drawn.shape[:2])))
+    return torch.from_numpy(drawn).flatten(1, 2)
+
+
+class _Ahead:
+    """s ↦ the noise at s. That of the next times of a grid is drawn with it, so that threads wake up only once."""
+
+    def __init__(self, draw: Callable[[Sequence[int]], Tensor], times: Sequence[int], ahead: int) -> None:
+        self.draw, self.times, self.ahead = draw, times, ahead
+        self.drawn: dict[int, Tensor] = {}
+
+    def __call__(self, s: int) -> Tensor:
+        """Whatever is not of the grid is drawn by itself."""
+        if s not in self.drawn:
+            at = self.times.index(s) if s in self.times else None
+            wanted = [s] if at is None else self.times[at : at + self.ahead]
+            self.drawn |= zip(wanted, self.draw(wanted), strict=True)
+        return self.drawn.pop(s)
+
+
+@cache
+def _drawers() -> ThreadPoolExecutor:
+    """Threads that draw blocks at once (numpy lets go of the interpreter while it fills an array)."""
+    return ThreadPoolExecutor(torch.get_num_threads())
+
+
+def tiled(net: Callable[..., Tensor], tile: int) -> Callable[..., Tensor]:
+    """The network, evaluated ``tile`` images at a time, all at the time of the first."""
+
+    def evaluate(x: Tensor, u: Tensor, *y: Tensor) -> Tensor:
+        parts = zip(x.split(tile), *(classes.split(tile) for classes in y), strict=True)
+        # a captured graph writes over what it returned
+        return torch.cat([net(part, u[:1], *of_part) for part, *of_part in parts])
+
+    return evaluate
+
+
+def asked(start: int, count: int, classes: int) -> Tensor:
+    """The classes asked of images ``start`` and up, where there is guidance: each in turn, (count,) int64."""
+    return torch.arange(start, start + count) % classes
+
+
+def ways(cell: Cell) -> dict[str, Any]:
+    """How a cell samples, as :func:`generate` is told."""
+    own = {name: getattr(cell, name) for name in ("sampler", "eta", "clip", "spacing", "guidance")}
+    return own | {"steps": cell.sample_steps, "classes": classes_of(cell.job.net)}
+
+
+def _told(net: Callable[..., Tensor], start: int, count: int, classes: int, scale: float, device: torch.device) -> Net:
+    """The guided network for images ``start`` and up."""
+    return guided(net, asked(start, count, classes).to(device), classes, scale)
+
+
+def start_noise(seed: int, start: int, count: int, shape: tuple[int, int]) -> Tensor:
+    """x_T of images ``start`` and up, whatever the sampler and the number of steps: (count, C, H, W)."""
+    # time 2³² is never stepped to
+    return noise(seed, [2**32], start, count, (shape[0], shape[1], shape[1]))[0]
+
+
+def first_outputs(
+    net: Callable[..., Tensor],
+    *,
+    shape: tuple[int, int],
+    n: int,
+    seed: int,
+    device: torch.device,
+    guidance: float | None = None,
+    classes: int = 0,
+) -> Iterator[Tensor]:
+    """The network's outputs for x_T, which all the ways to sample it start from, a tile at a time."""
+    tile = TILE[device.type]
+    with torch.inference_mode():
+        for start in range(0, n, tile):
+            x = start_noise(seed, start, tile, shape).to(device)
+            evaluate = net if guidance is None else _told(net, start, tile, classes, guidance, device)
+            yield evaluate(x, torch.ones(1, device=device)).clone()  # a captured graph writes over what it returned
+
+
+def generate(
+    net: Callable[..., Tensor],
+    schedule: Schedule,
+    objective: str,
+    *,
+    shape: tuple[int, int],
+    sampler: str,
+    steps: int,
+    eta: float | None,
+    clip: bool | str,
+    n: int,
+    seed: int,
+    device: torch.device,
+    batch: int | None = None,
+    first: Tensor | None = None,
+    spacing: str = "linspace",
+    guidance: float | None = None,
+    classes: int = 0,
+) -> Iterator[Batch]:
+    """Draw ``n`` samples, yielding them a batch at a time.
+
+    :param shape: (channels, side).
+    :param batch: images at a time, rounded up to whole tiles (default one tile). It changes memory, not a byte.
+    :param first: what :func:`first_outputs` gave, for at least ``n`` images, instead of evaluating it again.
+    :param guidance: the scale of classifier-free guidance towards each of ``classes`` in turn; None tells the network
+        of no class.
+    :raises FloatingPointError: if samples stop being finite.
+    """
+    tile = TILE[device.type]
+    batch = -(-(batch or tile) // tile) * tile
+    whole = tiled(net, tile)
+    known: list[Tensor] = []
+    size = (shape[0], shape[1], shape[1])
+    times = space(schedule, steps, spacing)
+    frames = {times[round(i)] for i in np.linspace(0, len(times) - 1, min(STRIP_TIMES, len(times)))}
+    for start in range(0, n, batch):
+        count = min(batch, -(-(n - start) // tile) * tile)
+
+        def draw(at: Sequence[int], start: int = start, count: int = count) -> Tensor:
+            return noise(seed, at, start, count, size).to(device)
+
+        strip = []
+        network = whole if guidance is None else _told(whole, start, count, classes, guidance, device)
+
+        def evaluate(x: Tensor, u: Tensor, network: Net = network) -> Tensor:
+            return known.pop() if known else network(x, u)
+
+        denoiser = Denoiser(evaluate, schedule, objective)
+        fresh = _Ahead(draw, times, max(1, DRAWN // count))
+        if first is not None and times[0] == schedule.T:
+            known.append(first[start : start + count])
+        with torch.inference_mode():
+            x = start_noise(seed, start, count, shape).to(device)
+            before = times[0]
+            for step in sample(denoiser, x, times, sampler, fresh, eta=eta or 0.0, clip=clip):
+                if start == 0 and before in frames:
+                    strip.append(torch.stack([x[:STRIP_IMAGES], step.x0[:STRIP_IMAGES]]))
+                x, before = step.x, step.t
+            if not x.isfinite().all():
+                raise FloatingPointError(f"diverged while sampling ({sampler}, {steps} steps): not finite")
+            images = to_uint8(x)[: n - start].cpu()
+        yield Batch(start, images, to_uint8(torch.stack(strip)).cpu() if strip else None)

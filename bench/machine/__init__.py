@@ -1,0 +1,1 @@
+"""Devices, clocks, memory, and where a number comes from."""

@@ -1,0 +1,121 @@
+"""What is worth knowing of a set of samples besides its scores, at the price of looking at every training image.
+
+``ddpm-bench score PATH --thorough``: whether samples are copies of training images, each class by itself, whether
+classes are as frequent as they should be, and a Fréchet distance that needs no classifier.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor
+
+from bench.score import classifier
+from bench.score.classifier import CLASSES, Features
+from bench.score.metrics import MINIMUM, Moments, frechet_distance, nearest
+from bench.score.scorer import Scorer
+
+COMPONENTS = 64
+"""Principal components of the pixels that a distance is taken in."""
+RARE = 0.01
+"""A sample is suspiciously near where fewer than this share of test images are as near to a training image."""
+
+
+class Nearness(NamedTuple):
+    """How near samples are to training images, in units of the space.
+
+    ``samples`` and ``test`` are median distances to the nearest one, of the samples and of test images. ``copies`` is
+    the share of samples nearer than all but 1% of test images are, about 0.01 where nothing is copied; ``p`` the chance
+    of so many or more then.
+    """
+
+    samples: float
+    test: float
+    copies: float
+    p: float
+
+
+def nearness(samples: Tensor, test: Tensor, train: Tensor) -> Nearness:
+    """How near ``samples`` are to ``train``, beside what ``test`` is: rows of any space."""
+    own, others = nearest(samples, train), nearest(test, train)
+    limit = float(others.double().quantile(RARE))
+    count = int((own <= limit).sum())
+    p = float(stats.binom.sf(count - 1, len(own), RARE))
+    return Nearness(float(own.median()), float(others.median()), count / len(own), p)
+
+
+def by_class(seen: Features, train: Tensor, labels: Tensor) -> list[float | None]:
+    """For each class, the Fréchet distance between the samples taken for it and the training images of it.
+
+    None where fewer than :data:`~bench.score.metrics.MINIMUM` samples are; small classes have a larger bias.
+    """
+    taken = seen.logits.argmax(1)
+    found: list[float | None] = []
+    for c in range(CLASSES):
+        rows = seen.features[taken == c]
+        enough = len(rows) >= MINIMUM
+        found.append(frechet_distance(Moments.of(rows), Moments.of(train[labels == c].double())) if enough else None)
+    return found
+
+
+def balance(seen: Features, train_logits: Tensor) -> float:
+    """p of the χ² test that classes are seen as often as in the training images."""
+    counts = torch.bincount(seen.logits.argmax(1), minlength=CLASSES).numpy()
+    expected = torch.bincount(train_logits.argmax(1), minlength=CLASSES).double().numpy()
+    kept = expected > 0
+    if counts[~kept].any():
+        return 0.0
+    return float(stats.chisquare(counts[kept], expected[kept] / expected.sum() * counts.sum()).pvalue)
+
+
+def pixel_distance(images: Tensor, train: Tensor, components: int = COMPONENTS) -> float:
+    """The Fréchet distance of pixels, in [0, 1], in the training images' first principal components."""
+    reference = _pixels(train)
+    moments = Moments.of(reference)
+    _, vectors = np.linalg.eigh(moments.covariance)
+    basis = vectors[:, ::-1][:, :components]
+    return frechet_distance(
+        Moments.of(_pixels(images) @ torch.from_numpy(basis.copy())),
+        Moments(moments.mean @ basis, basis.T @ moments.covariance @ basis),
+    )
+
+
+def _pixels(images: Tensor) -> Tensor:
+    return images.flatten(1).double() / 255
+
+
+def look(scorer: Scorer, images: Tensor) -> dict[str, Any]:
+    """Everything here of uint8 ``images`` (N, C, H, W)."""
+    seen = classifier.extract(scorer.network, images, scorer.device)
+    train = classifier.extract(scorer.network, scorer.images.train, scorer.device)
+    test = classifier.extract(scorer.network, scorer.images.test, scorer.device)
+    features = (seen.features, test.features, train.features)
+    pixels = tuple(_pixels(x).float() for x in (images, scorer.images.test, scorer.images.train))
+    return {
+        "nearest_in_features": nearness(*(x.float() for x in features))._asdict(),
+        "nearest_in_pixels": nearness(*pixels)._asdict(),
+        "fid_by_class": by_class(seen, train.features, scorer.images.train_labels),
+        "class_balance_p": balance(seen, train.logits),
+        "pixel_distance": pixel_distance(images, scorer.images.train),
+    }
+
+
+def describe(found: dict[str, Any]) -> list[str]:
+    """What :func:`look` found, a line each."""
+    lines = []
+    for space in ("features", "pixels"):
+        near = Nearness(**found[f"nearest_in_{space}"])
+        lines.append(
+            f"nearest training image in {space}: {near.samples:.4g} away (median), {near.test:.4g} from test images; "
+            f"{near.copies:.1%} of samples are nearer than 99% of test images are (p = {near.p:.2g})"
+        )
+    classes = ", ".join(f"{c}: {'–' if fid is None else f'{fid:.3g}'}" for c, fid in enumerate(found["fid_by_class"]))
+    return [
+        *lines,
+        f"FID by the class seen: {classes}",
+        f"classes as frequent as in the training images: p = {found['class_balance_p']:.2g}",
+        f"Fréchet distance of pixels in {COMPONENTS} principal components: {found['pixel_distance']:.4g}",
+    ]

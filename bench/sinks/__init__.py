@@ -1,0 +1,1 @@
+"""Who shows or records what a run says."""

@@ -1,0 +1,54 @@
+"""What the store holds of each cell: done, failed, stale or missing."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bench.store.store import Store
+from bench.study.model import Cell
+
+if TYPE_CHECKING:
+    pass
+
+
+Record = dict[str, Any]
+
+
+class Found(NamedTuple):
+    """What the store holds of a cell: its record and its training run's, where there are any.
+
+    ``status`` is ``done``, ``failed``, ``stale`` (scored by another classifier than the pinned one) or ``missing``;
+    ``reason`` is why it failed.
+    """
+
+    cell: Cell
+    status: str
+    reason: str | None
+    record: Record | None
+    job: Record | None
+
+
+def survey(cells: Iterable[Cell], store: Store, classifier: str | None) -> Iterator[Found]:
+    """Each cell in turn, every file read once where the cells of a job follow one another, as a study's do.
+
+    :param classifier: the hash of the pinned one; None takes any.
+    """
+    for key, together in itertools.groupby(cells, lambda cell: cell.job.key):
+        job = store.read("jobs", key)
+        for cell in together:
+            yield judge(cell, store.read("cells", cell.key), job, classifier)
+
+
+def judge(cell: Cell, record: Record | None, job: Record | None, classifier: str | None) -> Found:
+    """What its records say of a cell."""
+    status, reason = "missing", None
+    if record is not None and record["status"] == "done":
+        stale = classifier is not None and record["provenance"]["classifier"] != classifier
+        status = "stale" if stale else "done"
+    elif record is not None:
+        status, reason = "failed", record["reason"]
+    elif job is not None and job["status"] == "failed":
+        status, reason = "failed", job["reason"]
+    return Found(cell, status, reason, record, job)
