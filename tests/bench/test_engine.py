@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bench.errors import UserError
 from bench.job import engine
 from bench.job.engine import AUTO, COMPILING_S, ENGINES, ROUNDS, Calls, Engine, Wish, Work, choose, fastest, trial, wish
-from bench.machine import provenance
+from bench.machine import clocks
 from bench.store.store import Store
 from bench.study.study import Study
 from ddpm.nets import NETS, make_net
@@ -48,7 +48,7 @@ class Fake:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, takes: dict[str, float], warm: float = 5.0) -> None:
         self.now, self.began = 0.0, 0.0
         self.made: list[str] = []
-        monkeypatch.setattr(provenance, "make_clock", lambda device: self)
+        monkeypatch.setattr(clocks, "make_clock", lambda device: self)
         monkeypatch.setattr(engine, "evaluator", self.evaluator)
         monkeypatch.setattr(engine, "ENGINES", {name: Engine() for name in takes})
         self.takes, self.warm = takes, warm
