@@ -40,5 +40,5 @@ def test_the_index_links_every_page() -> None:
     """Those made from docstrings and the guides, and no page that is not there."""
     links = re.findall(r"\]\((\w+\.md)\)", PAGES["README.md"])
     assert len(links) == len(set(links))
-    assert set(links) == {path.name for path in FOLDER.glob("*.md")} - {"README.md"}
+    assert set(links) == {path.name for path in docs.FOLDER.glob("*.md")} - {"README.md"}
     assert set(links) > set(PAGES) - {"README.md"}
