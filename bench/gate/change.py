@@ -27,7 +27,7 @@ from bench.gate.nightly import BASELINES
 from bench.gate.verdicts import FAIL, PASS, UNDECIDED, Outcome
 from bench.images import datasets
 from bench.job.generate import generate
-from bench.score.metrics import Moments, frechet_distance
+from bench.score.distances import Moments, frechet_distance
 from bench.score.scorer import Scorer
 from bench.store.store import Store
 from bench.study.model import Budget
