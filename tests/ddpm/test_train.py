@@ -285,8 +285,8 @@ def test_z_is_fresh(objective: str, monkeypatch: pytest.MonkeyPatch) -> None:
         seeds.append(generator.initial_seed())
         return generator
 
-    make_generator = train._generator
-    monkeypatch.setattr(train, "_generator", watched)
+    make_generator = train.random_stream
+    monkeypatch.setattr(train, "random_stream", watched)
     loss = RecordingLoss(make_schedule("linear", 50), objective, "seed")
     loss.seen = []
     finish(Trainer(tiny(), loss, Recipe(epochs=3, batch_size=32), seed=0), pictures(64))
