@@ -510,7 +510,7 @@ def test_hybrid_loss(objective: str) -> None:
     assert_close(both, plain + 1e-3 * 60 * terms.mean(), rtol=1e-10, atol=0)
     both.backward()
     moved = [p.grad.clone() for p in net.mean.parameters() if p.grad is not None]
-    assert all(float(p.grad.abs().sum()) > 0 for p in net.variance.parameters() if p.grad is not None)
+    assert all(p.grad is not None and float(p.grad.abs().sum()) > 0 for p in net.variance.parameters())
     net.zero_grad()
     plain.backward()
     for a, p in zip(moved, net.mean.parameters(), strict=True):
