@@ -28,7 +28,8 @@ from bench.machine import sources
 from bench.score.scorer import Scorer
 from bench.store.store import Store, cached_record
 from perf.peers import equal_network, huggingface, lucidrains, ours, scoring
-from perf.peers.contender import SAMPLE_BATCH, Contender, Setting, build, parameters, train
+from perf.peers.build import build
+from perf.peers.contender import SAMPLE_BATCH, Contender, Setting, parameters, train
 
 Record = dict[str, Any]
 LIBRARIES = ("torch", "diffusers", "denoising-diffusion-pytorch", "torch-fidelity", "torchmetrics", "pytorch-fid")

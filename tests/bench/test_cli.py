@@ -20,7 +20,10 @@ from bench.images import datasets
 from bench.score.scorer import Scorer
 from bench.store.store import Store
 
-COMMANDS = ("plan", "run", "status", "table", "query", "report", "check", "score", "sample", "classifier", "doctor")
+COMMANDS = (
+    "plan", "run", "status", "table", "query", "compare", "report", "theory", "check", "score", "sample", "classifier",
+    "doctor",
+)  # fmt: skip
 ISSUE_COLUMNS = (
     "study,status,dataset,net,objective,weight,schedule,T,seed,sampler,sample_steps,eta,n,fid,fid_floor,fid_ceiling,"
     "kid,kid_se,inception_score,precision,recall,confidence,epoch_s,train_images_per_s,sample_images_per_s,params,"
@@ -45,8 +48,9 @@ def test_help_names_every_command_and_exit_code() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bench.cli", "--help"], capture_output=True, text=True, check=True, cwd=datasets.ROOT
     )
-    assert all(re.search(rf"^ +{name}( |$)", done.stdout, re.MULTILINE) for name in COMMANDS)
-    assert "exit codes" in done.stdout
+    commands, codes = done.stdout.partition("COMMAND\n")[2].split("exit codes:")
+    assert tuple(re.findall(r"^ {4}(\w+)", commands, re.MULTILINE)) == COMMANDS, "a new command is listed here too"
+    assert re.findall(r"^  (\d+)  \w", codes, re.MULTILINE) == ["0", "1", "2", "3", "4", "130"]
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -61,7 +65,9 @@ def test_each_command_explains_itself(command: str, capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit) as stop:
         cli.main([command, "--help"])
     assert stop.value.code == 0
-    assert len(capsys.readouterr().out) > 200
+    said = capsys.readouterr().out
+    assert said.startswith(f"usage: ddpm-bench {command} ")
+    assert len(said.partition("\n\n")[2].partition("\n\n")[0]) > 20, "a description"
 
 
 def test_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +117,7 @@ def test_table_json_and_markdown(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["check", "nightly", "--update-baseline", "--seeds", "2", "--why", "x"], "3 seeds"),
         (["check", "nightly", "--update-baseline"], "needs --why"),
         (["check", "change", "--update-baseline", "--why", " "], "needs --why"),
-        (["check", "nightly", "--baseline", "/"], "/"),
+        (["check", "nightly", "--baseline", "/"], "Is a directory: '/'"),
         (["check", "--baseline", "/nonexistent"], "no baseline"),
         (["check", "smoke"], "invalid choice"),
         (["check", "--update-baseline", "--why", "x", "--network", "abc"], "no weights of a training run abc"),

@@ -250,8 +250,7 @@ def test_each_committed_job_is_predicted_from_the_others(tmp_path: Path) -> None
     shutil.copytree(REFERENCE, tmp_path / "r", ignore=shutil.ignore_patterns("*.png"))
     (tmp_path / "r" / "scoring").mkdir(exist_ok=True)
     errors = left_out(Store(tmp_path / "r"))
-    if len(errors) < 3:
-        pytest.skip("there are no committed results yet")
+    assert len(errors) >= 20, "committed results"
     assert statistics.median(errors) <= 0.15
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -137,12 +137,14 @@ def test_read_baseline_refuses_what_is_not_one(tmp_path: Path, content: str | No
     with pytest.raises(UserError) as error:
         nightly.read_baseline(path)
     assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
 
 
 def test_the_committed_baseline_fits_the_smoke_study() -> None:
     """Same cells, same N, and the pinned classifier: `make check` measures what the baseline did."""
     from bench.score.classifier import PINNED
     from bench.study import load
+    from bench.study.model import Budget
 
     baseline = nightly.read_baseline(nightly.BASELINES / "smoke.json")
     smoke = load.load("smoke")
@@ -156,5 +158,13 @@ def test_the_committed_baseline_fits_the_smoke_study() -> None:
     assert baseline["n"] == smoke.score.n
     assert baseline["epochs"] == smoke.train.epochs
     assert PINNED["mnist"][1].startswith(baseline["classifier"])
-    assert all(len(fids) >= 3 for fids in baseline["fid"].values())
-    assert json.dumps(baseline["environment"])
+    assert (
+        {len(fids) for fids in baseline["fid"].values()} == {len(set(baseline["seeds"]))} == {nightly.REFERENCE_SEEDS}
+    )
+    # of the budget the baseline keeps the epochs alone: whoever changes the rest makes it anew, and changes this
+    assert smoke.train == Budget(epochs=1, images=16_000, batch_size=64, lr=6e-3, optimiser="muon")
+    made = baseline["environment"]
+    assert all(made[name] for name in ("device", "processor", "threads", "torch", "python", "code"))
+    assert made["dirty"] is False
+    assert re.fullmatch("[0-9a-f]{40}", made["commit"])
+    assert made["commit"] == baseline["history"][-1]["commit"]
