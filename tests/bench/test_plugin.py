@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor
 
 from bench.errors import UserError
-from bench.gate import plugin, verdicts
+from bench.gate import quality, verdicts
 from bench.images.datasets import Images
+from bench.paths import ROOT
 from bench.score.scorer import Scorer
 
 N = 200
@@ -23,7 +25,7 @@ N = 200
 @pytest.fixture(autouse=True)
 def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     """Enough to tell a spread of 5% from one of 50%."""
-    monkeypatch.setattr(plugin, "RESAMPLES", 10)
+    monkeypatch.setattr(quality, "RESAMPLES", 10)
 
 
 def digits(mnist: Images, part: int) -> Tensor:
@@ -52,14 +54,14 @@ def test_equals_pass_and_worse_fails(scorer: Scorer, mnist: Images, tmp_path: Pa
     files = [printed(scorer, one, tmp_path / f"{i}.json") for i, one in enumerate(good[1:])]
     bad = blurred(good[0], 0.4)
     for baseline in (good[1], good[1].numpy()[:, 0] / 255, files[0], files):
-        assert plugin.judge(scorer, good[0], baseline, metric=metric).verdict == verdicts.PASS
-        assert plugin.judge(scorer, bad, baseline, metric=metric).verdict == verdicts.FAIL
+        assert quality.judge(scorer, good[0], baseline, metric=metric).verdict == verdicts.PASS
+        assert quality.judge(scorer, bad, baseline, metric=metric).verdict == verdicts.FAIL
 
 
 def test_what_may_be_chance_is_undecided(scorer: Scorer, mnist: Images) -> None:
     """With no margin, a difference of the size that drawing makes is not called a slip."""
     pairs = [(digits(mnist, i), digits(mnist, i + 1)) for i in range(0, 4, 2)]
-    found = {plugin.judge(scorer, a, b, margin=0.0).verdict for a, b in pairs}
+    found = {quality.judge(scorer, a, b, margin=0.0).verdict for a, b in pairs}
     assert verdicts.FAIL not in found
 
 
@@ -79,11 +81,11 @@ def test_what_does_not_compare_is_refused(scorer: Scorer, mnist: Images, tmp_pat
         (tmp_path / "nowhere", images, "no such file"),
     ):
         with pytest.raises(UserError, match=says):
-            plugin.judge(scorer, samples, baseline)
+            quality.judge(scorer, samples, baseline)
     with pytest.raises(UserError, match=r"unknown metric 'fidd'.*did you mean 'fid'"):
-        plugin.judge(scorer, images, images, metric="fidd")
+        quality.judge(scorer, images, images, metric="fidd")
     with pytest.raises(UserError, match="did you mean 'mnist'"):
-        plugin.scorer_of("mnits", tmp_path)
+        quality.scorer_of("mnits", tmp_path)
 
 
 THEIRS = """
@@ -118,8 +120,11 @@ def test_draws(bench_sampling):
 """
 
 
-def test_from_somebody_elses_repository(pytester: pytest.Pytester, scorer: Scorer, mnist: Images) -> None:
+def test_from_somebody_elses_repository(
+    pytester: pytest.Pytester, scorer: Scorer, mnist: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Fixtures are there by themselves; a slip, and what cannot be measured, is one line."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])))
     shutil.copytree(scorer.store.root, pytester.path / ".pytest_cache" / "d" / "ddpm-bench")
     np.save(pytester.path / "samples.npy", digits(mnist, 0)[:, 0].numpy())
     pytester.makepyfile(THEIRS.format(path=str(pytester.path / "samples.npy")))
