@@ -16,6 +16,7 @@ from bench.errors import UserError
 from bench.images.datasets import Images
 from bench.score import classifier, distances
 from bench.score.classifier import CLASSES, FEATURES, PINNED, Network
+from bench.score.scorer import Scorer
 
 if TYPE_CHECKING:
     from tests.conftest import World
@@ -33,13 +34,15 @@ def test_the_pinned_weights_are_small_and_accurate(network: Network, mnist: Imag
     assert classifier.accuracy(network, mnist) >= 0.994
 
 
-def test_features_are_standardised(network: Network, mnist: Images) -> None:
-    """Mean square 1 at either depth, over the training images."""
-    picked = torch.randperm(len(mnist.train), generator=torch.Generator().manual_seed(0))[:10_000]
-    features = classifier.extract(network, mnist.train[picked]).features
-    assert features.shape == (10_000, FEATURES)
-    for part in features.split([classifier.STROKES, classifier.SHAPES], 1):
-        assert float(part.square().mean()) == pytest.approx(1, abs=0.03)
+def test_features_are_standardised(network: Network, scorer: Scorer) -> None:
+    """Mean square 1 at either depth, over the training images, all of which the reference's moments are of."""
+    moments = scorer.reference.moments
+    square = moments.mean**2 + moments.covariance.diagonal()
+    assert square.shape == (FEATURES,)
+    for part in (square[: classifier.STROKES], square[classifier.STROKES :]):
+        assert part.mean() == pytest.approx(1, abs=0.001)
+    features = classifier.extract(network, scorer.images.train[:500]).features
+    assert features.square().mean(0).numpy() == pytest.approx(square, abs=0.5), "the reference is of this network"
 
 
 def test_standardising_changes_no_logit(tiny_images: Images) -> None:
@@ -92,22 +95,25 @@ def test_features_do_not_depend_on_order(network: Network, mnist: Images) -> Non
     torch.testing.assert_close(back.features.flip(0), there.features, rtol=1e-5, atol=1e-6)
 
 
-def test_blur_noise_and_a_missing_class_are_all_seen(network: Network, mnist: Images) -> None:
+def test_blur_noise_and_a_missing_class_are_all_seen(network: Network, mnist: Images, scorer: Scorer) -> None:
     """Each degradation costs FID at least twice the floor, and more of it costs more."""
-    reference = distances.Moments.of(classifier.extract(network, mnist.train[::12]).features)
 
-    def fid(images: torch.Tensor) -> float:
-        return distances.frechet_distance(distances.Moments.of(classifier.extract(network, images).features), reference)
+    def seen(images: torch.Tensor) -> torch.Tensor:
+        return classifier.extract(network, images).features
+
+    def fid(*features: torch.Tensor) -> float:
+        return distances.frechet_distance(distances.Moments.of(torch.cat(features)), scorer.reference.moments)
 
     images, labels = mnist.test[::5], mnist.test_labels[::5]
     random = torch.Generator().manual_seed(0)
-    noise = torch.randint(0, 256, images.shape, generator=random, dtype=torch.uint8)
+    noise = torch.randint(0, 256, (200, *images.shape[1:]), generator=random, dtype=torch.uint8)
     blurred = torch.nn.functional.avg_pool2d(images.float(), 3, 1, 1).round().to(torch.uint8)
-    floor = fid(images)
-    few, many = (fid(torch.cat([images[k:], noise[:k]])) for k in (20, 200))
+    clean, noisy = seen(images), seen(noise)
+    floor = fid(clean)
+    few, many = (fid(clean[k:], noisy[:k]) for k in (20, 200))
     assert 2 * floor < few < many
-    assert fid(blurred) > 2 * floor
-    assert fid(images[labels != 3]) > 2 * floor
+    assert fid(seen(blurred)) > 2 * floor
+    assert fid(clean[labels != 3]) > 2 * floor
 
 
 def test_shift_moves_and_pads() -> None:
