@@ -130,7 +130,7 @@ def test_from_somebody_elses_repository(
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])))
     shutil.copytree(scorer.store.root, pytester.path / ".pytest_cache" / "d" / "ddpm-bench")
     np.save(pytester.path / "samples.npy", digits(mnist, 0)[:, 0].numpy())
-    pytester.makeconftest(f"from bench.gate import quality\nplugin.RESAMPLES = {plugin.RESAMPLES}")
+    pytester.makeconftest(f"from bench.gate import quality\nquality.RESAMPLES = {quality.RESAMPLES}")
     pytester.makepyfile(THEIRS.format(path=str(pytester.path / "samples.npy")))
     result = pytester.runpytest_subprocess("--import-mode=importlib")
     result.assert_outcomes(passed=3, failed=2)
