@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from bench.analysis.query import records
 from bench.analysis.stats import ALPHA, Ratio, holm, ratio
 from bench.errors import UserError
-from bench.paths import REFERENCE, ROOT
+from bench.paths import CHECKOUT
 from bench.score.metrics import METRICS
 from bench.store.store import Store
 from bench.study.model import Cell
@@ -70,12 +70,18 @@ def opened(text: str) -> Iterator[Path]:
         yield Path(text)
         return
     revision, _, folder = text.partition(":")
-    folder = folder or str(REFERENCE.relative_to(ROOT))
+    folder = folder or "results/reference"
     neither = f"'{text}' is neither a results folder nor REVISION[:FOLDER] of this repository"
+    if CHECKOUT is None or not (CHECKOUT / ".git").exists():
+        raise UserError(
+            f"no results folder {text} (git revisions can be compared only in a git checkout of ddpm-bench)"
+        )
     if revision.startswith("-"):  # git would take it for an option
         raise UserError(neither)
     with tempfile.TemporaryDirectory() as scratch:
-        packed = subprocess.run(["git", "archive", revision, "--", folder], cwd=ROOT, capture_output=True, check=False)
+        packed = subprocess.run(
+            ["git", "archive", revision, "--", folder], cwd=CHECKOUT, capture_output=True, check=False
+        )
         if packed.returncode:
             said = packed.stderr.decode(errors="replace").strip().splitlines()
             raise UserError(f"{neither}: {said[-1].removeprefix('fatal: ') if said else 'git failed'}")

@@ -13,8 +13,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver
+from types import ModuleType
 
-from bench.paths import ROOT
+from bench.paths import CHECKOUT
 
 if sys.platform == "linux":
     CONTEXT = multiprocessing.get_context("forkserver")
@@ -49,15 +50,23 @@ def start_again() -> None:
 
 @contextmanager
 def environment() -> Iterator[None]:
-    """The environment variables that processes are to start with: this checkout's code first, wherever they start."""
+    """The environment variables that processes are to start with: this checkout's code first, wherever they start.
+
+    An installed package needs no such help: its processes find it where this one did. Nor do processes run this
+    program's main script again, as multiprocessing would have it: a script that runs a study needs no guard.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
     before = dict(os.environ)
     theirs = {name: before.get(name, value) for name, value in VARIABLES.items()}
     theirs["PYTHONSAFEPATH"] = "1"  # not what lies in the current directory
-    theirs["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), before.get("PYTHONPATH")]))
+    if CHECKOUT is not None:
+        theirs["PYTHONPATH"] = os.pathsep.join(filter(None, [str(CHECKOUT), before.get("PYTHONPATH")]))
     os.environ.update(theirs)
     try:
         yield
     finally:
+        sys.modules["__main__"] = main
         for name in theirs:
             os.environ.pop(name, None)
             if name in before:

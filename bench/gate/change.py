@@ -23,11 +23,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import UserError
-from bench.gate.nightly import BASELINES
 from bench.gate.verdicts import FAIL, PASS, UNDECIDED, Outcome
 from bench.images import datasets
 from bench.job.generate import generate
-from bench.score.metrics import Moments, frechet_distance
+from bench.paths import BASELINES
+from bench.score.distances import Moments, frechet_distance
 from bench.score.scorer import Scorer
 from bench.store.store import Store
 from bench.study.model import Budget
@@ -181,9 +181,10 @@ def measure(frozen: Frozen, history: list[dict[str, Any]]) -> Baseline:
     return Baseline(images, tables(), scores, training, frozen.scorer.classifier, history)
 
 
-def check(frozen: Frozen, baseline: Baseline) -> Iterator[Outcome]:
+def check(frozen: Frozen, baseline: Baseline, only: str = "") -> Iterator[Outcome]:
     """Everything that the baseline has, against the code as it is, an outcome at a time.
 
+    :param only: leave out every check whose name does not contain this text.
     :raises UserError: for a baseline of another classifier, or without what is needed.
     """
     if baseline.classifier != frozen.scorer.classifier:
@@ -191,41 +192,62 @@ def check(frozen: Frozen, baseline: Baseline) -> Iterator[Outcome]:
             f"the baseline was scored by classifier {baseline.classifier[:12]}, and {frozen.scorer.classifier[:12]} is "
             "here: make it anew with `ddpm-bench check --update-baseline --why …`"
         )
+    for part in (_check_tables, _check_scores, _check_training, _check_images):
+        yield from part(frozen, baseline, only)
+
+
+def _check_tables(frozen: Frozen, baseline: Baseline, only: str) -> Iterator[Outcome]:
     now = tables()
     for name, numbers in baseline.tables.items():
-        yield _outcome("tables", name, _relative(now.get(name, []), numbers))
-    own = frozen.scorer.score(baseline.drawn[MAIN]) if baseline.scores else {}
-    for name, value in baseline.scores.items():
-        yield _outcome("scores", f"score {name}", abs(own.get(name, float("nan")) - value) / max(abs(value), 1e-2))
+        if only in name:
+            yield _outcome("tables", name, _relative(now.get(name, []), numbers))
+
+
+def _check_scores(frozen: Frozen, baseline: Baseline, only: str) -> Iterator[Outcome]:
+    wanted = {f"score {name}": name for name in baseline.scores if only in f"score {name}"}
+    own = frozen.scorer.score(baseline.drawn[MAIN]) if wanted else {}
+    for label, name in wanted.items():
+        value = baseline.scores[name]
+        yield _outcome("scores", label, abs(own.get(name, float("nan")) - value) / max(abs(value), 1e-2))
+
+
+def _check_training(frozen: Frozen, baseline: Baseline, only: str) -> Iterator[Outcome]:
     for name, weights in baseline.training.items():
+        if only not in f"training {name}":
+            continue
         if name not in OPTIMISERS:
             yield Outcome(f"training {name}", FAIL, None, None, "no such optimiser any more")
             continue
         found = train(name, frozen.scorer.images.train)
         start = small(frozen.scorer.images.train).state_dict()
         yield _outcome("training", f"training {name}", _apart(found, weights, start))
-    for name, way in ways().items():
-        if name not in baseline.drawn:
-            yield Outcome(f"images {name}", UNDECIDED, None, None, "not in the baseline: update it")
-            continue
-        try:
-            images = frozen.draw(way)
-        except FloatingPointError as error:
-            yield Outcome(f"images {name}", FAIL, None, None, str(error))
-            continue
-        before = baseline.drawn[name]
-        if images.shape != before.shape:
-            yield Outcome(
-                f"images {name}", FAIL, None, None, f"{tuple(images.shape)} images, not {tuple(before.shape)}"
-            )
-            continue
-        levels = float((images.float() - before.float()).abs().mean())
-        outcome = _outcome("images", f"images {name}", levels)
-        if name == MAIN and outcome.verdict != PASS:
-            outcome = outcome._replace(note=_quality(frozen.scorer, images, before))
-        yield outcome
-    for name in baseline.drawn.keys() - ways().keys():
-        yield Outcome(f"images {name}", FAIL, None, None, "no such way to sample any more")
+
+
+def _check_images(frozen: Frozen, baseline: Baseline, only: str) -> Iterator[Outcome]:
+    every = ways()
+    for name, way in every.items():
+        if only in f"images {name}":
+            yield _check_way(frozen, baseline, name, way)
+    for name in baseline.drawn.keys() - every.keys():
+        if only in f"images {name}":
+            yield Outcome(f"images {name}", FAIL, None, None, "no such way to sample any more")
+
+
+def _check_way(frozen: Frozen, baseline: Baseline, name: str, way: Way) -> Outcome:
+    label = f"images {name}"
+    if name not in baseline.drawn:
+        return Outcome(label, UNDECIDED, None, None, "not in the baseline: update it")
+    try:
+        images = frozen.draw(way)
+    except FloatingPointError as error:
+        return Outcome(label, FAIL, None, None, str(error))
+    before = baseline.drawn[name]
+    if images.shape != before.shape:
+        return Outcome(label, FAIL, None, None, f"{tuple(images.shape)} images, not {tuple(before.shape)}")
+    outcome = _outcome("images", label, float((images.float() - before.float()).abs().mean()))
+    if name == MAIN and outcome.verdict != PASS:
+        return outcome._replace(note=_quality(frozen.scorer, images, before))
+    return outcome
 
 
 def _outcome(kind: str, name: str, value: float) -> Outcome:

@@ -21,9 +21,7 @@ from scipy import stats
 
 from bench.errors import UserError
 from bench.gate.verdicts import FAIL, NOT_MEASURED, PASS, UNDECIDED, Outcome
-from bench.paths import ROOT
 
-BASELINES = ROOT / "results" / "baselines"
 ALPHA = 0.01
 SEEDS = 3
 """Fewest seeds a baseline is made from."""

@@ -15,9 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import UserError
-from bench.paths import ROOT
-
-DATA_DIR = ROOT / "data"
+from bench.paths import DATA, SHIPPED_DATA
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,7 @@ def _download(name: str, root: Path, variants: tuple[dict[str, Any], ...], missi
 
 def mnist(root: Path) -> Images:
     """MNIST (LeCun, Cortes & Burges, CC BY-SA 3.0): 60,000 + 10,000 of 1×28×28. It ships with the project."""
-    return _load_idx(_MNIST, root if _find(_MNIST, _CANONICAL[0], root) else DATA_DIR)
+    return _load_idx(_MNIST, root if _find(_MNIST, _CANONICAL[0], root) else SHIPPED_DATA)
 
 
 def fashion_mnist(root: Path) -> Images:
@@ -205,8 +203,8 @@ DATASETS: dict[str, Dataset] = {
 
 
 def load(name: str, root: Path | None = None) -> Images:
-    """The named data set from ``root`` (default: the checkout's ``data/``).
+    """The named data set from ``root`` (default: ``data/`` of the checkout or of the working directory).
 
     :raises UserError: if files are missing (and cannot be downloaded) or corrupt, naming file and hash.
     """
-    return DATASETS[name].read(root or DATA_DIR)
+    return DATASETS[name].read(root or DATA)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import os
 import platform
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 
 from bench.machine.sources import code_hash
-from bench.paths import ROOT
+from bench.paths import CHECKOUT
 
 
 @lru_cache
@@ -34,10 +35,25 @@ def environment(device: torch.device) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "commit": _command("git", "-C", str(ROOT), "rev-parse", "HEAD"),
-        "dirty": bool(_command("git", "-C", str(ROOT), "status", "--porcelain", "--", "ddpm", "bench")),
+        "commit": git("rev-parse", "HEAD") or version(),
+        "dirty": bool(git("status", "--porcelain", "--", "ddpm", "bench")),
         "code": code_hash(),
     }
+
+
+def git(*words: str) -> str | None:
+    """What git says of this project's checkout; None where there is none, even inside somebody else's repository."""
+    if CHECKOUT is None or not (CHECKOUT / ".git").exists():
+        return None
+    return _command("git", "-C", str(CHECKOUT), *words)
+
+
+def version() -> str | None:
+    """The installed version (``v0.1.0``): recorded as the commit where there is no git to ask."""
+    try:
+        return f"v{importlib.metadata.version('ddpm-bench')}"
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def machine_id() -> str:

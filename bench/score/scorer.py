@@ -12,7 +12,8 @@ from torch import Tensor
 
 from bench.images.datasets import Images, to_uint8
 from bench.machine.sources import code_hash
-from bench.score import classifier, metrics
+from bench.score import classifier, metrics, running
+from bench.score.reference import Reference
 from bench.store.store import Store
 
 
@@ -32,14 +33,14 @@ class Scorer:
         self.code = code_hash(metrics.__name__)
         self.reference = self._reference()
 
-    def _reference(self) -> metrics.Reference:
+    def _reference(self) -> Reference:
         key, about = self._key("reference"), {"code": self.code}
         kept = self.store.load_tensors("scoring", key)
         if kept is None or kept[1] != about:
-            reference = metrics.Reference(classifier.extract(self.network, self.images.train, self.device).features)
+            reference = Reference(classifier.extract(self.network, self.images.train, self.device).features)
             self.store.save_tensors("scoring", key, reference.state(), about)
             return reference
-        return metrics.Reference.from_state(kept[0])
+        return Reference.from_state(kept[0])
 
     def _key(self, *parts: object) -> str:
         text = " ".join(map(str, (self.classifier, self.dataset_sha256, *parts)))
@@ -50,9 +51,9 @@ class Scorer:
         seen = classifier.extract(self.network, images, self.device)
         return metrics.score(seen._replace(asked=asked), self.reference, only)
 
-    def stream(self, parts: Iterable[Tensor]) -> metrics.Running:
+    def stream(self, parts: Iterable[Tensor]) -> running.Running:
         """What is seen in images that come in parts, uint8 (n, C, H, W) each: any number, in the memory of one part."""
-        seen = metrics.Running(classifier.FEATURES)
+        seen = running.Running(classifier.FEATURES)
         for part in parts:
             seen.add(classifier.extract(self.network, part, self.device))
         return seen

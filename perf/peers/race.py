@@ -23,8 +23,8 @@ from torch import Tensor
 from bench.errors import UserError
 from bench.images import datasets
 from bench.images.datasets import Images
+from bench.images.files import MINIMUM
 from bench.machine import sources
-from bench.score.metrics import MINIMUM
 from bench.score.scorer import Scorer
 from bench.store.store import Store, cached_record
 from perf.peers import equal_network, huggingface, lucidrains, ours, scoring

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from bench import cli
 from bench.errors import UserError
 from bench.images.datasets import Images
-from bench.score import classifier, metrics
+from bench.score import classifier, distances
 from bench.score.classifier import CLASSES, FEATURES, PINNED, Network
 from bench.score.scorer import Scorer
 
@@ -84,9 +84,9 @@ def test_torch_fidelity_agrees_end_to_end(network: Network, mnist: Images) -> No
     )  # fmt: skip
     ours = classifier.extract(network, sample)
     there = classifier.extract(network, reference)
-    fid = metrics.frechet_distance(metrics.Moments.of(ours.features), metrics.Moments.of(there.features))
+    fid = distances.frechet_distance(distances.Moments.of(ours.features), distances.Moments.of(there.features))
     assert theirs["frechet_inception_distance"] == pytest.approx(fid, rel=1e-3)
-    assert theirs["inception_score_mean"] == pytest.approx(metrics.inception_score(ours.logits), rel=1e-5)
+    assert theirs["inception_score_mean"] == pytest.approx(distances.inception_score(ours.logits), rel=1e-5)
 
 
 def test_features_do_not_depend_on_order(network: Network, mnist: Images) -> None:
@@ -102,7 +102,7 @@ def test_blur_noise_and_a_missing_class_are_all_seen(network: Network, mnist: Im
         return classifier.extract(network, images).features
 
     def fid(*features: torch.Tensor) -> float:
-        return metrics.frechet_distance(metrics.Moments.of(torch.cat(features)), scorer.reference.moments)
+        return distances.frechet_distance(distances.Moments.of(torch.cat(features)), scorer.reference.moments)
 
     images, labels = mnist.test[::5], mnist.test_labels[::5]
     random = torch.Generator().manual_seed(0)

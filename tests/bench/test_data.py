@@ -18,7 +18,8 @@ from torch.testing import assert_close
 from torchvision import datasets as theirs_sets
 
 from bench.errors import UserError
-from bench.images.datasets import DATA_DIR, DATASETS, Images, load, to_float, to_uint8
+from bench.images.datasets import DATASETS, Images, load, to_float, to_uint8
+from bench.paths import SHIPPED_DATA
 
 CANONICAL = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 QMNIST = (
@@ -128,7 +129,7 @@ def test_mnist_in_another_folder_is_used_when_it_is_there(tmp_path: Path, mnist:
 def link(folder: Path) -> None:
     folder.mkdir(parents=True)
     for name in CANONICAL:
-        (folder / f"{name}.gz").symlink_to(DATA_DIR / "mnist" / f"{name}.gz")
+        (folder / f"{name}.gz").symlink_to(SHIPPED_DATA / "mnist" / f"{name}.gz")
 
 
 def replace(folder: Path, name: str, content: bytes, end: str = ".gz") -> Path:

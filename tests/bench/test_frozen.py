@@ -212,10 +212,11 @@ def test_a_class_is_missing(check: Check, known: Any, network: Frozen, monkeypat
 
 
 def test_a_metric_changed(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.score import metrics
+    from bench.score import distances, metrics
 
-    plain = metrics.frechet_distance
-    monkeypatch.setattr(metrics, "frechet_distance", lambda p, q: 1.05 * plain(p, q))
+    plain = distances.frechet_distance
+    for module in (distances, metrics):
+        monkeypatch.setattr(module, "frechet_distance", lambda p, q: 1.05 * plain(p, q))
     assert failed(check(scores=True)) == {"score fid", "score fid_infinity"}
 
 

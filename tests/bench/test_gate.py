@@ -12,6 +12,7 @@ import pytest
 
 from bench.errors import UserError
 from bench.gate import nightly, verdicts
+from bench.paths import BASELINES
 
 ROW = {
     "status": "done", "dataset": "mnist", "net": "unet", "objective": "eps", "weight": "unit", "schedule": "linear",
@@ -40,7 +41,7 @@ def test_false_alarms(runs: int) -> None:
 
 def test_false_alarms_among_real_runs() -> None:
     """Four seeds of the committed baseline against the other six, all ways to choose them: A against A."""
-    baseline = nightly.read_baseline(nightly.BASELINES / "smoke.json")
+    baseline = nightly.read_baseline(BASELINES / "smoke.json")
     seeds = range(len(baseline["seeds"]))
     assert len(seeds) >= 10
     trials = [(set(four), set(seeds) - set(four)) for four in itertools.combinations(seeds, 4)]
@@ -146,7 +147,7 @@ def test_the_committed_baseline_fits_the_smoke_study() -> None:
     from bench.study import load
     from bench.study.model import Budget
 
-    baseline = nightly.read_baseline(nightly.BASELINES / "smoke.json")
+    baseline = nightly.read_baseline(BASELINES / "smoke.json")
     smoke = load.load("smoke")
     names = {
         nightly.name_of(

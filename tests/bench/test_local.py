@@ -23,7 +23,7 @@ from bench.errors import UserError
 from bench.execute import processes
 from bench.execute.local import run_study
 from bench.execute.schedule import Options
-from bench.images import datasets
+from bench.paths import ROOT
 from bench.score.scorer import Scorer
 from bench.store.store import Store
 from bench.study import load, study
@@ -193,7 +193,7 @@ def test_a_job_does_not_outlive_a_killed_run(store: Store, tmp_path: Path) -> No
         "--device",
         "cpu",
     ]
-    run = subprocess.Popen(command, cwd=datasets.ROOT, stdout=subprocess.PIPE, text=True)
+    run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert run.stdout is not None
     with run.stdout:
         while "epoch 1/" not in run.stdout.readline():

@@ -11,6 +11,7 @@ import pytest
 
 from bench import cli
 from bench.analysis import query, table
+from bench.cli import query as query_command
 from bench.errors import UserError
 from bench.store.store import Store
 from bench.study import load
@@ -139,7 +140,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 
 def test_the_examples_in_help_work(store: Store) -> None:
-    examples = [part.split('"')[1] for part in cli.QUERIES.split("ddpm-bench query ")[1:]]
+    examples = [part.split('"')[1] for part in query_command.EXAMPLES.split("ddpm-bench query ")[1:]]
     assert len(examples) == 2
     for sql in examples:
         assert query.ask(sql, store).columns

@@ -1,0 +1,106 @@
+"""The ``ddpm-bench`` command: one file a command. Everything heavy is imported by the command that needs it.
+
+A command's file has ``HELP`` (one line), ``MORE`` (a paragraph, or ""), ``add``, which declares its arguments, and
+``run``, which calls a library function with them and returns the exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import import_module
+from typing import Any, Protocol, cast
+
+from bench.errors import UserError
+
+#: every command, in the order of --help; each is the module of that name in this package
+COMMANDS = (
+    "plan",
+    "run",
+    "status",
+    "table",
+    "query",
+    "compare",
+    "report",
+    "theory",
+    "check",
+    "score",
+    "sample",
+    "classifier",
+    "doctor",
+)
+
+EXIT = """\
+exit codes:
+  0  done, and everything asked for succeeded
+  1  some jobs or cells failed, or the check found that quality slipped
+  2  the input was wrong; one line says how, and nothing was written
+  3  the check could not measure
+  4  the check cannot tell: more than chance or rounding should do, less than it could be sure of
+  130  interrupted; run the same command again to finish what is missing
+"""
+
+
+class Command(Protocol):
+    """What the module of a command has."""
+
+    HELP: str
+    MORE: str
+
+    def add(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do it, and return the exit code."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, run, and turn a user's mistake into one line and exit code 2."""
+    args = make_parser().parse_args(argv)
+    try:
+        code: int = args.run(args)
+    except UserError as error:
+        print(f"ddpm-bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nddpm-bench: interrupted; run the same command again to finish what is missing", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:  # a file that cannot be read, a path too long: the system's words say which
+        print(f"ddpm-bench: {error}", file=sys.stderr)
+        return 2
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> Any:
+        """Exit with code 2."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of every command. Nothing heavy is imported."""
+    parser = _Parser(
+        prog="ddpm-bench",
+        description="Which objective, which schedule, how many steps? Train, sample, time and score a grid of "
+        "diffusion models, and report the answer.",
+        epilog="A study is a name (see `ddpm-bench plan --list`) or the path of a YAML file.\n\n" + EXIT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        command = cast(Command, import_module(f"{__name__}.{name}"))
+        added = commands.add_parser(
+            name,
+            help=command.HELP,
+            description=f"{command.HELP[0].upper()}{command.HELP[1:]}. {command.MORE}".strip(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add(added)
+        added.set_defaults(run=command.run)
+    return parser

@@ -1,0 +1,90 @@
+"""Arguments that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench import paths
+
+FORMATS = ("md", "csv", "json")
+
+
+def study(to: argparse.ArgumentParser, default: str | None = "quick") -> None:
+    """Which study; with no default, every one that has results."""
+    what = f"default {default}" if default else "default: every study with results"
+    to.add_argument("study", nargs="?", default=default, help=f"name or YAML file ({what})")
+
+
+def results(to: argparse.ArgumentParser) -> None:
+    """The results folder."""
+    more = "; commands that only read fall back to results/reference, which comes with the project"
+    to.add_argument(
+        "--results",
+        type=Path,
+        metavar="DIR",
+        help=f"the results folder (default {'results/local' + more if paths.CHECKOUT else 'results'})",
+    )
+
+
+def data_dir(to: argparse.ArgumentParser) -> None:
+    """Where data sets lie."""
+    to.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="where data sets lie (default data; MNIST is built in)"
+    )
+
+
+def device(to: argparse.ArgumentParser) -> None:
+    """Where to compute."""
+    to.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
+
+
+def out(to: argparse.ArgumentParser, more: str = "") -> None:
+    """Where a report goes."""
+    beside = "reports/local for the default folder, " if paths.CHECKOUT else "reports for the default folder, "
+    to.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help=f"where the report goes (default {beside}DIR/reports for --results DIR){more}",
+    )
+
+
+def output(to: argparse.ArgumentParser, more: str = "") -> None:
+    """How rows are printed."""
+    to.add_argument("--format", choices=FORMATS, default="md", help=f"default md{more}")
+
+
+def running(to: argparse.ArgumentParser) -> None:
+    """How jobs are run."""
+    results(to)
+    data_dir(to)
+    device(to)
+    to.add_argument(
+        "--threads",
+        type=positive,
+        metavar="N",
+        help="CPU threads of each job (default: all, divided among --workers). Rounding in training depends on this "
+        "number, so keep it the same for results that must match to the byte",
+    )
+    to.add_argument(
+        "--engine",
+        default="auto",
+        metavar="NAME",
+        help="how networks are evaluated: eager, compiled, or auto (default): a trial on this machine finds the faster "
+        "one, where there is enough to do. On CUDA also graphs and lower precisions",
+    )
+
+
+def positive(text: str) -> int:
+    """1, 2, 3, …"""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive integer, not '{text}'")
+    return int(text)
+
+
+def natural(text: str) -> int:
+    """0, 1, 2, … of 63 bits."""
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 2**63 - 1, not '{text}'")
+    return int(text)

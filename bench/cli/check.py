@@ -1,0 +1,113 @@
+"""``ddpm-bench check``: three gates; the verdict on all of their checks is the exit code."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.cli import arguments, output
+from bench.errors import UserError
+from bench.paths import LOCAL, shown
+
+if TYPE_CHECKING:
+    from bench.gate.gates import Train
+    from bench.gate.verdicts import Outcome
+    from bench.store.store import Store
+    from bench.study.study import Study
+
+HELP = "compare this version with a committed baseline: fails when quality slips"
+MORE = """\
+change     a frozen network, sampled from the noise it had when the
+           baseline was made, in a minute or two; nothing is trained but
+           two tiny networks. Catches changes of schedules, samplers,
+           objectives, averages, scores and how images are written
+nightly    trains the study on fresh seeds: fails where FID is worse than
+           the baseline's by more than its seeds explain, and by 25%
+promotion  the same runs, but passes only where FID is shown not to be
+           worse by 25%"""
+MODES = ("change", "nightly", "promotion")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("mode", nargs="?", default="change", choices=MODES)
+    parser.add_argument("--study", default="smoke", help="what nightly and promotion train (default smoke)")
+    parser.add_argument(
+        "--seeds", type=arguments.positive, metavar="N", help="training seeds (default 3; 10 for a baseline)"
+    )
+    parser.add_argument(
+        "--only", metavar="TEXT", default="", help="of change: only checks with this text in their name"
+    )
+    parser.add_argument("--baseline", type=Path, metavar="FILE", help="default in results/baselines")
+    parser.add_argument("--update-baseline", action="store_true", help="make the baseline anew; needs --why")
+    parser.add_argument("--why", metavar="TEXT", help="what changed and why, kept in the baseline beside who and when")
+    parser.add_argument(
+        "--network", metavar="KEY", help="with it: freeze the network of this training run of the results"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the outcome as JSON")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="also write it as JUnit XML")
+    arguments.running(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check, or make a baseline anew."""
+    from bench.gate import verdicts
+
+    if args.update_baseline and not (args.why or "").strip():
+        raise UserError("--update-baseline needs --why: what changed, and why that is meant")
+    if args.only and (args.update_baseline or args.mode != "change"):
+        raise UserError("--only is for `ddpm-bench check change` without --update-baseline")
+    if args.update_baseline:
+        (_update_change if args.mode == "change" else _update_runs)(args)
+        return 0
+    outcomes = (_change if args.mode == "change" else _runs)(args)
+    about: dict[str, object] = {"mode": args.mode} | ({"only": args.only} if args.only else {})
+    return verdicts.tell(outcomes, f"Sample quality: {args.mode}", about, args.json, args.junit)
+
+
+def _change(args: argparse.Namespace) -> list[Outcome]:
+    from bench.gate.gates import check_change
+    from bench.store.store import Store
+
+    store = Store(args.results or LOCAL)
+    return check_change(store, data_dir=args.data_dir, file=args.baseline, only=args.only)
+
+
+def _update_change(args: argparse.Namespace) -> None:
+    from bench.gate.gates import update_change
+    from bench.store.store import Store
+
+    store = Store(args.results or LOCAL)
+    path = update_change(store, args.why, data_dir=args.data_dir, file=args.baseline, network=args.network)
+    print(f"baseline: {shown(path)}.*")
+
+
+def _runs(args: argparse.Namespace) -> list[Outcome]:
+    from bench.gate.gates import check_runs
+
+    promotion = args.mode == "promotion"
+    results, train = args.results or LOCAL, _train(args)
+    return check_runs(args.study, results, train, seeds=args.seeds, file=args.baseline, promotion=promotion)
+
+
+def _update_runs(args: argparse.Namespace) -> None:
+    from bench.gate.gates import update_runs
+
+    results, train = args.results or LOCAL, _train(args)
+    path, seeds = update_runs(
+        args.study, results, train, args.why, seeds=args.seeds, file=args.baseline, device=args.device
+    )
+    print(f"baseline of {seeds} seeds: {shown(path)}")
+
+
+def _train(args: argparse.Namespace) -> Train:
+    from bench.execute.plan import make_options
+
+    device, engine, threads, data_dir = args.device, args.engine, args.threads, args.data_dir
+
+    def train(study: Study, store: Store) -> bool:
+        options = make_options(device, threads=threads, data_dir=data_dir, engine_name=engine)
+        return output.run_study(study, store, options)
+
+    return train

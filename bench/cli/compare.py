@@ -1,0 +1,63 @@
+"""``ddpm-bench compare``: two sets of results, cell by cell."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from bench.cli import arguments, output
+
+if TYPE_CHECKING:
+    from bench.analysis.compare import Row
+
+HELP = "compare two sets of results, cell by cell"
+MORE = (
+    "A and B are results folders, or git revisions of one\n(REVISION or REVISION:FOLDER, by default "
+    "results/reference). Cells that share training seeds are paired."
+)
+COLUMNS = ("cell", "n", "runs A", "runs B", "A", "B", "B/A", "low", "high", "pairs", "p", "p (Holm)", "verdict")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("a", metavar="A", help="the set to compare with")
+    parser.add_argument("b", metavar="B", help="the set in question")
+    parser.add_argument("--metric", default="fid", metavar="NAME", help="default fid")
+    arguments.output(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a row for each setting that both sets have."""
+    from collections import Counter
+
+    from tabulate import tabulate
+
+    from bench.analysis import compare
+    from bench.errors import unknown
+    from bench.score.metrics import METRICS
+
+    if args.metric not in METRICS:
+        raise unknown("metric", args.metric, METRICS)
+    with compare.opened(args.a) as first, compare.opened(args.b) as second:
+        a, b = compare.read(first, args.metric), compare.read(second, args.metric)
+    compare.check(a, b)
+    rows = compare.compare(a, b, args.metric)
+    if args.format != "md":
+        output.stream(args.format, COLUMNS, _body(rows, None))
+        return 0
+    print(tabulate(_body(rows, ""), COLUMNS, tablefmt="github", floatfmt=".3g"))
+    counts = Counter(row.verdict for row in rows)
+    only = [len(side.settings.keys() - other.settings.keys()) for side, other in ((a, b), (b, a))]
+    print(f"\n{args.metric}: {', '.join(f'{count} {verdict}' for verdict, count in counts.most_common())}", end="")
+    print(f"; only in A {only[0]}, only in B {only[1]}" if any(only) else "")
+    print("Intervals are 95%, over training seeds; a verdict needs p (Holm) below 0.05.")
+    return 0
+
+
+def _body(rows: list[Row], nothing: str | None) -> list[list[Any]]:
+    """The columns' values, ``nothing`` for NaN."""
+    whole = [
+        [r.label, r.n, r.runs_a, r.runs_b, r.a, r.b, *r.ratio[:3], r.ratio.pairs, r.ratio.p, r.p_holm, r.verdict]
+        for r in rows
+    ]
+    return [[nothing if value != value else value for value in row] for row in whole]

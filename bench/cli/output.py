@@ -1,0 +1,75 @@
+"""What several commands print."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bench.paths import shown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bench.execute.schedule import Options
+    from bench.store.store import Store
+    from bench.study.study import Study
+
+
+def warn(study: Study) -> None:
+    """What a reader should know before a study runs."""
+    for warning in study.warnings():
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def damaged(store: Store) -> None:
+    """Files that could not be read."""
+    for path in store.damaged:
+        print(f"damaged file, counted as missing: {shown(path)}", file=sys.stderr)
+
+
+def stream(style: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Rows as CSV or JSON, one at a time, so that any number of them fits in memory."""
+    if style == "csv":
+        out = csv.writer(sys.stdout, lineterminator="\n")
+        out.writerow(columns)
+        out.writerows(["" if value != value else value for value in row] for row in rows)
+        return
+    between = "[\n"
+    for row in rows:
+        text = json.dumps(dict(zip(columns, row, strict=True)), indent=1, ensure_ascii=False, default=str)
+        sys.stdout.write(between + textwrap.indent(text, " "))
+        between = ",\n"
+    print("[]" if between == "[\n" else "\n]")
+
+
+def run_study(study: Study, store: Store, options: Options) -> bool:
+    """Run a study with the display that fits the terminal, say what came of it, and whether every cell is done."""
+    from rich.console import Console
+
+    from bench.sinks.follow import follow
+
+    finished = follow(study, store, options, Console())
+    print(f"{study.name}: {finished.done} of {finished.cells} cells done in {shown(store.root)}")
+    if finished.of_other_code:
+        print(
+            f"note: {finished.of_other_code} of them were made by another version of the code; "
+            "use a new --results folder to make them again",
+            file=sys.stderr,
+        )
+    damaged(store)
+    for name, reason in finished.failed:
+        print(f"failed: {name}: {reason}", file=sys.stderr)
+    return finished.whole
+
+
+def report(study: Study, store: Store, out: Path | None) -> tuple[bool, str]:
+    """Write a study's report: whether it is new, and which files it is."""
+    from bench.paths import reports_of
+    from bench.report import write
+
+    made = write(study, store, out or reports_of(store.root))
+    return made.fresh, f"{shown(made.markdown)} and {shown(made.pdf)}"

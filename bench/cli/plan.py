@@ -1,0 +1,63 @@
+"""``ddpm-bench plan``: what a study consists of, and what is left to do."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from bench.cli import arguments, output
+
+if TYPE_CHECKING:
+    from bench.execute.plan import Plan
+    from bench.study.study import Study
+
+HELP = "print a study's jobs and cells, and what is already done"
+MORE = ""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    arguments.study(parser)
+    parser.add_argument("--list", action="store_true", help="list the studies that come with the project")
+    parser.add_argument("--cells", action="store_true", help="print every job with its estimated time, and every cell")
+    arguments.results(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the plan; nothing is written."""
+    from bench.execute.plan import plan
+    from bench.paths import LOCAL
+    from bench.store.store import Store
+    from bench.study import load as studies
+
+    if args.list:
+        for name in studies.available():
+            study = studies.load(name)
+            print(f"{name:12} {len(study.jobs):4} jobs {len(study.cells):5} cells  {study.description}")
+        return 0
+    study = studies.load(args.study)
+    store = Store(args.results or LOCAL)
+    output.warn(study)
+    _print(study, plan(study, store, detail=args.cells))
+    output.damaged(store)
+    return 0
+
+
+def _print(study: Study, found: Plan) -> None:
+    from bench.execute.plan import about
+
+    print(f"{study.name}: {found.jobs} jobs, {found.cells} cells; {found.done} cells done")
+    print(
+        f"{study.dataset}, {study.train.epochs} epochs a job; {study.score.n} samples a cell, "
+        f"{found.evaluations:,} network evaluations in all"
+    )
+    if found.left:
+        where = " (from runs on another machine, or with other threads)" if found.elsewhere else ""
+        print(f"left: {found.left} jobs, {about(found.seconds)}{where}")
+    for name, values in study.axes:
+        print(f"  {name:13} {', '.join(map(str, values))}")
+    for job in found.detail:
+        left = f"{job.left} cells left, {about(job.seconds)}" if job.left else "nothing left"
+        print(f"{job.key}  {job.label}: {left}")
+        for key, status, label in job.cells:
+            print(f"  {key}  {status:8} {label}")

@@ -1,0 +1,61 @@
+"""``ddpm-bench run``: do what is missing of a study."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench.cli import arguments, output
+
+HELP = "run what is missing of a study"
+MORE = "Interrupt it at any time; the same command goes on\nfrom the last complete epoch."
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    arguments.study(parser)
+    arguments.running(parser)
+    parser.add_argument(
+        "--workers",
+        type=arguments.positive,
+        default=1,
+        metavar="N",
+        help="jobs at once (default 1); with more than one a device, durations are kept out of the tables",
+    )
+    parser.add_argument(
+        "--sample-batch", type=arguments.positive, metavar="N", help="images sampled at a time (changes no byte)"
+    )
+    parser.add_argument("--retry", action="store_true", help="also try again what diverged")
+    parser.add_argument("--report", action="store_true", help="write the report when done")
+    arguments.out(parser, "; with it a report is written even without --report")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the study; 1 if some of its cells are not done then."""
+    from bench.paths import LOCAL
+
+    results: Path = args.results or LOCAL
+    if not (results / "cells").is_dir():  # else there may be nothing to do
+        from bench.execute import processes
+
+        processes.warm()  # it imports while this process does
+    from bench.execute.plan import make_options
+    from bench.store.store import Store
+    from bench.study import load as studies
+
+    study, store = studies.load(args.study), Store(results)
+    output.warn(study)
+    options = make_options(
+        args.device,
+        workers=args.workers,
+        threads=args.threads,
+        data_dir=args.data_dir,
+        sample_batch=args.sample_batch,
+        retry=args.retry,
+        engine_name=args.engine,
+    )
+    whole = output.run_study(study, store, options)
+    if args.report or args.out:
+        _, files = output.report(study, store, args.out)
+        print(f"report: {files}")
+    return 0 if whole else 1

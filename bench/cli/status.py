@@ -1,0 +1,52 @@
+"""``ddpm-bench status``: how far studies are."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from bench.cli import arguments, output
+from bench.paths import shown
+
+if TYPE_CHECKING:
+    from bench.analysis.progress import Progress
+
+HELP = "count what is done, failed and missing of a study"
+MORE = ""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    arguments.study(parser, default=None)
+    arguments.results(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a line or more for each study."""
+    from bench.analysis.progress import progress
+    from bench.store.lookup import with_results
+
+    pairs = list(with_results(args.study, args.results))
+    if not pairs:
+        print("no results yet; `ddpm-bench run` makes some")
+    for study, store in pairs:
+        _print(study.name, shown(store.root), progress(study, store))
+        output.damaged(store)
+    return 0
+
+
+def _print(name: str, folder: str, found: Progress) -> None:
+    from bench.text import duration
+
+    states = ("done", "failed", "stale", "missing")
+    text = ", ".join(f"{found.counts[state]} {state}" for state in states if found.counts[state])
+    more = f"; made by {len(found.codes)} versions of the code" if len(found.codes) > 1 else ""
+    print(f"{name}: {found.cells} cells: {text} ({folder}){more}")
+    if found.runs:
+        expected, truth = sum(run.estimate_s for run in found.runs), sum(run.wall_s for run in found.runs)
+        print(
+            f"  estimates of {len(found.runs)} runs of jobs: off by {found.median_error:.0%} in the median; "
+            f"{duration(expected)} expected, {duration(truth)} taken"
+        )
+    for job, reason in found.failed:
+        print(f"  failed: job {job}: {reason}")

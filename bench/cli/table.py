@@ -1,0 +1,65 @@
+"""``ddpm-bench table``: a row a cell."""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import math
+from typing import Any
+
+from bench.cli import arguments, output
+
+HELP = "print a row for each cell of a study"
+MORE = ""
+
+MAIN = (
+    "net", "objective", "schedule", "T", "seed", "sampler", "sample_steps", "eta", "n", "fid", "fid_floor",
+    "fid_ceiling", "kid", "kid_se", "precision", "recall", "confidence", "epoch_s", "sample_images_per_s", "status",
+)  # fmt: skip
+"""Columns of the Markdown table; CSV and JSON have all."""
+MOST_ROWS = 500
+"""Longest Markdown table; CSV and JSON have all rows."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    arguments.study(parser)
+    arguments.output(parser, ", the main columns only")
+    arguments.results(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table."""
+    from bench.analysis.table import COLUMNS, iter_rows
+    from bench.store.lookup import readable
+    from bench.study import load as studies
+
+    study = studies.load(args.study)
+    store = readable(args.results, study)
+    found = iter_rows(study, store)
+    if args.format != "md":
+        output.stream(args.format, COLUMNS, ([row[name] for name in COLUMNS] for row in found))
+    elif len(study.cells) <= MOST_ROWS:
+        print(markdown(list(found)))
+    else:
+        print(markdown(heapq.nsmallest(MOST_ROWS, found, key=_by_fid)))
+        print(
+            f"\nThe {MOST_ROWS} with the lowest FID of {len(study.cells):,} cells; "
+            f"`ddpm-bench table {args.study} --format csv` has all."
+        )
+    output.damaged(store)
+    return 0
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The main columns as a Markdown table, without those that are empty throughout."""
+    from tabulate import tabulate
+
+    columns = [name for name in MAIN if any(row[name] is not None for row in rows)]
+    body = [["" if row[name] is None else row[name] for name in columns] for row in rows]
+    return str(tabulate(body, columns, tablefmt="github", floatfmt=".4g"))
+
+
+def _by_fid(row: dict[str, Any]) -> float:
+    fid = row["fid"]
+    return math.inf if fid is None or math.isnan(fid) else fid

@@ -1,0 +1,35 @@
+"""``ddpm-bench theory``: what follows from the formulas alone."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench.cli import arguments
+from bench.paths import ROOT, shown
+
+HELP = "write the page of what follows from the formulas alone"
+MORE = (
+    "SNR curves, loss weights in x₀ space, conditioning, the\nstep-count confound and each sampler's own error: "
+    "computed in seconds, without training."
+)
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "schedules", nargs="*", metavar="SCHEDULE", help="the ones to show, as a study names them (all)"
+    )
+    parser.add_argument("-T", type=arguments.positive, default=1000, help="diffusion steps (default 1000)")
+    parser.add_argument("--dataset", default="mnist", help="whose pixels the prior term is for (default mnist)")
+    parser.add_argument("--out", type=Path, metavar="DIR", default=ROOT / "reports" / "theory", help="(reports/theory)")
+    arguments.data_dir(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the page."""
+    from bench.theory.write import write
+
+    write(args.out, args.schedules, T=args.T, dataset=args.dataset, data_dir=args.data_dir)
+    print(f"written: {shown(args.out / 'report.md')} and {shown(args.out / 'report.pdf')}")
+    return 0

@@ -1,0 +1,48 @@
+"""Running a study while somebody watches, and what came of it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rich.console import Console
+
+from bench.execute.local import run_study
+from bench.execute.schedule import Options
+from bench.machine.sources import code_hash
+from bench.score.scorer import pinned
+from bench.sinks.console import show
+from bench.store.lookup import code_of
+from bench.store.status import survey
+from bench.store.store import Store
+from bench.study.study import Study
+
+
+class Finished(NamedTuple):
+    """How many cells a study has, how many are done, how many of those other code made, and what failed and why."""
+
+    cells: int
+    done: int
+    of_other_code: int
+    failed: list[tuple[str, str]]
+
+    @property
+    def whole(self) -> bool:
+        """Whether every cell is done."""
+        return self.done == self.cells
+
+
+def follow(study: Study, store: Store, options: Options, console: Console) -> Finished:
+    """Do what is missing of a study, showing it on the console.
+
+    :raises UserError: if results cannot be written, or a job refuses its input.
+    """
+    failed: list[tuple[str, str]] = []
+    for event in show(run_study(study, store, options), console):
+        if event["event"] == "end":
+            failed = event["failed"]
+    store.damaged.clear()  # what was found before has been made again
+    done = other = 0
+    for found in survey(study.cells, store, pinned(study.dataset)):
+        done += found.status == "done"
+        other += found.record is not None and code_of(found.record) not in (None, code_hash())
+    return Finished(len(study.cells), done, other, failed)

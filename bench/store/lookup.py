@@ -1,0 +1,70 @@
+"""Which results folder to read, and what a user means by a key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench import paths
+from bench.errors import UserError
+from bench.store.store import Store
+from bench.study import load as studies
+from bench.study.model import Cell
+from bench.study.study import Study
+
+
+def readable(results: Path | None, study: Study | None = None) -> Store:
+    """The folder asked for; else the default one if it has anything of the study; else the one of the project.
+
+    :raises UserError: if the folder asked for does not exist.
+    """
+    if results:
+        if not results.is_dir():
+            raise UserError(f"no results folder {results}")
+        return Store(results)
+    local = Store(paths.LOCAL)
+    has = any((paths.LOCAL / "cells").glob("*.json")) if study is None else holds(local, study)
+    return local if has or not paths.REFERENCE.is_dir() else Store(paths.REFERENCE)
+
+
+def holds(store: Store, study: Study) -> bool:
+    """Whether the folder has a record of any of the study's cells."""
+    return any(store.path("cells", cell.key, ".json").exists() for cell in study.cells)
+
+
+def with_results(name: str | None, results: Path | None) -> Iterator[tuple[Study, Store]]:
+    """The study of that name and where its results are; without a name every shipped one that has results.
+
+    :raises UserError: for a study or a folder that does not exist.
+    """
+    if name:
+        study = studies.load(name)
+        yield study, readable(results, study)
+        return
+    for each in studies.available():
+        study = studies.load(each)
+        store = readable(results, study)
+        if holds(store, study):
+            yield study, store
+
+
+def find_cell(key: str, store: Store) -> Cell:
+    """The cell whose key is, or starts with, ``key``.
+
+    :raises UserError: if there is none, more than one, or its file is damaged.
+    """
+    keys = sorted(p.stem for p in (store.root / "cells").glob("*.json") if p.name.startswith(key))
+    if len(keys) != 1:
+        what = "no cell" if not keys else f"{len(keys)} cells"
+        raise UserError(f"{what} in {paths.shown(store.root)} with a key that starts with '{key}'")
+    record = store.read("cells", keys[0])
+    if record is None:
+        raise UserError(f"damaged file: {store.path('cells', keys[0], '.json')}; run its study again")
+    return Cell.model_validate(record["config"])
+
+
+def code_of(record: dict[str, Any]) -> str | None:
+    """The version of the code that made a cell; None where it failed."""
+    code: str | None = record["environment"]["code"] if record["status"] == "done" else None
+    return code

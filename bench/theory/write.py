@@ -1,0 +1,48 @@
+"""Writing the page of what follows from the formulas alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.errors import UserError, unknown
+from bench.images import datasets
+from bench.report import write_files
+from bench.report.document import Pictures
+from bench.study.variants import choices, named
+from bench.theory.page import compose
+from ddpm.schedule import SCHEDULES, make_schedule
+
+
+def write(
+    out: Path, schedules: Sequence[str] = (), *, T: int = 1000, dataset: str = "mnist", data_dir: Path | None = None
+) -> None:
+    """Write ``report.md``, ``report.pdf`` and their figures to ``out``.
+
+    :param schedules: the ones to show, as a study names them; all if none are given.
+    :raises UserError: for an unknown data set or schedule.
+    """
+    known = choices()["dataset"]
+    if dataset not in known:
+        raise unknown("dataset", dataset, known)
+    shown = _checked(list(schedules) or list(SCHEDULES), T)
+    pixels = datasets.to_float(datasets.load(dataset, data_dir).train).double()
+    pictures = Pictures()
+    text = compose(dataset, (float(pixels.mean()), float(pixels.std())), shown, T, pictures)
+    write_files(out, text, pictures.drawn)
+
+
+def _checked(schedules: Sequence[str], T: int) -> list[str]:
+    """The schedules' own spelling; the first must be defined at this T, since weights are shown on it."""
+    found = []
+    for i, given in enumerate(schedules):
+        try:
+            name = named("schedule", given)
+            if name.partition("(")[0] not in SCHEDULES:
+                raise unknown("schedule", given, choices()["schedule"])
+            if i == 0:
+                make_schedule(name, T)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        found.append(name)
+    return found

@@ -1,0 +1,63 @@
+"""What the command refuses: one line, exit code 2, nothing written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench import cli
+
+
+def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """The one line with which the command refuses these arguments."""
+    try:
+        code = cli.main(list(argv))
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 2
+    captured = capsys.readouterr()
+    assert code == 2
+    assert captured.err.count("\n") == 1, captured.err
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["plan", "quik"], "did you mean 'quick'"),
+        (["plan", "none.yaml"], "no study file"),
+        (["table", "smoke", "--results", "/nonexistent"], "no results folder"),
+        (["run", "smoke", "--device", "gpu"], "unknown device 'gpu'"),
+        (["run", "smoke", "--workers", "0"], "positive"),
+        (["score", "/nonexistent"], "no such file"),
+        (["score", ".", "--dataset", "mnits"], "did you mean 'mnist'"),
+        (["classifier", "--dataset", "x"], "choices: mnist"),
+        (["sample", "zzzz"], "no cell"),
+        (["sample", "**"], "no cell"),
+        (["sample", "/x"], "no cell"),
+        (["plan", "a" * 300], "too long"),
+        (["check", "nightly", "--update-baseline", "--seeds", "2", "--why", "x"], "3 seeds"),
+        (["check", "nightly", "--update-baseline"], "needs --why"),
+        (["check", "change", "--update-baseline", "--why", " "], "needs --why"),
+        (["check", "nightly", "--baseline", "/"], "Is a directory: '/'"),
+        (["check", "--baseline", "/nonexistent"], "no baseline"),
+        (["check", "smoke"], "invalid choice"),
+        (["check", "nightly", "--only", "ddim"], "--only is for"),
+        (["check", "--update-baseline", "--why", "x", "--network", "abc"], "no weights of a training run abc"),
+        (["classifier", "--out", "/"], "names a folder"),
+        (["classifier", "--out", "/proc/none/x.safetensors"], "cannot write to folder /proc/none"),
+        (["run", "smoke", "--results", "/proc/none"], "cannot write to folder /proc/none"),
+        (["sample", "zzzz", "--out", "x.jpg"], "must end in .png or .npz"),
+        (["check", "nightly", "--baseline", "/nonexistent.json"], "no baseline"),
+        (["tabel"], "invalid choice"),
+        ([], "required"),
+    ],
+)
+def test_mistakes_get_one_line(argv: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert says in refused(capsys, *argv)
+
+
+def test_results_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert "cannot write" in refused(capsys, "run", "smoke", "--results", str(tmp_path / "file"))
