@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from bench import cli, doctor
+from bench import cli
+from bench.cli import doctor
 from bench.errors import UserError
 from bench.execute import processes
 from bench.images import datasets
