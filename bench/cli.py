@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import files
 from bench.errors import UserError
 from bench.paths import LOCAL, REFERENCE, ROOT
 from bench.store.store import Store
@@ -412,6 +413,7 @@ def _execute(
     from bench.machine.sources import code_hash
     from bench.score.scorer import pinned
     from bench.sinks.console import show
+    from bench.store.records import ScoredCell
     from bench.store.status import survey
 
     device = args.device if args.device != "auto" else pick_device("auto").type
@@ -425,7 +427,7 @@ def _execute(
     done = other = 0
     for found in survey(study.cells, store, pinned(study.dataset)):
         done += found.status == "done"
-        other += found.record is not None and _code(found.record) not in (None, code_hash())
+        other += isinstance(found.record, ScoredCell) and found.record.environment.code != code_hash()
     print(f"{study.name}: {done} of {len(study.cells)} cells done in {_relative(store.root)}")
     if other:
         print(
@@ -436,11 +438,6 @@ def _execute(
     for name, reason in failed:
         print(f"failed: {name}: {reason}", file=sys.stderr)
     return 0 if done == len(study.cells) else 1
-
-
-def _code(record: dict[str, Any]) -> str | None:
-    """The version of the code that made a cell; None where it failed."""
-    return record["environment"]["code"] if record["status"] == "done" else None
 
 
 def _with_results(args: argparse.Namespace) -> list[tuple[Study, Store]]:
@@ -465,6 +462,7 @@ def _status(args: argparse.Namespace) -> int:
 
     from bench.execute.cost import past
     from bench.score.scorer import pinned
+    from bench.store.records import ScoredCell
     from bench.store.status import survey
     from bench.text import duration
 
@@ -479,8 +477,8 @@ def _status(args: argparse.Namespace) -> int:
         for found in survey(study.cells, store, pinned(study.dataset)):
             counts[found.status] += 1
             key = found.cell.job.key
-            if found.record is not None and (code := _code(found.record)):
-                codes.add(code)
+            if isinstance(found.record, ScoredCell):
+                codes.add(found.record.environment.code)
             if found.status == "failed":
                 failed[key, found.reason] = None
             if found.job is not None and key not in took:
@@ -667,7 +665,7 @@ def _check(args: argparse.Namespace) -> int:
 
 def _check_change(args: argparse.Namespace) -> list[Outcome] | None:
     """The frozen network; None where the baseline was made instead."""
-    from bench.gate import change, verdicts
+    from bench.gate import baselines, change, verdicts
     from bench.images import datasets
     from bench.job.failures import reason_of
     from bench.score.scorer import Scorer
@@ -682,7 +680,7 @@ def _check_change(args: argparse.Namespace) -> list[Outcome] | None:
     scorer = Scorer("mnist", datasets.load("mnist", args.data_dir), store, change.CPU)
     network = change.Frozen(weights, scorer)
     if args.update_baseline:
-        change.write(change.measure(network, [*history, _change(args.why)]), weights, path)
+        change.write(change.measure(network, [*history, baselines.change(args.why)]), weights, path)
         print(f"baseline: {_relative(path)}.*")
         return None
     outcomes: list[Outcome] = []
@@ -698,7 +696,7 @@ def _check_change(args: argparse.Namespace) -> list[Outcome] | None:
 def _check_runs(args: argparse.Namespace) -> list[Outcome] | None:
     """Training runs of a small study on fresh seeds; None where the baseline was made instead."""
     from bench.analysis.table import rows
-    from bench.gate import nightly, verdicts
+    from bench.gate import baselines, nightly, verdicts
     from bench.machine.devices import pick_device
     from bench.machine.provenance import environment
     from bench.machine.sources import code_hash
@@ -706,13 +704,13 @@ def _check_runs(args: argparse.Namespace) -> list[Outcome] | None:
     from bench.study.study import Study
 
     study = studies.load(args.study)
-    path = args.baseline or nightly.BASELINES / f"{study.name}.json"
+    path = args.baseline or baselines.BASELINES / f"{study.name}.json"
     store = Store((args.results or LOCAL) / "check" / code_hash())
     if args.update_baseline:
         seeds = list(range(args.seeds or nightly.REFERENCE_SEEDS))
-        if len(seeds) < nightly.SEEDS:
-            raise UserError(f"--update-baseline needs {nightly.SEEDS} seeds at least")
-        history = nightly.read_baseline(path).get("history", []) if path.is_file() else []
+        if len(seeds) < baselines.SEEDS:
+            raise UserError(f"--update-baseline needs {baselines.SEEDS} seeds at least")
+        history = nightly.read_baseline(path).history if path.is_file() else ()
     else:
         baseline = nightly.read_baseline(path)
         seeds = nightly.fresh_seeds(baseline, args.seeds or nightly.NIGHTLY_SEEDS)
@@ -720,9 +718,9 @@ def _check_runs(args: argparse.Namespace) -> list[Outcome] | None:
     study = Study(**{**study.model_dump(), "axes": axes, "claims": []})
     failed = _execute(study, store, args)
     if args.update_baseline:
-        about = {"environment": environment(pick_device(args.device)), "history": [*history, _change(args.why)]}
-        made = nightly.make_baseline(study.name, rows(study, store), about)
-        Store(path.parent).write_bytes(path, (json.dumps(made, indent=1, ensure_ascii=False) + "\n").encode())
+        here = environment(pick_device(args.device))
+        made = nightly.make_baseline(study.name, rows(study, store), here, [*history, baselines.change(args.why)])
+        baselines.write_json(path, made)
         print(f"baseline of {len(seeds)} seeds: {_relative(path)}")
         return None
     if failed:
@@ -730,52 +728,38 @@ def _check_runs(args: argparse.Namespace) -> list[Outcome] | None:
     return nightly.judge(rows(study, store), baseline, promotion=args.mode == "promotion")
 
 
-def _change(why: str) -> dict[str, str]:
-    """Who changes a baseline, when, on what commit, and why."""
-    import getpass
-    import subprocess
-    from datetime import UTC, datetime
-
-    def git(*command: str) -> str:
-        done = subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=False)
-        return done.stdout.strip()
-
-    who = git("config", "user.name") or getpass.getuser()
-    when = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"who": who, "when": when, "commit": git("rev-parse", "HEAD"), "why": why.strip()}
-
-
 def _score(args: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from bench.errors import unknown
-    from bench.images import datasets, files
+    from bench.images import datasets
+    from bench.images import files as given
     from bench.machine import devices
     from bench.score import copies
     from bench.score.metrics import METRICS
+    from bench.score.printed import ScoreReport
     from bench.score.scorer import Scorer
 
     if args.dataset not in datasets.DATASETS:
         raise unknown("dataset", args.dataset, datasets.DATASETS)
     device = devices.pick_device(args.device)
     row = datasets.DATASETS[args.dataset]
-    large = files.stream(args.path, row.channels, row.side)
+    large = given.stream(args.path, row.channels, row.side)
     if large is None:
-        whole, how = files.read(args.path, row.channels, row.side)
+        whole, how = given.read(args.path, row.channels, row.side)
         n = len(whole)
     else:
         n, parts, how = large
         if args.thorough:
-            raise UserError(f"--thorough is for at most {files.STREAMED:,} images, not {n:,}")
+            raise UserError(f"--thorough is for at most {given.STREAMED:,} images, not {n:,}")
     known = datasets.load(args.dataset, args.data_dir)
     scorer = Scorer(args.dataset, known, Store(args.results or LOCAL), device)
     scores = scorer.score(whole) if large is None else scorer.stream(parts).scores(scorer.reference)
-    bounds = scorer.bounds(n) if n <= len(known.test) else {}
+    bounds = scorer.bounds(n)._asdict() if n <= len(known.test) else {}
     more = copies.look(scorer, whole) if args.thorough else None
     if args.format == "json":
-        about = {"n": n, "classifier": scorer.classifier, "dataset_sha256": scorer.dataset_sha256}
-        about |= {"metrics": scores, **bounds} | ({} if more is None else {"thorough": more})
-        print(json.dumps({"path": str(args.path), "read_as": how, **about}, indent=1))
+        about = dict(scorer.provenance) | bounds | ({} if more is None else {"thorough": more})
+        print(ScoreReport(path=str(args.path), read_as=how, n=n, metrics=scores, **about).text())
         return 0
     print(f"{n:,} images from {args.path} ({how}), scored by {scorer.name}")
     table = [
@@ -791,16 +775,16 @@ def _score(args: argparse.Namespace) -> int:
 
 
 def _find_cell(prefix: str, store: Store) -> Cell:
-    from bench.study.model import Cell
+    from bench.store.records import CellRecord
 
     keys = sorted(p.stem for p in (store.root / "cells").glob("*.json") if p.name.startswith(prefix))
     if len(keys) != 1:
         what = "no cell" if not keys else f"{len(keys)} cells"
         raise UserError(f"{what} in {_relative(store.root)} with a key that starts with '{prefix}'")
-    record = store.read("cells", keys[0])
+    record = store.read(CellRecord, keys[0])
     if record is None:
         raise UserError(f"damaged file: {store.path('cells', keys[0], '.json')}; run its study again")
-    return Cell.model_validate(record["config"])
+    return record.config
 
 
 def _sample(args: argparse.Namespace) -> int:
@@ -859,7 +843,7 @@ def _sample(args: argparse.Namespace) -> int:
         content = buffer.getvalue()
     else:
         content = png(tile_grid(images, max(1, round(args.n**0.5))))
-    Store(args.out.parent).write_bytes(args.out, content)
+    files.write_bytes(args.out, content)
     print(f"{args.n} images of {cell.job.label}, {cell.label}: {_relative(args.out)}")
     return 0
 
@@ -874,7 +858,7 @@ def _classifier(args: argparse.Namespace) -> int:
     images = datasets.load(args.dataset, args.data_dir)
     if args.out.is_dir():
         raise UserError(f"--out names a folder: {args.out}")
-    Store(args.out.parent).writable("")  # now, not after minutes of training
+    files.check_writable(args.out.parent)  # now, not after minutes of training
     options = {"epochs": args.epochs} if args.epochs else {}
     for progress, trained in classifier.train(images, **options):
         network = trained

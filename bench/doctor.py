@@ -29,16 +29,14 @@ def report(device_name: str, results: Path, data_dir: Path | None, measure: bool
         healthy &= good
         print(f"{'ok ' if good else 'BAD'}  {name:12} {text}", flush=True)
 
-    line(
-        "device", f"{device}: {about['gpu'] or about['processor']}, {about['cores']} cores, {about['threads']} threads"
-    )
-    line("python", f"{about['python']} on {about['system']}")
+    line("device", f"{device}: {about.gpu or about.processor}, {about.cores} cores, {about.threads} threads")
+    line("python", f"{about.python} on {about.system}")
     for name in LIBRARIES:
         try:
             line(name, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
             line(name, "not installed", good=False)
-    line("code", f"{about['commit'] or 'no git commit'}{' with changes' if about['dirty'] else ''}, {about['code']}")
+    line("code", f"{about.commit or 'no git commit'}{' with changes' if about.dirty else ''}, {about.code}")
     images = None
     try:
         images = datasets.load("mnist", data_dir)

@@ -6,7 +6,6 @@ than a baseline. ``bench_epoch`` and ``bench_sampling`` time an epoch and sampli
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -87,7 +86,7 @@ def judge(
     :raises UserError: for what cannot be scored, or does not compare.
     """
     from bench.errors import UserError, unknown
-    from bench.gate import nightly
+    from bench.gate import baselines, nightly
     from bench.gate.verdicts import FAIL, PASS, UNDECIDED, Outcome
     from bench.score.metrics import METRICS
 
@@ -106,7 +105,7 @@ def judge(
     worse = sign * (math.log(found) - sum(logs) / len(logs))
     verdict, reach = PASS, 0.0
     if worse > math.log1p(margin):
-        several = len(known) >= nightly.SEEDS
+        several = len(known) >= baselines.SEEDS
         reach = nightly.prediction_reach(known, 1, alpha) if several else _chance(scorer, images, metric, alpha)
         verdict = FAIL if worse > reach else UNDECIDED
     middle = math.exp(sum(logs) / len(logs))
@@ -130,6 +129,7 @@ def _images(scorer: Scorer, samples: Any) -> Tensor:
 def _baseline(scorer: Scorer, baseline: Any, metric: str, n: int) -> list[float]:
     """The baseline's scores, of as many images."""
     from bench.errors import UserError
+    from bench.score import printed
 
     several = baseline if isinstance(baseline, Sequence) and not isinstance(baseline, str) else [baseline]
     if not all(isinstance(one, str | Path) and str(one).endswith(".json") for one in several):
@@ -139,15 +139,13 @@ def _baseline(scorer: Scorer, baseline: Any, metric: str, n: int) -> list[float]
         return [scorer.score(images, only=metric)[metric]]
     found = []
     for path in several:
-        try:
-            record = json.loads(Path(path).read_text())
-            value, about = float(record["metrics"][metric]), (record["n"], record["classifier"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is not what `ddpm-bench score --format json` prints, or lacks {metric}") from error
-        for what, theirs, ours in zip(("n", "classifier"), about, (n, scorer.classifier), strict=True):
+        report = printed.read(Path(path))
+        if metric not in report.metrics:
+            raise UserError(f"{path} lacks {metric}")
+        for what, theirs, ours in (("n", report.n, n), ("classifier", report.classifier, scorer.classifier)):
             if theirs != ours:
                 raise UserError(f"{path} has {what} {str(theirs)[:12]}, these samples {str(ours)[:12]}")
-        found.append(value)
+        found.append(report.metrics[metric])
     return found
 
 

@@ -166,10 +166,10 @@ def test_damaged_cells_count_as_missing_and_are_named(tmp_path: Path, capsys: py
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Finished rows of the smoke study, at the baseline's level, that no run has to make."""
     from bench.analysis import table
-    from bench.gate import nightly
+    from bench.gate import baselines, nightly
     from bench.study import load
 
-    baseline = json.loads((nightly.BASELINES / "smoke.json").read_text())
+    baseline = json.loads((baselines.BASELINES / "smoke.json").read_text())
     found = table.rows(load.load("smoke"), Store(tmp_path))
     for row in found:
         row |= {"status": "done", "fid": float(np.exp(np.log(baseline["fid"][nightly.name_of(row)]).mean()))}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor
 from bench.errors import UserError
 from bench.gate import plugin, verdicts
 from bench.images.datasets import Images
+from bench.score.printed import ScoreReport
 from bench.score.scorer import Scorer
 
 N = 200
@@ -40,8 +40,8 @@ def blurred(images: Tensor, share: float) -> Tensor:
 def printed(scorer: Scorer, images: Tensor, path: Path, **changes: Any) -> str:
     """A file as ``ddpm-bench score --format json`` prints it."""
     scores = {name: scorer.score(images, only=name)[name] for name in ("fid", "precision")}
-    record = {"n": len(images), "classifier": scorer.classifier, "metrics": scores} | changes
-    path.write_text(json.dumps(record))
+    about = {"n": len(images), "metrics": scores, **dict(scorer.provenance)} | changes
+    path.write_text(ScoreReport(path="samples", read_as="uint8", **about).text())
     return str(path)
 
 
