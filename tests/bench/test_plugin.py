@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -17,6 +16,7 @@ from bench.errors import UserError
 from bench.gate import quality, verdicts
 from bench.images.datasets import Images
 from bench.paths import ROOT
+from bench.score.printed import ScoreReport
 from bench.score.scorer import Scorer
 
 N = 200
@@ -42,8 +42,8 @@ def blurred(images: Tensor, share: float) -> Tensor:
 def printed(scorer: Scorer, images: Tensor, path: Path, **changes: Any) -> str:
     """A file as ``ddpm-bench score --format json`` prints it."""
     scores = {name: scorer.score(images, only=name)[name] for name in ("fid", "precision")}
-    record = {"n": len(images), "classifier": scorer.classifier, "metrics": scores} | changes
-    path.write_text(json.dumps(record))
+    about = {"n": len(images), "metrics": scores, **dict(scorer.provenance)} | changes
+    path.write_text(ScoreReport(path="samples", read_as="uint8", **about).text())
     return str(path)
 
 
