@@ -15,7 +15,7 @@ from bench.images import datasets
 from bench.job import work
 from bench.job.checkpoints import trained
 from bench.job.engine import Wish
-from bench.job.events import Event
+from bench.job.events import CellDone, Entered, Event, JobDone, Kept
 from bench.job.failures import origin
 from bench.job.sampling import Sampling, sample_and_score
 from bench.job.stages import Stages
@@ -58,6 +58,7 @@ def run(
     stages = Stages(began or now())
     if began:
         stages.add("start", began)
+    yield Entered(job=job.key, label=job.label, stage="loading data")
     since = now()
     images = datasets.load(job.dataset, data_dir)
     if (n := max(cell.n for cell in cells)) > len(images.test):
@@ -79,14 +80,16 @@ def run(
         record = yield from train(job, net, images, schedule, store, device, exclusive, stages, wish)
     else:
         net.load_state_dict(weights)
-        yield {"event": "kept", "what": "training"}
+        yield Kept(job=job.key, label=job.label, what="training")
     net.eval()
     if lacks_likelihood(job, record, likelihood_of):
+        yield Entered(job=job.key, label=job.label, stage="working out the likelihood")
         since = now()
         record["likelihood"] = likelihood(Denoiser(net, schedule, job.objective), images.test, likelihood_of, device)
         store.write("jobs", job.key, record)
         stages.add("validate", since)
 
+    yield Entered(job=job.key, label=job.label, stage="preparing the scores")
     since = now()
     scorer = Scorer(job.dataset, images, store, device)
     bounds = {n: scorer.bounds(n) for n in {cell.n for cell in cells}}
@@ -95,6 +98,7 @@ def run(
     sampling = Sampling(job, net, images.shape, schedule, device, stages)
     unsampled = [cell for cell in left if store.load_samples(cell.key) is None]
     if unsampled:
+        yield Entered(job=job.key, label=job.label, stage="choosing an engine")
         sampling.prepare(unsampled, store, wish)
     for cell in left:
         try:
@@ -106,15 +110,19 @@ def run(
         result["provenance"] = provenance(scorer)
         result |= bounds[cell.n]
         store.write("cells", cell.key, result)
-        yield (
-            {"event": "cell", "key": cell.key, "label": cell.label}
-            | {k: v for k, v in result.items() if k in ("status", "reason")}
-            | {"fid": result.get("metrics", {}).get("fid")}
+        yield CellDone(
+            job=job.key,
+            label=job.label,
+            cell=cell.key,
+            way=cell.label,
+            status=result["status"],
+            reason=result.get("reason"),
+            metrics=result.get("metrics", {}),
         )
     record["harness"] = [*record.get("harness", []), stages.summary() | {"estimate_s": estimate}]
     record["peak_rss_mb"] = max(record["peak_rss_mb"], memory.peak_rss_mb())
     store.write("jobs", job.key, record)
-    yield {"event": "done", "overhead": record["harness"][-1]["overhead"]}
+    yield JobDone(job=job.key, label=job.label, overhead=record["harness"][-1]["overhead"])
 
 
 def lacks_likelihood(job: Job, record: dict[str, Any] | None, n: int) -> bool:

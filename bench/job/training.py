@@ -14,7 +14,7 @@ from bench.images import datasets
 from bench.job import engine
 from bench.job.checkpoints import snapshots
 from bench.job.engine import Wish
-from bench.job.events import Event
+from bench.job.events import Entered, EpochDone, Event, Outdated, Resumed, Stepped
 from bench.job.failures import origin
 from bench.job.stages import Stages
 from bench.machine import clocks, memory
@@ -49,9 +49,9 @@ def train(
     if kept is not None and kept[1].get("code") == code_hash():
         trainer.load_state(kept[0])
         epochs = kept[1]["epochs"]
-        yield {"event": "resumed", "epoch": trainer.epoch}
+        yield Resumed(job=job.key, label=job.label, epoch=trainer.epoch)
     elif kept is not None:
-        yield {"event": "outdated"}
+        yield Outdated(job=job.key, label=job.label)
     train = images.train[: job.train.images].to(device)
     none = classes_of(job.net)
     classes = images.train_labels[: len(train)].to(device) if none else None
@@ -62,6 +62,7 @@ def train(
     clock = clocks.make_clock(device)
     stages.add("load", since)
 
+    yield Entered(job=job.key, label=job.label, stage="choosing an engine")
     size = min(recipe.batch_size, len(train))
     chosen = choose(engine.Work("train", net.train(), size, images.shape, device, none), job, store, wish, stages)
 
@@ -83,7 +84,14 @@ def train(
         if not step.ends_epoch:
             if time.time() - spoke > 1:
                 spoke = time.time()
-                yield {"event": "step", "epoch": step.epoch, "of": recipe.epochs, "share": step.index / step.of}
+                yield Stepped(
+                    job=job.key,
+                    label=job.label,
+                    epoch=step.epoch,
+                    of=recipe.epochs,
+                    share=step.index / step.of,
+                    loss=float(step.loss),  # waits for the device, and so is not asked for at every step
+                )
             continue
         seconds, spent = spent + clock.stop(), 0.0
         stages.add("train", since)
@@ -106,7 +114,8 @@ def train(
         since = time.time()
         if step.epoch < recipe.epochs:
             store.save_tensors("resume", job.key, trainer.state(), {"epochs": epochs, "code": code_hash()})
-        yield {"event": "epoch", "epoch": step.epoch, "of": recipe.epochs, **epochs[-1]}
+        said = {name: value for name, value in epochs[-1].items() if name in EpochDone.model_fields}
+        yield EpochDone(job=job.key, label=job.label, epoch=step.epoch, of=recipe.epochs, **said)
         losses, first = [], False
         stages.add("store", since)
         since = time.time()
