@@ -388,7 +388,7 @@ def _run(args: argparse.Namespace) -> int:
     _warn(study)
     code = _execute(study, store, args, args.workers, args.sample_batch, args.retry)
     if args.report:
-        from bench.report import write
+        from bench.report.write import write
 
         out = ROOT / "reports" / store.root.resolve().name
         made = write(study, store, out)
@@ -577,7 +577,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from bench.report import write
+    from bench.report.write import write
 
     pairs = _with_results(args)
     if not pairs:
@@ -625,8 +625,7 @@ def _compare(args: argparse.Namespace) -> int:
 def _theory(args: argparse.Namespace) -> int:
     from bench.errors import unknown
     from bench.images import datasets
-    from bench.report import write_files
-    from bench.report.document import Pictures
+    from bench.report.write import write_files
     from bench.study.variants import choices, named
     from bench.theory.page import compose
     from ddpm.schedule import SCHEDULES, make_schedule
@@ -646,9 +645,8 @@ def _theory(args: argparse.Namespace) -> int:
             raise UserError(str(error)) from error
     images = datasets.load(args.dataset, args.data_dir)
     pixels = datasets.to_float(images.train).double()
-    pictures = Pictures()
-    text = compose(args.dataset, (float(pixels.mean()), float(pixels.std())), schedules, args.T, pictures)
-    write_files(args.out, text, pictures.drawn)
+    moments = float(pixels.mean()), float(pixels.std())
+    write_files(args.out, list(compose(args.dataset, moments, schedules, args.T)))
     print(f"written: {_relative(args.out / 'report.md')} and {_relative(args.out / 'report.pdf')}")
     return 0
 
