@@ -243,6 +243,7 @@ def _train(
     since = time.time()
     losses: list[Tensor] = []
     first, spoke, spent = True, 0.0, 0.0
+    timing.reset_peak(device)
     clock.start()
     for step in chosen.inside(trainer.steps(train, data.to_float, chosen.net, classes, none), device):
         losses.append(step.loss)
@@ -443,6 +444,7 @@ def _cell(
         since = time.time()
         batches: list[Batch] = []
         durations: list[float] = []
+        timing.reset_peak(sampling.device)
         for drawn, seconds in sampling.draw(cell, batch):
             durations.append(seconds)
             batches.append(drawn)

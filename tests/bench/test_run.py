@@ -23,6 +23,7 @@ from bench.store import Store
 from bench.study import Cell, Score, Study
 from bench.table import rows
 from bench.timing import HostClock
+from tests.pretend import StaticOutput
 
 if TYPE_CHECKING:
     from tests.conftest import World
@@ -353,10 +354,10 @@ def test_the_likelihood_of_test_images(world: World, make_study: Any) -> None:
 def test_a_classifier_cut_short_is_trained_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A data set without a pinned one keeps its own in the store, checked like everything there."""
     monkeypatch.delitem(classifier.PINNED, "mnist")
-    path, sha256 = classifier_of("mnist", world.images, world.store)
-    assert classifier_of("mnist", world.images, world.store) == (path, sha256)
+    path, sha256 = classifier_of("mnist", world.images, world.store, CPU)
+    assert classifier_of("mnist", world.images, world.store, CPU) == (path, sha256)
     path.write_bytes(path.read_bytes()[:-9])
-    assert classifier_of("mnist", world.images, world.store) == (path, sha256)
+    assert classifier_of("mnist", world.images, world.store, CPU) == (path, sha256)
     assert world.store.damaged == [path]
     assert classifier.load(path, sha256)
 
@@ -399,6 +400,50 @@ def test_shared_time_is_part_of_every_cells_durations(tiny_study: Study, monkeyp
     sampling = module._Sampling(cells[0].job, net, (1, 28), schedule, CPU, module.Stages(0.0))
     sampling.prepare(cells[:1], Store(Path("nowhere")), Wish("eager"))
     assert [seconds for _, seconds in sampling.draw(cells[0], None)] == [1, 1, 1]
+
+
+def test_peak_memory_is_of_the_training_or_the_cell_alone(
+    world: World, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device on which training takes 900 MB, scoring 500, sampling 100 for the first cell and 200 for the next."""
+    cells, peak, cell_mb = cells_of(tiny_study), [0.0], iter((100.0, 200.0))
+
+    def using(megabytes: float) -> None:
+        peak[0] = max(peak[0], megabytes)
+
+    plain_draw, plain_extract, plain_steps = module.generate, classifier.extract, module.Trainer.steps
+    monkeypatch.setattr(module, "generate", lambda *a, **k: using(next(cell_mb)) or plain_draw(*a, **k))
+    monkeypatch.setattr(classifier, "extract", lambda *a, **k: using(500.0) or plain_extract(*a, **k))
+    monkeypatch.setattr(module.Trainer, "steps", lambda *a, **k: (using(900.0) or one for one in plain_steps(*a, **k)))
+    monkeypatch.setattr(module.timing, "reset_peak", lambda device: peak.__setitem__(0, 7.0))
+    monkeypatch.setattr(module.timing, "peak_device_mb", lambda device: peak[0])
+    using(3000.0)  # what somebody did before
+    list(run(cells, world.store, device=CPU))
+    records = [world.store.read("cells", cell.key) for cell in cells]
+    assert [record["sampling"]["peak_device_mb"] for record in records if record] == [100, 200]
+    trained = world.store.read("jobs", cells[0].job.key)
+    assert trained is not None
+    assert trained["peak_device_mb"] == 900
+
+
+@pytest.mark.parametrize("shared", [1, 2])
+def test_an_engine_that_returns_the_same_memory_each_time(
+    shared: int, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Samples of several tiles, sharing their first evaluation or not, are those of an engine that does not."""
+    cells = [cell.model_copy(update={"n": 230}) for cell in cells_of(tiny_study)]
+    torch.manual_seed(0)
+    net = module.make_net("tiny", 1, 28).eval()
+    schedule = module.make_schedule(cells[0].job.schedule, cells[0].job.T)
+    drawn, captured, plain = [], StaticOutput(net), module.engine.choose
+    for choose in (plain, lambda *work: plain(*work)._replace(net=captured)):
+        monkeypatch.setattr(module.engine, "choose", choose)
+        sampling = module._Sampling(cells[0].job, net, (1, 28), schedule, CPU, module.Stages(0.0))
+        sampling.prepare(cells[:shared], Store(Path("nowhere")), Wish("eager"))
+        batches = [batch for cell in cells for batch, _ in sampling.draw(cell, 200)]
+        drawn.append(torch.cat([batch.images for batch in batches]))
+    assert len(drawn[0]) == 2 * 230
+    assert torch.equal(*drawn)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")

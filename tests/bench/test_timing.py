@@ -62,6 +62,18 @@ def test_peak_memory_in_either_systems_unit(system: str, peak: int, expected: fl
     assert timing.peak_rss_mb(usage, system) == pytest.approx(expected)
 
 
+def test_a_device_s_peak_is_of_what_came_after_its_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only CUDA keeps a peak; MPS says what is allocated now, and the CPU nothing."""
+    peak = {"bytes": 3e9}
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: peak.update(bytes=1e9))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: peak["bytes"])
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 2e9)
+    for device, before, after in (("cpu", None, None), ("mps", 2000, 2000), ("cuda:1", 3000, 1000)):
+        assert timing.peak_device_mb(torch.device(device)) == before
+        timing.reset_peak(torch.device(device))
+        assert timing.peak_device_mb(torch.device(device)) == after
+
+
 @pytest.mark.parametrize(
     ("name", "says"), [("gpu", "unknown device 'gpu'"), ("cuda:x", "unknown device"), ("cpux", "cpu")]
 )
