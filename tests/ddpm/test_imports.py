@@ -13,17 +13,18 @@ ROOT = Path(__file__).resolve().parents[2]
 
 MAY_IMPORT = {
     "ddpm": set(),
-    "ddpm.mix": set(),
+    "ddpm.precision": set(),
+    "ddpm.mix": {"ddpm.precision"},
     "ddpm.spec": set(),
-    "ddpm.ema": set(),
+    "ddpm.ema": {"ddpm.precision"},
     "ddpm.muon": set(),
     "ddpm.schedule": {"ddpm.mix", "ddpm.spec"},
     "ddpm.spacing": {"ddpm.schedule", "ddpm.spec"},
-    "ddpm.timestep": {"ddpm.spec"},
+    "ddpm.timestep": {"ddpm.precision", "ddpm.spec"},
     "ddpm.objective": {"ddpm.mix", "ddpm.schedule", "ddpm.spec"},
     "ddpm.denoiser": {"ddpm.mix", "ddpm.schedule", "ddpm.objective"},
     "ddpm.guidance": {"ddpm.denoiser"},
-    "ddpm.likelihood": {"ddpm.mix", "ddpm.schedule", "ddpm.denoiser"},
+    "ddpm.likelihood": {"ddpm.mix", "ddpm.precision", "ddpm.schedule", "ddpm.denoiser"},
     "ddpm.sampler": {"ddpm.mix", "ddpm.spec", "ddpm.denoiser"},
     "ddpm.train": {
         "ddpm.mix",
@@ -36,7 +37,7 @@ MAY_IMPORT = {
         "ddpm.timestep",
         "ddpm.muon",
     },
-    "ddpm.oracle": {"ddpm.mix", "ddpm.schedule", "ddpm.objective", "ddpm.denoiser"},
+    "ddpm.oracle": {"ddpm.mix", "ddpm.precision", "ddpm.schedule", "ddpm.objective", "ddpm.denoiser"},
 }
 """mix ← schedule, objective ← denoiser ← sampler, train. Modules not listed here need only keep out of cycles."""
 
