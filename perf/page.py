@@ -21,6 +21,7 @@ from bench import ROOT, UserError
 from bench.report import figures, write_files
 from bench.report.document import Pictures, escape, grid, paragraphs, seconds
 from bench.report.figures import short
+from perf.gpu import page as gpu
 from perf.record import FOLDER, claim, load
 
 OUT = ROOT / "reports" / "perf"
@@ -30,15 +31,21 @@ LIBRARIES = ("ours", "diffusers", "denoising-diffusion-pytorch")
 MARKERS = ("D", "o", "s", "^", "v", "P")
 
 
-def compose(found: dict[str, Record], pictures: Pictures) -> str:
-    """The whole Markdown; fills ``pictures`` with what it refers to."""
+def compose(found: dict[str, Record], pictures: Pictures, folder: Path = FOLDER) -> str:
+    """The whole Markdown; fills ``pictures`` with what it refers to.
+
+    :param folder: where the measurements are, with the pictures that some of them keep.
+    """
     parts = ["# ddpm-bench: speed", _claims(found)]
+    others = [name for name in found if name not in SECTIONS and not name.startswith(gpu.PREFIX)]
     with rc_context(figures.STYLE):
-        for name in [*(name for name in SECTIONS if name in found), *(name for name in found if name not in SECTIONS)]:
+        for name in [*(name for name in SECTIONS if name in found), *others]:
             title, section = SECTIONS.get(name, (name.replace("_", " ").capitalize(), plain))
             text = section(found[name], pictures)
             if text:
                 parts.append(paragraphs(f"## {escape(title)}", text, _made(found[name])))
+    for title, text, name in gpu.sections(found, folder, pictures):
+        parts.append(paragraphs(f"## {title}", text, _made(found[name]) if name else ""))
     return "\n\n".join(parts) + "\n"
 
 
@@ -349,7 +356,7 @@ def main(argv: list[str] | None = None) -> int:
         if not found:
             raise UserError(f"nothing in {args.results}: measure something first (`make perf`)")
         pictures = Pictures()
-        text = compose(found, pictures)
+        text = compose(found, pictures, args.results)
         write_files(args.out, text, pictures.drawn)
     except UserError as error:
         print(f"perf.page: {error}", file=sys.stderr)

@@ -26,7 +26,8 @@ from bench.metrics import MINIMUM
 from bench.scoring import Scorer
 from bench.store import Store, cached_record
 from perf.peers import equal_network, huggingface, lucidrains, ours, scoring
-from perf.peers.contender import SAMPLE_BATCH, Contender, Setting, build, parameters, train
+from perf.peers.build import build
+from perf.peers.contender import SAMPLE_BATCH, Contender, Setting, parameters, train
 
 Record = dict[str, Any]
 LIBRARIES = ("torch", "diffusers", "denoising-diffusion-pytorch", "torch-fidelity", "torchmetrics", "pytorch-fid")

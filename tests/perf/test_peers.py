@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from bench.scoring import Scorer
-from perf.peers.contender import Setting, batches, build, crop, pad, padded_side, train, unit_to_uint8
+from perf.peers.build import build
+from perf.peers.contender import Setting, batches, crop, pad, padded_side, train, unit_to_uint8
 
 for module in ("diffusers", "denoising_diffusion_pytorch", "ema_pytorch", "torchmetrics", "pytorch_fid"):
     pytest.importorskip(module)
