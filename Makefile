@@ -34,8 +34,8 @@ check: $(VENV)/.ready ## the gate of every change: a frozen network against its 
 nightly: $(VENV)/.ready ## the nightly gate: train the smoke study on SEEDS= fresh seeds (3); fails when FID slips
 	$(BENCH) check nightly --device $(DEVICE) $(if $(SEEDS),--seeds $(SEEDS))
 
-test: $(VENV)/.ready ## the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.ready ## the tests, a process a core (eight at most)
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
 lint: $(VENV)/.ready ## ruff, as linter and formatter
 	$(BIN)/ruff check .

@@ -118,10 +118,18 @@ def pages() -> Iterator[tuple[str, str]]:
         for name, family in every.items()
     ]
     yield "README.md", "\n".join([
-        "# Reference", "", "<!-- written by `python -m bench.docs` from the docstrings -->", "",
-        "Everything a study can choose by name. `ddpm-bench theory` draws what of it follows from formulas alone.", "",
+        "# Documentation", "", "<!-- written by `python -m bench.docs` -->", "",
+        "## Guides", "", *_guides(set(every)), "",
+        "## Reference", "",
+        "Everything that a study chooses by name. `ddpm-bench theory` draws what follows from the formulas alone.", "",
         *lines, "",
     ])  # fmt: skip
+
+
+def _guides(families: set[str]) -> list[str]:
+    """A line for each page that is written by hand, with its title."""
+    found = [path for path in sorted(FOLDER.glob("*.md")) if path.stem not in families | {"README"}]
+    return [f"- [{path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}]({path.name})" for path in found]
 
 
 def _evaluations(name: str) -> str:

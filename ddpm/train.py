@@ -166,9 +166,9 @@ class Trainer:
         of = len(images) // size
         self.net.train()
         while self.epoch < self.recipe.epochs:
-            random = _generator(images.device, self.seed, self.epoch, stream=0)
-            target_random = _generator(images.device, self.seed, self.epoch, stream=1)
-            class_random = _generator(images.device, self.seed, self.epoch, stream=2)
+            random = random_stream(images.device, self.seed, self.epoch, stream=0)
+            target_random = random_stream(images.device, self.seed, self.epoch, stream=1)
+            class_random = random_stream(images.device, self.seed, self.epoch, stream=2)
             order = torch.randperm(len(images), generator=random, device=images.device)
             for i in range(of):
                 batch = order[i * size : (i + 1) * size]
@@ -263,7 +263,7 @@ def _no_net(x_t: Tensor, u: Tensor) -> Tensor:
     raise NotImplementedError
 
 
-def _generator(device: torch.device, seed: int, epoch: int, stream: int) -> torch.Generator:
+def random_stream(device: torch.device, seed: int, epoch: int, stream: int) -> torch.Generator:
     """An independent stream for each (seed, epoch, stream)."""
     state = np.random.SeedSequence((seed, epoch, stream)).generate_state(1, np.uint64)
     return torch.Generator(device=device).manual_seed(int(state[0]) >> 1)

@@ -27,7 +27,7 @@ from bench.job import speed
 from bench.machine import clocks, devices
 from ddpm.nets.scorenet import EMBED, WIDTHS, FourierTime, ScoreNet
 from ddpm.schedule import Schedule
-from ddpm.train import Trainer, _generator
+from ddpm.train import Trainer, random_stream
 from perf.record import claim, save
 
 BAR = 0.6
@@ -118,7 +118,7 @@ def plain_steps(
 
     :param rates: the learning rate of each step, to be there before that step is asked for.
     """
-    random = _generator(device, 0, 0, stream=0)
+    random = random_stream(device, 0, 0, stream=0)
     order = torch.randperm(len(images.train), generator=random, device=device).tolist()
     loader = DataLoader(
         HostImages(images.train, images.train_labels), size, sampler=order, num_workers=0, drop_last=True

@@ -8,6 +8,7 @@ import torch
 
 from bench.job import speed
 from bench.score import metrics
+from bench.score.reference import Reference
 
 Benchmark = Callable[..., object]
 
@@ -18,7 +19,7 @@ def test_features(benchmark: Benchmark) -> None:
 
 def test_metrics(benchmark: Benchmark) -> None:
     random = torch.Generator().manual_seed(0)
-    reference = metrics.Reference(torch.randn(10_000, 192, generator=random, dtype=torch.float64))
+    reference = Reference(torch.randn(10_000, 192, generator=random, dtype=torch.float64))
     features = torch.randn(2000, 192, generator=random, dtype=torch.float64)
     sample = metrics.Features(features, features[:, :10])
     reference.manifold(2000)

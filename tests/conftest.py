@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -10,6 +12,7 @@ from typing import Any, NoReturn
 
 import pytest
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 
 from bench.images import datasets
@@ -19,6 +22,18 @@ from bench.score.scorer import Scorer
 from bench.store.store import Store
 from bench.study.study import Study
 from ddpm.nets import NETS
+
+WORKER = "PYTEST_XDIST_WORKER" in os.environ
+"""Whether others run tests beside this process."""
+
+if WORKER:
+    torch.set_num_threads(1)  # a core each
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side: what needs the reference comes first, so that one process makes it while the others do the rest."""
+    if WORKER:
+        items.sort(key=lambda item: "scorer" not in getattr(item, "fixturenames", ()))
 
 
 class TinyNet(nn.Module):
@@ -75,9 +90,22 @@ def mnist() -> Images:
 
 
 @pytest.fixture(scope="session")
-def scorer(mnist: Images, tmp_path_factory: pytest.TempPathFactory) -> Scorer:
-    """What really scores MNIST: its reference is 60,000 images, extracted once for all tests."""
-    return Scorer("mnist", mnist, Store(tmp_path_factory.mktemp("scoring")), torch.device("cpu"))
+def scorer(mnist: Images, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+    """What really scores MNIST.
+
+    Its reference is of 60,000 images, which takes a minute. It is kept in pytest's cache, where the scorer looks for it
+    by data, classifier and code, as in any results folder; only one process makes it. What else a test writes goes to a
+    folder of this session alone.
+    """
+    own = Store(tmp_path_factory.mktemp("scoring"))
+    cache = getattr(request.config, "cache", None)
+    kept = Path(cache.mkdir(f"mnist-reference-torch-{torch.__version__}")) if cache else own.root
+    with FileLock(kept / ".lock"):
+        scorer = Scorer("mnist", mnist, Store(kept), torch.device("cpu"))
+    if kept != own.root:
+        shutil.copytree(kept / "scoring", own.root / "scoring")
+        scorer.store = own
+    return scorer
 
 
 @pytest.fixture(scope="session")

@@ -57,8 +57,8 @@ def to_do(found: Found, retry: bool = False) -> bool:
 
     if found.status != "failed" or retry:
         return found.status != "done"
-    source = found.record or found.job or {}
-    same_code = source.get("environment", {}).get("code") == code_hash()
+    source = found.record or found.job
+    same_code = source is not None and source.environment.code == code_hash()
     return not (same_code and (found.reason or "").startswith("diverged"))
 
 

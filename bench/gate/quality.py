@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +13,10 @@ from scipy import stats
 from torch import Tensor
 
 from bench.errors import UserError, unknown
-from bench.gate import nightly
+from bench.gate import baselines, nightly
 from bench.gate.verdicts import FAIL, PASS, UNDECIDED, Outcome
 from bench.images import datasets, files
-from bench.score import classifier
+from bench.score import classifier, printed
 from bench.score.classifier import Features
 from bench.score.metrics import METRICS
 from bench.score.scorer import Scorer
@@ -65,7 +64,7 @@ def judge(
     worse = sign * (math.log(found) - sum(logs) / len(logs))
     verdict, reach = PASS, 0.0
     if worse > math.log1p(margin):
-        several = len(known) >= nightly.SEEDS
+        several = len(known) >= baselines.SEEDS
         reach = nightly.prediction_reach(known, 1, alpha) if several else _chance(scorer, images, metric, alpha)
         verdict = FAIL if worse > reach else UNDECIDED
     middle = math.exp(sum(logs) / len(logs))
@@ -92,15 +91,13 @@ def _baseline(scorer: Scorer, baseline: Any, metric: str, n: int) -> list[float]
         return [scorer.score(images, only=metric)[metric]]
     found = []
     for path in several:
-        try:
-            record = json.loads(Path(path).read_text())
-            value, about = float(record["metrics"][metric]), (record["n"], record["classifier"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is not what `ddpm-bench score --format json` prints, or lacks {metric}") from error
-        for what, theirs, ours in zip(("n", "classifier"), about, (n, scorer.classifier), strict=True):
+        report = printed.read(Path(path))
+        if metric not in report.metrics:
+            raise UserError(f"{path} lacks {metric}")
+        for what, theirs, ours in (("n", report.n, n), ("classifier", report.classifier, scorer.classifier)):
             if theirs != ours:
                 raise UserError(f"{path} has {what} {str(theirs)[:12]}, these samples {str(ours)[:12]}")
-        found.append(value)
+        found.append(report.metrics[metric])
     return found
 
 

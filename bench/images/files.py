@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from bench.errors import UserError
-from bench.score.metrics import MINIMUM
 
+MINIMUM = 20
+"""Fewest images that can be scored."""
 PART = 5_000
 """Images read at a time."""
 STREAMED = 50_000
@@ -25,7 +26,7 @@ def read(path: Path, channels: int, side: int) -> tuple[Tensor, str]:
     Arrays may be (N, H, W), (N, H, W, C) or (N, C, H, W); uint8, or floats in [0, 1], or in [−1, 1] where some are
     negative. An .npz holds them as ``images``, or as its only array.
 
-    :raises UserError: for anything that is not at least :data:`~bench.score.metrics.MINIMUM` such images.
+    :raises UserError: for anything that is not at least :data:`~bench.images.files.MINIMUM` such images.
     """
     if path.is_dir():
         array, how = _folder(path, channels), "PNG"

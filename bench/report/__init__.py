@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import files
 from bench.store.store import Store
 from bench.study.study import Study
 
@@ -60,9 +61,8 @@ def write_files(folder: Path, text: str, pictures: dict[str, bytes], ending: str
     """
     from bench.report import pdf
 
-    files = Store(folder)  # for its whole-or-not-at-all writes and its words for a full disk
     markdown = folder / "report.md"
-    with files.explained(), tempfile.TemporaryDirectory() as scratch:
+    with files.explained(folder), tempfile.TemporaryDirectory() as scratch:
         for name, content in pictures.items():
             path = Path(scratch, name)
             path.parent.mkdir(exist_ok=True)
@@ -70,12 +70,12 @@ def write_files(folder: Path, text: str, pictures: dict[str, bytes], ending: str
         (page,) = pdf.compile_pdf(text, Path(scratch))
         markdown.unlink(missing_ok=True)
         for name, content in pictures.items():
-            files.write_bytes(folder / name, content)
+            files.write_bytes(folder / name, content, folder=folder)
         for path in (folder / "figures").glob("*.png"):
             if f"figures/{path.name}" not in pictures:
                 path.unlink()
     files.write_bytes(folder / "report.pdf", page)
-    files.write_bytes(markdown, (text + ending).encode())
+    files.write_text(markdown, text + ending)
 
 
 def _kept(folder: Path, digest: str) -> Report | None:

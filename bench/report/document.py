@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from bench.analysis.effects import Effect, effects, factors, geometric_mean, matched, pareto, profiles, scatter
-from bench.analysis.frames import AXES, MODEL_AXES, SHARED, Record, Results, different
+from bench.analysis.frames import AXES, MODEL_AXES, SHARED, Results, different
 from bench.execute.cost import past
+from bench.machine.environment import Environment
 from bench.report import figures
 from bench.report.figures import short
 from bench.study.model import ORACLE
@@ -215,11 +216,11 @@ def _seed_note(results: Results) -> str:
 
 
 def _reading_note(results: Results) -> str:
-    reference = results.reference or {}
+    classifier = results.reference.classifier[:12] if results.reference else ""
     n = results.study.score.n
     return (
         f"FID here is the Fréchet distance between {n:,} samples and the training images in the features of this "
-        f"project's own {escape(results.study.dataset)} classifier (`{reference.get('classifier', '')[:12]}`). It "
+        f"project's own {escape(results.study.dataset)} classifier (`{classifier}`). It "
         "compares only with FIDs from the same classifier, the same reference set and the same N, and not with those "
         "of Inception networks."
     )
@@ -675,7 +676,7 @@ def times(page: Page) -> str:
     device = bool(models["peak_device_mb"].notna().any())
     for _, row in models.head(MOST_ROWS).iterrows():
         record = results.jobs[row["job"]]
-        alone = [e["seconds"] for e in record["epochs"] if e["exclusive"] and e["warm"]]
+        alone = [e.seconds for e in record.epochs if e.exclusive and e.warm]
         rate = row["train_images_per_s"]
         rows.append([
             *_cells_of(columns, row), *([int(row["seed"])] if many else []),
@@ -686,7 +687,7 @@ def times(page: Page) -> str:
     for _, row in models.drop_duplicates("net").iterrows():
         record = results.jobs[row["job"]]
         sizes[row["net"]] = [
-            f"{record['params']:,}", f"{record['trained_params']:,}", f"{record['megabytes']:.3f}",
+            f"{record.params:,}", f"{record.trained_params:,}", f"{record.megabytes:.3f}",
             count(row["forward_flops_per_image"]), count(row["train_flops_per_image"]),
         ]  # fmt: skip
     titles = [
@@ -948,10 +949,10 @@ def _claim_clearer(results: Results) -> str:
 
 def _claim_size(results: Results) -> str:
     title = "### 2. “4.3 MB for one ScoreNet.”"
-    sizes = {record["config"]["net"]: record for record in results.jobs.values()}
+    sizes = {record.config.net: record for record in results.jobs.values()}
     lines = [
-        f"- `{net}`: {record['params']:,} parameters, {record['megabytes']:.3f} MiB "
-        f"({record['megabytes'] * 2**20 / 1e6:.3f} MB) saved."
+        f"- `{net}`: {record.params:,} parameters, {record.megabytes:.3f} MiB "
+        f"({record.megabytes * 2**20 / 1e6:.3f} MB) saved."
         for net, record in sizes.items()
     ]
     if not lines:
@@ -971,7 +972,7 @@ def _claim_epoch(results: Results) -> str:
     lines = []
     groups: Any = frame.groupby(["net", "images"], sort=False)
     for (net, images), part in groups:
-        environments = {_hardware(results.jobs[job]["environment"]) for job in part["job"]}
+        environments = {_hardware(results.jobs[job].environment) for job in part["job"]}
         scaled = part["seconds"].median() * 60_000 / images
         full = "" if abs(images - 60_000) < 600 else f", which is {short(scaled)} s for 60,000"
         lines.append(
@@ -988,16 +989,16 @@ def provenance(page: Page) -> str:
     """Where every number comes from."""
     results = page.results
     cells, jobs = results.kept.values(), results.jobs.values()
-    seen_in = [*(one.environment for one in cells), *(record.get("environment") for record in jobs)]
+    seen_in = [*(one.environment for one in cells), *(record.environment for record in jobs)]
     environments = different(seen_in)
-    made = [*(one.created for one in cells), *(record.get("created") for record in jobs)]
-    created = sorted(filter(None, made))
+    made = [*(one.created for one in cells), *(record.created for record in jobs)]
+    created = sorted(made)
 
     def seen(*names: str) -> str:
-        found = dict.fromkeys(" ".join(str(e[n]) for n in names if e.get(n) is not None) for e in environments)
+        found = dict.fromkeys(" ".join(str(v) for n in names if (v := getattr(e, n)) is not None) for e in environments)
         return listing(f"`{escape_code(value)}`" for value in found if value) if any(found) else "unknown"
 
-    dirty = any(e.get("dirty") for e in environments)
+    dirty = any(e.dirty for e in environments)
     facts = {
         "commit": seen("commit") + (", **with uncommitted changes**" if dirty else ""),
         "code (hash of the sources behind the numbers)": seen("code"),
@@ -1009,11 +1010,11 @@ def provenance(page: Page) -> str:
         "N": f"{results.study.score.n:,}",
     }
     if results.reference:
-        facts["classifier (sha256)"] = f"`{results.reference['classifier']}`"
-        facts["data set (sha256)"] = f"`{results.reference['dataset_sha256']}`"
+        facts["classifier (sha256)"] = f"`{results.reference.classifier}`"
+        facts["data set (sha256)"] = f"`{results.reference.dataset_sha256}`"
     if created:
-        facts["made"] = f"{created[0]} to {created[-1]}"
-    codes = {e["code"] for e in environments}
+        facts["made"] = f"{created[0].isoformat()} to {created[-1].isoformat()}"
+    codes = {e.code for e in environments}
     warning = (
         f"**Warning: these results come from {len(codes)} versions of the code.** Numbers of different versions may "
         "not compare; rerun the older ones before drawing conclusions."
@@ -1022,7 +1023,7 @@ def provenance(page: Page) -> str:
     )
     scores = ""
     if results.bounds:
-        names = list(results.bounds[0])
+        names = [name for name in results.bounds.floor if name in results.bounds.ceiling]
         rows = [[f"`{name}`", *(short(record[name]) for record in results.bounds)] for name in names]
         scores = paragraphs(
             "### Floor and ceiling", grid(["<metric", "floor (real test images)", "ceiling (noise)"], rows)
@@ -1083,12 +1084,13 @@ def _unfinished(results: Results) -> str:
     )
 
 
-def _hardware(environment: Record) -> str:
+def _hardware(environment: Environment) -> str:
     """The device that did the work, as a reader would name it."""
-    if environment.get("gpu"):
-        return f"{environment['gpu']} (driver {environment.get('driver')})"
-    threads, cores = plural(environment["threads"], "thread"), plural(environment["cores"], "core")
-    return f"{environment['processor']} ({threads}, {cores})"
+    if environment.gpu:
+        return f"{environment.gpu} (driver {environment.driver})"
+    threads = plural(environment.threads, "thread")
+    cores = "" if environment.cores is None else f", {plural(environment.cores, 'core')}"
+    return f"{environment.processor} ({threads}{cores})"
 
 
 def _machines(results: Results) -> list[str]:

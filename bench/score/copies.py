@@ -13,9 +13,10 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from bench.images.files import MINIMUM
 from bench.score import classifier
 from bench.score.classifier import CLASSES, Features
-from bench.score.metrics import MINIMUM, Moments, frechet_distance, nearest
+from bench.score.distances import Moments, frechet_distance, nearest
 from bench.score.scorer import Scorer
 
 COMPONENTS = 64
@@ -50,7 +51,7 @@ def nearness(samples: Tensor, test: Tensor, train: Tensor) -> Nearness:
 def by_class(seen: Features, train: Tensor, labels: Tensor) -> list[float | None]:
     """For each class, the Fréchet distance between the samples taken for it and the training images of it.
 
-    None where fewer than :data:`~bench.score.metrics.MINIMUM` samples are; small classes have a larger bias.
+    None where fewer than :data:`~bench.images.files.MINIMUM` samples are; small classes have a larger bias.
     """
     taken = seen.logits.argmax(1)
     found: list[float | None] = []

@@ -7,243 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 import torch
-from scipy.stats import entropy
 from torch import Tensor
 
 from bench.score.classifier import CLASSES, Features
+from bench.score.distances import (
+    Moments,
+    covered,
+    extrapolated,
+    frechet_bias,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+    nearest,
+    radii,
+)
+from bench.score.reference import Reference
+from bench.score.running import check
 
-NEIGHBOURS = 3
 NEAREST = 5
 """Neighbours behind density and coverage, as their paper has it."""
-EXTRAPOLATED = 8
-"""Sizes that FID∞ is extrapolated from."""
-MINIMUM = 2 * CLASSES
-"""Fewest images any metric here accepts."""
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Mean (d,) and covariance (d, d), float64."""
-
-    mean: np.ndarray
-    covariance: np.ndarray
-
-    @classmethod
-    def of(cls, features: Tensor) -> Moments:
-        """The moments of (N, d) features; the covariance is the unbiased one."""
-        x = features.numpy()
-        return cls(x.mean(0), np.cov(x, rowvar=False))
-
-
-class Running:
-    """What is kept of images that come in parts: enough for the scores in :meth:`scores`, in memory that does not grow.
-
-    Parts may be added in any order, and those of several processes merged (Chan, Golub & LeVeque 1983, eq. 2.1).
-    """
-
-    def __init__(self, features: int) -> None:
-        self.n = 0
-        self.mean = np.zeros(features)
-        self.scatter = np.zeros((features, features))  # Σ (x − mean)(x − mean)ᵀ
-        self.entropy = self.confidence = 0.0  # sums of Σ p log p and of max p
-        self.chance, self.count = np.zeros(CLASSES), np.zeros(CLASSES)  # sums of p, and of images by class seen
-
-    def add(self, part: Features) -> None:
-        """Add some images."""
-        if not len(part.features):
-            return
-        new = Running(len(self.mean))
-        x, log_p = part.features.double().numpy(), part.logits.double().log_softmax(1)
-        p = log_p.exp()
-        new.n, new.mean = len(x), x.mean(0)
-        centred = x - new.mean
-        new.scatter = centred.T @ centred
-        new.entropy, new.confidence = float((p * log_p).sum()), float(p.max(1).values.sum())
-        new.chance = p.sum(0).numpy()
-        new.count = np.bincount(p.argmax(1).numpy(), minlength=CLASSES).astype(float)
-        self.merge(new)
-
-    def merge(self, other: Running) -> None:
-        """Add what another has seen."""
-        n = self.n + other.n
-        if n == 0:
-            return
-        apart = other.mean - self.mean
-        self.scatter = self.scatter + other.scatter + np.outer(apart, apart) * (self.n * other.n / n)
-        self.mean = self.mean + apart * (other.n / n)
-        self.n = n
-        for name in ("entropy", "confidence", "chance", "count"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-    @property
-    def moments(self) -> Moments:
-        """Of all that was added."""
-        return Moments(self.mean, self.scatter / (self.n - 1))
-
-    def scores(self, reference: Reference) -> dict[str, float]:
-        """The metrics that need no pairs of images.
-
-        :raises ValueError: for fewer than :data:`MINIMUM` images, or features that are not finite.
-        """
-        _check(self.n, bool(np.isfinite(self.scatter).all() and np.isfinite(self.chance).all()))
-        p, share = self.chance / self.n, self.count / self.n
-        return {
-            "fid": frechet_distance(self.moments, reference.moments),
-            "fid_bias": frechet_bias(self.moments, reference.moments, self.n),
-            "inception_score": float(np.exp(self.entropy / self.n + entropy(p))),
-            "confidence": self.confidence / self.n,
-            "class_balance": float(entropy(share) / np.log(CLASSES)),
-        }
-
-
-def frechet_distance(p: Moments, q: Moments) -> float:
-    """|μ₁ − μ₂|² + Tr(Σ₁ + Σ₂ − 2(Σ₁Σ₂)^½) between Gaussians (Heusel et al., arXiv 1706.08500).
-
-    The trace of the root is Σ √λ over the eigenvalues of S Σ₂ S with S = Σ₁^½, which is symmetric: no complex
-    residue, and singular covariances are as good as any.
-    """
-    offset = p.mean - q.mean
-    trace = np.trace(p.covariance) + np.trace(q.covariance) - 2 * _roots(p.covariance, q.covariance).sum()
-    return float(max(offset @ offset + trace, 0.0))
-
-
-def _roots(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The square roots of the eigenvalues of S b S, S = a^½, which are those of a b."""
-    values, vectors = np.linalg.eigh(a)
-    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
-    return np.sqrt(np.linalg.eigvalsh(root @ b @ root).clip(0))
-
-
-def frechet_bias(p: Moments, q: Moments, n: int) -> float:
-    """How much larger than between the true moments the distance is on average, p being of n Gaussian draws, q exact.
-
-    To first order in 1/n: Tr Σ₁/n for the mean; and for the covariance, whose root's trace is concave, with λ the
-    eigenvalues of S Σ₁ S, S = Σ₂^½: (Σᵢⱼ √λᵢ√λⱼ/(√λᵢ + √λⱼ) + ½ Σᵢ √λᵢ)/(2(n − 1)). For white features of d dimensions
-    it is σ² d(d + 5)/(4n). (Our own derivation, from the second derivative of Tr M^½ and the covariance of a Wishart
-    matrix; the effect is that of Chong & Forsyth, arXiv 1911.07023.)
-    """
-    r = _roots(q.covariance, p.covariance)
-    total = r[:, None] + r[None, :]
-    pairs = np.divide(r[:, None] * r[None, :], total, out=np.zeros_like(total), where=total > 0)
-    return float(np.trace(p.covariance) / n + (pairs.sum() + r.sum() / 2) / (2 * (n - 1)))
-
-
-def extrapolated(features: Tensor, reference: Moments, seed: int = 0) -> float:
-    """FID∞: the distance at 1/N → 0, by a line through those of random subsets against 1/N (arXiv 1911.07023, 3.1)."""
-    n, random = len(features), np.random.default_rng(seed)
-    sizes = [round(n / share) for share in np.linspace(1, 4, EXTRAPOLATED)]
-    found = [
-        frechet_distance(Moments.of(features[torch.from_numpy(random.permutation(n)[:size])]), reference)
-        for size in sizes
-    ]
-    return float(np.polyfit([1 / size for size in sizes], found, 1)[1])
-
-
-def polynomial_kernel(x: Tensor, y: Tensor) -> Tensor:
-    """(x·y/d + 1)³ (Bińkowski et al., arXiv 1801.01401, section 3)."""
-    return (x @ y.T / x.shape[1] + 1) ** 3
-
-
-def kernel_distance(x: Tensor, y: Tensor, within_y: float | None = None) -> tuple[float, float]:
-    """The unbiased MMD² between x (N, d) and y (M, d), and its standard error over draws of x with y held fixed.
-
-    The error is the delete-one jackknife of the U-statistic, which the kernel's row sums give exactly, less what it
-    counts twice: the variance of the statistic's degenerate part (Hoeffding's decomposition; Efron & Stein 1981), which
-    is all there is when x and y are alike (there the error still comes out up to a quarter too large, by keeping the
-    other part from being negative). Unlike a spread over subsets it estimates the error of the number itself.
-
-    :param within_y: the mean of the kernel over pairs of y, if it is known already.
-    """
-    n = len(x)
-    between = polynomial_kernel(x, y).mean(1)
-    kernel = polynomial_kernel(x, x)
-    rows = kernel.sum(1) - kernel.diagonal()
-    total = rows.sum()
-    constant = mean_over_pairs(y) if within_y is None else within_y
-    estimate = total / (n * (n - 1)) - 2 * between.mean() + constant
-    without = (total - 2 * rows) / ((n - 1) * (n - 2)) - 2 * (between.sum() - between) / (n - 1) + constant
-    jackknife = (n - 1) / n * (without - without.mean()).square().sum()
-    h = kernel - between[:, None] - between[None, :] + constant
-    h_given_one = (h.sum(1) - h.diagonal()) / (n - 1)
-    degenerate = h - h_given_one[:, None] - h_given_one[None, :] + estimate
-    degenerate.fill_diagonal_(0)
-    twice = 2 * degenerate.square().sum() / (n * (n - 1)) ** 2
-    error = torch.maximum(jackknife - twice, twice).sqrt()
-    return float(estimate), float(error)
-
-
-def mean_over_pairs(y: Tensor) -> float:
-    """The mean of the kernel over ordered pairs of distinct rows of y."""
-    m = len(y)
-    total = sum((float(polynomial_kernel(part, y).sum()) for part in y.split(2000)), 0.0)
-    diagonal = ((y.square().sum(1) / y.shape[1] + 1) ** 3).sum()
-    return (total - float(diagonal)) / (m * (m - 1))
-
-
-def inception_score(logits: Tensor) -> float:
-    """exp E KL(p(y|x) ‖ p(y)) over all images at once (Salimans et al., arXiv 1606.03498); between 1 and 10."""
-    log_p = logits.log_softmax(1)
-    p = log_p.exp()
-    return float((p * (log_p - p.mean(0).log())).sum(1).mean().exp())
-
-
-def _radii(x: Tensor, neighbours: int = NEIGHBOURS) -> Tensor:
-    """Each row's distance to its nearest other row but two (or another number)."""
-    return torch.cat([torch.cdist(part, x).kthvalue(neighbours + 1).values for part in x.split(2000)])
-
-
-def nearest(x: Tensor, y: Tensor) -> Tensor:
-    """The distance of each row of x (N, d) to the nearest row of y (M, d), (N,)."""
-    return torch.cat([torch.cdist(part, y).min(1).values for part in x.split(2000)])
-
-
-def _covered(x: Tensor, centres: Tensor, radii: Tensor) -> float:
-    """The share of rows of x inside at least one ball."""
-    inside = [(torch.cdist(part, centres) <= radii).any(1) for part in x.split(2000)]
-    return float(torch.cat(inside).double().mean())
-
-
-class Reference:
-    """What samples are compared with: features of the training images, and a fixed subset for pairwise metrics."""
-
-    def __init__(self, features: Tensor, subset: int = 10_000, seed: int = 0) -> None:
-        order = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed))
-        self.moments = Moments.of(features)
-        self.subset = features[order[:subset]]
-        self.within = mean_over_pairs(self.subset)
-
-    def state(self) -> dict[str, Tensor]:
-        """What the reference is, as tensors to keep."""
-        return {
-            "mean": torch.from_numpy(self.moments.mean),
-            "covariance": torch.from_numpy(self.moments.covariance),
-            "subset": self.subset,
-            "within": torch.tensor(self.within, dtype=torch.float64),
-        }
-
-    @classmethod
-    def from_state(cls, state: dict[str, Tensor]) -> Reference:
-        """The reference that :meth:`state` came from."""
-        new = cls.__new__(cls)
-        new.moments = Moments(state["mean"].numpy(), state["covariance"].numpy())
-        new.subset, new.within = state["subset"], float(state["within"])
-        return new
-
-    def manifold(self, n: int, neighbours: int = NEIGHBOURS) -> tuple[Tensor, Tensor]:
-        """The first n rows of the subset and their ball radii: pairwise metrics compare equal numbers."""
-        if (n, neighbours) not in self._manifolds:
-            rows = self.subset[:n]
-            self._manifolds[n, neighbours] = rows, _radii(rows, neighbours)
-        return self._manifolds[n, neighbours]
-
-    @cached_property
-    def _manifolds(self) -> dict[tuple[int, int], tuple[Tensor, Tensor]]:
-        return {}
 
 
 def fid(sample: Features, reference: Reference) -> float:
@@ -281,7 +68,7 @@ def precision(sample: Features, reference: Reference) -> float:
 
     Use: to see whether samples look real.
     """
-    return _covered(sample.features, *reference.manifold(len(sample.features)))
+    return covered(sample.features, *reference.manifold(len(sample.features)))
 
 
 def recall(sample: Features, reference: Reference) -> float:
@@ -290,7 +77,7 @@ def recall(sample: Features, reference: Reference) -> float:
     Use: to see whether all kinds of images are drawn.
     """
     rows, _ = reference.manifold(len(sample.features))
-    return _covered(rows, sample.features, _radii(sample.features))
+    return covered(rows, sample.features, radii(sample.features))
 
 
 def fid_bias(sample: Features, reference: Reference) -> float:
@@ -412,14 +199,7 @@ def score(sample: Features, reference: Reference, only: str | None = None) -> di
 
     :raises ValueError: for fewer than :data:`MINIMUM` images, or features that are not finite.
     """
-    _check(len(sample.features), bool(sample.features.isfinite().all() and sample.logits.isfinite().all()))
+    check(len(sample.features), bool(sample.features.isfinite().all() and sample.logits.isfinite().all()))
     told = sample.asked is not None
     wanted = METRICS if only is None else {only: METRICS[only]}
     return {name: metric.of(sample, reference) for name, metric in wanted.items() if told or not metric.asks}
-
-
-def _check(n: int, finite: bool) -> None:
-    if n < MINIMUM:
-        raise ValueError(f"{n} images are too few to score: at least {MINIMUM} are needed")
-    if not finite:
-        raise ValueError("the classifier's features are not finite")

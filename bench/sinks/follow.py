@@ -11,7 +11,7 @@ from bench.execute.schedule import Options
 from bench.machine.sources import code_hash
 from bench.score.scorer import pinned
 from bench.sinks.console import show
-from bench.store.lookup import code_of
+from bench.store.records import ScoredCell
 from bench.store.status import survey
 from bench.store.store import Store
 from bench.study.study import Study
@@ -44,5 +44,5 @@ def follow(study: Study, store: Store, options: Options, console: Console) -> Fi
     done = other = 0
     for found in survey(study.cells, store, pinned(study.dataset)):
         done += found.status == "done"
-        other += found.record is not None and code_of(found.record) not in (None, code_hash())
+        other += isinstance(found.record, ScoredCell) and found.record.environment.code != code_hash()
     return Finished(len(study.cells), done, other, failed)

@@ -133,21 +133,6 @@ def train(
     yield Snapshot(waiting[-1], spent + now() - since, done, averaged())
 
 
-def build(setting: Setting, seed: int) -> Contender:
-    """The contender of a setting, its weights drawn from ``seed``."""
-    from perf.peers.huggingface import Diffusers
-    from perf.peers.lucidrains import DenoisingDiffusion
-    from perf.peers.ours import Ours
-
-    kinds: dict[str, Callable[[Setting, int], Contender]] = {
-        "ours": Ours,
-        "diffusers": Diffusers,
-        "denoising-diffusion-pytorch": DenoisingDiffusion,
-    }
-    torch.manual_seed(seed)
-    return kinds[setting.library](setting, seed)
-
-
 def parameters(net: nn.Module) -> int:
     """How many numbers are trained."""
     return sum(p.numel() for p in net.parameters() if p.requires_grad)

@@ -22,8 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.images.grids import png
-from bench.score import classifier, metrics
+from bench.score import classifier, distances, metrics
 from bench.score.classifier import BATCH, FEATURES, Network
+from bench.score.reference import Reference
 from bench.score.scorer import Scorer
 
 TOLERANCE = 1e-3
@@ -112,7 +113,7 @@ def compare(images: Tensor, reference: Tensor, scorer: Scorer, repeats: int) -> 
 
 def _ways(images: Tensor, reference: Tensor, scorer: Scorer, folder: Path) -> dict[str, Callable[[], float]]:
     """Library → a function that scores ``images``, everything about the reference prepared."""
-    kept = metrics.Reference(classifier.extract(scorer.network, reference).features)
+    kept = Reference(classifier.extract(scorer.network, reference).features)
     return {
         "ours": lambda: metrics.fid(classifier.extract(scorer.network, images), kept),
         ALL: lambda: metrics.score(classifier.extract(scorer.network, images), kept)["fid"],
@@ -167,7 +168,7 @@ def _torchmetrics(images: Tensor, reference: Tensor, network: Network) -> Callab
     return score
 
 
-def _pytorch_fid(images: Tensor, moments: metrics.Moments, network: Network, folder: Path) -> Callable[[], float]:
+def _pytorch_fid(images: Tensor, moments: distances.Moments, network: Network, folder: Path) -> Callable[[], float]:
     from pytorch_fid import fid_score
 
     files = folder / "png"

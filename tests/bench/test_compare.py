@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ import numpy as np
 import pytest
 
 from bench.cli import main
+from bench.paths import REFERENCE
 from bench.store.store import Store
 from bench.study.study import Study
-
-ABOUT = {"classifier": "c" * 64, "dataset_sha256": "d" * 64}
+from tests.records import PROVENANCE, scored_cell
 
 
 def fill(folder: Path, study: Study, factor: float = 1.0, spread: float = 0.02, **about: str) -> None:
@@ -25,10 +26,8 @@ def fill(folder: Path, study: Study, factor: float = 1.0, spread: float = 0.02, 
     random = np.random.default_rng(int(1000 * factor))
     for cell in study.cells:
         fid = 5 * (1 + cell.job.seed) * (factor if cell.sampler == "ddim" else 1.0) * math.exp(spread * random.normal())
-        store.write("cells", cell.key, {
-            "status": "done", "config": cell.model_dump(mode="json"), "provenance": ABOUT | about,
-            "metrics": {"fid": fid, "confidence": 1 / fid, "kid": fid / 1000},
-        })  # fmt: skip
+        metrics = {"fid": fid, "confidence": 1 / fid, "kid": fid / 1000}
+        store.write(cell.key, scored_cell(cell, metrics, provenance=PROVENANCE.model_copy(update=about)))
 
 
 @pytest.fixture
@@ -119,8 +118,20 @@ def test_mistakes(sets: Any, make_study: Any, capsys: pytest.CaptureFixture[str]
     assert "no cell in common" in refused(capsys, a, tmp_path / "v")
 
 
-def test_a_revision(capsys: pytest.CaptureFixture[str]) -> None:
-    """The committed results, out of git, are the same as themselves."""
+def test_a_revision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The committed results, out of git, are the same as themselves; a copy that was changed is not."""
     rows = table(capsys, "HEAD", "HEAD:results/reference")
     assert rows
     assert {row["verdict"] for row in rows} == {"the same"}
+    several = next(i for i, row in enumerate(rows) if int(row["pairs"]) >= 3)
+    copy = Store(tmp_path / "copy")
+    shutil.copytree(REFERENCE / "cells", copy.root / "cells", ignore=shutil.ignore_patterns("*.png"))
+    for path in (copy.root / "cells").glob("*.json"):
+        record = copy.read("cells", path.stem)
+        assert record is not None
+        record.get("metrics", {})["fid"] = 2 * record.get("metrics", {}).get("fid", 1.0)
+        copy.write("cells", path.stem, record)
+    changed = table(capsys, "HEAD", copy.root)
+    assert [row["cell"] for row in changed] == [row["cell"] for row in rows]
+    assert [float(row["B/A"]) for row in changed] == pytest.approx([2.0] * len(rows))
+    assert changed[several]["verdict"] == "B worse"

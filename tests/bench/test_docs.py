@@ -36,6 +36,9 @@ def test_options_are_there_with_their_defaults() -> None:
     assert "Trained with weight `seed`" in PAGES["objectives.md"]
 
 
-def test_links_of_the_index() -> None:
+def test_the_index_links_every_page() -> None:
+    """Those made from docstrings and the guides, and no page that is not there."""
     links = re.findall(r"\]\((\w+\.md)\)", PAGES["README.md"])
-    assert set(links) == set(PAGES) - {"README.md"}
+    assert len(links) == len(set(links))
+    assert set(links) == {path.name for path in docs.FOLDER.glob("*.md")} - {"README.md"}
+    assert set(links) > set(PAGES) - {"README.md"}

@@ -14,9 +14,11 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kernel_poly, mmd2
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from bench.score import metrics
+from bench.score import distances, metrics, running
 from bench.score.classifier import Features
-from bench.score.metrics import METRICS, Moments, Reference, frechet_distance
+from bench.score.distances import Moments, frechet_distance
+from bench.score.metrics import METRICS
+from bench.score.reference import Reference
 
 
 def draw(n: int, d: int = 16, seed: int = 0, shift: float = 0.0) -> Tensor:
@@ -38,13 +40,13 @@ def test_fid_is_torch_fidelitys() -> None:
 def test_kid_is_torch_fidelitys() -> None:
     x, y = X.numpy(), Y[:300].numpy()
     theirs = mmd2(*(kernel_poly(a, b) for a, b in ((x, x), (x, y), (y, y))))
-    assert metrics.kernel_distance(X, Y[:300])[0] == pytest.approx(theirs, rel=1e-9)
+    assert distances.kernel_distance(X, Y[:300])[0] == pytest.approx(theirs, rel=1e-9)
 
 
 def test_inception_score_is_torch_fidelitys() -> None:
     logits = 3 * draw(400, 10)
     theirs = isc_features_to_metric(logits, splits=1)
-    assert metrics.inception_score(logits) == pytest.approx(theirs["inception_score_mean"], rel=1e-9)
+    assert distances.inception_score(logits) == pytest.approx(theirs["inception_score_mean"], rel=1e-9)
 
 
 def test_precision_and_recall_are_torch_fidelitys() -> None:
@@ -91,14 +93,14 @@ def test_the_bias_is_known() -> None:
     """Its closed form for white features; and for any, what simulation finds, which FID∞ removes."""
     d, n = 12, 500
     white = Moments(np.zeros(d), 2 * np.eye(d))
-    assert metrics.frechet_bias(white, white, n) == pytest.approx(2 * d * (d + 5) / (4 * n), rel=0.003)
+    assert distances.frechet_bias(white, white, n) == pytest.approx(2 * d * (d + 5) / (4 * n), rel=0.003)
     many = Moments.of(draw(200_000, d, seed=7)), Moments.of(draw(200_000, d, seed=8, shift=0.05))
     true = frechet_distance(*many)
     sets = [draw(n, d, seed=1000 + i) for i in range(300)]
     found = np.array([frechet_distance(Moments.of(x), many[1]) for x in sets]) - true
     error = float(found.std()) / math.sqrt(len(found))
-    assert found.mean() == pytest.approx(metrics.frechet_bias(*many, n), abs=3 * error + 0.03 * found.mean())
-    limit = np.array([metrics.extrapolated(x, many[1], seed=i) for i, x in enumerate(sets)]) - true
+    assert found.mean() == pytest.approx(distances.frechet_bias(*many, n), abs=3 * error + 0.03 * found.mean())
+    limit = np.array([distances.extrapolated(x, many[1], seed=i) for i, x in enumerate(sets)]) - true
     assert abs(limit.mean()) < 0.1 * found.mean() + 3 * float(limit.std()) / math.sqrt(len(limit))
 
 
@@ -117,33 +119,33 @@ def test_density_and_coverage() -> None:
 def test_kid_is_unbiased_and_its_error_is_real() -> None:
     """Over draws of x with y fixed, the estimate spreads as its standard error says."""
     y = draw(2000, 8, seed=5)
-    within = metrics.mean_over_pairs(y)
+    within = distances.mean_over_pairs(y)
     for shift, at_most in ((0.0, 1.3), (0.1, 1.15), (0.5, 1.15)):
-        pairs = [metrics.kernel_distance(draw(150, 8, seed=100 + i, shift=shift), y, within) for i in range(400)]
+        pairs = [distances.kernel_distance(draw(150, 8, seed=100 + i, shift=shift), y, within) for i in range(400)]
         estimates, errors = np.array(pairs).T
         assert 0.87 <= errors.mean() / estimates.std() <= at_most
-    other = [metrics.kernel_distance(draw(150, 8, seed=900 + i), draw(150, 8, seed=5000 + i))[0] for i in range(300)]
+    other = [distances.kernel_distance(draw(150, 8, seed=900 + i), draw(150, 8, seed=5000 + i))[0] for i in range(300)]
     assert abs(np.mean(other)) < 3 * np.std(other) / math.sqrt(300)
 
 
 def test_the_jackknife_is_what_leaving_one_out_gives() -> None:
     x, y = X[:12], Y[:30]
-    without = [metrics.kernel_distance(torch.cat([x[:i], x[i + 1 :]]), y)[0] for i in range(12)]
+    without = [distances.kernel_distance(torch.cat([x[:i], x[i + 1 :]]), y)[0] for i in range(12)]
     jackknife = 11 / 12 * np.sum((np.array(without) - np.mean(without)) ** 2)
-    k, g = metrics.polynomial_kernel(x, x), metrics.polynomial_kernel(x, y).mean(1)
+    k, g = distances.polynomial_kernel(x, x), distances.polynomial_kernel(x, y).mean(1)
     others = ~torch.eye(12, dtype=torch.bool)
     h = k - g[:, None] - g[None, :]
     mean, given = h[others].mean(), torch.stack([h[i][others[i]].mean() for i in range(12)])
     twice = 2 / (12 * 11) * (h - given[:, None] - given[None, :] + mean)[others].square().mean()
     expected = math.sqrt(max(jackknife - float(twice), float(twice)))
-    assert metrics.kernel_distance(x, y)[1] == pytest.approx(expected, rel=1e-6)
+    assert distances.kernel_distance(x, y)[1] == pytest.approx(expected, rel=1e-6)
 
 
 def test_scores_of_known_logits() -> None:
     balanced = Features(torch.zeros(100, 16), 100.0 * torch.eye(10, dtype=torch.float64).repeat(10, 1))
     one = Features(torch.zeros(100, 16), 100.0 * torch.eye(10, dtype=torch.float64)[[3]].repeat(100, 1))
     reference = Reference(Y)
-    assert metrics.inception_score(balanced.logits) == pytest.approx(10)
+    assert distances.inception_score(balanced.logits) == pytest.approx(10)
     assert metrics.class_balance(balanced, reference) == pytest.approx(1)
     assert metrics.class_balance(one, reference) == pytest.approx(0)
     assert metrics.confidence(one, reference) == pytest.approx(1)
@@ -167,7 +169,7 @@ def test_parts_add_up(cuts: list[int]) -> None:
     reference = Reference(Y)
     sample = Features(X + 1000, draw(300, 10))
     whole = metrics.score(sample, reference)
-    workers = [metrics.Running(16) for _ in range(2)]
+    workers = [running.Running(16) for _ in range(2)]
     for i, (a, b) in enumerate(itertools.pairwise([0, *cuts, 300])):
         workers[i % 2].add(Features(sample.features[a:b], sample.logits[a:b]))
     workers[0].merge(workers[1])
@@ -177,7 +179,7 @@ def test_parts_add_up(cuts: list[int]) -> None:
 
 
 def test_too_few_in_parts() -> None:
-    seen = metrics.Running(16)
+    seen = running.Running(16)
     seen.add(Features(X[:0], X[:0, :10]))
     seen.add(Features(X[:10], X[:10, :10]))
     with pytest.raises(ValueError, match="10 images are too few"):

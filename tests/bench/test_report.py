@@ -5,6 +5,7 @@ import math
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,10 @@ from bench.report.document import count, escape, listing
 from bench.report.figures import short
 from bench.report.pdf import compile_pdf
 from bench.score.scorer import pinned
+from bench.store.records import Flops, Likelihood, Provenance
 from bench.store.store import Store
 from bench.study.study import Score, Study
+from tests.records import environment, epoch, failed_cell, failed_job, harness_run, sampled, scored_cell, trained_job
 
 FLOOR = {"fid": 0.0824, "kid": 1e-5, "kid_se": 2e-5, "inception_score": 9.81, "precision": 0.941, "recall": 0.938,
          "confidence": 0.996, "class_balance": 0.998}  # fmt: skip
@@ -31,14 +34,6 @@ CEILING = {"fid": 2301.0, "kid": 9.1, "kid_se": 0.004, "inception_score": 1.01, 
 WORSE = {"eps": 1.0, "v": 1.15, "x0": 1.4, "mean": 2.6, "previous": 3.1, "linear": 1.3, "cosine": 1.0,
          "linear_unscaled": 1.5, "sigmoid": 1.1, "ancestral": 1.0, "ancestral_beta": 4.0, "ddim": 0.9,
          "unet": 1.0, "unet(classes=10)": 1.0, "scorenet": 6.0, "oracle": 0.5, "heun": 0.8}  # fmt: skip
-
-
-def environment(**changes):
-    return {
-        "device": "cpu", "processor": "Made-up CPU @ 2.00GHz", "cores": 2, "threads": 2, "gpu": None, "driver": None,
-        "cuda": None, "machine": "0123abcd", "system": "Linux x86_64", "python": "3.11.9", "torch": "2.9.0",
-        "commit": "f" * 40, "dirty": False, "code": "abcdef012345", **changes,
-    }  # fmt: skip
 
 
 def noise(*parts, scale=0.05):
@@ -55,45 +50,41 @@ def quality(cell):
     return (3 + 25 * (10 / cell.sample_steps) ** slope) * factor * noise(cell.key)
 
 
-def write_job(store, job, exclusive=True, **env):
+def write_job(store, job, exclusive=True, more=None, **env):
     size = {"unet": (448_321, 448_321, 1.713, 51_200_000), "scorenet": (1_115_425, 1_115_297, 4.257, 33_400_000)}
-    params, trained, megabytes, flops = size[job.net]
+    params, trained, megabytes, flops = size[job.net.partition("(")[0]]
     images = (job.train.images or 60_000) // job.train.batch_size * job.train.batch_size
     epochs = []
     for i in range(job.train.epochs):
         error = WORSE[job.objective] * (0.028 + 0.05 / (i + 1)) * noise(job.key, i)
-        epochs.append({
-            "seconds": images / 800 * (1.25 if i == 0 else 1) * noise(job.key, i, scale=0.01), "images": images,
-            "warm": i > 0, "exclusive": exclusive, "loss": 0.1 / (i + 1), "eps_mse": error, "x0_mse": 3 * error,
-        })  # fmt: skip
-    store.write("jobs", job.key, {
-        "status": "done", "epochs": epochs, "params": params, "trained_params": trained, "megabytes": megabytes,
-        "flops_per_image": {"forward": flops, "train": 3 * flops}, "peak_rss_mb": 1234.5, "peak_device_mb": None,
-        "config": job.model_dump(mode="json"), "environment": environment(**env),
-        "created": "2026-01-02T03:04:05+00:00",
-        "harness": [{"stages_s": {"train": 1.0}, "wall_s": 1.1, "overhead": 0.02}],
-    })  # fmt: skip
+        epochs.append(epoch(
+            images / 800 * (1.25 if i == 0 else 1) * noise(job.key, i, scale=0.01), images, warm=i > 0,
+            exclusive=exclusive, loss=0.1 / (i + 1), eps_mse=error, x0_mse=3 * error,
+        ))  # fmt: skip
+    made = trained_job(
+        job, epochs, params=params, trained_params=trained, megabytes=megabytes, peak_rss_mb=1234.5,
+        flops_per_image=Flops(forward=flops, train=3 * flops), environment=environment(**env),
+        harness=(harness_run(1.1, 0.02, stages_s={"train": 1.0}),), **(more or {}),
+    )  # fmt: skip
+    store.write(job.key, made)
 
 
-def write_cell(store, cell, digits, exclusive=True, env=None, **metrics):
+def write_cell(store, cell, digits, exclusive=True, env=None, dataset="d" * 64, **metrics):
     fid = quality(cell)
     batches = -(-cell.n // 100)
-    store.write("cells", cell.key, {
-        "status": "done",
-        "metrics": {
-            "fid": fid, "kid": fid / 3000, "kid_se": fid / 30000, "inception_score": 9.8 - fid / 40,
-            "precision": 0.9 / (1 + fid / 100), "recall": 0.9 / (1 + fid / 60),
-            "confidence": 0.99 - fid / 800, "class_balance": 0.99, **metrics,
-        },
-        "sampling": {
-            "batch_s": [cell.sample_steps / 32 * noise(cell.key, i, scale=0.02) for i in range(batches)],
-            "batch_images": [100] * batches, "exclusive": exclusive, "peak_rss_mb": 1500.0, "peak_device_mb": None,
-        },
-        "config": cell.model_dump(mode="json"), "environment": environment(**(env or {})),
-        "created": "2026-01-02T03:30:00+00:00", "job": cell.job.key,
-        "provenance": {"classifier": pinned("mnist") or "c" * 64, "dataset_sha256": "d" * 64},
-        "floor": FLOOR, "ceiling": CEILING,
-    })  # fmt: skip
+    metrics = {
+        "fid": fid, "kid": fid / 3000, "kid_se": fid / 30000, "inception_score": 9.8 - fid / 40,
+        "precision": 0.9 / (1 + fid / 100), "recall": 0.9 / (1 + fid / 60),
+        "confidence": 0.99 - fid / 800, "class_balance": 0.99, **metrics,
+    }  # fmt: skip
+    seconds = [cell.sample_steps / 32 * noise(cell.key, i, scale=0.02) for i in range(batches)]
+    made = scored_cell(
+        cell, metrics, sampling=sampled(seconds, [100] * batches, exclusive=exclusive, peak_rss_mb=1500.0),
+        environment=environment(**(env or {})), created=datetime(2026, 1, 2, 3, 30, tzinfo=UTC),
+        provenance=Provenance(classifier=pinned("mnist") or "c" * 64, dataset_sha256=dataset), floor=FLOOR,
+        ceiling=CEILING,
+    )  # fmt: skip
+    store.write(cell.key, made)
     random = torch.Generator().manual_seed(int(cell.key[:6], 16))
     blur = torch.randn(digits.shape, generator=random) * min(1.5 * fid, 90)
     samples = (digits + blur).clamp(0, 255).to(torch.uint8)
@@ -277,11 +268,11 @@ def test_what_is_missing_or_failed_is_listed(store, digits, tmp_path):
     fill(study, store, digits)
     first, second, third, *_ = study.jobs
     reason = "crashed: RuntimeError: a|b *c* `d` $e$ <f> [g](h) _i_ #j @k"
-    store.write("jobs", first, {"status": "failed", "reason": reason, "config": {}})
+    store.write(first, failed_job(study.jobs[first][0].job, reason))
     for cell in study.jobs[first]:
         store.path("cells", cell.key, ".json").unlink()
     cell = study.jobs[second][0]
-    store.write("cells", cell.key, {"status": "failed", "reason": "diverged while sampling", "job": second})
+    store.write(cell.key, failed_cell(cell, "diverged while sampling"))
     cell = study.jobs[third][0]
     store.path("cells", cell.key, ".json").write_text("{")
     write_cell(store, study.jobs[third][1], digits, fid=math.nan)
@@ -344,9 +335,7 @@ def test_scores_of_another_reference_are_not_mixed_in(store, digits):
     study = make_study(schedule=["linear"])
     fill(study, store, digits)
     odd = study.cells[0]
-    record = store.read("cells", odd.key)
-    record["provenance"]["dataset_sha256"] = "e" * 64
-    store.write("cells", odd.key, record)
+    write_cell(store, odd, digits, dataset="e" * 64)
     results = Results(study, store)
     assert odd.key not in set(results.done["key"])
     assert list(results.cells.set_index("key").loc[[odd.key], "status"]) == ["stale"]
@@ -438,13 +427,11 @@ def test_a_study_of_the_oracle_alone(tmp_path, digits):
 
 def write_oracle(store, job):
     """The record of a job that trains nothing."""
-    store.write("jobs", job.key, {
-        "status": "done", "epochs": [], "params": 0, "trained_params": 0, "megabytes": 0.0,
-        "flops_per_image": {"forward": 188_160_000, "train": 0}, "peak_rss_mb": 900.0, "peak_device_mb": None,
-        "config": job.model_dump(mode="json"), "environment": environment(), "engine": {"engine": "eager"},
-        "created": "2026-01-02T03:04:05+00:00",
-        "harness": [{"stages_s": {"sample": 1.0}, "wall_s": 1.1, "overhead": 0.02}],
-    })  # fmt: skip
+    made = trained_job(
+        job, params=0, trained_params=0, megabytes=0.0, flops_per_image=Flops(forward=188_160_000, train=0),
+        harness=(harness_run(1.1, 0.02, stages_s={"sample": 1.0}),),
+    )  # fmt: skip
+    store.write(job.key, made.model_copy(update={"epochs": ()}))
 
 
 def test_claims_get_verdicts(tmp_path, digits):
@@ -468,15 +455,12 @@ def test_likelihoods_and_classes(tmp_path, digits):
                       schedule=["cosine"], sample_steps=[10], seed=[0, 1])  # fmt: skip
     for i, cells in enumerate(told.jobs.values()):
         job = cells[0].job
-        write_job(store, job.model_copy(update={"net": "unet"}))
-        record = store.read("jobs", job.model_copy(update={"net": "unet"}).key)
         bound = 2.0 + 0.1 * i
-        record["likelihood"] = {
-            "n": 50, "terms": [bound / job.T] * job.T, "bound": bound, "bound_se": 0.012, "prior": 0.0001,
-            "prior_se": 0.0, "decoder": 0.31, "decoder_se": 0.001, "flow": None if i == 3 else bound - 0.4,
-            "flow_se": None if i == 3 else 0.011,
-        }  # fmt: skip
-        store.write("jobs", job.key, record)
+        likelihood = Likelihood(
+            n=50, terms=(bound / job.T,) * job.T, bound=bound, bound_se=0.012, prior=0.0001, prior_se=0.0,
+            decoder=0.31, decoder_se=0.001, flow=None if i == 3 else bound - 0.4, flow_se=None if i == 3 else 0.011,
+        )  # fmt: skip
+        write_job(store, job, more={"likelihood": likelihood})
         for cell in cells:
             seen = {} if cell.guidance is None else {"class_accuracy": 0.9 + i / 100, "worst_class_accuracy": 0.7}
             write_cell(store, cell, digits, **seen)

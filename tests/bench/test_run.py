@@ -26,6 +26,7 @@ from bench.machine import clocks
 from bench.machine.clocks import HostClock
 from bench.score import classifier
 from bench.score.scorer import classifier_of
+from bench.store.records import JobRecord, TrainedJob
 from bench.store.store import Store
 from bench.study.model import Cell
 from bench.study.study import Score, Study
@@ -82,9 +83,9 @@ def test_resuming_is_bit_identical(world: World, tiny_study: Study, tmp_path: Pa
     resumed = [event for event in run(cells, cut, device=CPU) if event["event"] in ("resumed", "epoch")]
     assert [event["epoch"] for event in resumed] == [stop_after, *range(stop_after + 1, 4)]
     assert content(cut, cells) == content(world.store, cells)
-    record = cut.read("jobs", cells[0].job.key)
-    assert record is not None
-    assert [epoch["warm"] for epoch in record["epochs"]].count(False) == 2, "each process's first epoch is apart"
+    record = cut.read(JobRecord, cells[0].job.key)
+    assert isinstance(record, TrainedJob)
+    assert [epoch.warm for epoch in record.epochs].count(False) == 2, "each process's first epoch is apart"
 
 
 @pytest.mark.parametrize(
@@ -142,12 +143,12 @@ def test_the_table_has_the_numbers_of_the_records(world: World, tiny_study: Stud
     cells = cells_of(tiny_study)
     list(run(cells, world.store, device=CPU))
     done, *_, missing = rows(tiny_study, world.store)
-    record = world.store.read("jobs", cells[0].job.key)
-    assert record is not None
-    warm = sorted(epoch["seconds"] for epoch in record["epochs"][1:])
+    record = world.store.read(JobRecord, cells[0].job.key)
+    assert isinstance(record, TrainedJob)
+    warm = sorted(epoch.seconds for epoch in record.epochs[1:])
     assert done["epoch_s"] == pytest.approx(sum(warm) / 2)
     assert done["train_images_per_s"] == pytest.approx(256 / done["epoch_s"])
-    assert done["first_epoch_s"] == record["epochs"][0]["seconds"]
+    assert done["first_epoch_s"] == record.epochs[0].seconds
     assert done["params"] == sum(p.numel() for p in make_net("tiny", 1, 28).parameters())
     assert done["fid_ceiling"] is not None
     assert missing["status"] == "missing"
@@ -160,7 +161,7 @@ def test_overhead_is_what_is_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
     stages = Stages(100.0)
     stages.seconds = {"start": 2.0, "load": 1.0}
     stages.add("train", 102.0)
-    assert stages.summary()["overhead"] == pytest.approx(1 - 8 / 20)
+    assert stages.summary(None).overhead == pytest.approx(1 - 8 / 20)
 
 
 def test_a_failing_cell_does_not_stop_the_others(
@@ -274,9 +275,9 @@ def test_a_crash_after_training_costs_no_training(
         broken.setattr(sampling, "generate", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
         code, _ = as_process(cells, world.store)
     assert code == 1
-    record = world.store.read("jobs", cells[0].job.key)
-    assert record is not None
-    assert record["status"] == "done"
+    record = world.store.read(JobRecord, cells[0].job.key)
+    assert isinstance(record, TrainedJob)
+    assert record.status == "done"
     found = rows(tiny_study, world.store)[: len(cells)]
     assert [(row["status"], row["reason"]) for row in found] == [("failed", "out of memory")] * len(cells)
     assert "epoch" not in events(cells, world.store)
@@ -346,15 +347,16 @@ def test_the_likelihood_of_test_images(world: World, make_study: Any) -> None:
     assert pending(asked, world.store, retry=False)
     assert "epoch" not in events(cells, world.store, likelihood_of=8)
     assert not pending(asked, world.store, retry=False)
-    record = world.store.read("jobs", cells[0].job.key)
-    assert record is not None
-    found = record["likelihood"]
-    assert found["n"] == 8
-    assert len(found["terms"]) == 100
-    assert found["bound"] == pytest.approx(found["prior"] + sum(found["terms"]), rel=1e-5)
-    assert found["decoder"] == pytest.approx(found["terms"][0], rel=1e-5)
+    record = world.store.read(JobRecord, cells[0].job.key)
+    assert isinstance(record, TrainedJob)
+    found = record.likelihood
+    assert found is not None
+    assert found.n == 8
+    assert len(found.terms) == 100
+    assert found.bound == pytest.approx(found.prior + sum(found.terms), rel=1e-5)
+    assert found.decoder == pytest.approx(found.terms[0], rel=1e-5)
     row = rows(study, world.store)[0]
-    assert (row["bound_bpd"], row["flow_bpd"]) == (found["bound"], found["flow"])
+    assert (row["bound_bpd"], row["flow_bpd"]) == (found.bound, found.flow)
     assert all(row[f"{name}_bpd_se"] > 0 for name in ("bound", "flow"))
 
 
@@ -416,16 +418,16 @@ def test_a_compiled_job_gives_the_same_pictures(world: World, tiny_study: Study,
     compiled = Store(tmp_path / "compiled")
     list(run(cells, compiled, device=CPU, wish=Wish("compiled")))
     torch.compiler.reset()
-    record = compiled.read("jobs", cells[0].job.key)
-    assert record is not None
-    assert record["engine"]["engine"] == "compiled"
-    assert record["harness"][0]["stages_s"]["compile"] > 0
+    record = compiled.read(JobRecord, cells[0].job.key)
+    assert isinstance(record, TrainedJob)
+    assert record.engine.engine == "compiled"
+    assert record.harness[0].stages_s["compile"] > 0
     for cell in cells:
         here, there = compiled.load_samples(cell.key), world.store.load_samples(cell.key)
         assert here is not None
         assert there is not None
-        assert here[1]["engine"]["engine"] == "compiled"
-        assert there[1]["engine"]["engine"] == "eager"
+        assert here[1].engine.engine == "compiled"
+        assert there[1].engine.engine == "eager"
         assert abs(here[0].astype(int) - there[0].astype(int)).max() <= 2
 
 
@@ -442,11 +444,11 @@ def test_trying_engines_is_a_stage_of_its_own(
     monkeypatch.setattr(engine, "trial", slow)
     store, amount = Store(tmp_path / "tried"), Calls(10, 10**9)
     list(run(cells_of(tiny_study), store, device=CPU, wish=Wish("auto", {"train": amount, "sample": amount})))
-    record = store.read("jobs", cells_of(tiny_study)[0].job.key)
-    assert record is not None
-    stages = record["harness"][0]["stages_s"]
+    record = store.read(JobRecord, cells_of(tiny_study)[0].job.key)
+    assert isinstance(record, TrainedJob)
+    stages = record.harness[0].stages_s
     assert stages["trial"] >= 0.4 > stages["compile"]
-    assert record["engine"]["why"] == "nothing else saves time"
+    assert record.engine.why == "nothing else saves time"
 
 
 def test_the_oracle_samples_without_training(world: World, make_study: Any) -> None:
@@ -459,9 +461,9 @@ def test_the_oracle_samples_without_training(world: World, make_study: Any) -> N
     seen = events(cells, world.store)
     assert "epoch" not in seen
     assert seen.count("cell") == 2
-    record = world.store.read("jobs", cells[0].job.key)
-    assert record is not None
-    assert (record["epochs"], record["params"], record["flops_per_image"]["train"]) == ([], 0, 0)
+    record = world.store.read(JobRecord, cells[0].job.key)
+    assert isinstance(record, TrainedJob)
+    assert (record.epochs, record.params, record.flops_per_image.train) == ((), 0, 0)
     kept = world.store.load_samples(cells[0].key)
     assert kept is not None
     drawn = torch.from_numpy(kept[0]).flatten(1).double()
@@ -494,9 +496,9 @@ def test_every_choice_of_t_trains_and_the_bound_is_recorded(world: World, make_s
     study = make_study(objective=["eps"], timesteps=["uniform", "importance"], weight=["vlb"], sampler=["ddim"])
     for cells in study.jobs.values():
         list(run(cells, world.store, device=CPU))
-        record = world.store.read("jobs", cells[0].job.key)
-        assert record is not None
-        assert all(0 < epoch["bpd_se"] < epoch["bpd"] for epoch in record["epochs"])
+        record = world.store.read(JobRecord, cells[0].job.key)
+        assert isinstance(record, TrainedJob)
+        assert all(0 < epoch.bpd_se < epoch.bpd for epoch in record.epochs)
     uniform, important = rows(study, world.store)
     assert (uniform["timesteps"], important["timesteps"]) == ("uniform", "importance")
     assert uniform["bpd"] != important["bpd"]

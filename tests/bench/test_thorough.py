@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench.score import copies
 from bench.score.classifier import Features
-from bench.score.metrics import Moments, frechet_distance
+from bench.score.distances import Moments, frechet_distance
 
 
 def draw(n: int, d: int = 8, seed: int = 0, shift: float = 0.0) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -53,7 +54,8 @@ def test_every_device_has_a_clock() -> None:
     assert set(clocks.CLOCKS) == set(devices.DEVICES) - {"auto"}
     clock = clocks.make_clock(torch.device("cpu"))
     clock.start()
-    assert 0 <= clock.stop() < 1
+    time.sleep(0.02)
+    assert 0.02 <= clock.stop() < 5
 
 
 @pytest.mark.parametrize(("system", "peak", "expected"), [("linux", 1000, 1.024), ("darwin", 1_000_000, 1.0)])
@@ -62,11 +64,9 @@ def test_peak_memory_in_either_systems_unit(system: str, peak: int, expected: fl
     assert memory.peak_rss_mb(usage, system) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(
-    ("name", "says"), [("gpu", "unknown device 'gpu'"), ("cuda:x", "unknown device"), ("cpux", "cpu")]
-)
-def test_devices_that_do_not_exist(name: str, says: str) -> None:
-    with pytest.raises(UserError, match=says):
+@pytest.mark.parametrize(("name", "said"), [("gpu", "gpu"), ("cuda:x", "cuda:x"), ("cpux", "cpux"), ("", "")])
+def test_devices_that_do_not_exist(name: str, said: str) -> None:
+    with pytest.raises(UserError, match=f"unknown device '{said}'"):
         devices.pick_device(name)
 
 
@@ -104,9 +104,9 @@ def test_environment_says_what_a_number_may_depend_on() -> None:
     assert {"processor", "cores", "threads", "gpu", "driver", "torch", "python", "commit", "dirty", "code"} <= set(
         about
     )
-    assert about["device"] == "cpu"
-    assert about["gpu"] is None
-    assert about["processor"]
+    assert about.device == "cpu"
+    assert about.gpu is None
+    assert about.processor
 
 
 def test_a_missing_command_is_no_error() -> None:

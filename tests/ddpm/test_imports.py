@@ -1,15 +1,37 @@
-"""The direction of imports, read from the source: the model knows nothing of the harness, and nothing goes round."""
+"""The layout, read from the source: what may import what, no circles, no private names from outside, nothing too long.
+
+Every rule is a function of source text, and has a test on a made-up text that breaks it.
+"""
 
 from __future__ import annotations
 
 import ast
 import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("bench", "ddpm", "perf")
+
+LAYERS: tuple[set[str], ...] = (
+    {"errors", "paths", "text"},
+    {"images", "machine"},
+    {"study"},
+    {"store"},
+    {"score"},
+    {"job"},
+    {"execute"},
+    {"sinks", "analysis"},
+    {"gate", "report"},
+    {"theory"},
+    {"cli", "docs", "facts"},
+)
+"""The parts of ``bench``, lowest first. A part imports itself and lower layers, never its own layer or a higher one."""
 
 MAY_IMPORT = {
     "ddpm": set(),
@@ -37,16 +59,47 @@ MAY_IMPORT = {
         "ddpm.muon",
     },
     "ddpm.oracle": {"ddpm.mix", "ddpm.schedule", "ddpm.objective", "ddpm.denoiser"},
+    "ddpm.nets": {"ddpm.nets.scorenet", "ddpm.nets.unet", "ddpm.spec"},
+    "ddpm.nets.scorenet": set(),
+    "ddpm.nets.unet": set(),
 }
-"""mix ← schedule, objective ← denoiser ← sampler, train. Modules not listed here need only keep out of cycles."""
+"""Every module of the model, and all that it may import of the others: mix ← schedule, objective ← denoiser ← sampler,
+train. Networks know nothing of diffusion."""
 
-NOT_IN_REPORTS = ("bench.job.run", "bench.execute.local", "bench.executors", "ddpm.train", "ddpm.nets", "ddpm.denoiser")
+NOT_IN_REPORTS = ("bench.job", "bench.execute", "bench.sinks", "ddpm.train", "ddpm.nets", "ddpm.denoiser")
 """Reports read what is stored: they neither train nor sample nor run jobs."""
 
+LONGEST_FUNCTION, LONGEST_FILE = 50, 400
 
-def sources(*packages: str) -> list[Path]:
-    """Every Python file of the named packages, relative to the checkout."""
-    return sorted(path.relative_to(ROOT) for package in packages for path in (ROOT / package).rglob("*.py"))
+# What breaks a rule today. These lists only get shorter: an entry that is no longer needed fails its test too.
+
+READ_BY_REPORTS = {"bench.job.generate", "bench.execute.cost"}
+UPWARDS = {
+    ("bench.study.study", "bench.score.metrics"),
+}
+LONG_FUNCTIONS = {
+    "bench/docs.py": 1,
+    "bench/execute/cost.py": 1,
+    "bench/execute/local.py": 1,
+    "bench/job/generate.py": 1,
+    "bench/job/run.py": 1,
+    "bench/job/training.py": 1,
+    "bench/report/document.py": 2,
+    "bench/study/study.py": 1,
+    "ddpm/sampler.py": 1,
+    "perf/peers/race.py": 1,
+}
+LONG_FILES = {
+    "bench/report/document.py",
+    "bench/report/figures.py",
+    "perf/peers/race.py",
+}
+
+PUBLIC_UNDERSCORES = {"_replace", "_asdict", "_fields", "_make"}
+"""Of named tuples: not private, in spite of their names."""
+
+
+# reading the source
 
 
 def module_name(path: Path) -> str:
@@ -55,40 +108,23 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported(path: Path, lazy: bool = True) -> set[str]:
-    """Full names a file imports, relative ones resolved; ``from a import b`` counts as a.b where that is a module.
+@cache
+def files() -> Mapping[str, Path]:
+    """Module name → file, relative to the checkout, of everything in :data:`PACKAGES`."""
+    found = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    return {module_name(path): path for path in found}
 
-    :param lazy: also those inside functions, which run later. Those for type checkers only never run and are left out.
-    """
-    name = module_name(path)
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    found: set[str] = set()
 
-    def add(node: ast.AST) -> None:
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parents = package.split(".")
-                stem = ".".join(parents[: len(parents) - node.level + 1])
-                base = f"{stem}.{base}" if base else stem
-            for alias in node.names:
-                inner = f"{base}.{alias.name}"
-                is_module = (ROOT / inner.replace(".", "/")).is_dir() or (
-                    ROOT / f"{inner.replace('.', '/')}.py"
-                ).exists()
-                found.add(inner if is_module else base)
-        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            for statement in node.orelse:
-                add(statement)
-            return
-        if not lazy and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            return
-        for child in ast.iter_child_nodes(node):
-            add(child)
+@cache
+def tree_of(module: str) -> ast.Module:
+    """A module's syntax tree."""
+    return ast.parse((ROOT / files()[module]).read_text(encoding="utf-8"))
 
-    add(ast.parse((ROOT / path).read_text(encoding="utf-8")))
+
+def modules_of(*packages: str) -> list[str]:
+    """Names of the modules of these packages; there must be some."""
+    found = [name for name in files() if any(inside(name, package) for package in packages)]
+    assert found, packages
     return found
 
 
@@ -97,80 +133,244 @@ def inside(name: str, package: str) -> bool:
     return name == package or name.startswith(f"{package}.")
 
 
+def running(tree: ast.AST, lazy: bool = True) -> Iterator[ast.AST]:
+    """Every node but those for type checkers only; ``lazy``: those inside functions too, which run later."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            yield from (inner for statement in node.orelse for inner in (statement, *running(statement, lazy)))
+            continue
+        yield node
+        if lazy or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from running(node, lazy)
+
+
+def imports(tree: ast.AST, package: str, known: Iterable[str], lazy: bool = True) -> set[str]:
+    """Full names a file imports, relative ones resolved; ``from a import b`` counts as a.b where that is a module.
+
+    :param package: the package that the file is in.
+    """
+    found: set[str] = set()
+    for node in running(tree, lazy):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")
+            above = parents[: len(parents) - node.level + 1] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            found.update(inner if (inner := f"{base}.{alias.name}") in known else base for alias in node.names)
+    return found
+
+
+@cache
+def imported(module: str, lazy: bool = True) -> frozenset[str]:
+    """What a module of ours imports."""
+    package = module if files()[module].name == "__init__.py" else module.rpartition(".")[0]
+    return frozenset(imports(tree_of(module), package, files(), lazy))
+
+
+def graph(*packages: str) -> dict[str, set[str]]:
+    """Module → modules of ours that it imports, sooner or later."""
+    return {name: {other for other in imported(name) if other in files()} for name in modules_of(*packages)}
+
+
+# rules
+
+
+def circle(graph: Mapping[str, set[str]]) -> list[str]:
+    """Modules that import one another in a circle, the first of them twice; empty if there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def upwards(graph: Mapping[str, set[str]], layers: tuple[set[str], ...]) -> set[tuple[str, str]]:
+    """Imports from one part of ``bench`` of another that is not in a lower layer."""
+    height = {part: level for level, layer in enumerate(layers) for part in layer}
+    parts = {name: name.split(".")[1] for name in graph if inside(name, "bench") and name != "bench"}
+    return {
+        (name, other)
+        for name, part in parts.items()
+        for other in graph[name] & parts.keys()
+        if part != parts[other] and height[part] <= height[parts[other]]
+    }
+
+
+def private(name: str) -> bool:
+    """``_x``, but not ``__x__`` nor what named tuples have."""
+    return name.startswith("_") and not name.startswith("__") and name not in PUBLIC_UNDERSCORES
+
+
+def defined(tree: ast.AST) -> set[str]:
+    """Names that a file gives a meaning to: functions, classes, variables, attributes that are assigned."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found.add(node.attr)
+    return found
+
+
+def borrowed(tree: ast.AST) -> set[str]:
+    """Private names of other modules that a file imports or reaches for; torch's and those of ``self`` do not count."""
+    own, found = defined(tree), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__":
+            found |= {f"{node.module}.{alias.name}" for alias in node.names if private(alias.name)}
+        elif isinstance(node, ast.Attribute) and private(node.attr) and node.attr not in own:
+            whose = ast.unparse(node.value)
+            if whose not in ("self", "cls", "torch"):
+                found.add(f"{whose}.{node.attr}")
+    return found
+
+
+def long_functions(tree: ast.AST, longest: int = LONGEST_FUNCTION) -> list[str]:
+    """Functions of more lines than that, with their docstrings."""
+    return [
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno - node.lineno >= longest
+    ]
+
+
+# the rules work
+
+
 def test_the_walk_sees_something() -> None:
-    """A guard for the tests below: files are found, and a known import is read."""
-    assert Path("ddpm/mix.py") in sources("ddpm")
-    assert {"ddpm.mix", "ddpm.objective", "torch"} <= imported(Path("ddpm/denoiser.py"))
+    """Files are found, and known imports are read: one at the top, one inside a function, none for type checkers."""
+    assert files()["ddpm.mix"] == Path("ddpm/mix.py")
+    assert {"ddpm.mix", "ddpm.objective", "torch"} <= imported("ddpm.denoiser")
+    text = """
+import a.b
+from . import near
+from ..up import thing
+from pack import module, name
+if TYPE_CHECKING:
+    import never
+else:
+    import always
+def f():
+    import late
+"""
+    tree, known = ast.parse(text), {"pack.module", "one.two.near"}
+    soon = {"a.b", "one.two.near", "one.up", "pack.module", "pack", "always"}
+    assert imports(tree, "one.two", known, lazy=False) == soon
+    assert imports(tree, "one.two", known) == soon | {"late"}
 
 
-@pytest.mark.parametrize("path", sources("ddpm"), ids=str)
-def test_the_model_stands_alone(path: Path) -> None:
-    """ddpm imports torch, numpy, the standard library and itself, never bench, not even inside a function."""
-    roots = {name.partition(".")[0] for name in imported(path)}
-    assert roots - set(sys.stdlib_module_names) <= {"torch", "numpy", "ddpm"}
+def test_rules_find_what_breaks_them() -> None:
+    """A rule that finds nothing, whatever it is shown, would pass for ever."""
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}})[0] in "abc"
+    assert circle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+    layers = ({"low"}, {"middle", "beside"}, {"high"})
+    edges = {
+        "bench.low": {"bench.high.x"},
+        "bench.middle": {"bench.low", "bench.beside"},
+        "bench.beside": set(),
+        "bench.high.x": {"bench.high.y", "bench.middle", "ddpm.mix"},
+        "bench.high.y": set(),
+    }
+    assert upwards(edges, layers) == {("bench.low", "bench.high.x"), ("bench.middle", "bench.beside")}
+    text = """
+from m import _taken, public
+from n import sub
+class Own:
+    _mine = 1
+    def f(self, other):
+        return self._inherited, other._mine, sub._hidden, pair._replace(x=1), torch._foreach_add_, a.b._deep
+"""
+    assert borrowed(ast.parse(text)) == {"m._taken", "sub._hidden", "a.b._deep"}
+    assert long_functions(ast.parse("def f():\n    a\n    b\n\n\ndef g():\n    a\n"), longest=2) == ["f"]
+
+
+# the model
+
+
+def test_the_model_is_all_listed() -> None:
+    """A new module says what it builds on."""
+    assert MAY_IMPORT.keys() == set(modules_of("ddpm"))
 
 
 @pytest.mark.parametrize("module", MAY_IMPORT)
 def test_direction_within_the_model(module: str) -> None:
-    """Each module builds only on those before it."""
-    path = Path(f"{module.replace('.', '/')}.py") if module != "ddpm" else Path("ddpm/__init__.py")
-    own = {name for name in imported(path) if inside(name, "ddpm")}
-    assert own <= MAY_IMPORT[module]
+    """Each module builds only on those before it, and the table promises no import that is not made."""
+    assert {name for name in imported(module) if inside(name, "ddpm")} == MAY_IMPORT[module]
 
 
-def test_networks_know_nothing_of_diffusion() -> None:
-    """ddpm.nets imports ddpm.nets only, and how names carry options."""
-    for path in sources("ddpm/nets"):
-        own = {name for name in imported(path) if inside(name, "ddpm")}
-        assert all(inside(name, "ddpm.nets") or inside(name, "ddpm.spec") for name in own)
+@pytest.mark.parametrize("module", modules_of("ddpm"))
+def test_the_model_stands_alone(module: str) -> None:
+    """ddpm imports torch, numpy, the standard library and itself, never bench, not even inside a function."""
+    roots = {name.partition(".")[0] for name in imported(module)}
+    assert roots - set(sys.stdlib_module_names) <= {"torch", "numpy", "ddpm"}
 
 
-@pytest.mark.parametrize("package", ["ddpm", "bench"])
-def test_no_cycles(package: str) -> None:
-    """Modules of a package, at import time, form no circle."""
-    graph: dict[str, set[str]] = {}
-    for path in sources(package):
-        name = module_name(path)
-        graph[name] = {other for other in imported(path, lazy=False) if inside(other, package) and other != name}
-    for name, others in graph.items():  # a package's __init__ importing its own submodules is how packages are made
-        if any(inside(other, name) for other in graph if other != name):
-            graph[name] = {other for other in others if not inside(other, name)}
-    try:
-        TopologicalSorter(graph).prepare()
-    except CycleError as error:
-        pytest.fail(" → ".join(error.args[1]))
+# the harness
+
+
+def test_every_part_of_the_harness_has_a_layer() -> None:
+    """One each: a new sub-package is put where it belongs."""
+    parts = Counter(part for layer in LAYERS for part in layer)
+    assert set(parts.values()) == {1}
+    assert parts.keys() == {name.split(".")[1] for name in modules_of("bench") if name != "bench"}
+
+
+def test_the_harness_imports_downwards() -> None:
+    """Inside functions too."""
+    assert upwards(graph("bench"), LAYERS) == UPWARDS
+    assert not [name for name in imported("bench") if inside(name, "bench")], "the package itself is below everything"
+
+
+def test_no_circles() -> None:
+    """Of all modules together, imports inside functions included."""
+    assert not circle(graph(*PACKAGES))
 
 
 @pytest.mark.parametrize("package", ["ddpm", "bench"])
 def test_nothing_imports_tests(package: str) -> None:
     """Code does not depend on its tests, nor on the suites that time it."""
-    for path in sources(package):
-        assert not {name for name in imported(path) if inside(name, "tests") or inside(name, "perf")}, path
-
-
-def report_sources() -> list[Path]:
-    """The files of bench.report, a package or one module."""
-    paths = [path for path in sources("bench") if inside(module_name(path), "bench.report")]
-    if not paths:
-        pytest.skip("there is no bench.report yet")
-    return paths
+    for module in modules_of(package):
+        assert not {name for name in imported(module) if inside(name, "tests") or inside(name, "perf")}, module
 
 
 def test_reports_only_read() -> None:
     """Nothing under bench/report imports what trains, samples or runs jobs, even inside a function."""
-    for path in report_sources():
-        wrong = {name for name in imported(path) for banned in NOT_IN_REPORTS if inside(name, banned)}
-        assert not wrong, f"{path} imports {sorted(wrong)}"
+    assert all(modules_of(banned) for banned in NOT_IN_REPORTS), "names of modules that exist"
+    every = {name for module in modules_of("bench.report") for name in imported(module)}
+    assert {name for name in every for banned in NOT_IN_REPORTS if inside(name, banned)} == READ_BY_REPORTS
 
 
 def test_reports_open_without_torch() -> None:
     """Importing bench.report, and all that it imports in turn, loads no torch: what needs it is imported where used."""
-    files = {module_name(path): path for path in sources("bench", "ddpm")}
-    waiting, reached = [module_name(path) for path in report_sources()], {}
+    waiting, reached = modules_of("bench.report"), {}
     while waiting:
         name = waiting.pop()
         if name not in reached:
-            reached[name] = imported(files[name], lazy=False)
-            waiting += [other for other in reached[name] if other in files]
+            reached[name] = imported(name, lazy=False)
+            waiting += [other for other in reached[name] if other in files()]
     loads = {name for name, others in reached.items() if any(inside(other, "torch") for other in others)}
     assert not loads, f"reached from bench.report: {sorted(loads)}"
+    assert "bench.analysis.frames" in reached, "the walk goes on"
+
+
+# everything
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_private_names_stay_at_home(package: str) -> None:
+    """No ``from m import _x`` and no ``m._x``."""
+    found = {module: names for module in modules_of(package) if (names := borrowed(tree_of(module)))}
+    assert found == {}
+
+
+def test_functions_are_short() -> None:
+    long = {str(files()[module]): len(long_functions(tree_of(module))) for module in modules_of(*PACKAGES)}
+    assert {path: count for path, count in long.items() if count} == LONG_FUNCTIONS
+
+
+def test_files_are_short() -> None:
+    lines = {str(path): (ROOT / path).read_text(encoding="utf-8").count("\n") for path in files().values()}
+    assert {path for path, count in lines.items() if count > LONGEST_FILE} == LONG_FILES

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from bench.score.scorer import Scorer
-from perf.peers.contender import Setting, batches, build, crop, pad, padded_side, train, unit_to_uint8
+from perf.peers.contender import Setting, batches, crop, pad, padded_side, train, unit_to_uint8
 
 for module in ("diffusers", "denoising_diffusion_pytorch", "ema_pytorch", "torchmetrics", "pytorch_fid"):
     pytest.importorskip(module)
 
 from perf.peers import equal_network, huggingface, lucidrains, ours, race, scoring  # noqa: E402
 from perf.peers.__main__ import main  # noqa: E402
+from perf.peers.build import build  # noqa: E402
 from perf.peers.race import Options, Race, reached, time_to_target  # noqa: E402
 
 TINY = {

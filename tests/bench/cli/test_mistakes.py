@@ -40,7 +40,7 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["check", "nightly", "--update-baseline", "--seeds", "2", "--why", "x"], "3 seeds"),
         (["check", "nightly", "--update-baseline"], "needs --why"),
         (["check", "change", "--update-baseline", "--why", " "], "needs --why"),
-        (["check", "nightly", "--baseline", "/"], "/"),
+        (["check", "nightly", "--baseline", "/"], "Is a directory: '/'"),
         (["check", "--baseline", "/nonexistent"], "no baseline"),
         (["check", "smoke"], "invalid choice"),
         (["check", "nightly", "--only", "ddim"], "--only is for"),

@@ -1,0 +1,188 @@
+"""Figures in README and docs, written from the results: ``python -m bench.facts``.
+
+A figure in a Markdown file stands between two comments, the first of which asks for it::
+
+    FID <!--= best quick fid -->5.87<!---->
+
+The question is a row of :data:`FACTS` and its words. A test compares every figure with the results, so that none can
+be wrong for long.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import statistics
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bench.analysis import claims
+from bench.analysis.frames import Results
+from bench.errors import UserError
+from bench.paths import REFERENCE, ROOT
+from bench.report.figures import short
+from bench.store.store import Store
+from bench.study.load import load
+
+T = TypeVar("T")
+MARK = re.compile(r"<!--= (?P<question>.+?) -->(?P<answer>.*?)<!---->", re.DOTALL)
+
+
+@cache
+def results(study: str) -> Results:
+    """The committed results of a study."""
+    return Results(load(study), Store(REFERENCE))
+
+
+def best(study: str, what: str) -> str:
+    """The best setting of a study: ``fid``, ``range`` over seeds, or any column."""
+    row = results(study).settings.iloc[0]
+    return _range(row["low"], row["high"]) if what == "range" else _shown(row[what])
+
+
+def setting(study: str, where: str, what: str) -> str:
+    """The same of the best setting with ``column=value;…``."""
+    row = _where(study, where)
+    return _range(row["low"], row["high"]) if what == "range" else _shown(row[what])
+
+
+def times(study: str, first: str, second: str) -> str:
+    """How many times the FID of the best setting of the ``second`` kind is that of the ``first``: of medians."""
+    return f"{_where(study, second)['fid'] / _where(study, first)['fid']:.1f}"
+
+
+def _where(study: str, conditions: str) -> Any:
+    frame = results(study).settings
+    for condition in conditions.split(";"):
+        name, _, value = condition.partition("=")
+        frame = frame[frame[name].astype(str) == value]
+    return frame.iloc[0]
+
+
+def bound(study: str, which: str) -> str:
+    """FID of real test images (``floor``) or of noise (``ceiling``) at a study's N."""
+    floor, ceiling = _known(results(study).bounds)
+    return _shown({"floor": floor, "ceiling": ceiling}[which]["fid"])
+
+
+@cache
+def verdicts(study: str) -> dict[str, claims.Verdict]:
+    """The verdict on each claim of a study, by its text."""
+    found = results(study)
+    judged = claims.judge(found.study.hypotheses, found.done.to_dict("records"), dict(found.study.axes))
+    return {one.claim.text: one for one in judged}
+
+
+def claim(study: str, text: str, what: str) -> str:
+    """Of a claim: its ``word``, the ``ratio``, its ``interval``, or how many times ``lower`` the first is."""
+    verdict = verdicts(study)[text]
+    ratio = _known(verdict.ratio)
+    said: dict[str, Callable[[], str]] = {
+        "word": lambda: verdict.word,
+        "ratio": lambda: f"{ratio.value:.2f}",
+        "lower": lambda: f"{1 / ratio.value:.2f}" if ratio.value > 0.1 else short(1 / ratio.value),
+        "interval": lambda: f"{ratio.low:.2f} to {ratio.high:.2f}",
+        "lower-interval": lambda: f"{1 / ratio.high:.2f} to {1 / ratio.low:.2f}",
+    }
+    return said[what]()
+
+
+def scatter(study: str, what: str) -> str:
+    """The standard deviation of log FID that belongs to the ``training`` seed, the ``noise``, or to ``both``."""
+    from bench.analysis.effects import scatter as components
+
+    found = _known(components(results(study).done))
+    part = {"training": found.training, "noise": found.noise, "both": found.both}[what]
+    return f"{part.sd:.1%}"
+
+
+def count(study: str, what: str) -> str:
+    """How many ``cells``, ``jobs`` or ``seeds`` a study has."""
+    found = results(study)
+    counts = {"cells": len(found.cells), "jobs": len(found.study.jobs), "seeds": len(found.seeds)}
+    return f"{counts[what]:,}"
+
+
+def perf(name: str, path: str, style: str = ".3g") -> str:
+    """A number of a measurement in ``results/perf``, in a number format.
+
+    ``path`` is keys and indices joined by dots; ``*`` is the median over a list.
+    """
+    return format(_at(json.loads((ROOT / "results" / "perf" / f"{name}.json").read_text()), path.split(".")), style)
+
+
+def _at(value: Any, path: Sequence[str]) -> Any:
+    if not path:
+        return value
+    first, *rest = path
+    if first == "*":
+        return statistics.median(_at(one, rest) for one in value)
+    return _at(value[int(first)] if isinstance(value, list) else value[first], rest)
+
+
+FACTS: dict[str, Callable[..., str]] = {
+    "best": best,
+    "setting": setting,
+    "times": times,
+    "bound": bound,
+    "claim": claim,
+    "scatter": scatter,
+    "count": count,
+    "perf": perf,
+}
+
+
+def answer(question: str) -> str:
+    """The figure that a question asks for.
+
+    :raises UserError: naming the question, if it is none.
+    """
+    name, *words = shlex.split(question)
+    try:
+        return FACTS[name](*words)
+    except (LookupError, TypeError) as error:
+        raise UserError(f"no figure for '{question}': {type(error).__name__} {error}") from error
+
+
+def pages() -> Iterator[Path]:
+    """The files that may hold figures."""
+    yield ROOT / "README.md"
+    yield from sorted((ROOT / "docs").glob("*.md"))
+
+
+def written(text: str) -> str:
+    """The text with every figure as the results have it."""
+    return MARK.sub(lambda found: f"<!--= {found['question']} -->{answer(found['question'])}<!---->", text)
+
+
+def _known(value: T | None) -> T:
+    if value is None:
+        raise LookupError("it was not measured")
+    return value
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else short(float(value))
+
+
+def _range(low: float, high: float) -> str:
+    return f"{short(low)} to {short(high)}"
+
+
+def main(argv: Sequence[str] = ()) -> int:
+    """Write every figure anew; say which files have changed."""
+    for path in pages():
+        before = path.read_text(encoding="utf-8")
+        after = written(before)
+        if after != before:
+            path.write_text(after, encoding="utf-8")
+            print(path.relative_to(ROOT))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""Every figure in README and docs is what the results say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench import facts
+from bench.errors import UserError
+
+
+@pytest.mark.parametrize("path", list(facts.pages()), ids=lambda path: path.name)
+def test_every_figure_is_what_the_results_say(path: Path) -> None:
+    """If this fails: python -m bench.facts."""
+    text = path.read_text(encoding="utf-8")
+    assert facts.written(text) == text
+
+
+def test_readme_and_findings_have_figures() -> None:
+    """A guard for the test above: it looks at something."""
+    readme, *docs = facts.pages()
+    findings = next(path for path in docs if path.name == "findings.md")
+    counts = [len(facts.MARK.findall(path.read_text(encoding="utf-8"))) for path in (readme, findings)]
+    assert counts[0] >= 8
+    assert counts[1] >= 15
+
+
+def test_a_wrong_figure_is_seen_and_mended() -> None:
+    wrong = "FID <!--= best quick fid -->1.23<!---->, and <!--= count quick cells -->7<!----> cells"
+    assert facts.written(wrong) == (
+        f"FID <!--= best quick fid -->{facts.best('quick', 'fid')}<!---->, "
+        "and <!--= count quick cells -->108<!----> cells"
+    )
+
+
+@pytest.mark.parametrize(
+    "question", ["nothing at all", "best quick no_such_column", "best", 'claim quick "no claim" word']
+)
+def test_a_question_without_an_answer_is_one_line(question: str) -> None:
+    with pytest.raises(UserError, match="no figure for"):
+        facts.answer(question)
