@@ -133,9 +133,9 @@ def test_the_wheel_carries_data_and_packages_once(wheel: Path) -> None:
         assert f"bench/shipped/{name}" in names
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"bench", "ddpm", "ddpm_bench"}
     assert not [name for name in names if "/reference/" in name or name.startswith("tests")]
+    source = wheel.parent / "source"
     for package in ("bench", "ddpm", "ddpm_bench"):
-        here = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")}
-        assert here <= set(names)
+        assert {path.relative_to(source).as_posix() for path in (source / package).rglob("*.py")} <= set(names)
 
 
 def test_the_whole_sequence(home: Home) -> None:
