@@ -14,7 +14,7 @@ from bench.images import datasets
 from bench.job import work
 from bench.job.checkpoints import trained
 from bench.job.engine import Wish
-from bench.job.events import Event
+from bench.job.events import CellDone, Entered, Event, JobDone, Kept
 from bench.job.failures import origin
 from bench.job.sampling import Sampling, sample_and_score
 from bench.job.stages import Stages
@@ -65,6 +65,7 @@ def run(
     stages = Stages(began or now())
     if began:
         stages.add("start", began)
+    yield Entered(job=job.key, label=job.label, stage="loading data")
     since = now()
     images = datasets.load(job.dataset, data_dir)
     if (n := max(cell.n for cell in cells)) > len(images.test):
@@ -86,15 +87,17 @@ def run(
         record = yield from train(job, net, images, schedule, store, device, exclusive, stages, wish)
     else:
         net.load_state_dict(weights)
-        yield {"event": "kept", "what": "training"}
+        yield Kept(job=job.key, label=job.label, what="training")
     net.eval()
     if lacks_likelihood(job, record, likelihood_of):
+        yield Entered(job=job.key, label=job.label, stage="working out the likelihood")
         since = now()
         found = likelihood(Denoiser(net, schedule, job.objective), images.test, likelihood_of, device)
         record = record.model_copy(update={"likelihood": found})
         store.write(job.key, record)
         stages.add("validate", since)
 
+    yield Entered(job=job.key, label=job.label, stage="preparing the scores")
     since = now()
     scorer = Scorer(job.dataset, images, store, device)
     bounds = {n: scorer.bounds(n) for n in {cell.n for cell in cells}}
@@ -103,6 +106,7 @@ def run(
     sampling = Sampling(job, net, images.shape, schedule, device, stages)
     unsampled = [cell for cell in left if store.load_samples(cell.key) is None]
     if unsampled:
+        yield Entered(job=job.key, label=job.label, stage="choosing an engine")
         sampling.prepare(unsampled, store, wish)
     for cell in left:
         floor, ceiling = bounds[cell.n]
@@ -133,15 +137,19 @@ def run(
                 **origin(device),
             )
         store.write(cell.key, result)
-        yield {"event": "cell", "key": cell.key, "label": cell.label, "status": result.status} | (
-            {"reason": result.reason, "fid": None}
-            if isinstance(result, FailedCell)
-            else {"fid": result.metrics.get("fid")}
+        yield CellDone(
+            job=job.key,
+            label=job.label,
+            cell=cell.key,
+            way=cell.label,
+            status=result.status,
+            reason=result.reason if isinstance(result, FailedCell) else None,
+            metrics=result.metrics if isinstance(result, ScoredCell) else {},
         )
     used = stages.summary(estimate)
     peak = max(record.peak_rss_mb or 0.0, memory.peak_rss_mb())
     store.write(job.key, record.model_copy(update={"harness": (*record.harness, used), "peak_rss_mb": peak}))
-    yield {"event": "done", "overhead": used.overhead}
+    yield JobDone(job=job.key, label=job.label, overhead=used.overhead)
 
 
 def lacks_likelihood(job: Job, record: JobRecord | None, n: int) -> bool:

@@ -13,7 +13,7 @@ from bench.images import datasets
 from bench.job import engine
 from bench.job.checkpoints import resumable, snapshots
 from bench.job.engine import Wish
-from bench.job.events import Event
+from bench.job.events import Entered, EpochDone, Event, Outdated, Resumed, Stepped
 from bench.job.failures import origin
 from bench.job.stages import Stages
 from bench.machine import clocks, memory
@@ -50,9 +50,9 @@ def train(
     if kept is not None and done is not None and done.code == code_hash():
         trainer.load_state(kept[0])
         epochs = list(done.epochs)
-        yield {"event": "resumed", "epoch": trainer.epoch}
+        yield Resumed(job=job.key, label=job.label, epoch=trainer.epoch)
     elif kept is not None:
-        yield {"event": "outdated"}
+        yield Outdated(job=job.key, label=job.label)
     train = images.train[: job.train.images].to(device)
     none = classes_of(job.net)
     classes = images.train_labels[: len(train)].to(device) if none else None
@@ -63,6 +63,7 @@ def train(
     clock = clocks.make_clock(device)
     stages.add("load", since)
 
+    yield Entered(job=job.key, label=job.label, stage="choosing an engine")
     size = min(recipe.batch_size, len(train))
     chosen = choose(engine.Work("train", net.train(), size, images.shape, device, none), job, store, wish, stages)
 
@@ -84,7 +85,14 @@ def train(
         if not step.ends_epoch:
             if time.time() - spoke > 1:
                 spoke = time.time()
-                yield {"event": "step", "epoch": step.epoch, "of": recipe.epochs, "share": step.index / step.of}
+                yield Stepped(
+                    job=job.key,
+                    label=job.label,
+                    epoch=step.epoch,
+                    of=recipe.epochs,
+                    share=step.index / step.of,
+                    loss=float(step.loss),  # waits for the device, and so is not asked for at every step
+                )
             continue
         seconds, spent = spent + clock.stop(), 0.0
         stages.add("train", since)
@@ -108,7 +116,8 @@ def train(
         if step.epoch < recipe.epochs:
             so_far = Resume(code=code_hash(), epochs=tuple(epochs))
             store.save_tensors("resume", job.key, trainer.state(), so_far.as_json())
-        yield {"event": "epoch", "epoch": step.epoch, "of": recipe.epochs, **epochs[-1].known}
+        said = {name: value for name, value in epochs[-1].known.items() if name in EpochDone.model_fields}
+        yield EpochDone(job=job.key, label=job.label, epoch=step.epoch, of=recipe.epochs, **said)
         losses, first = [], False
         stages.add("store", since)
         since = time.time()
