@@ -7,7 +7,8 @@ STUDY  ?= quick
 DEVICE ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablate report check nightly test lint types perf perf-long perf-compare peers gpu gpu-wheels baseline ci clean
+.PHONY: help setup ablate report check nightly test test-wheel lint types perf perf-long perf-compare peers gpu \
+  gpu-wheels baseline ci clean
 
 help: ## this list
 	@echo "make TARGET [STUDY=name-or-file] [DEVICE=auto|cpu|cuda|mps]"
@@ -40,6 +41,9 @@ test: $(VENV)/.ready ## the tests, a process a core (eight at most)
 lint: $(VENV)/.ready ## ruff, as linter and formatter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+test-wheel: $(VENV)/.ready ## the wheel by itself: an empty environment, an empty folder, no network
+	$(BIN)/python -m pytest -m wheel tests/library
 
 types: $(VENV)/.ready ## mypy, strict
 	$(BIN)/mypy
