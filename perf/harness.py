@@ -24,6 +24,7 @@ from bench.errors import UserError
 from bench.execute import processes
 from bench.execute.cost import past
 from bench.paths import REFERENCE, ROOT
+from bench.store.records import JobRecord, TrainedJob
 from bench.store.store import Store
 from bench.study.load import load
 from perf.record import claim, save
@@ -31,7 +32,7 @@ from perf.scale import fill, make_study
 
 CELLS = 1000
 IMPORTS = (
-    "import bench.cli, bench.sinks.console, bench.execute.local, bench.report, bench.score.scorer, "
+    "import bench.cli, bench.sinks.console, bench.execute.run, bench.report, bench.score.scorer, "
     "bench.analysis.table, rich.live, torch"
 )
 """What a rerun cannot do without."""
@@ -41,20 +42,18 @@ def jobs(store: Store, keys: Iterable[str]) -> list[dict[str, Any]]:
     """A row for each of those training runs that was done in one go and had its device alone."""
     found = []
     for key in keys:
-        record = store.read("jobs", key)
-        if record is None or record["status"] != "done" or len(record.get("harness", [])) != 1:
+        record = store.read(JobRecord, key)
+        if not isinstance(record, TrainedJob) or len(record.harness) != 1 or not record.exclusive:
             continue
-        if not all(epoch["exclusive"] for epoch in record["epochs"]):
-            continue
-        (run,), config = record["harness"], record["config"]
+        (run,), config = record.harness, record.config
         estimates = past([record])
         found.append(
             {
-                "job": f"{config['net']} {config['objective']} {config['schedule']} seed {config['seed']}",
-                "wall, s": run["wall_s"],
-                "overhead": run["overhead"],
-                "warming up, s": run["stages_s"].get("compile", 0.0),
-                "estimate, s": run.get("estimate_s"),
+                "job": f"{config.net} {config.objective} {config.schedule} seed {config.seed}",
+                "wall, s": run.wall_s,
+                "overhead": run.overhead,
+                "warming up, s": run.stages_s.get("compile", 0.0),
+                "estimate, s": run.estimate_s,
                 "error": estimates[0].error if estimates else None,
             }
         )

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
+from bench import files
 from bench.machine import provenance
 from bench.paths import ROOT
-from bench.store.store import Store
 
 FOLDER = ROOT / "results" / "perf"
 
@@ -28,10 +28,9 @@ def save(name: str, content: dict[str, Any], *, device: torch.device | None = No
         "name": name,
         "command": command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "environment": provenance.environment(device or torch.device("cpu")),
+        "environment": provenance.environment(device or torch.device("cpu")).model_dump(),
     }
-    text = json.dumps(about | content, indent=1, ensure_ascii=False) + "\n"
-    Store(folder).write_bytes(path, text.encode())
+    files.write_text(path, json.dumps(about | content, indent=1, ensure_ascii=False) + "\n")
     return path
 
 

@@ -26,6 +26,7 @@ from bench.job.speed import Work
 from bench.machine import devices
 from bench.paths import LOCAL
 from bench.score.scorer import Scorer
+from bench.store.records import EngineRecord
 from bench.store.store import Store
 from ddpm.denoiser import Net
 from ddpm.nets import NETS
@@ -62,8 +63,8 @@ def without_network(device: torch.device) -> Work:
 def tuned(net: str, engines: dict[str, Any], work: engine.Work) -> Net:
     """:func:`bench.job.speed.tuned`, what there is to say of it going into ``engines``."""
     chosen = speed.tuned(net, work)
-    record = Store(LOCAL).read("engines", chosen.about.get("trial", ""))
-    engines[f"{net} {work.task}"] = chosen.about | {"trials": record["trials"] if record else {}}
+    record = Store(LOCAL).read(EngineRecord, chosen.about.trial) if chosen.about.trial else None
+    engines[f"{net} {work.task}"] = chosen.about.as_json() | {"trials": record.as_json()["trials"] if record else {}}
     return chosen.net
 
 

@@ -26,6 +26,7 @@ import yaml
 from bench.execute import processes
 from bench.machine.memory import peak_rss_mb
 from bench.paths import REFERENCE, ROOT
+from bench.store.records import JobRecord, Record, ScoredCell, TrainedJob
 from bench.store.store import Store
 from bench.study.load import load
 from bench.study.model import Cell, Job
@@ -75,44 +76,49 @@ def fill(study: Study, store: Store) -> None:
     job, cell = _models(load("quick"))
     pictures = _pictures(store)
     for cells in study.jobs.values():
-        _write(store, "jobs", cells[0].job.key, _job(cells[0].job, job))
+        _write(store, cells[0].job.key, _job(cells[0].job, job))
         for one in cells:
-            _write(store, "cells", one.key, _cell(one, cell))
+            _write(store, one.key, _cell(one, cell))
             for suffix in (".png", ".strip.png"):
                 os.link(next(pictures[suffix]), store.path("cells", one.key, suffix))
 
 
-def _models(study: Study) -> tuple[dict[str, Any], dict[str, Any]]:
+def _models(study: Study) -> tuple[TrainedJob, ScoredCell]:
     """A real job's record and a real cell's."""
     store = Store(REFERENCE)
-    records = store.read("jobs", study.cells[0].job.key), store.read("cells", study.cells[0].key)
-    if None in records:
+    job, cell = store.read(JobRecord, study.cells[0].job.key), store.read_cell(study.cells[0])
+    if not isinstance(job, TrainedJob) or not isinstance(cell, ScoredCell):
         raise SystemExit(f"{REFERENCE} has no results of the study quick to model these on")
-    return records  # type: ignore[return-value]
+    return job, cell
 
 
-def _job(job: Job, like: dict[str, Any]) -> dict[str, Any]:
+def _job(job: Job, like: TrainedJob) -> TrainedJob:
     draw = random.Random(job.key)
-    epochs = [e | {"seconds": e["seconds"] * draw.uniform(0.97, 1.03), "loss": e["loss"] * draw.uniform(0.9, 1.1),
-                   "eps_mse": e["eps_mse"] * draw.uniform(0.9, 1.1)} for e in like["epochs"]]  # fmt: skip
-    return like | {"epochs": epochs, "config": job.model_dump(mode="json")}
+    varied = {"seconds": 0.03, "loss": 0.1, "eps_mse": 0.1}
+    epochs = tuple(
+        e.model_copy(update={name: getattr(e, name) * draw.uniform(1 - by, 1 + by) for name, by in varied.items()})
+        for e in like.epochs
+    )
+    return like.model_copy(update={"epochs": epochs, "config": job})
 
 
-def _cell(cell: Cell, like: dict[str, Any]) -> dict[str, Any]:
+def _cell(cell: Cell, like: ScoredCell) -> ScoredCell:
     draw = random.Random(cell.key)
     fid = (3 + 200 / cell.sample_steps * (1 + (cell.eta or 0))) * math.exp(draw.gauss(0, 0.1))
-    seconds = [s * cell.sample_steps / 10 * draw.uniform(0.9, 1.1) for s in like["sampling"]["batch_s"]]
-    return like | {
-        "metrics": like["metrics"] | {"fid": fid, "kid": fid / 3000},
-        "sampling": like["sampling"] | {"batch_s": seconds},
-        "config": cell.model_dump(mode="json"),
-        "job": cell.job.key,
-    }
+    seconds = tuple(s * cell.sample_steps / 10 * draw.uniform(0.9, 1.1) for s in like.sampling.batch_s)
+    return like.model_copy(
+        update={
+            "metrics": like.metrics | {"fid": fid, "kid": fid / 3000},
+            "sampling": like.sampling.model_copy(update={"batch_s": seconds}),
+            "config": cell,
+            "job": cell.job.key,
+        }
+    )
 
 
-def _write(store: Store, kind: Any, key: str, record: dict[str, Any]) -> None:
+def _write(store: Store, key: str, record: Record) -> None:
     """As the store does, but without waiting for the disk at every file."""
-    path = store.path(kind, key, ".json")
+    path = store.path(record.kind, key, ".json")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(store.encode(record))
 

@@ -17,15 +17,12 @@ from pathlib import Path
 from statistics import geometric_mean
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
-from bench.analysis.query import records
 from bench.analysis.stats import ALPHA, Ratio, holm, ratio
 from bench.errors import UserError
 from bench.paths import CHECKOUT
 from bench.score.metrics import METRICS
+from bench.store.records import CellRecord, ScoredCell
 from bench.store.store import Store
-from bench.study.model import Cell
 
 Seeds = tuple[int, int]
 """Training seed and sampling seed."""
@@ -97,25 +94,20 @@ def read(folder: Path, metric: str) -> Side:
     """
     store = Store(folder)
     side = Side({}, {}, {})
-    for _, record in records(store, "cells"):
-        if record.get("status") != "done":
+    for _, record in store.records(CellRecord):
+        if not isinstance(record, ScoredCell) or metric not in record.metrics:
             continue
-        try:
-            cell = Cell.model_validate(record["config"])
-        except (KeyError, ValidationError):
-            continue  # of another version, whose cells mean something else
-        if metric not in record["metrics"]:
-            continue
+        cell = record.config
         config = cell.model_dump(mode="json", exclude_defaults=True)
         for name in ("n", "sample_seed"):
             config.pop(name, None)
         config["job"].pop("seed")
         label = f"{cell.job.label.rpartition(' seed ')[0]}, {cell.label}"
         setting = side.settings.setdefault(json.dumps(config, sort_keys=True), Setting(label, {}))
-        setting.scores.setdefault(cell.n, {})[cell.job.seed, cell.sample_seed] = record["metrics"][metric]
-        made, data = record["provenance"], cell.job.dataset
-        side.classifiers.setdefault(data, set()).add(made["classifier"])
-        side.references.setdefault(data, set()).add(made["dataset_sha256"])
+        setting.scores.setdefault(cell.n, {})[cell.job.seed, cell.sample_seed] = record.metrics[metric]
+        made, data = record.provenance, cell.job.dataset
+        side.classifiers.setdefault(data, set()).add(made.classifier)
+        side.references.setdefault(data, set()).add(made.dataset_sha256)
     if not side.settings:
         raise UserError(f"no cells scored by {metric} in {folder}")
     return side

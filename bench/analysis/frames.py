@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from bench.analysis import table
 from bench.execute import cost
+from bench.machine.environment import Environment
 from bench.store import status
+from bench.store.records import Bounds, CellRecord, FailedCell, Provenance, Sampled, ScoredCell, TrainedJob
 from bench.store.store import Store
 from bench.study.model import ORACLE, method
 from bench.study.study import Study
+from bench.text import plural
 
-Record = dict[str, Any]
+H = TypeVar("H", bound=Hashable)
 
 #: column → what a reader calls it, in the order cells are described; ``method`` is the sampler with its η, ``role`` the
 #: weight as the study names it (``default`` where it is the objective's own)
@@ -43,7 +43,6 @@ SHARED = ["schedule", "T", "way", "sample_steps"]
 """What the sampler's own error depends on; ``way`` is the method whatever the weights are an average of."""
 
 _TEXT = table.TEXT | table.FLAGS
-_LIBRARIES = ("matplotlib", "pandas", "pypandoc-binary", "seaborn", "typst")
 
 
 MOST_PANELS, MOST_METHODS = 6, 5
@@ -54,9 +53,9 @@ MOST_PANELS, MOST_METHODS = 6, 5
 class Kept:
     """What a report needs of a cell's record besides its row; ``per_1000`` is seconds per 1,000 images by batch."""
 
-    provenance: Record | None
-    environment: Record | None
-    created: str | None
+    provenance: Provenance | None
+    environment: Environment
+    created: datetime
     exclusive: bool
     per_1000: array[float]
 
@@ -69,7 +68,7 @@ class Results:
     store: Store
 
     @cached_property
-    def _read(self) -> tuple[pd.DataFrame, dict[str, Kept], dict[str, Record]]:
+    def _read(self) -> tuple[pd.DataFrame, dict[str, Kept], dict[str, TrainedJob]]:
         """The stable table, and the rest of what is needed of cells and of complete training runs, by key.
 
         One pass over the files, of which little is kept: the records of a large study do not fit in memory.
@@ -77,23 +76,23 @@ class Results:
         from bench.score.scorer import pinned
 
         kept: dict[str, Kept] = {}
-        jobs: dict[str, Record] = {}
+        jobs: dict[str, TrainedJob] = {}
         shared: dict[Any, Any] = {}
 
-        def share(part: Record | None) -> Record | None:
-            return part if part is None else shared.setdefault(tuple(part.items()), part)
+        def share(part: H) -> H:
+            return shared.setdefault(part, part)
 
         def passing() -> Iterator[status.Found]:
             for found in status.survey(self.study.cells, self.store, pinned(self.study.dataset)):
-                if found.job is not None and found.job["status"] == "done":
+                if isinstance(found.job, TrainedJob):
                     jobs[found.cell.job.key] = found.job
-                if (record := found.record) is not None:
-                    timing = record.get("sampling")
+                if isinstance(record := found.record, ScoredCell | FailedCell):
+                    timing = record.sampling if isinstance(record, ScoredCell) else None
                     kept[found.cell.key] = Kept(
-                        share(record.get("provenance")),
-                        share(record.get("environment")),
-                        record.get("created"),
-                        bool(timing and timing["exclusive"]),
+                        share(record.provenance),
+                        share(record.environment),
+                        record.created,
+                        timing is not None and timing.exclusive,
                         _per_1000(timing) if timing else array("d"),
                     )
                 yield found
@@ -107,7 +106,7 @@ class Results:
         return self._read[1]
 
     @property
-    def jobs(self) -> dict[str, Record]:
+    def jobs(self) -> dict[str, TrainedJob]:
         """Job key → its record, of the complete training runs."""
         return self._read[2]
 
@@ -133,13 +132,12 @@ class Results:
         return frame
 
     @cached_property
-    def reference(self) -> Record | None:
+    def reference(self) -> Provenance | None:
         """The classifier and data set of the comparable cells: the most frequent pair, where records differ."""
         frame = self._read[0]
         done = [self.kept[key].provenance for key in frame["key"][frame["status"] == "done"]]
-        counts = Counter(json.dumps(provenance, sort_keys=True) for provenance in done)
-        best: Record | None = json.loads(counts.most_common(1)[0][0]) if counts else None
-        return best
+        counts = Counter(done)
+        return counts.most_common(1)[0][0] if counts else None
 
     @cached_property
     def shown(self) -> pd.DataFrame:
@@ -181,13 +179,16 @@ class Results:
     def epochs(self) -> pd.DataFrame:
         """A row an epoch of the complete training runs: its losses and durations beside the model's axes."""
         models = self.cells.drop_duplicates("job").set_index("job")
-        about = {key: models.loc[key, [*MODEL_AXES, "seed"]].to_dict() for key in self.jobs}
-        rows = [
-            about[key] | {"job": key, "epoch": i, **epoch}
+        about = {
+            key: models.loc[key, [*MODEL_AXES, "seed"]].to_dict() | {"hardware": hardware(record.environment)}
             for key, record in self.jobs.items()
-            for i, epoch in enumerate(record["epochs"], 1)
+        }
+        rows = [
+            about[key] | {"job": key, "epoch": i, **epoch.known}
+            for key, record in self.jobs.items()
+            for i, epoch in enumerate(record.epochs, 1)
         ]
-        columns = [*MODEL_AXES, "seed", "job", "epoch", "seconds", "images", "warm", "exclusive", "loss"]
+        columns = [*MODEL_AXES, "seed", "hardware", "job", "epoch", "seconds", "images", "warm", "exclusive", "loss"]
         return pd.DataFrame(rows, columns=[*columns, "eps_mse", "x0_mse", "bpd"])
 
     @cached_property
@@ -195,9 +196,9 @@ class Results:
         """A row a training run whose likelihood is known, as :func:`bench.score.heldout.likelihood` has it."""
         models = self.cells.drop_duplicates("job").set_index("job")
         rows = [
-            models.loc[key, [*MODEL_AXES, "seed"]].to_dict() | record["likelihood"]
+            models.loc[key, [*MODEL_AXES, "seed"]].to_dict() | dict(record.likelihood)
             for key, record in self.jobs.items()
-            if record.get("likelihood")
+            if record.likelihood
         ]
         return pd.DataFrame(rows)
 
@@ -212,16 +213,59 @@ class Results:
         return frame.assign(per_1000=np.concatenate([np.empty(0), *raw]))
 
     @cached_property
-    def bounds(self) -> tuple[Record, Record] | None:
+    def bounds(self) -> Bounds | None:
         """Every metric of real test images (the floor) and of noise (the ceiling), at this study's N."""
-        record = None if self.done.empty else self.store.read("cells", str(self.done.loc[0, "key"]))
-        return None if record is None else (record["floor"], record["ceiling"])
+        record = None if self.done.empty else self.store.read(CellRecord, str(self.done.loc[0, "key"]))
+        return record.bounds if isinstance(record, ScoredCell) else None
 
     @cached_property
-    def machines(self) -> list[Record]:
+    def machines(self) -> list[Environment]:
         """The different environments of the comparable cells and the complete training runs."""
         done = [self.kept[key].environment for key in self.done["key"]]
-        return different([*(record.get("environment") for record in self.jobs.values()), *done])
+        return different([*(record.environment for record in self.jobs.values()), *done])
+
+    @property
+    def hardware(self) -> list[str]:
+        """The different machines as a reader would name them."""
+        return list(dict.fromkeys(map(hardware, self.machines)))
+
+    @cached_property
+    def environments(self) -> pd.DataFrame:
+        """The different environments of all records, a row each."""
+        cells, jobs = self.kept.values(), self.jobs.values()
+        found = different([*(one.environment for one in cells), *(job.environment for job in jobs)])
+        return pd.DataFrame([environment.model_dump() for environment in found])
+
+    @cached_property
+    def made(self) -> tuple[str, str] | None:
+        """When the first and the last record were made."""
+        cells, jobs = self.kept.values(), self.jobs.values()
+        created = sorted([*(one.created for one in cells), *(job.created for job in jobs)])
+        return (created[0].isoformat(), created[-1].isoformat()) if created else None
+
+    @cached_property
+    def networks(self) -> pd.DataFrame:
+        """A row a trained network: its size, and the FLOPs of an image."""
+        models = self.cells.drop_duplicates("job")
+        models = models[models["job"].isin(list(self.jobs)) & (models["net"] != ORACLE)].drop_duplicates("net")
+        names = ["params", "trained_params", "megabytes"]
+        rows = [
+            {"net": row["net"], **{name: getattr(self.jobs[row["job"]], name) for name in names},
+             "forward_flops": row["forward_flops_per_image"], "train_flops": row["train_flops_per_image"]}
+            for _, row in models.iterrows()
+        ]  # fmt: skip
+        return pd.DataFrame(rows, columns=["net", *names, "forward_flops", "train_flops"])
+
+    @cached_property
+    def past(self) -> list[cost.Past]:
+        """What the training runs were expected to take, and took."""
+        return list(cost.past(self.jobs.values()))
+
+    @property
+    def shared(self) -> tuple[int, int]:
+        """How many epochs and sampling runs had to share their device."""
+        epochs = int((~self.epochs["exclusive"].astype(bool)).sum())
+        return epochs, sum(not self.kept[key].exclusive for key in self.done["key"])
 
     @cached_property
     def seeds(self) -> list[int]:
@@ -283,57 +327,24 @@ class Results:
         path = self.store.path("cells", key, suffix)
         return path if path.is_file() else None
 
-    def digest(self) -> str:
-        """A hash of everything a report depends on: study, records, pictures, this code and its libraries.
 
-        Of a picture the name and size: it is made from the very samples that its cell's record is about.
-        """
-        from bench.score.scorer import pinned
-
-        records = hashlib.sha256()
-        for kind, keys in (("cells", [cell.key for cell in self.study.cells]), ("jobs", list(self.study.jobs))):
-            for key in keys:
-                records.update(_sha256_of(f"{self.store.root}/{kind}/{key}.json"))
-        code = [Path(table.__file__), Path(cost.__file__), *sorted(Path(__file__).parent.glob("*.py"))]
-        inputs = {
-            "study": self.study.model_dump(mode="json"),
-            "classifier": pinned(self.study.dataset),
-            "records": records.hexdigest(),
-            "pictures": self._pictures(),
-            "code": [hashlib.sha256(path.read_bytes()).hexdigest() for path in code],
-            "libraries": {name: version(name) for name in _LIBRARIES},
-        }
-        return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
-
-    def _pictures(self) -> list[tuple[str, int]]:
-        """(name, bytes) of the pictures of this study's cells."""
-        keys = {cell.key for cell in self.study.cells}
-        try:
-            with os.scandir(self.store.root / "cells") as entries:
-                pictures = [e for e in entries if e.name.endswith(".png") and e.name.partition(".")[0] in keys]
-                return sorted((entry.name, entry.stat().st_size) for entry in pictures)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-
-
-def _sha256_of(path: str) -> bytes:
-    """The hash of a file's bytes; of nothing where there is none."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            return hashlib.sha256(file.read()).digest()
-    except (FileNotFoundError, NotADirectoryError):
-        return hashlib.sha256().digest()
-
-
-def _per_1000(timing: Record) -> array[float]:
+def _per_1000(timing: Sampled) -> array[float]:
     """Seconds per 1,000 images of each batch but the first, which warms up, where there are more."""
-    pairs = list(zip(timing["batch_s"], timing["batch_images"], strict=True))
-    return array("d", [1000 * seconds / images for seconds, images in pairs[1:] or pairs])
+    return array("d", [1000 * seconds / images for images, seconds in timing.batches])
 
 
-def different(records: Iterable[Record | None]) -> list[Record]:
+def hardware(environment: Environment) -> str:
+    """The device that did the work, as a reader would name it."""
+    if environment.gpu:
+        return f"{environment.gpu} (driver {environment.driver})"
+    threads = plural(environment.threads, "thread")
+    cores = "" if environment.cores is None else f", {plural(environment.cores, 'core')}"
+    return f"{environment.processor} ({threads}{cores})"
+
+
+def different(parts: Iterable[H]) -> list[H]:
     """Each different one once, in order."""
-    return list({tuple(record.items()): record for record in records if record is not None}.values())
+    return list(dict.fromkeys(parts))
 
 
 def _fitting(every: list[str], ranked: list[str], most: int) -> list[str]:

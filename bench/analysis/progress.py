@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bench.execute.cost import Past, past
 from bench.score.scorer import pinned
-from bench.store.lookup import code_of
+from bench.store.records import ScoredCell
 from bench.store.status import survey
 from bench.store.store import Store
 from bench.study.study import Study
@@ -40,8 +40,8 @@ def progress(study: Study, store: Store) -> Progress:
     for found in survey(study.cells, store, pinned(study.dataset)):
         counts[found.status] += 1
         key = found.cell.job.key
-        if found.record is not None and (code := code_of(found.record)):
-            codes.add(code)
+        if isinstance(found.record, ScoredCell):
+            codes.add(found.record.environment.code)
         if found.status == "failed":
             failed[key, found.reason] = None
         if found.job is not None and key not in took:

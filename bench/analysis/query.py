@@ -10,14 +10,12 @@ import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import ValidationError
-
 from bench.analysis.table import COLUMNS, FLAGS, INTEGERS, TEXT, cell_row, training
 from bench.errors import UserError
 from bench.score.scorer import pinned
-from bench.store.status import Record, judge
-from bench.store.store import Kind, Store
-from bench.study.model import Cell, Job
+from bench.store.records import CellRecord, JobRecord, TrainedJob
+from bench.store.status import judge
+from bench.store.store import Store
 
 if TYPE_CHECKING:
     import duckdb
@@ -98,44 +96,36 @@ def _fill(
         database.unregister("chunk")
 
 
-def records(store: Store, kind: Kind) -> Iterator[tuple[str, Record]]:
-    """(key, record) of every file of a kind that is whole."""
-    for path in sorted((store.root / kind).glob("*.json")):
-        record = store.read(kind, path.stem)
-        if record is not None:
-            yield path.stem, record
-
-
 def _cells(store: Store) -> Iterator[dict[str, Any]]:
     """A row a cell record. Each job's columns are kept, for its cells come in no order."""
-    jobs = {key: training(record) for key, record in records(store, "jobs")}
-    for key, record in records(store, "cells"):
-        try:
-            cell = Cell.model_validate(record["config"])
-        except (KeyError, ValidationError):
-            store.damaged.append(store.path("cells", key, ".json"))
-            continue
-        found = judge(cell, record, None, pinned(cell.job.dataset))
-        yield cell_row(found, "") | jobs.get(record["job"], {})
+    jobs = {key: training(record) for key, record in store.records(JobRecord)}
+    for _, record in store.records(CellRecord):
+        found = judge(record.config, record, None, pinned(record.config.job.dataset))
+        yield cell_row(found, "") | jobs.get(record.job, {})
 
 
 def _jobs(store: Store) -> Iterator[dict[str, Any]]:
     """A row a training run's record."""
-    for key, record in records(store, "jobs"):
-        try:
-            job = Job.model_validate(record["config"])
-        except (KeyError, ValidationError):
-            store.damaged.append(store.path("jobs", key, ".json"))
-            continue
-        about, runs = record.get("environment", {}), record.get("harness", [])
+    for key, record in store.records(JobRecord):
+        job = record.config
         yield {
             **job.model_dump(exclude={"train"}),
             **{name: getattr(job.train, name) for name in ("batch_size", "lr")},
-            **(record["epochs"][-1] if record.get("epochs") else {}),
-            **training(record),
-            **{name: sum(run[name] for run in runs) for name in ("wall_s",) if runs},
-            **{name: runs[0].get(name) for name in ("overhead", "estimate_s") if runs},
-            **about,
-            **{name: record.get(name) for name in ("status", "created", "reason")},
+            **(_trained(record) if isinstance(record, TrainedJob) else {}),
+            **dict(record.environment),
+            "created": record.created.isoformat(),
+            "status": record.status,
+            "reason": getattr(record, "reason", None),
             "key": key,
         }
+
+
+def _trained(job: TrainedJob) -> dict[str, Any]:
+    """The columns of a complete training run: its last epoch's, the stable table's, and the harness's."""
+    runs = job.harness
+    return {
+        **(dict(job.epochs[-1]) if job.epochs else {}),
+        **training(job),
+        **({"wall_s": sum(run.wall_s for run in runs)} if runs else {}),
+        **({name: getattr(runs[0], name) for name in ("overhead", "estimate_s")} if runs else {}),
+    }

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from bench.store.store import Store
-from bench.study.model import CLIPPING
+from bench.study.model import CLIPPING, Cell
 from bench.study.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
 
-from bench.store.status import Found, Record, survey
+from bench.store.records import JobRecord, Likelihood, Sampled, ScoredCell, TrainedJob
+from bench.store.status import Found, survey
 
 #: the interface scripts may rely on: columns are added at the end, never renamed or reordered
 COLUMNS = (
@@ -59,7 +60,7 @@ def iter_rows(study: Study, store: Store) -> Iterator[dict[str, Any]]:
 
 def to_rows(found: Iterable[Found], study: str) -> Iterator[dict[str, Any]]:
     """A row for each cell."""
-    job: Record | None = None
+    job: JobRecord | None = None
     trained: dict[str, Any] = {}
     for one in found:
         if one.job is not job:  # a job's columns are worked out once for the cells that share its record
@@ -82,6 +83,8 @@ def cell_row(found: Found, study: str) -> dict[str, Any]:
     """The row without its training run's columns."""
     cell, record = found.cell, found.record
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
+    if isinstance(record, ScoredCell):
+        row |= record.metrics  # before the rest, so that no metric takes the place of another column
     row |= {
         k: getattr(cell.job, k) for k in ("dataset", "net", "objective", "weight", "schedule", "T", "seed", "timesteps")
     }
@@ -94,58 +97,57 @@ def cell_row(found: Found, study: str) -> dict[str, Any]:
             "n",
             "key",
             "spacing",
-            "evaluations",
             "ema",
             "guidance",
             "sample_seed",
         )
     }
-    row |= {"clip": bool(cell.clip), "clipping": CLIPPING[cell.clip]}
+    row |= {"clip": bool(cell.clip), "clipping": CLIPPING[cell.clip], "evaluations": evaluations(cell)}
     row |= {"study": study, "status": found.status, "job": cell.job.key, "reason": found.reason}
-    if record is not None and record["status"] == "done":
-        row |= record["metrics"]
-        row |= {"fid_floor": record["floor"]["fid"], "fid_ceiling": record["ceiling"]["fid"]}
-        row |= sampling(record["sampling"])
-        row["sample_engine"] = _engine(record["sampling"])
-        row["classifier"] = record["provenance"]["classifier"][:12]
-        row |= {k: record["environment"][k] for k in ("device", "commit", "dirty", "code")}
+    if isinstance(record, ScoredCell):
+        row |= {"fid_floor": record.floor["fid"], "fid_ceiling": record.ceiling["fid"]}
+        row |= sampling(record.sampling)
+        row["sample_engine"] = record.sampling.engine.engine
+        row["classifier"] = record.provenance.classifier[:12]
+        row |= {k: getattr(record.environment, k) for k in ("device", "commit", "dirty", "code")}
     return row
 
 
-def training(job: Record | None) -> dict[str, Any]:
+def evaluations(cell: Cell) -> int | None:
+    """How often the network is evaluated for a sample; None for a sampler that this version does not have."""
+    try:
+        return cell.evaluations
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def training(job: JobRecord | None) -> dict[str, Any]:
     """A complete training run's columns, else none; durations taken on a shared device are left out."""
-    if job is None or job["status"] != "done":
+    if not isinstance(job, TrainedJob):
         return {}
-    epochs = job["epochs"]
-    alone = [e for e in epochs if e["exclusive"]]
-    timed = [e for e in alone if e["warm"]] or alone
-    epoch_s = statistics.median(e["seconds"] for e in timed) if timed else None
+    epochs = job.epochs
+    alone = [e for e in epochs if e.exclusive]
+    timed = [e for e in alone if e.warm] or alone
+    epoch_s = statistics.median(e.seconds for e in timed) if timed else None
+    likelihood = job.likelihood or Likelihood(n=0, terms=())
     return {
         "epochs": len(epochs),
         "epoch_s": epoch_s,
-        "first_epoch_s": epochs[0]["seconds"] if epochs and epochs[0]["exclusive"] else None,
-        "train_s": sum(e["seconds"] for e in epochs) if len(alone) == len(epochs) else None,
-        "train_images_per_s": timed[-1]["images"] / epoch_s if epoch_s else None,
-        "train_flops_per_image": job["flops_per_image"]["train"],
-        "forward_flops_per_image": job["flops_per_image"]["forward"],
-        "train_engine": _engine(job),
-        **{k: epochs[-1].get(k) if epochs else None for k in ("bpd", "bpd_se")},
-        **{column: (job.get("likelihood") or {}).get(name) for column, name in LIKELIHOOD.items()},
-        **{k: job[k] for k in ("params", "megabytes", "peak_rss_mb", "peak_device_mb")},
+        "first_epoch_s": epochs[0].seconds if epochs and epochs[0].exclusive else None,
+        "train_s": sum(e.seconds for e in epochs) if len(alone) == len(epochs) else None,
+        "train_images_per_s": timed[-1].images / epoch_s if epoch_s else None,
+        "train_flops_per_image": job.flops_per_image.train,
+        "forward_flops_per_image": job.flops_per_image.forward,
+        "train_engine": job.engine.engine,
+        **{k: getattr(epochs[-1], k) if epochs else None for k in ("bpd", "bpd_se")},
+        **{column: getattr(likelihood, name) for column, name in LIKELIHOOD.items()},
+        **{k: getattr(job, k) for k in ("params", "megabytes", "peak_rss_mb", "peak_device_mb")},
     }
 
 
-def sampling(timing: dict[str, Any]) -> dict[str, Any]:
+def sampling(timing: Sampled) -> dict[str, Any]:
     """A cell's sampling columns: the first batch warms up and is left out where there are more."""
-    if not timing["exclusive"]:
+    if not timing.exclusive:
         return {}
-    pairs = list(zip(timing["batch_images"], timing["batch_s"], strict=True))
-    warm = pairs[1:] or pairs
-    images, seconds = (sum(column) for column in zip(*warm, strict=True))
-    return {"sample_images_per_s": images / seconds, "sample_s": sum(timing["batch_s"])}
-
-
-def _engine(record: Record) -> str:
-    """How the network was evaluated; eagerly before there were engines."""
-    name: str = record.get("engine", {"engine": "eager"})["engine"]
-    return name
+    images, seconds = (sum(column) for column in zip(*timing.batches, strict=True))
+    return {"sample_images_per_s": images / seconds, "sample_s": sum(timing.batch_s)}

@@ -62,12 +62,12 @@ def checks(device: torch.device, results: Path, data_dir: Path | None = None) ->
     from bench.machine import provenance
 
     about = provenance.environment(device)
-    what = f"{about['gpu'] or about['processor']}, {about['cores']} cores, {about['threads']} threads"
+    what = f"{about.gpu or about.processor}, {about.cores} cores, {about.threads} threads"
     yield Line("device", f"{device}: {what}")
-    yield Line("python", f"{about['python']} on {about['system']}")
+    yield Line("python", f"{about.python} on {about.system}")
     yield from _libraries()
-    commit = f"{about['commit'] or 'no git commit'}{' with changes' if about['dirty'] else ''}"
-    yield Line("code", f"{commit}, {about['code']}")
+    commit = f"{about.commit or 'no git commit'}{' with changes' if about.dirty else ''}"
+    yield Line("code", f"{commit}, {about.code}")
     yield from _data(data_dir)
     yield _results(results)
 

@@ -46,13 +46,13 @@ def stream(style: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) ->
     print("[]" if between == "[\n" else "\n]")
 
 
-def run_study(study: Study, store: Store, options: Options) -> bool:
+def run_study(study: Study, store: Store, options: Options, log: Sequence[str] = ()) -> bool:
     """Run a study with the display that fits the terminal, say what came of it, and whether every cell is done."""
     from rich.console import Console
 
     from bench.sinks.follow import follow
 
-    finished = follow(study, store, options, Console())
+    finished = follow(study, store, options, Console(), log)
     print(f"{study.name}: {finished.done} of {finished.cells} cells done in {shown(store.root)}")
     if finished.of_other_code:
         print(
@@ -61,15 +61,15 @@ def run_study(study: Study, store: Store, options: Options) -> bool:
             file=sys.stderr,
         )
     damaged(store)
-    for name, reason in finished.failed:
-        print(f"failed: {name}: {reason}", file=sys.stderr)
+    for failure in finished.failed:
+        print(f"failed: {failure.label}: {failure.reason}", file=sys.stderr)
     return finished.whole
 
 
 def report(study: Study, store: Store, out: Path | None) -> tuple[bool, str]:
     """Write a study's report: whether it is new, and which files it is."""
     from bench.paths import reports_of
-    from bench.report import write
+    from bench.report.write import write
 
     made = write(study, store, out or reports_of(store.root))
     return made.fresh, f"{shown(made.markdown)} and {shown(made.pdf)}"

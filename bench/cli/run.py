@@ -25,6 +25,16 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sample-batch", type=arguments.positive, metavar="N", help="images sampled at a time (changes no byte)"
     )
+    parser.add_argument(
+        "--executor", default="local", metavar="NAME", help="where jobs run: local (default, a process each) or inline"
+    )
+    parser.add_argument(
+        "--log",
+        action="append",
+        default=[],
+        metavar="SINK",
+        help="also record what the run says: jsonl:FILE writes a line of JSON for each event",
+    )
     parser.add_argument("--retry", action="store_true", help="also try again what diverged")
     parser.add_argument("--report", action="store_true", help="write the report when done")
     arguments.out(parser, "; with it a report is written even without --report")
@@ -53,8 +63,9 @@ def run(args: argparse.Namespace) -> int:
         sample_batch=args.sample_batch,
         retry=args.retry,
         engine_name=args.engine,
+        executor=args.executor,
     )
-    whole = output.run_study(study, store, options)
+    whole = output.run_study(study, store, options, args.log)
     if args.report or args.out:
         _, files = output.report(study, store, args.out)
         print(f"report: {files}")

@@ -32,7 +32,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the scores."""
     from bench.paths import LOCAL
-    from bench.score.report import score_path, to_json, to_text
+    from bench.score.report import score_path, to_text
     from bench.store.store import Store
 
     scored = score_path(
@@ -43,5 +43,5 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         thorough=args.thorough,
     )
-    print((to_json if args.format == "json" else to_text)(scored))
+    print(scored.report.text() if args.format == "json" else to_text(scored))
     return 0

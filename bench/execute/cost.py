@@ -17,16 +17,19 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from bench.job.checkpoints import resumable
+from bench.job.work import count_flops, oracle_flops
+from bench.store.records import CellRecord, Epoch, Flops, JobRecord, ScoredCell, TrainedJob
 from bench.study.model import ORACLE
 
 if TYPE_CHECKING:
-    from bench.store.status import Found, Record
-    from bench.store.store import Kind, Store
-    from bench.study.model import Job
+    from bench.store.status import Found
+    from bench.store.store import Store
+    from bench.study.model import Cell, Job
 
-from bench.job.work import count_flops, oracle_flops
+    R = TypeVar("R", JobRecord, CellRecord)
 
 NEWEST = {"jobs": 100, "cells": 400}
 """Records read to calibrate: enough for a median, and as quick in a large folder as in a small one."""
@@ -53,7 +56,7 @@ class Model:
 
     train: dict[str, float]
     sample: dict[str, float]
-    flops: dict[tuple[str, str], dict[str, int]]  # (network, data set) → of an image: forward, train
+    flops: dict[tuple[str, str], Flops]  # (network, data set) → of an image
     start_s: float
     reference_s: float
     score_s: float
@@ -75,7 +78,7 @@ class Model:
             seconds += self.reference_s
         return seconds
 
-    def flops_of(self, job: Job) -> dict[str, int]:
+    def flops_of(self, job: Job) -> Flops:
         """FLOPs of the job's network for one image, as recorded or else counted."""
         if job.net == ORACLE:
             return oracle_flops(job)
@@ -86,16 +89,16 @@ UNKNOWN = Model({}, {}, {}, 0.0, 0.0, 0.0, here=False)
 """What is known before anything has run."""
 
 
-def work(left: Sequence[Found], store: Store, flops: dict[str, int]) -> tuple[float, float]:
+def work(left: Sequence[Found], store: Store, flops: Flops) -> tuple[float, float]:
     """FLOPs of training and of sampling still to be done for the cells left of one job."""
     from bench.images.datasets import DATASETS
 
     job, record = left[0].cell.job, left[0].job
     train = job.train
-    trained = record is not None and record["status"] == "done"
     epochs = 0
-    if not (trained and store.path("checkpoints", job.key, ".safetensors").is_file()):
-        epochs = train.epochs - len((store.load_meta("resume", job.key) or {"epochs": []})["epochs"])
+    if not (isinstance(record, TrainedJob) and store.path("checkpoints", job.key, ".safetensors").is_file()):
+        kept = resumable(store.load_meta("resume", job.key) or {})
+        epochs = train.epochs - (len(kept.epochs) if kept else 0)
     images = min(train.images or DATASETS[job.dataset].train, DATASETS[job.dataset].train)
     images -= images % min(train.batch_size, images)
     evaluations = sum(
@@ -103,7 +106,7 @@ def work(left: Sequence[Found], store: Store, flops: dict[str, int]) -> tuple[fl
         for found in left
         if not store.path("samples", found.cell.key, ".npz").is_file()
     )
-    return float(epochs * images * flops["train"]), float(evaluations * flops["forward"])
+    return float(epochs * images * flops.train), float(evaluations * flops.forward)
 
 
 def longest_first(jobs: Iterable[Sequence[Found]], store: Store, model: Model) -> list[Sequence[Found]]:
@@ -123,43 +126,40 @@ def calibrate(store: Store, device: str, threads: int) -> Model:
     """
     from bench.machine.provenance import machine_id
     from bench.machine.sources import code_hash
-    from ddpm.sampler import evaluations
 
-    def rank(record: Record) -> Rank:
-        about = record["environment"]
-        return about["machine"] == machine_id(), about["threads"] == threads, about["code"] == code_hash()
-
-    def alone(kind: Kind) -> Iterator[tuple[str, Record]]:
-        for key, record in _newest(store, kind):
-            if record["status"] == "done" and record["environment"]["device"] == device:
-                timed = record["epochs"] if kind == "jobs" else [record["sampling"]]
-                if all(part["exclusive"] for part in timed):
-                    yield key, record
+    def rank(record: TrainedJob | ScoredCell) -> Rank:
+        about = record.environment
+        return about.machine == machine_id(), about.threads == threads, about.code == code_hash()
 
     train, sample = _Ranked(), _Ranked()
     other = _Ranked()
-    flops: dict[tuple[str, str], dict[str, int]] = {}
+    flops: dict[tuple[str, str], Flops] = {}
     images: dict[str, int] = defaultdict(int)  # scored, by job
-    jobs, cells = list(alone("jobs")), list(alone("cells"))
-    for _, record in jobs:
-        config = record["config"]
-        flops[config["net"], config["dataset"]] = record["flops_per_image"]
-        if record["epochs"]:
-            per_epoch = record["epochs"][0]["images"] * record["flops_per_image"]["train"]
-            train.add(config["net"], rank(record), per_epoch / _warm_s(record["epochs"]))
-    for _, record in cells:
-        config, timing = record["config"], record["sampling"]
-        images[record["job"]] += config["n"]
-        known = flops.get((config["job"]["net"], config["job"]["dataset"]))
-        if known:
-            work_done = config["n"] * evaluations(config["sampler"], config["sample_steps"]) * known["forward"]
-            sample.add(config["job"]["net"], rank(record), work_done / sum(timing["batch_s"]))
-    for key, record in jobs:
-        runs = record.get("harness", [])
-        if len(runs) == 1 and images[key]:  # after more than one it is not known what was done when
-            stages, wall = runs[0]["stages_s"], runs[0]["wall_s"]
+    jobs = {
+        key: record
+        for key, record in _newest(store, JobRecord)
+        if isinstance(record, TrainedJob) and record.environment.device == device and record.exclusive
+    }
+    for record in jobs.values():
+        flops[record.config.net, record.config.dataset] = record.flops_per_image
+        if record.epochs:
+            per_epoch = record.epochs[0].images * record.flops_per_image.train
+            train.add(record.config.net, rank(record), per_epoch / _warm_s(record.epochs))
+    for _, cell in _newest(store, CellRecord):
+        if not (isinstance(cell, ScoredCell) and cell.environment.device == device and cell.sampling.exclusive):
+            continue
+        config = cell.config
+        images[cell.job] += config.n
+        known = flops.get((config.job.net, config.job.dataset))
+        per_image = _evaluations(config)
+        if known and per_image:
+            work_done = config.n * per_image * known.forward
+            sample.add(config.job.net, rank(cell), work_done / sum(cell.sampling.batch_s))
+    for key, record in jobs.items():
+        if len(record.harness) == 1 and images[key]:  # after more than one it is not known what was done when
+            stages, wall = record.harness[0].stages_s, record.harness[0].wall_s
             measured = sum(stages.get(stage, 0.0) for stage in ("trial", "train", "reference", "sample", "score"))
-            warming = record["epochs"][0]["seconds"] - _warm_s(record["epochs"]) if record["epochs"] else 0.0
+            warming = record.epochs[0].seconds - _warm_s(record.epochs) if record.epochs else 0.0
             other.add("start", rank(record), wall - measured + max(warming, 0.0))
             other.add("score", rank(record), stages.get("score", 0.0) / images[key])
             other.add("reference", rank(record), stages.get("reference", 0.0))
@@ -192,34 +192,42 @@ class _Ranked:
         return {name: statistics.median(self.best(name)) for name in self._values}
 
 
-def _warm_s(epochs: list[dict[str, Any]]) -> float:
+def _evaluations(cell: Cell) -> int | None:
+    """The sampler's evaluations of an image, without guidance; None for a sampler that this version does not have."""
+    from ddpm.sampler import evaluations
+
+    try:
+        return evaluations(cell.sampler, cell.sample_steps)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _warm_s(epochs: Sequence[Epoch]) -> float:
     """The median epoch, a process's first apart where there are others."""
-    warm = [epoch["seconds"] for epoch in epochs if epoch["warm"]]
-    return statistics.median(warm or [epoch["seconds"] for epoch in epochs])
+    warm = [epoch.seconds for epoch in epochs if epoch.warm]
+    return statistics.median(warm or [epoch.seconds for epoch in epochs])
 
 
-def _newest(store: Store, kind: Kind) -> Iterator[tuple[str, Record]]:
+def _newest(store: Store, kind: type[R]) -> Iterator[tuple[str, R]]:
     """(key, record) of the newest files of a kind that are whole."""
     try:
-        with os.scandir(store.root / kind) as entries:
+        with os.scandir(store.root / kind.kind) as entries:
             files = [(entry.stat().st_mtime, entry.name) for entry in entries if entry.name.endswith(".json")]
     except (FileNotFoundError, NotADirectoryError):
         return
-    for _, name in heapq.nlargest(NEWEST[kind], files):
+    for _, name in heapq.nlargest(NEWEST[kind.kind], files):
         key = name.removesuffix(".json")
         record = store.read(kind, key)
         if record is not None:
             yield key, record
 
 
-def past(records: Iterable[Record]) -> list[Past]:
+def past(records: Iterable[JobRecord]) -> list[Past]:
     """Estimate against truth, of the training runs that had one and had their device alone."""
-    from bench.study.model import Job
-
     return [
-        Past(Job.model_validate(record["config"]).label, run["estimate_s"], run["wall_s"])
+        Past(record.config.label, run.estimate_s, run.wall_s)
         for record in records
-        if record["status"] == "done" and all(epoch["exclusive"] for epoch in record["epochs"])
-        for run in record.get("harness", [])
-        if run.get("estimate_s")
+        if isinstance(record, TrainedJob) and record.exclusive
+        for run in record.harness
+        if run.estimate_s and run.wall_s
     ]

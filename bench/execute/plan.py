@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.errors import unknown
 from bench.execute import cost
+from bench.execute.executor import EXECUTORS
 from bench.execute.schedule import Options, to_do
 from bench.job import engine
 from bench.machine.devices import pick_device
@@ -98,12 +100,16 @@ def make_options(
     sample_batch: int | None = None,
     retry: bool = False,
     engine_name: str = engine.AUTO,
+    executor: str = "local",
 ) -> Options:
     """How to run, checked before anything starts.
 
     :param device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-    :raises UserError: for a device or an engine that is not there.
+    :param executor: a row of :data:`bench.execute.executor.EXECUTORS`.
+    :raises UserError: for a device, an engine or an executor that is not there.
     """
     device = device if device != "auto" else pick_device("auto").type
     engine.check(engine_name, pick_device(device))
-    return Options(device, workers, threads, data_dir, sample_batch, retry, engine_name)
+    if executor not in EXECUTORS:
+        raise unknown("executor", executor, EXECUTORS)
+    return Options(device, workers, threads, data_dir, sample_batch, retry, engine_name, executor)

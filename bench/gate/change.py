@@ -10,8 +10,7 @@ runs. A change that is meant is acknowledged with ``check --update-baseline --wh
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,17 +19,21 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
+from bench import files
 from bench.errors import UserError
+from bench.gate.baselines import Change, FrozenNumbers, read_json, write_json
 from bench.gate.verdicts import FAIL, PASS, UNDECIDED, Outcome
 from bench.images import datasets
 from bench.job.generate import generate
 from bench.paths import BASELINES
 from bench.score.distances import Moments, frechet_distance
 from bench.score.scorer import Scorer
+from bench.store.records import Part
 from bench.store.store import Store
-from bench.study.model import Budget
+from bench.study.model import Budget, Job
 from ddpm.nets import make_net
 from ddpm.objective import OBJECTIVES, WEIGHTS, loss_weight, make_target
 from ddpm.sampler import SAMPLERS, make_sampler
@@ -161,11 +164,11 @@ class Baseline:
     """What was measured when the baseline was made; ``history`` says by whom and why, the newest last."""
 
     images: dict[str, np.ndarray]
-    tables: dict[str, list[float]]
+    tables: Mapping[str, Sequence[float]]
     scores: dict[str, float]
     training: dict[str, dict[str, Tensor]]
     classifier: str
-    history: list[dict[str, Any]]
+    history: tuple[Change, ...]
 
     @cached_property
     def drawn(self) -> dict[str, Tensor]:
@@ -173,12 +176,12 @@ class Baseline:
         return {name: torch.from_numpy(value) for name, value in self.images.items()}
 
 
-def measure(frozen: Frozen, history: list[dict[str, Any]]) -> Baseline:
+def measure(frozen: Frozen, history: Iterable[Change]) -> Baseline:
     """A baseline of the code as it is."""
     images = {name: frozen.draw(way).numpy() for name, way in ways().items()}
     scores = frozen.scorer.score(torch.from_numpy(images[MAIN]))
     training = {name: train(name, frozen.scorer.images.train) for name in OPTIMISERS}
-    return Baseline(images, tables(), scores, training, frozen.scorer.classifier, history)
+    return Baseline(images, tables(), scores, training, frozen.scorer.classifier, tuple(history))
 
 
 def check(frozen: Frozen, baseline: Baseline, only: str = "") -> Iterator[Outcome]:
@@ -259,7 +262,7 @@ def _outcome(kind: str, name: str, value: float) -> Outcome:
     return Outcome(name, verdict, value, rounding, note)
 
 
-def _relative(found: list[float], expected: list[float]) -> float:
+def _relative(found: Sequence[float], expected: Sequence[float]) -> float:
     """The largest relative difference of numbers, NaN where there are not as many."""
     if len(found) != len(expected):
         return float("nan")
@@ -301,43 +304,49 @@ def trained(store: Store, key: str) -> dict[str, Tensor]:
     kept = store.load_tensors("checkpoints", key)
     if kept is None:
         raise UserError(f"no weights of a training run {key} in {store.root}")
-    job = kept[1]["job"]
+    try:
+        job = Job.model_validate(kept[1].get("job"))
+    except ValidationError as error:
+        raise UserError(f"the weights of training run {key} do not say what they are of") from error
     wanted = {"dataset": "mnist", "net": "unet", "objective": "v", "schedule": "cosine"}
     for what, value in wanted.items():
-        if job[what] != value:
-            raise UserError(f"training run {key} has {what}={job[what]}: what is frozen has {value}")
+        if (found := getattr(job, what)) != value:
+            raise UserError(f"training run {key} has {what}={found}: what is frozen has {value}")
     return {k[4:]: v for k, v in kept[0].items() if k.startswith("ema.")}
 
 
-def past(name: Path = NAME) -> list[dict[str, Any]]:
+class _Past(Part):
+    """What is left of a baseline of another version."""
+
+    history: tuple[Change, ...]
+
+
+def past(name: Path = NAME) -> tuple[Change, ...]:
     """The history of a baseline that may be of another version; nothing where there is none."""
     try:
-        found: list[dict[str, Any]] = json.loads(name.with_suffix(".json").read_text())["history"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-    return found
+        return read_json(name.with_suffix(".json"), _Past, "a baseline").history
+    except (OSError, UserError):
+        return ()
 
 
 def write(baseline: Baseline, weights: dict[str, Tensor], name: Path = NAME) -> None:
     """Keep a baseline and the network it is of."""
     from safetensors.torch import save
 
-    store = Store(name.parent)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **baseline.images)  # type: ignore[arg-type]
-    store.write_bytes(name.with_suffix(".npz"), buffer.getvalue())
+    files.write_bytes(name.with_suffix(".npz"), buffer.getvalue())
     tensors = {f"net.{k}": v.contiguous() for k, v in weights.items()}
     for run, trained in baseline.training.items():
         tensors |= {f"{run}.{k}": v.contiguous() for k, v in trained.items()}
-    store.write_bytes(name.with_suffix(".safetensors"), save(tensors))
-    numbers = {
-        "classifier": baseline.classifier,
-        "history": baseline.history,
-        "scores": baseline.scores,
-        "tables": baseline.tables,
-    }
-    text = json.dumps(numbers, indent=1, ensure_ascii=False) + "\n"
-    store.write_bytes(name.with_suffix(".json"), text.encode())
+    files.write_bytes(name.with_suffix(".safetensors"), save(tensors))
+    numbers = FrozenNumbers(
+        classifier=baseline.classifier,
+        history=baseline.history,
+        scores=baseline.scores,
+        tables={name: tuple(values) for name, values in baseline.tables.items()},
+    )
+    write_json(name.with_suffix(".json"), numbers)
 
 
 def read(name: Path = NAME) -> tuple[Baseline, dict[str, Tensor]]:
@@ -349,7 +358,7 @@ def read(name: Path = NAME) -> tuple[Baseline, dict[str, Tensor]]:
     from safetensors.torch import load
 
     try:
-        numbers = json.loads(name.with_suffix(".json").read_text())
+        numbers = read_json(name.with_suffix(".json"), FrozenNumbers, "a baseline")
         with np.load(io.BytesIO(name.with_suffix(".npz").read_bytes()), allow_pickle=False) as file:
             images = {key: file[key] for key in file.files}
         tensors = load(name.with_suffix(".safetensors").read_bytes())
@@ -358,9 +367,9 @@ def read(name: Path = NAME) -> tuple[Baseline, dict[str, Tensor]]:
             part, _, rest = key.partition(".")
             parts.setdefault(part, {})[rest] = value
         weights = parts.pop("net")
-        made = {key: numbers[key] for key in ("tables", "scores", "classifier", "history")}
-        return Baseline(images=images, training=parts, **made), weights
+        made = Baseline(images, numbers.tables, numbers.scores, parts, numbers.classifier, numbers.history)
+        return made, weights
     except OSError as error:
         raise UserError(f"no baseline {name}.*: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, BadZipFile, SafetensorError) as error:
+    except (UserError, ValueError, KeyError, BadZipFile, SafetensorError) as error:
         raise UserError(f"{name}.* is not a baseline of this version: make it anew with --update-baseline") from error

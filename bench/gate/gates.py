@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import getpass
-import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.analysis.table import rows
 from bench.errors import UserError
-from bench.gate import change, nightly, verdicts
+from bench.gate import baselines, change, nightly, verdicts
 from bench.gate.verdicts import Outcome
 from bench.images import datasets
 from bench.job.failures import reason_of
 from bench.machine.devices import pick_device
-from bench.machine.provenance import environment, git, version
+from bench.machine.provenance import environment
 from bench.machine.sources import code_hash
 from bench.paths import BASELINES, baseline
 from bench.score.scorer import Scorer
@@ -65,7 +62,7 @@ def update_change(
         kept, weights = change.read((file or baseline("frozen.json")).with_suffix(""))
         history = kept.history
     frozen = change.Frozen(weights, _scorer(store, data_dir))
-    change.write(change.measure(frozen, [*history, acknowledged(why)]), weights, path)
+    change.write(change.measure(frozen, [*history, baselines.change(why)]), weights, path)
     return path
 
 
@@ -114,15 +111,15 @@ def update_runs(
     study = studies.load(name)
     path = file or BASELINES / f"{study.name}.json"
     chosen = list(range(seeds or nightly.REFERENCE_SEEDS))
-    if len(chosen) < nightly.SEEDS:
-        raise UserError(f"--update-baseline needs {nightly.SEEDS} seeds at least")
+    if len(chosen) < baselines.SEEDS:
+        raise UserError(f"--update-baseline needs {baselines.SEEDS} seeds at least")
     before = file or baseline(f"{study.name}.json")
-    history = nightly.read_baseline(before).get("history", []) if before.is_file() else []
+    history = nightly.read_baseline(before).history if before.is_file() else ()
     study, store = _on_seeds(study, chosen), _of_this_code(results)
     train(study, store)
-    about = {"environment": environment(pick_device(device)), "history": [*history, acknowledged(why)]}
-    made = nightly.make_baseline(study.name, rows(study, store), about)
-    Store(path.parent).write_bytes(path, (json.dumps(made, indent=1, ensure_ascii=False) + "\n").encode())
+    here = environment(pick_device(device))
+    made = nightly.make_baseline(study.name, rows(study, store), here, [*history, baselines.change(why)])
+    baselines.write_json(path, made)
     return path, len(chosen)
 
 
@@ -134,10 +131,3 @@ def _on_seeds(study: Study, seeds: list[int]) -> Study:
 def _of_this_code(results: Path) -> Store:
     """Runs of one version of the code are kept apart from those of any other."""
     return Store(results / "check" / code_hash())
-
-
-def acknowledged(why: str) -> dict[str, str]:
-    """Who changes a baseline, when, on what commit (or version, outside a checkout), and why."""
-    who = git("config", "user.name") or getpass.getuser()
-    when = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"who": who, "when": when, "commit": git("rev-parse", "HEAD") or version() or "", "why": why.strip()}

@@ -9,7 +9,6 @@ of every change.)
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import statistics
 from collections.abc import Iterable, Sequence
@@ -17,14 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 from scipy import stats
 
 from bench.errors import UserError
+from bench.gate.baselines import SEEDS, Change, NightlyBaseline, read_json
 from bench.gate.verdicts import FAIL, NOT_MEASURED, PASS, UNDECIDED, Outcome
+from bench.machine.environment import Environment
 
 ALPHA = 0.01
-SEEDS = 3
-"""Fewest seeds a baseline is made from."""
 REFERENCE_SEEDS, NIGHTLY_SEEDS = 10, 3
 """How many a baseline and a run are made from, unless said otherwise."""
 MARGIN = 0.25
@@ -56,7 +56,9 @@ def by_run(rows: Iterable[dict[str, Any]]) -> dict[str, list[float]]:
     return {name: [statistics.geometric_mean(fids) for fids in of.values()] for name, of in runs.items()}
 
 
-def make_baseline(study: str, rows: list[dict[str, Any]], about: dict[str, Any]) -> dict[str, Any]:
+def make_baseline(
+    study: str, rows: list[dict[str, Any]], environment: Environment | None = None, history: Sequence[Change] = ()
+) -> NightlyBaseline:
     """A baseline from finished rows of several seeds.
 
     :raises UserError: if a cell is not finished, or there are fewer than three seeds.
@@ -68,35 +70,38 @@ def make_baseline(study: str, rows: list[dict[str, Any]], about: dict[str, Any])
     if min(map(len, cells.values())) < SEEDS:
         raise UserError(f"cannot make a baseline from fewer than {SEEDS} seeds")
     shared = {k: rows[0][k] for k in ("dataset", "n", "classifier", "epochs")}
-    return {"study": study, **shared, "seeds": sorted({row["seed"] for row in rows}), "fid": cells, **about}
+    try:
+        return NightlyBaseline(
+            study=study,
+            **shared,
+            seeds=tuple(sorted({row["seed"] for row in rows})),
+            fid={name: tuple(fids) for name, fids in cells.items()},
+            environment=environment,
+            history=tuple(history),
+        )
+    except ValidationError as error:
+        raise UserError("cannot make a baseline: a cell has no finite, positive FID") from error
 
 
-def read_baseline(path: Path) -> dict[str, Any]:
+def read_baseline(path: Path) -> NightlyBaseline:
     """The baseline in a file.
 
     :raises UserError: if it is missing or is not one.
     """
     try:
-        baseline: dict[str, Any] = json.loads(path.read_text())
-        for name in ("dataset", "n", "classifier", "epochs"):
-            baseline[name]
-        if not all(len(fids) >= SEEDS and min(fids) > 0 for fids in baseline["fid"].values()):
-            raise ValueError("too few seeds, or no FIDs")
+        return read_json(path, NightlyBaseline, "a baseline")
     except FileNotFoundError as error:
         raise UserError(
             f"no baseline {path} (make one with `ddpm-bench check nightly --update-baseline --why …`)"
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is not a baseline") from error
-    return baseline
 
 
-def fresh_seeds(baseline: dict[str, Any], count: int) -> list[int]:
+def fresh_seeds(baseline: NightlyBaseline, count: int) -> list[int]:
     """The first seeds that the baseline was not made from: its own would only repeat it."""
-    return list(itertools.islice((i for i in itertools.count() if i not in set(baseline["seeds"])), count))
+    return list(itertools.islice((i for i in itertools.count() if i not in set(baseline.seeds)), count))
 
 
-def judge(rows: list[dict[str, Any]], baseline: dict[str, Any], promotion: bool = False) -> list[Outcome]:
+def judge(rows: list[dict[str, Any]], baseline: NightlyBaseline, promotion: bool = False) -> list[Outcome]:
     """Each cell's runs against the baseline's; the chance of one false alarm among all cells is at most α.
 
     :param promotion: whether a cell passes only where it is shown not to be worse than the margin.
@@ -104,18 +109,18 @@ def judge(rows: list[dict[str, Any]], baseline: dict[str, Any], promotion: bool 
     """
     for row in rows:
         for k in ("dataset", "n", "classifier", "epochs"):
-            if row[k] != baseline[k]:
-                raise UserError(f"the baseline has {k}={baseline[k]}, this run {row[k]}: they cannot be compared")
+            if row[k] != (expected := getattr(baseline, k)):
+                raise UserError(f"the baseline has {k}={expected}, this run {row[k]}: they cannot be compared")
     cells = by_run(rows)
-    here, there = set(cells), set(baseline["fid"])
+    here, there = set(cells), set(baseline.fid)
     for without, only in (("baseline", here - there), ("run", there - here)):
         if only:
             raise UserError(f"the {without} lacks the cell {min(only)}: they cannot be compared")
     alpha = ALPHA / len(cells)  # Bonferroni: each cell's limit is known before the run
-    return [_judge(name, fids, baseline["fid"][name], alpha, promotion) for name, fids in cells.items()]
+    return [_judge(name, fids, baseline.fid[name], alpha, promotion) for name, fids in cells.items()]
 
 
-def _judge(name: str, fids: list[float], reference: list[float], alpha: float, promotion: bool) -> Outcome:
+def _judge(name: str, fids: list[float], reference: Sequence[float], alpha: float, promotion: bool) -> Outcome:
     if any(map(math.isnan, fids)):
         return Outcome(name, NOT_MEASURED, None, None, "no FID")
     mean, reach = _center(reference), prediction_reach(reference, len(fids), alpha)

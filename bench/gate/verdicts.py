@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from bench.store.store import Store
+from bench import files
 
 PASS, FAIL, UNDECIDED, NOT_MEASURED = "pass", "FAIL", "undecided", "could not measure"
 EXIT = {PASS: 0, FAIL: 1, NOT_MEASURED: 3, UNDECIDED: 4}
@@ -64,7 +64,7 @@ def tell(
     print(f"{body}\n{line}")
     for path, text in ((json, to_json(outcomes, about)), (junit, to_junit(outcomes))):
         if path is not None:
-            Store(path.parent).write_bytes(path, text.encode())
+            files.write_text(path, text)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         print("\n".join(notices(outcomes)))
     if page := os.environ.get("GITHUB_STEP_SUMMARY"):

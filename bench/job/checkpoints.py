@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from typing import Any
 
 from torch import Tensor
 
 from bench.errors import UserError
+from bench.store.records import JobRecord, Resume, TrainedJob
 from bench.store.store import Store
 from bench.study.model import ORACLE, Job
 from ddpm.ema import KEPT, coefficients, combine
 
 
-def trained(job: Job, store: Store) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+def trained(job: Job, store: Store) -> tuple[dict[str, Tensor], TrainedJob | None]:
     """The averaged weights and the record of a training run that is complete, else ({}, None)."""
-    record = store.read("jobs", job.key)
-    if record is None or record["status"] != "done":
+    record = store.read(JobRecord, job.key)
+    if not isinstance(record, TrainedJob):
         return {}, None
     if job.net == ORACLE:
         return {}, record
@@ -25,6 +28,13 @@ def trained(job: Job, store: Store) -> tuple[dict[str, Tensor], dict[str, Any] |
     if any(store.load_meta("snapshots", key) is None for key in snapshots(job)):
         return {}, None
     return {k[4:]: v for k, v in kept[0].items() if k.startswith("ema.")}, record
+
+
+def resumable(meta: dict[str, Any]) -> Resume | None:
+    """What is kept beside the weights of an interrupted training run, or None if this version cannot go on from it."""
+    with suppress(ValueError):
+        return Resume.parse(json.dumps(meta).encode())
+    return None
 
 
 def snapshots(job: Job) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench import files
 from bench.errors import UserError, unknown
 from bench.images import datasets
 from bench.images.grids import png, tile_grid
@@ -115,4 +116,4 @@ def write_images(images: Tensor, out: Path) -> None:
         content = buffer.getvalue()
     else:
         content = png(tile_grid(images, max(1, round(len(images) ** 0.5))))
-    Store(out.parent).write_bytes(out, content)
+    files.write_bytes(out, content)

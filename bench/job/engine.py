@@ -10,8 +10,6 @@ ones too, take the same engine.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import statistics
@@ -28,6 +26,8 @@ from bench.errors import UserError, unknown
 from bench.images.datasets import DATASETS
 from bench.job.generate import TILE
 from bench.machine import clocks, provenance
+from bench.machine.environment import Environment
+from bench.store.records import EngineChoice, EngineConfig, EngineRecord, Trial
 from bench.store.store import Store
 from bench.study.model import Cell
 from ddpm.denoiser import Net
@@ -116,7 +116,7 @@ class Chosen(NamedTuple):
 
     name: str
     net: Callable[..., Tensor]
-    about: dict[str, Any]
+    about: EngineChoice
 
     def inside(self, steps: Iterator[T], device: torch.device) -> Iterator[T]:
         """The same steps, each taken at the engine's precision."""
@@ -243,7 +243,7 @@ class Work:
         return out.detach().clone()
 
 
-def trial(work: Work, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+def trial(work: Work, names: Sequence[str]) -> dict[str, Trial]:
     """For each engine: seconds to compile, and again from what was kept; and raw seconds a call, beside eager's.
 
     One that fails, or whose output is not float32's to within :data:`TOLERANCE`, has ``failed``, a reason.
@@ -258,7 +258,7 @@ def trial(work: Work, names: Sequence[str]) -> dict[str, dict[str, Any]]:
 
     expected = work("eager", work.net)
     once = seconds("eager", work.net)
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Trial] = {}
     for name in names:
         try:
             torch.compiler.reset()
@@ -267,26 +267,26 @@ def trial(work: Work, names: Sequence[str]) -> dict[str, dict[str, Any]]:
             net = evaluator(name, work.net, work.device)
             warm = seconds(name, net)
             error = float((work(name, net) - expected).square().mean().sqrt() / expected.square().mean().sqrt())
-            found[name] = {"cold_s": cold, "warm_s": warm, "error": error}
             if not error <= TOLERANCE:
-                found[name]["failed"] = f"differs from eager by {error:.1%}"
+                why = f"differs from eager by {error:.1%}"
+                found[name] = Trial(cold_s=cold, warm_s=warm, error=error, failed=why)
                 continue
             times = max(1, round(ROUND_S / once))
             pairs = [(seconds("eager", work.net, times), seconds(name, net, times)) for _ in range(ROUNDS)]
-            found[name] |= {"eager_s": [pair[0] for pair in pairs], "seconds": [pair[1] for pair in pairs]}
+            eager_s, own_s = zip(*pairs, strict=True)
+            found[name] = Trial(cold_s=cold, warm_s=warm, error=error, eager_s=eager_s, seconds=own_s)
         except Exception as error:  # a compiler can fail in any way, and eager is always there
-            found[name] = {"failed": _line(error)}
+            found[name] = Trial(failed=_line(error))
             work.net.zero_grad()
     return found
 
 
-def fastest(trials: dict[str, dict[str, Any]], times: int) -> tuple[str, float]:
+def fastest(trials: Mapping[str, Trial], times: int) -> tuple[str, float]:
     """The engine that saves most in so many calls, warming up included, and the seconds it saves beside eager."""
     saved = {
-        name: times * statistics.median(a - b for a, b in zip(tried["eager_s"], tried["seconds"], strict=True))
-        - tried["warm_s"]
+        name: times * statistics.median(a - b for a, b in zip(tried.eager_s, tried.seconds, strict=True)) - tried.warm_s
         for name, tried in trials.items()
-        if "failed" not in tried
+        if tried.failed is None and tried.warm_s is not None
     }
     best = max(saved, key=saved.__getitem__, default="eager")
     return (best, saved[best]) if saved and saved[best] > 0 else ("eager", 0.0)
@@ -299,42 +299,43 @@ def choose(work: Work, net: str, store: Store, wanted: Wish) -> Chosen:
     :raises UserError: if an engine that was asked for by name fails.
     """
     if wanted.name == "eager":
-        return Chosen("eager", work.net, {"engine": "eager", "why": "asked for"})
+        return _eager(work, "asked for")
     if wanted.name != AUTO:
         keep_kernels(store)
-        return _warmed(wanted.name, work, {"why": "asked for"})
+        return _warmed(wanted.name, work, "asked for")
     key, record = learn(work, net, store, wanted)
     amount = wanted.calls[work.task]
-    if not record["trials"]:
-        why = f"no other engine may save what trying it takes, of about {amount.study * record['call_s']:.0f} s"
-        why = why if _can_compile(work.device) else "no C++ compiler"
-        return Chosen("eager", work.net, {"engine": "eager", "why": why})
-    name, saved = fastest(record["trials"], amount.job)
+    if not record.trials:
+        why = f"no other engine may save what trying it takes, of about {amount.study * (record.call_s or 0):.0f} s"
+        return _eager(work, why if _can_compile(work.device) else "no C++ compiler")
+    name, saved = fastest(record.trials, amount.job)
     if name == "eager":
-        return Chosen("eager", work.net, {"engine": "eager", "why": "nothing else saves time", "trial": key})
+        return _eager(work, "nothing else saves time", key)
     try:
-        return _warmed(name, work, {"why": f"saves {saved:.0f} s", "trial": key})
+        return _warmed(name, work, f"saves {saved:.0f} s", key)
     except UserError as error:
-        return Chosen("eager", work.net, {"engine": "eager", "why": str(error), "trial": key})
+        return _eager(work, str(error), key)
 
 
-def learn(work: Work, net: str, store: Store, wanted: Wish) -> tuple[str, dict[str, Any]]:
+def learn(work: Work, net: str, store: Store, wanted: Wish) -> tuple[str, EngineRecord]:
     """The key and the record of what is known of engines for this work, once those worth it have been tried."""
     keep_kernels(store)
-    about = {"task": work.task, "net": net, "shape": list(work.x.shape), **_machine(work.device)}
-    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-    record = store.read("engines", key)
-    if record is None or "call_s" not in record:
-        made = {"config": about, "environment": provenance.environment(work.device)}
-        record = made | {"call_s": _call_s(work), "trials": {}}
-        store.write("engines", key, record)
-    expected = wanted.calls[work.task].study * record["call_s"]
-    untried = [name for name in ENGINES if name not in ("eager", *record["trials"])]
+    environment = provenance.environment(work.device)
+    config = EngineConfig(task=work.task, net=net, shape=tuple(work.x.shape), **_machine(environment))
+    key = config.key
+    record = store.read(EngineRecord, key)
+    call_s = record.call_s if record else None
+    if record is None or call_s is None:
+        call_s = _call_s(work)
+        record = EngineRecord(config=config, environment=environment, call_s=call_s, trials={})
+        store.write(key, record)
+    expected = wanted.calls[work.task].study * call_s
+    untried = [name for name in ENGINES if name not in ("eager", *record.trials)]
     fitting = [name for name in untried if ENGINES[name].fits(work.device)]
     names = [name for name in fitting if ENGINES[name].worth_trying(work.task, expected)]
     if names and _can_compile(work.device):
-        record["trials"] |= trial(work, names)
-        store.write("engines", key, record)
+        record = record.model_copy(update={"trials": {**record.trials, **trial(work, names)}})
+        store.write(key, record)
     return key, record
 
 
@@ -355,20 +356,28 @@ def _call_s(work: Work) -> float:
     return statistics.median(seconds)
 
 
-def _warmed(name: str, work: Work, about: dict[str, Any]) -> Chosen:
+def _eager(work: Work, why: str, trial: str | None = None) -> Chosen:
+    return Chosen("eager", work.net, _choice("eager", why, trial))
+
+
+def _choice(engine: str, why: str, trial: str | None, **more: Any) -> EngineChoice:
+    about = {"engine": engine, "why": why, "trial": trial, **more}
+    return EngineChoice(**{name: value for name, value in about.items() if value is not None})
+
+
+def _warmed(name: str, work: Work, why: str, trial: str | None = None) -> Chosen:
     since = time.perf_counter()
     try:
         net = evaluator(name, work.net, work.device)
         work(name, net)
     except Exception as error:
         raise UserError(f"engine '{name}' fails here: {_line(error)}") from error
-    return Chosen(name, net, {"engine": name, **about, "warm_s": time.perf_counter() - since})
+    return Chosen(name, net, _choice(name, why, trial, warm_s=time.perf_counter() - since))
 
 
-def _machine(device: torch.device) -> dict[str, Any]:
-    """Whatever the fastest engine depends on."""
-    about = provenance.environment(device)
-    return {name: about[name] for name in ("device", "processor", "threads", "gpu", "system", "python", "torch")}
+def _machine(environment: Environment) -> dict[str, Any]:
+    """What of a machine the fastest engine depends on."""
+    return {name: getattr(environment, name) for name in EngineConfig.model_fields if name in Environment.model_fields}
 
 
 def _line(error: Exception) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -15,14 +14,22 @@ from bench.images import datasets
 from bench.job import work
 from bench.job.checkpoints import trained
 from bench.job.engine import Wish
-from bench.job.events import Event
+from bench.job.events import CellDone, Entered, Event, JobDone, Kept
 from bench.job.failures import origin
 from bench.job.sampling import Sampling, sample_and_score
 from bench.job.stages import Stages
 from bench.job.training import make_record, train
 from bench.machine import memory
 from bench.score.heldout import likelihood
-from bench.score.scorer import Scorer, provenance
+from bench.score.scorer import Scorer
+from bench.store.records import (
+    CellRecord,
+    EngineChoice,
+    FailedCell,
+    JobRecord,
+    ScoredCell,
+    TrainedJob,
+)
 from bench.store.store import Store
 from bench.study.model import ORACLE, Cell, Job
 from ddpm.denoiser import Denoiser
@@ -58,6 +65,7 @@ def run(
     stages = Stages(began or now())
     if began:
         stages.add("start", began)
+    yield Entered(job=job.key, label=job.label, stage="loading data")
     since = now()
     images = datasets.load(job.dataset, data_dir)
     if (n := max(cell.n for cell in cells)) > len(images.test):
@@ -74,19 +82,22 @@ def run(
 
     weights, record = trained(job, store)
     if exact:
-        record = record or make_record(job, net, work.oracle_flops(job), [], {"engine": wish.name}, device)
+        record = record or make_record(job, net, work.oracle_flops(job), [], EngineChoice(engine=wish.name), device)
     elif record is None:
         record = yield from train(job, net, images, schedule, store, device, exclusive, stages, wish)
     else:
         net.load_state_dict(weights)
-        yield {"event": "kept", "what": "training"}
+        yield Kept(job=job.key, label=job.label, what="training")
     net.eval()
     if lacks_likelihood(job, record, likelihood_of):
+        yield Entered(job=job.key, label=job.label, stage="working out the likelihood")
         since = now()
-        record["likelihood"] = likelihood(Denoiser(net, schedule, job.objective), images.test, likelihood_of, device)
-        store.write("jobs", job.key, record)
+        found = likelihood(Denoiser(net, schedule, job.objective), images.test, likelihood_of, device)
+        record = record.model_copy(update={"likelihood": found})
+        store.write(job.key, record)
         stages.add("validate", since)
 
+    yield Entered(job=job.key, label=job.label, stage="preparing the scores")
     since = now()
     scorer = Scorer(job.dataset, images, store, device)
     bounds = {n: scorer.bounds(n) for n in {cell.n for cell in cells}}
@@ -95,35 +106,60 @@ def run(
     sampling = Sampling(job, net, images.shape, schedule, device, stages)
     unsampled = [cell for cell in left if store.load_samples(cell.key) is None]
     if unsampled:
+        yield Entered(job=job.key, label=job.label, stage="choosing an engine")
         sampling.prepare(unsampled, store, wish)
     for cell in left:
+        floor, ceiling = bounds[cell.n]
+        result: CellRecord
         try:
-            result = yield from sample_and_score(cell, sampling, store, scorer, exclusive, sample_batch)
+            scores, sampled = yield from sample_and_score(cell, sampling, store, scorer, exclusive, sample_batch)
         except FloatingPointError as error:
-            result = {"status": "failed", "reason": str(error)}
-        result |= origin(cell.model_dump(mode="json"), device)
-        result["job"] = job.key
-        result["provenance"] = provenance(scorer)
-        result |= bounds[cell.n]
-        store.write("cells", cell.key, result)
-        yield (
-            {"event": "cell", "key": cell.key, "label": cell.label}
-            | {k: v for k, v in result.items() if k in ("status", "reason")}
-            | {"fid": result.get("metrics", {}).get("fid")}
+            result = FailedCell(
+                status="failed",
+                reason=str(error),
+                config=cell,
+                job=job.key,
+                provenance=scorer.provenance,
+                floor=floor,
+                ceiling=ceiling,
+                **origin(device),
+            )
+        else:
+            result = ScoredCell(
+                status="done",
+                metrics=scores,
+                sampling=sampled,
+                config=cell,
+                job=job.key,
+                provenance=scorer.provenance,
+                floor=floor,
+                ceiling=ceiling,
+                **origin(device),
+            )
+        store.write(cell.key, result)
+        yield CellDone(
+            job=job.key,
+            label=job.label,
+            cell=cell.key,
+            way=cell.label,
+            status=result.status,
+            reason=result.reason if isinstance(result, FailedCell) else None,
+            metrics=result.metrics if isinstance(result, ScoredCell) else {},
         )
-    record["harness"] = [*record.get("harness", []), stages.summary() | {"estimate_s": estimate}]
-    record["peak_rss_mb"] = max(record["peak_rss_mb"], memory.peak_rss_mb())
-    store.write("jobs", job.key, record)
-    yield {"event": "done", "overhead": record["harness"][-1]["overhead"]}
+    used = stages.summary(estimate)
+    peak = max(record.peak_rss_mb or 0.0, memory.peak_rss_mb())
+    store.write(job.key, record.model_copy(update={"harness": (*record.harness, used), "peak_rss_mb": peak}))
+    yield JobDone(job=job.key, label=job.label, overhead=used.overhead)
 
 
-def lacks_likelihood(job: Job, record: dict[str, Any] | None, n: int) -> bool:
+def lacks_likelihood(job: Job, record: JobRecord | None, n: int) -> bool:
     """Whether the likelihood of ``n`` test images is still to be worked out; of the oracle there is none."""
-    return n > 0 and job.net != ORACLE and ((record or {}).get("likelihood") or {"n": 0})["n"] != n
+    known = record.likelihood if isinstance(record, TrainedJob) else None
+    return n > 0 and job.net != ORACLE and (known is None or known.n != n)
 
 
 def _unscored(cell: Cell, store: Store, scorer: Scorer) -> bool:
     """Whether there is anything to do for a cell."""
-    kept = store.read("cells", cell.key)
-    scored = kept is not None and kept["status"] == "done" and kept["provenance"]["classifier"] == scorer.classifier
+    kept = store.read(CellRecord, cell.key)
+    scored = isinstance(kept, ScoredCell) and kept.provenance.classifier == scorer.classifier
     return not scored or store.cut_short("samples", cell.key)

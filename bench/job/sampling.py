@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,13 @@ from bench.images.grids import png, tile_grid
 from bench.job import engine
 from bench.job.checkpoints import averaged
 from bench.job.engine import Wish
-from bench.job.events import Event
+from bench.job.events import Drawn, Entered, Event
 from bench.job.generate import TILE, Batch, asked, first_outputs, generate, ways
 from bench.job.stages import Stages
 from bench.job.training import choose
 from bench.machine import clocks, memory
 from bench.score.scorer import Scorer
+from bench.store.records import Sampled, Scores
 from bench.store.store import Store
 from bench.study.model import Cell, Job
 from ddpm.nets import classes_of
@@ -129,8 +130,8 @@ def sample_and_score(
     scorer: Scorer,
     exclusive: bool,
     batch: int | None,
-) -> Generator[Event, None, dict[str, Any]]:
-    """Sample (unless that was done) and score one cell, and return its record."""
+) -> Generator[Event, None, tuple[Scores, Sampled]]:
+    """Sample (unless that was done) and score one cell; its metrics, and how it was sampled."""
     stages = sampling.stages
     kept = store.load_samples(cell.key)
     if kept is None:
@@ -140,28 +141,30 @@ def sample_and_score(
         for drawn, seconds in sampling.draw(cell, batch):
             durations.append(seconds)
             batches.append(drawn)
-            yield {"event": "sample", "label": cell.label, "share": (drawn.start + len(drawn.images)) / cell.n}
+            share = (drawn.start + len(drawn.images)) / cell.n
+            yield Drawn(job=cell.job.key, label=cell.job.label, cell=cell.key, way=cell.label, share=share)
         samples = torch.cat([drawn.images for drawn in batches])
         stages.add("sample", since)
         since = time.time()
-        about = {
-            "batch_s": durations,
-            "batch_images": [len(drawn.images) for drawn in batches],
-            "exclusive": exclusive,
-            "engine": sampling.chosen.about,
-            "peak_rss_mb": memory.peak_rss_mb(),
-            "peak_device_mb": memory.peak_device_mb(sampling.device),
-        }
+        about = Sampled(
+            batch_s=tuple(durations),
+            batch_images=tuple(len(drawn.images) for drawn in batches),
+            exclusive=exclusive,
+            engine=sampling.chosen.about,
+            peak_rss_mb=memory.peak_rss_mb(),
+            peak_device_mb=memory.peak_device_mb(sampling.device),
+        )
         _previews(cell, store, samples, batches[0].strip)
         store.save_samples(cell.key, samples.numpy(), about)
         stages.add("store", since)
     else:
         samples, about = torch.from_numpy(kept[0]), kept[1]
+    yield Entered(job=cell.job.key, label=cell.job.label, stage="scoring")
     since = time.time()
     classes = None if cell.guidance is None else asked(0, cell.n, classes_of(cell.job.net))
     scores = scorer.score(samples, classes)
     stages.add("score", since)
-    return {"status": "done", "metrics": scores, "sampling": about}
+    return scores, about
 
 
 def _previews(cell: Cell, store: Store, samples: Tensor, strip: Tensor | None) -> None:

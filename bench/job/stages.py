@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+
+from bench.store.records import HarnessRun
 
 WORK = ("trial", "compile", "train", "validate", "sample", "reference", "score")
 
@@ -19,8 +20,8 @@ class Stages:
         """Count the time since ``since`` (``time.time()``)."""
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.time() - since
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self, estimate_s: float | None) -> HarnessRun:
         """Stages, wall-clock from the moment the process was asked for, and the share that was not work."""
         wall = time.time() - self.began
         own = wall - sum(self.seconds.get(stage, 0.0) for stage in WORK)
-        return {"stages_s": dict(self.seconds), "wall_s": wall, "overhead": own / wall}
+        return HarnessRun(stages_s=dict(self.seconds), wall_s=wall, overhead=own / wall, estimate_s=estimate_s)

@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bench.images import datasets
 from bench.job import engine
-from bench.job.checkpoints import snapshots
+from bench.job.checkpoints import resumable, snapshots
 from bench.job.engine import Wish
-from bench.job.events import Event
+from bench.job.events import Entered, EpochDone, Event, Outdated, Resumed, Stepped
 from bench.job.failures import origin
 from bench.job.stages import Stages
 from bench.machine import clocks, memory
 from bench.machine.flops import flops_per_image
 from bench.machine.sources import code_hash
 from bench.score.heldout import HeldOut
+from bench.store.records import EngineChoice, Epoch, Flops, Resume, TrainedJob
 from bench.store.store import Store
 from bench.study.model import Job
 from ddpm.denoiser import Denoiser
@@ -39,29 +39,31 @@ def train(
     exclusive: bool,
     stages: Stages,
     wish: Wish,
-) -> Generator[Event, None, dict[str, Any]]:
+) -> Generator[Event, None, TrainedJob]:
     """Train from the last complete epoch; leaves the averaged weights in ``net`` and returns the job's record."""
     recipe = Recipe(**job.train.model_dump(exclude={"images"}), timesteps=job.timesteps)
     trainer = Trainer(net, Loss(schedule, job.objective, job.weight), recipe, job.seed)
     since = time.time()
-    epochs: list[dict[str, Any]] = []
+    epochs: list[Epoch] = []
     kept = store.load_tensors("resume", job.key)
-    if kept is not None and kept[1].get("code") == code_hash():
+    done = resumable(kept[1]) if kept is not None else None
+    if kept is not None and done is not None and done.code == code_hash():
         trainer.load_state(kept[0])
-        epochs = kept[1]["epochs"]
-        yield {"event": "resumed", "epoch": trainer.epoch}
+        epochs = list(done.epochs)
+        yield Resumed(job=job.key, label=job.label, epoch=trainer.epoch)
     elif kept is not None:
-        yield {"event": "outdated"}
+        yield Outdated(job=job.key, label=job.label)
     train = images.train[: job.train.images].to(device)
     none = classes_of(job.net)
     classes = images.train_labels[: len(train)].to(device) if none else None
-    flops = flops_per_image(net, *images.shape)
+    flops = Flops(**flops_per_image(net, *images.shape))
     held_out = HeldOut(images.test, schedule, device)
     copy = make_net(job.net, *images.shape).to(device).eval()
     denoiser = Denoiser(copy, schedule, job.objective)
     clock = clocks.make_clock(device)
     stages.add("load", since)
 
+    yield Entered(job=job.key, label=job.label, stage="choosing an engine")
     size = min(recipe.batch_size, len(train))
     chosen = choose(engine.Work("train", net.train(), size, images.shape, device, none), job, store, wish, stages)
 
@@ -83,7 +85,14 @@ def train(
         if not step.ends_epoch:
             if time.time() - spoke > 1:
                 spoke = time.time()
-                yield {"event": "step", "epoch": step.epoch, "of": recipe.epochs, "share": step.index / step.of}
+                yield Stepped(
+                    job=job.key,
+                    label=job.label,
+                    epoch=step.epoch,
+                    of=recipe.epochs,
+                    share=step.index / step.of,
+                    loss=float(step.loss),  # waits for the device, and so is not asked for at every step
+                )
             continue
         seconds, spent = spent + clock.stop(), 0.0
         stages.add("train", since)
@@ -93,20 +102,22 @@ def train(
             raise FloatingPointError(f"diverged: the mean loss of epoch {step.epoch} is {loss}")
         copy.load_state_dict(trainer.ema.weights)
         epochs.append(
-            {
-                "seconds": seconds,
-                "images": step.of * min(recipe.batch_size, len(train)),
-                "warm": not first,
-                "exclusive": exclusive,
-                "loss": loss,
+            Epoch(
+                seconds=seconds,
+                images=step.of * min(recipe.batch_size, len(train)),
+                warm=not first,
+                exclusive=exclusive,
+                loss=loss,
                 **held_out(denoiser),
-            }
+            )
         )
         stages.add("validate", since)
         since = time.time()
         if step.epoch < recipe.epochs:
-            store.save_tensors("resume", job.key, trainer.state(), {"epochs": epochs, "code": code_hash()})
-        yield {"event": "epoch", "epoch": step.epoch, "of": recipe.epochs, **epochs[-1]}
+            so_far = Resume(code=code_hash(), epochs=tuple(epochs))
+            store.save_tensors("resume", job.key, trainer.state(), so_far.as_json())
+        said = {name: value for name, value in epochs[-1].known.items() if name in EpochDone.model_fields}
+        yield EpochDone(job=job.key, label=job.label, epoch=step.epoch, of=recipe.epochs, **said)
         losses, first = [], False
         stages.add("store", since)
         since = time.time()
@@ -118,7 +129,7 @@ def train(
     store.save_tensors("checkpoints", job.key, ema | raw, {"job": job.model_dump(mode="json")})
     net.load_state_dict(trainer.ema.weights)
     record = make_record(job, net, flops, epochs, chosen.about, device)
-    store.write("jobs", job.key, record)
+    store.write(job.key, record)
     store.path("resume", job.key, ".safetensors").unlink(missing_ok=True)
     stages.add("store", since)
     return record
@@ -139,24 +150,25 @@ def choose(work: engine.Work, job: Job, store: Store, wish: Wish, stages: Stages
 def make_record(
     job: Job,
     net: nn.Module,
-    flops: dict[str, int],
-    epochs: list[dict[str, Any]],
-    about: dict[str, Any],
+    flops: Flops,
+    epochs: list[Epoch],
+    engine: EngineChoice,
     device: torch.device,
-) -> dict[str, Any]:
-    """What is kept of a training run that is done; ``about`` is its engine."""
-    return {
-        "status": "done",
-        "epochs": epochs,
-        "params": sum(p.numel() for p in net.parameters()),
-        "trained_params": sum(p.numel() for p in net.parameters() if p.requires_grad),
-        "megabytes": megabytes(net),
-        "flops_per_image": flops,
-        "engine": about,
-        "peak_rss_mb": memory.peak_rss_mb(),
-        "peak_device_mb": memory.peak_device_mb(device),
-        **origin(job.model_dump(mode="json"), device),
-    }
+) -> TrainedJob:
+    """What is kept of a training run that is done."""
+    return TrainedJob(
+        status="done",
+        config=job,
+        epochs=tuple(epochs),
+        params=sum(p.numel() for p in net.parameters()),
+        trained_params=sum(p.numel() for p in net.parameters() if p.requires_grad),
+        megabytes=megabytes(net),
+        flops_per_image=flops,
+        engine=engine,
+        peak_rss_mb=memory.peak_rss_mb(),
+        peak_device_mb=memory.peak_device_mb(device),
+        **origin(device),
+    )
 
 
 def megabytes(net: nn.Module) -> float:

@@ -5,24 +5,26 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from bench.store.records import Flops
+
 if TYPE_CHECKING:
     from bench.study.model import Job
 
 
-def oracle_flops(job: Job) -> dict[str, int]:
+def oracle_flops(job: Job) -> Flops:
     """FLOPs of the exact denoiser: x_t with every training image, and their weighted sum."""
     from bench.images.datasets import DATASETS
 
     row = DATASETS[job.dataset]
-    return {"forward": 4 * (job.train.images or row.train) * row.channels * row.side**2, "train": 0}
+    return Flops(forward=4 * (job.train.images or row.train) * row.channels * row.side**2, train=0)
 
 
 @lru_cache
-def count_flops(net: str, dataset: str) -> dict[str, int]:
-    """FLOPs of a network for one image of a data set: ``forward`` and ``train``. A study's jobs share the counting."""
+def count_flops(net: str, dataset: str) -> Flops:
+    """FLOPs of a network for one image of a data set. A study's jobs share the counting."""
     from bench.images.datasets import DATASETS
     from bench.machine.flops import flops_per_image
     from ddpm.nets import make_net
 
     row = DATASETS[dataset]
-    return flops_per_image(make_net(net, row.channels, row.side), row.channels, row.side)
+    return Flops(**flops_per_image(make_net(net, row.channels, row.side), row.channels, row.side))

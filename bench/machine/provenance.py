@@ -9,36 +9,34 @@ import platform
 import subprocess
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from bench.machine.environment import Environment
 from bench.machine.sources import code_hash
 from bench.paths import CHECKOUT
 
 
 @lru_cache
-def environment(device: torch.device) -> dict[str, Any]:
-    """The machine, the versions and the code: whatever a duration or a byte may depend on."""
-    gpu = None
-    if device.type == "cuda":
-        gpu = torch.cuda.get_device_name(device)
-    return {
-        "device": device.type,
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": gpu,
-        "driver": _command("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if gpu else None,
-        "cuda": torch.version.cuda if gpu else None,
-        "machine": machine_id(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "commit": git("rev-parse", "HEAD") or version(),
-        "dirty": bool(git("status", "--porcelain", "--", "ddpm", "bench")),
-        "code": code_hash(),
-    }
+def environment(device: torch.device) -> Environment:
+    """The machine, the versions and the code as they are here and now."""
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return Environment(
+        device=device.type,
+        processor=_processor(),
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        gpu=gpu,
+        driver=_command("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if gpu else None,
+        cuda=torch.version.cuda if gpu else None,
+        machine=machine_id(),
+        system=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        commit=git("rev-parse", "HEAD") or version(),
+        dirty=bool(git("status", "--porcelain", "--", "ddpm", "bench")),
+        code=code_hash(),
+    )
 
 
 def git(*words: str) -> str | None:

@@ -19,9 +19,9 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from bench import files
 from bench.errors import UserError
 from bench.images.datasets import Images, to_float
-from bench.store.store import Store
 
 STROKES, SHAPES = 64, 128
 FEATURES = STROKES + SHAPES
@@ -172,7 +172,7 @@ def save(network: Network, path: Path, about: dict[str, str]) -> str:
     """
     one = {"about": json.dumps(about, sort_keys=True)}  # safetensors writes several in random order: no hash to go by
     content = to_bytes({k: v.contiguous() for k, v in network.state_dict().items()}, one)
-    Store(path.parent).write_bytes(path, content)
+    files.write_bytes(path, content)
     return hashlib.sha256(content).hexdigest()
 
 

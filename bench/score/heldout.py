@@ -6,12 +6,12 @@ A network that knows classes is told of none.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from bench.images import datasets
+from bench.store.records import Likelihood
 from ddpm.denoiser import Denoiser
 from ddpm.likelihood import Bound, bits, flow_bound
 from ddpm.mix import Table
@@ -60,7 +60,7 @@ class HeldOut:
         return total | {"bpd": float(each.mean()), "bpd_se": math.sqrt(spread / len(each))}
 
 
-def likelihood(denoiser: Denoiser, images: Tensor, n: int, device: torch.device) -> dict[str, Any]:
+def likelihood(denoiser: Denoiser, images: Tensor, n: int, device: torch.device) -> Likelihood:
     """The likelihood of ``n`` of the uint8 test images in bits a dimension, each with its standard error over images.
 
     ``bound``: every term of the variational bound (x̂₀ clipped, variance β̃ or learned), of one draw of noise for each t;
@@ -82,7 +82,7 @@ def likelihood(denoiser: Denoiser, images: Tensor, n: int, device: torch.device)
     signs = torch.Generator(device).manual_seed(0)
     parts = zip(x0.split(100), eps.split(100), strict=True)
     flow = torch.cat([flow_bound(denoiser, part, noise, times, signs) for part, noise in parts])
-    found: dict[str, Any] = {"n": n, "terms": bits(terms.mean(1)).tolist()}
+    found: dict[str, float | None] = {}
     for name, nats in {
         "bound": prior + terms.sum(0),
         "prior": prior,
@@ -93,4 +93,4 @@ def likelihood(denoiser: Denoiser, images: Tensor, n: int, device: torch.device)
         known = bool(each.isfinite().all())
         found[name] = float(each.mean()) if known else None
         found[f"{name}_se"] = float(each.std()) / math.sqrt(n) if known else None
-    return found
+    return Likelihood(n=n, terms=tuple(bits(terms.mean(1)).tolist()), **found)

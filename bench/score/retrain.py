@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from bench import files
 from bench.errors import UserError, unknown
 from bench.images import datasets
 from bench.score import classifier
-from bench.store.store import Store
 
 
 class Retrained(NamedTuple):
@@ -32,7 +32,7 @@ def retrain(
     images = datasets.load(dataset, data_dir)
     if out.is_dir():
         raise UserError(f"--out names a folder: {out}")
-    Store(out.parent).writable("")  # now, not after minutes of training
+    files.check_writable(out.parent)  # now, not after minutes of training
     options = {"epochs": epochs} if epochs else {}
     for progress, trained in classifier.train(images, **options):
         network = trained

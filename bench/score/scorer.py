@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from bench.images.datasets import Images, to_uint8
 from bench.machine.sources import code_hash
 from bench.score import classifier, metrics, running
 from bench.score.reference import Reference
+from bench.store.records import Bounds, Provenance, ReferenceRecord
 from bench.store.store import Store
 
 
@@ -34,7 +34,8 @@ class Scorer:
         self.reference = self._reference()
 
     def _reference(self) -> Reference:
-        key, about = self._key("reference"), {"code": self.code}
+        text = f"{self.classifier} {self.dataset_sha256} reference"
+        key, about = hashlib.sha256(text.encode()).hexdigest()[:16], {"code": self.code}
         kept = self.store.load_tensors("scoring", key)
         if kept is None or kept[1] != about:
             reference = Reference(classifier.extract(self.network, self.images.train, self.device).features)
@@ -42,9 +43,10 @@ class Scorer:
             return reference
         return Reference.from_state(kept[0])
 
-    def _key(self, *parts: object) -> str:
-        text = " ".join(map(str, (self.classifier, self.dataset_sha256, *parts)))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+    @property
+    def provenance(self) -> Provenance:
+        """What two scores must share to be comparable (with N)."""
+        return Provenance(classifier=self.classifier, dataset_sha256=self.dataset_sha256)
 
     def score(self, images: Tensor, asked: Tensor | None = None, only: str | None = None) -> dict[str, float]:
         """Every metric of uint8 ``images`` (N, C, H, W), or one; ``asked`` (N,) are the classes they were to be of."""
@@ -58,24 +60,24 @@ class Scorer:
             seen.add(classifier.extract(self.network, part, self.device))
         return seen
 
-    def bounds(self, n: int) -> dict[str, dict[str, float]]:
+    def bounds(self, n: int) -> Bounds:
         """Every metric of n test images drawn at random (``floor``) and of n images of pure noise (``ceiling``)."""
-        key = self._key("bounds", n)
-        record = self.store.read("references", key)
-        if record is None or record.get("code") != self.code:
+        key = ReferenceRecord.key_of(self.classifier, self.dataset_sha256, n)
+        record = self.store.read(ReferenceRecord, key)
+        if record is None or record.code != self.code:
             random = torch.Generator().manual_seed(0)
             drawn = self.images.test[torch.randperm(len(self.images.test), generator=random)[:n]]
             noise = to_uint8(torch.randn(drawn.shape, generator=random))
-            record = {
-                "classifier": self.classifier,
-                "dataset_sha256": self.dataset_sha256,
-                "code": self.code,
-                "n": n,
-                "floor": self.score(drawn),
-                "ceiling": self.score(noise),
-            }
-            self.store.write("references", key, record)
-        return {"floor": record["floor"], "ceiling": record["ceiling"]}
+            record = ReferenceRecord(
+                classifier=self.classifier,
+                dataset_sha256=self.dataset_sha256,
+                code=self.code,
+                n=n,
+                floor=self.score(drawn),
+                ceiling=self.score(noise),
+            )
+            self.store.write(key, record)
+        return record.bounds
 
 
 def pinned(dataset: str) -> str | None:
@@ -92,8 +94,3 @@ def classifier_of(dataset: str, images: Images, store: Store) -> tuple[Path, str
         *_, (_, network) = classifier.train(images)
         classifier.save(network, path, {"dataset": dataset, "dataset_sha256": images.sha256})
     return path, hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def provenance(scorer: Scorer) -> dict[str, Any]:
-    """What two scores must share to be comparable (with N)."""
-    return {"classifier": scorer.classifier, "dataset_sha256": scorer.dataset_sha256}

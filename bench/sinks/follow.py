@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from rich.console import Console
 
-from bench.execute.local import run_study
+from bench.execute.run import run_study
 from bench.execute.schedule import Options
+from bench.job.events import Ended, Failure
 from bench.machine.sources import code_hash
 from bench.score.scorer import pinned
 from bench.sinks.console import show
-from bench.store.lookup import code_of
+from bench.sinks.sink import open_sink
+from bench.store.records import ScoredCell
 from bench.store.status import survey
 from bench.store.store import Store
 from bench.study.study import Study
@@ -23,26 +26,28 @@ class Finished(NamedTuple):
     cells: int
     done: int
     of_other_code: int
-    failed: list[tuple[str, str]]
+    failed: tuple[Failure, ...]
 
     @property
     def whole(self) -> bool:
-        """Whether every cell is done."""
-        return self.done == self.cells
+        """Whether every cell is done, and nothing failed."""
+        return self.done == self.cells and not self.failed
 
 
-def follow(study: Study, store: Store, options: Options, console: Console) -> Finished:
+def follow(study: Study, store: Store, options: Options, console: Console, log: Sequence[str] = ()) -> Finished:
     """Do what is missing of a study, showing it on the console.
+
+    :param log: sinks to tell too, each ``NAME`` or ``NAME:TARGET`` (:data:`bench.sinks.sink.SINKS`).
 
     :raises UserError: if results cannot be written, or a job refuses its input.
     """
-    failed: list[tuple[str, str]] = []
-    for event in show(run_study(study, store, options), console):
-        if event["event"] == "end":
-            failed = event["failed"]
+    failed: tuple[Failure, ...] = ()
+    for event in show(run_study(study, store, options), console, *map(open_sink, log)):
+        if isinstance(event, Ended):
+            failed = event.failures
     store.damaged.clear()  # what was found before has been made again
     done = other = 0
     for found in survey(study.cells, store, pinned(study.dataset)):
         done += found.status == "done"
-        other += found.record is not None and code_of(found.record) not in (None, code_hash())
+        other += isinstance(found.record, ScoredCell) and found.record.environment.code != code_hash()
     return Finished(len(study.cells), done, other, failed)

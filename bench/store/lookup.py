@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from bench import paths
 from bench.errors import UserError
+from bench.store.records import CellRecord
 from bench.store.store import Store
 from bench.study import load as studies
 from bench.study.model import Cell
@@ -58,13 +58,7 @@ def find_cell(key: str, store: Store) -> Cell:
     if len(keys) != 1:
         what = "no cell" if not keys else f"{len(keys)} cells"
         raise UserError(f"{what} in {paths.shown(store.root)} with a key that starts with '{key}'")
-    record = store.read("cells", keys[0])
+    record = store.read(CellRecord, keys[0])
     if record is None:
         raise UserError(f"damaged file: {store.path('cells', keys[0], '.json')}; run its study again")
-    return Cell.model_validate(record["config"])
-
-
-def code_of(record: dict[str, Any]) -> str | None:
-    """The version of the code that made a cell; None where it failed."""
-    code: str | None = record["environment"]["code"] if record["status"] == "done" else None
-    return code
+    return record.config

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
+from bench.store.records import CellRecord, FailedCell, FailedJob, JobRecord, ScoredCell
 from bench.store.store import Store
 from bench.study.model import Cell
-
-if TYPE_CHECKING:
-    pass
-
-
-Record = dict[str, Any]
 
 
 class Found(NamedTuple):
@@ -26,8 +21,8 @@ class Found(NamedTuple):
     cell: Cell
     status: str
     reason: str | None
-    record: Record | None
-    job: Record | None
+    record: CellRecord | None
+    job: JobRecord | None
 
 
 def survey(cells: Iterable[Cell], store: Store, classifier: str | None) -> Iterator[Found]:
@@ -36,19 +31,19 @@ def survey(cells: Iterable[Cell], store: Store, classifier: str | None) -> Itera
     :param classifier: the hash of the pinned one; None takes any.
     """
     for key, together in itertools.groupby(cells, lambda cell: cell.job.key):
-        job = store.read("jobs", key)
+        job = store.read(JobRecord, key)
         for cell in together:
-            yield judge(cell, store.read("cells", cell.key), job, classifier)
+            yield judge(cell, store.read_cell(cell), job, classifier)
 
 
-def judge(cell: Cell, record: Record | None, job: Record | None, classifier: str | None) -> Found:
+def judge(cell: Cell, record: CellRecord | None, job: JobRecord | None, classifier: str | None) -> Found:
     """What its records say of a cell."""
     status, reason = "missing", None
-    if record is not None and record["status"] == "done":
-        stale = classifier is not None and record["provenance"]["classifier"] != classifier
+    if isinstance(record, ScoredCell):
+        stale = classifier is not None and record.provenance.classifier != classifier
         status = "stale" if stale else "done"
-    elif record is not None:
-        status, reason = "failed", record["reason"]
-    elif job is not None and job["status"] == "failed":
-        status, reason = "failed", job["reason"]
+    elif isinstance(record, FailedCell):
+        status, reason = "failed", record.reason
+    elif isinstance(job, FailedJob):
+        status, reason = "failed", job.reason
     return Found(cell, status, reason, record, job)

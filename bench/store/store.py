@@ -12,26 +12,29 @@
     <results>/resume/, logs/, locks/   work in progress                             (not in git)
     <results>/compiled/                kernels, for the next job to find            (not in git)
 
-Nothing is unpickled. A file that is truncated or altered is treated as missing, and remembered in ``damaged``.
+Records are those of :mod:`bench.store.records`. Nothing is unpickled. A file that is truncated or altered, of another
+shape than its kind, or under a name that is not its own, is treated as missing and remembered in ``damaged``.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from bench.errors import UserError
+from bench import files
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
+
+    from bench.store.records import CellRecord, Record, Sampled
+    from bench.study.model import Cell
+
+    R = TypeVar("R", bound=Record)
 
 
 VERSION = 2
@@ -40,8 +43,8 @@ of the bytes that follow, as they are in the file. Both are read."""
 
 _HEAD = '{{\n "version": 2,\n "sha256": "{}",\n "record": '
 _HEAD_BYTES = len(_HEAD.format("0" * 64))
-
-Kind = Literal["jobs", "cells", "references", "engines"]
+_HEAD_BEFORE, _HEAD_AFTER = (part.encode() for part in _HEAD.format("|").split("|"))
+_END = b"\n}\n"
 
 
 class Store:
@@ -55,67 +58,50 @@ class Store:
         """Where that file is, or would be."""
         return self.root / kind / f"{key}{suffix}"
 
-    def read(self, kind: Kind, key: str) -> dict[str, Any] | None:
-        """The record, or None if there is none or it is damaged."""
-        from pydantic_core import from_json  # several times faster than json.loads, with the same result
+    def read(self, kind: type[R], key: str) -> R | None:
+        """The record of that kind, or None if there is none or it is damaged."""
+        return self._read(kind, key, lambda record: record.belongs_to(key))
 
-        path = f"{self.root}/{kind}/{key}.json"  # no Path: this runs a hundred thousand times for a large study
+    def read_cell(self, cell: Cell) -> CellRecord | None:
+        """A cell's record: :meth:`read` where the cell is at hand, which is quicker."""
+        from bench.store.records import CellRecord
+
+        return self._read(CellRecord, cell.key, lambda record: record.is_of(cell))
+
+    def _read(self, kind: type[R], key: str, right: Callable[[R], bool]) -> R | None:
+        path = f"{self.root}/{kind.kind}/{key}.json"  # no Path: this runs a hundred thousand times for a large study
         try:
             with open(path, "rb", buffering=0) as file:
                 content = file.read()
-            envelope = from_json(content)
-            if envelope["sha256"] == _DIGESTS[envelope["version"]](content, envelope):
-                record: dict[str, Any] = envelope["record"]
+            record = kind.parse(_checked(content))
+            if right(record):
                 return record
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, KeyError, TypeError):
             pass
-        self._note(Path(path))
+        self.note(Path(path))
         return None
 
-    def write(self, kind: Kind, key: str, record: dict[str, Any]) -> None:
+    def records(self, kind: type[R]) -> Iterator[tuple[str, R]]:
+        """(key, record) of every file of a kind that is whole."""
+        for path in sorted((self.root / kind.kind).glob("*.json")):
+            record = self.read(kind, path.stem)
+            if record is not None:
+                yield path.stem, record
+
+    def write(self, key: str, record: Record) -> None:
         """Write a record, whole or not at all."""
-        self.write_bytes(self.path(kind, key, ".json"), self.encode(record))
+        self.write_bytes(self.path(record.kind, key, ".json"), self.encode(record))
 
     @staticmethod
-    def encode(record: dict[str, Any]) -> bytes:
+    def encode(record: Record) -> bytes:
         """The file that holds a record."""
-        head = _HEAD.format("0" * 64)
-        text = json.dumps({"version": VERSION, "sha256": "0" * 64, "record": record}, indent=1, ensure_ascii=False)
-        body = f"{text.removeprefix(head)}\n".encode()
-        return _HEAD.format(hashlib.sha256(body).hexdigest()).encode() + body
+        return encode(record.as_json())
 
     def write_bytes(self, path: Path, content: bytes, *, durable: bool = True) -> None:
-        """Write a file, whole or not at all.
-
-        :param durable: whether to wait until it would outlive a power cut. Pictures need not: no result depends on one.
-        :raises UserError: if the folder cannot be written or the disk is full.
-        """
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with self.explained():
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with temporary.open("wb") as file:
-                    file.write(content)
-                    if durable:
-                        file.flush()
-                        os.fsync(file.fileno())
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
-
-    @contextmanager
-    def explained(self) -> Iterator[None]:
-        """Turn what goes wrong with a disk into one line for the user."""
-        try:
-            yield
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise UserError(f"disk full: cannot write to {self.root}; free some space and run again") from error
-            if error.strerror:
-                raise UserError(f"cannot write to folder {self.root}: {error.strerror}") from error
-            raise
+        """:func:`bench.files.write_bytes`, which names this folder when it fails."""
+        files.write_bytes(path, content, durable=durable, folder=self.root)
 
     def writable(self, folder: str = "locks") -> None:
         """Make sure that results can be written, before any work is done for them.
@@ -123,9 +109,7 @@ class Store:
         :param folder: where in the store to try, "" being its root.
         :raises UserError: if they cannot.
         """
-        probe = self.root / folder / f".probe.{os.getpid()}"
-        self.write_bytes(probe, b"x" * 4096)
-        probe.unlink()
+        files.check_writable(self.root / folder, self.root)
 
     def save_tensors(self, kind: str, key: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Write tensors and a JSON-able ``meta`` as one checksummed safetensors file."""
@@ -151,7 +135,7 @@ class Store:
                 return tensors, json.loads(header["meta"])
         except (SafetensorError, KeyError, ValueError, OSError):
             pass
-        self._note(path)
+        self.note(path)
         return None
 
     def load_meta(self, kind: str, key: str) -> dict[str, Any] | None:
@@ -168,13 +152,13 @@ class Store:
         except (SafetensorError, KeyError, TypeError, ValueError, OSError):
             return None
 
-    def save_samples(self, key: str, images: np.ndarray, meta: dict[str, Any]) -> None:
-        """Write samples, uint8 (N, C, H, W), and a JSON-able ``meta``; the zip format keeps checksums of both."""
+    def save_samples(self, key: str, images: np.ndarray, about: Sampled) -> None:
+        """Write samples, uint8 (N, C, H, W), and how they were drawn; the zip format keeps checksums of both."""
         import zipfile
 
         import numpy as np
 
-        arrays = {"images": images, "meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
+        arrays = {"images": images, "meta": np.frombuffer(json.dumps(about.as_json()).encode(), np.uint8)}
         buffer = io.BytesIO()
         # as numpy's savez_compressed, which takes five times as long to save a twelfth of the size
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
@@ -183,11 +167,13 @@ class Store:
                     np.lib.format.write_array(member, values)
         self.write_bytes(self.path("samples", key, ".npz"), buffer.getvalue())
 
-    def load_samples(self, key: str) -> tuple[np.ndarray, dict[str, Any]] | None:
+    def load_samples(self, key: str) -> tuple[np.ndarray, Sampled] | None:
         """What :meth:`save_samples` wrote, or None if there is none or it is damaged."""
         import zipfile
 
         import numpy as np
+
+        from bench.store.records import Sampled
 
         path = self.path("samples", key, ".npz")
         if not path.is_file():
@@ -197,10 +183,12 @@ class Store:
                 sound = file.testzip() is None
             if sound:
                 with path.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
-                    return arrays["images"], json.loads(arrays["meta"].tobytes())
+                    images, about = arrays["images"], Sampled.parse(arrays["meta"].tobytes())
+                if images.dtype == np.uint8 and images.ndim == 4 and len(images) == sum(about.batch_images):
+                    return images, about
         except Exception:  # noqa: S110 (a damaged zip can raise nearly anything, and all of it means damaged)
             pass
-        self._note(path)
+        self.note(path)
         return None
 
     def cut_short(self, kind: Literal["checkpoints", "classifiers", "samples"], key: str) -> bool:
@@ -221,32 +209,48 @@ class Store:
         except (SafetensorError, OSError):
             whole = False
         if not whole:
-            self._note(path)
+            self.note(path)
         return not whole
 
-    def _note(self, path: Path) -> None:
+    def note(self, path: Path) -> None:
+        """Remember that a file is damaged."""
         if path not in self.damaged:
             self.damaged.append(path)
 
 
-def cached_record(store: Store, kind: Kind, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def cached_record(store: Store, kind: type[R], key: str, make: Callable[[], R]) -> R:
     """The record, made and written if there is none yet."""
     record = store.read(kind, key)
     if record is None:
         record = make()
-        store.write(kind, key, record)
+        store.write(key, record)
     return record
 
 
-def _digest_of_canonical(content: bytes, envelope: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(envelope["record"], sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+def encode(record: dict[str, Any]) -> bytes:
+    """The file that holds a JSON object as a record, checksum included; whether it is one is not looked at."""
+    head = _HEAD.format("0" * 64)
+    text = json.dumps({"version": VERSION, "sha256": "0" * 64, "record": record}, indent=1, ensure_ascii=False)
+    body = f"{text.removeprefix(head)}\n".encode()
+    return _HEAD.format(hashlib.sha256(body).hexdigest()).encode() + body
 
 
-def _digest_of_bytes(content: bytes, envelope: dict[str, Any]) -> str:
-    return hashlib.sha256(content[_HEAD_BYTES:]).hexdigest()
+def _checked(content: bytes) -> bytes:
+    """The JSON of the record in a file, whose checksum is right.
 
+    :raises ValueError: if it is not, or the file is of no known version.
+    """
+    head, body = content[:_HEAD_BYTES], content[_HEAD_BYTES:]
+    digest = hashlib.sha256(body).hexdigest().encode()
+    if head == _HEAD_BEFORE + digest + _HEAD_AFTER and body.endswith(_END):
+        return body[: -len(_END)]
+    from pydantic_core import from_json
 
-_DIGESTS = {1: _digest_of_canonical, 2: _digest_of_bytes}
+    envelope = from_json(content)
+    text = json.dumps(envelope["record"], sort_keys=True, ensure_ascii=False).encode()
+    if envelope["version"] != 1 or envelope["sha256"] != hashlib.sha256(text).hexdigest():
+        raise ValueError("not a record")
+    return text
 
 
 def _digest_tensors(tensors: dict[str, Tensor], text: str) -> str:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     pass
 
 
-Positive = Annotated[int, Field(ge=1, strict=True)]
+Positive = Annotated[int, Field(ge=1, lt=2**63, strict=True)]
 Natural = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
 Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
 Eta = Annotated[float, Field(ge=0, le=1, strict=True)]
-Count = Annotated[int, Field(ge=20, strict=True)]
+Count = Annotated[int, Field(ge=20, lt=2**63, strict=True)]
 Length = Annotated[float, Field(gt=0, lt=0.288, strict=True)]  # σ_rel: ddpm.ema
 Guidance = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
 Clip = Annotated[bool, Field(strict=True)] | Literal["dynamic"]

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from bench.errors import UserError, unknown
 from bench.images import datasets
-from bench.report import write_files
-from bench.report.document import Pictures
+from bench.report.write import write_files
 from bench.study.variants import choices, named
 from bench.theory.page import compose
 from ddpm.schedule import SCHEDULES, make_schedule
@@ -27,9 +26,8 @@ def write(
         raise unknown("dataset", dataset, known)
     shown = _checked(list(schedules) or list(SCHEDULES), T)
     pixels = datasets.to_float(datasets.load(dataset, data_dir).train).double()
-    pictures = Pictures()
-    text = compose(dataset, (float(pixels.mean()), float(pixels.std())), shown, T, pictures)
-    write_files(out, text, pictures.drawn)
+    moments = float(pixels.mean()), float(pixels.std())
+    write_files(out, list(compose(dataset, moments, shown, T)))
 
 
 def _checked(schedules: Sequence[str], T: int) -> list[str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ConfigDict
 from torch import Tensor
 
 from bench.errors import UserError
@@ -26,12 +27,24 @@ from bench.images.datasets import Images
 from bench.images.files import MINIMUM
 from bench.machine import sources
 from bench.score.scorer import Scorer
+from bench.store.records import Record as Kept
+from bench.store.records import Sampled
 from bench.store.store import Store, cached_record
 from perf.peers import equal_network, huggingface, lucidrains, ours, scoring
 from perf.peers.build import build
 from perf.peers.contender import SAMPLE_BATCH, Contender, Setting, parameters, train
 
 Record = dict[str, Any]
+
+
+class Stage(Kept):
+    """What a stage of the race found, in whatever fields it has, and its seconds."""
+
+    model_config = ConfigDict(extra="allow")
+    kind = "jobs"
+    wall_s: float
+
+
 LIBRARIES = ("torch", "diffusers", "denoising-diffusion-pytorch", "torch-fidelity", "torchmetrics", "pytorch-fid")
 PEERS = (huggingface, lucidrains)
 TARGET = 1 / 230
@@ -138,13 +151,12 @@ class Race:
         key = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
         since = self.now()
 
-        def timed() -> Record:
-            record = make(key)
-            return record | {"wall_s": self.now() - since}
+        def timed() -> Stage:
+            return Stage(**make(key), wall_s=self.now() - since)
 
-        record = cached_record(self.store, "jobs", key, timed)
-        self._wall[key] = record["wall_s"]
-        return record
+        record = cached_record(self.store, Stage, key, timed)
+        self._wall[key] = record.wall_s
+        return record.as_json()
 
     def pace(self, setting: Setting) -> Record:
         """Seconds a training step and images·steps/s in sampling, from a few of each: what plans are made with."""
@@ -216,7 +228,8 @@ class Race:
             except FloatingPointError:
                 return {"seconds": self.now() - since, "finite": False}
             seconds = self.now() - since
-            self.store.save_samples(key, drawn.numpy(), {})
+            drawn_by = Sampled(batch_s=(seconds,), batch_images=(len(drawn),), exclusive=True)
+            self.store.save_samples(key, drawn.numpy(), drawn_by)
             return {"seconds": seconds, "finite": True}
 
         record = self.stage("samples", {"weights": weights, "n": n, "evaluations": evaluations}, make)
@@ -253,7 +266,7 @@ class Race:
     def bounds(self, n: int) -> Record:
         """FIDs of n test images and of n images of noise, and the target that follows."""
         bounds = self.scorer.bounds(n)
-        floor, ceiling = bounds["floor"]["fid"], bounds["ceiling"]["fid"]
+        floor, ceiling = bounds.floor["fid"], bounds.ceiling["fid"]
         return {"floor": floor, "ceiling": ceiling, "target": ceiling * TARGET}
 
     def affordable(self, setting: Setting) -> int:

@@ -17,8 +17,7 @@ from bench.cli import main
 from bench.paths import REFERENCE
 from bench.store.store import Store
 from bench.study.study import Study
-
-ABOUT = {"classifier": "c" * 64, "dataset_sha256": "d" * 64}
+from tests.records import PROVENANCE, scored_cell
 
 
 def fill(folder: Path, study: Study, factor: float = 1.0, spread: float = 0.02, **about: str) -> None:
@@ -27,10 +26,8 @@ def fill(folder: Path, study: Study, factor: float = 1.0, spread: float = 0.02, 
     random = np.random.default_rng(int(1000 * factor))
     for cell in study.cells:
         fid = 5 * (1 + cell.job.seed) * (factor if cell.sampler == "ddim" else 1.0) * math.exp(spread * random.normal())
-        store.write("cells", cell.key, {
-            "status": "done", "config": cell.model_dump(mode="json"), "provenance": ABOUT | about,
-            "metrics": {"fid": fid, "confidence": 1 / fid, "kid": fid / 1000},
-        })  # fmt: skip
+        metrics = {"fid": fid, "confidence": 1 / fid, "kid": fid / 1000}
+        store.write(cell.key, scored_cell(cell, metrics, provenance=PROVENANCE.model_copy(update=about)))
 
 
 @pytest.fixture

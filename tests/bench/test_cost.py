@@ -14,15 +14,18 @@ from bench.execute import cost
 from bench.images import datasets
 from bench.job import work
 from bench.machine import provenance, sources
+from bench.machine.environment import Environment
 from bench.paths import REFERENCE
+from bench.store.records import CellRecord, Flops, JobRecord, Resume, ScoredCell, TrainedJob
 from bench.store.status import Found, judge, survey
 from bench.store.store import Store
 from bench.study.model import Cell, Job
 from bench.study.study import Study
+from tests.records import environment, epoch, failed_job, harness_run, sampled, scored_cell, trained_job
 
 FLOPS = {
-    "unet": {"forward": 50_000_000, "train": 150_000_000},
-    "scorenet": {"forward": 30_000_000, "train": 90_000_000},
+    "unet": Flops(forward=50_000_000, train=150_000_000),
+    "scorenet": Flops(forward=30_000_000, train=90_000_000),
 }
 TRAIN, SAMPLE = {"unet": 2.0e11, "scorenet": 1.5e11}, {"unet": 2.5e11, "scorenet": 1.3e11}  # FLOP/s
 START, WARMING, SCORE = 3.0, 5.0, 0.001  # s, s, s an image
@@ -33,14 +36,8 @@ def make_study(net: str = "unet", epochs: int = 3, n: int = 1000, **axes: Any) -
     return Study(name="s", train={"epochs": epochs, "batch_size": 64}, axes=given | axes, score={"n": n})
 
 
-def here(**changes: Any) -> dict[str, Any]:
-    return {
-        "device": "cpu",
-        "machine": provenance.machine_id(),
-        "threads": 2,
-        "code": sources.code_hash(),
-        **changes,
-    }
+def here(**changes: Any) -> Environment:
+    return environment(**{"machine": provenance.machine_id(), "code": sources.code_hash(), **changes})
 
 
 def record(
@@ -49,29 +46,37 @@ def record(
     """Write the records of a study's jobs as if they had run at the rates above; the seconds of the last."""
     for cells in study.jobs.values():
         job = cells[0].job
-        epoch_s = 59_968 * FLOPS[job.net]["train"] / TRAIN[job.net] * slower
+        epoch_s = 59_968 * FLOPS[job.net].train / TRAIN[job.net] * slower
         epochs = [
-            {"seconds": (epoch_s + WARMING * (i == 0)) * noise, "images": 59_968, "warm": i > 0, "exclusive": alone}
+            epoch((epoch_s + WARMING * (i == 0)) * noise, 59_968, warm=i > 0, exclusive=alone)
             for i in range(job.train.epochs)
         ]
         sample_s = {
-            cell.key: cell.n * cell.sample_steps * FLOPS[job.net]["forward"] / SAMPLE[job.net] * slower * noise
+            cell.key: cell.n * cell.sample_steps * FLOPS[job.net].forward / SAMPLE[job.net] * slower * noise
             for cell in cells
         }
         for cell in cells:
-            timed = {"batch_s": [sample_s[cell.key]], "batch_images": [cell.n], "exclusive": alone}
-            about = {"status": "done", "config": cell.model_dump(mode="json"), "job": job.key}
-            store.write("cells", cell.key, about | {"sampling": timed, "environment": here(**env)})
+            timed = sampled([sample_s[cell.key]], [cell.n], exclusive=alone)
+            store.write(cell.key, scored_cell(cell, sampling=timed, environment=here(**env)))
         stages = {
-            "train": sum(epoch["seconds"] for epoch in epochs),
+            "train": sum(one.seconds for one in epochs),
             "sample": sum(sample_s.values()),
             "score": SCORE * sum(cell.n for cell in cells),
         }
         wall = sum(stages.values()) + START
-        record = {"status": "done", "epochs": epochs, "flops_per_image": FLOPS[job.net], "environment": here(**env)}
-        record |= {"config": job.model_dump(mode="json"), "harness": [{"stages_s": stages, "wall_s": wall}]}
-        store.write("jobs", job.key, record)
+        run = harness_run(wall, stages_s=stages)
+        made = trained_job(job, epochs, flops_per_image=FLOPS[job.net], environment=here(**env), harness=(run,))
+        store.write(job.key, made)
     return wall
+
+
+def longer(store: Store, job: Job, stage: str, seconds: float) -> TrainedJob:
+    """The job's record, with so much more time in a stage that it had none of."""
+    kept = store.read(JobRecord, job.key)
+    assert isinstance(kept, TrainedJob)
+    (run,) = kept.harness
+    changes = {"stages_s": run.stages_s | {stage: seconds}, "wall_s": run.wall_s + seconds}
+    return kept.model_copy(update={"harness": (run.model_copy(update=changes),)})
 
 
 def missing(study: Study) -> list[Found]:
@@ -139,15 +144,15 @@ def test_only_what_is_left_counts(store: Store) -> None:
     left, key = missing(study), study.cells[0].job.key
     whole = model.seconds(left, store)
     assert whole is not None
-    epoch = 59_968 * FLOPS["unet"]["train"] / TRAIN["unet"]
+    epoch_s = 59_968 * FLOPS["unet"].train / TRAIN["unet"]
     import torch
 
-    store.save_tensors("resume", key, {"a": torch.zeros(1)}, {"epochs": [{}, {}]})
-    assert model.seconds(left, store) == pytest.approx(whole - 2 * epoch)
+    store.save_tensors("resume", key, {"a": torch.zeros(1)}, Resume(code="any", epochs=(epoch(), epoch())).as_json())
+    assert model.seconds(left, store) == pytest.approx(whole - 2 * epoch_s)
     record(store, make_study(seed=[9]))
-    trained = [judge(found.cell, None, store.read("jobs", key), None) for found in left]
+    trained = [judge(found.cell, None, store.read(JobRecord, key), None) for found in left]
     store.save_tensors("checkpoints", key, {"a": torch.zeros(1)}, {})
-    assert model.seconds(trained, store) == pytest.approx(whole - 3 * epoch)
+    assert model.seconds(trained, store) == pytest.approx(whole - 3 * epoch_s)
     for found in left:
         store.write_bytes(store.path("samples", found.cell.key, ".npz"), b"")
     assert model.seconds(trained, store) == pytest.approx(START + WARMING + SCORE * 2000)
@@ -158,11 +163,7 @@ def test_the_first_job_of_a_folder_makes_the_reference(tmp_path: Path) -> None:
     store, study = Store(tmp_path), make_study()
     record(store, study)
     job = study.cells[0].job
-    kept = store.read("jobs", job.key)
-    assert kept is not None
-    kept["harness"][0]["stages_s"]["reference"] = 16.0
-    kept["harness"][0]["wall_s"] += 16.0
-    store.write("jobs", job.key, kept)
+    store.write(job.key, longer(store, job, "reference", 16.0))
     model = cost.calibrate(store, "cpu", 2)
     first = model.seconds(missing(make_study(seed=[1])), store)
     (tmp_path / "scoring").mkdir()
@@ -176,11 +177,8 @@ def test_trying_engines_is_done_once_and_no_part_of_later_jobs(store: Store) -> 
     study, later = make_study(), missing(make_study(seed=[1]))
     record(store, study)
     before = cost.calibrate(store, "cpu", 2).seconds(later, store)
-    kept = store.read("jobs", study.cells[0].job.key)
-    assert kept is not None
-    kept["harness"][0]["stages_s"]["trial"] = 64.0
-    kept["harness"][0]["wall_s"] += 64.0
-    store.write("jobs", study.cells[0].job.key, kept)
+    job = study.cells[0].job
+    store.write(job.key, longer(store, job, "trial", 64.0))
     assert cost.calibrate(store, "cpu", 2).seconds(later, store) == pytest.approx(before)
 
 
@@ -197,15 +195,16 @@ def test_longest_first(store: Store) -> None:
 def test_past_is_estimate_and_truth(store: Store) -> None:
     study = make_study()
     record(store, study)
-    kept = store.read("jobs", study.cells[0].job.key)
+    job = study.cells[0].job
+    kept = store.read(JobRecord, job.key)
     assert kept is not None
     assert cost.past([kept]) == [], "nothing was estimated"
-    kept["harness"][0] |= {"estimate_s": 120.0, "wall_s": 100.0}
-    (run,) = cost.past([kept, kept | {"status": "failed"}])
-    assert run.label == study.cells[0].job.label
+    timed = trained_job(job, harness=(harness_run(100.0, estimate_s=120.0),))
+    (run,) = cost.past([timed, failed_job(job, "diverged")])
+    assert run.label == job.label
     assert run.error == pytest.approx(0.2)
-    kept["epochs"][0]["exclusive"] = False
-    assert cost.past([kept]) == [], "a shared device is no fair test"
+    shared = timed.model_copy(update={"epochs": (epoch(exclusive=False), *timed.epochs[1:])})
+    assert cost.past([shared]) == [], "a shared device is no fair test"
 
 
 @pytest.mark.parametrize(("value", "said"), [(4, "4 s"), (99.4, "99 s"), (222, "3.7 min"), (7560, "2.1 h")])
@@ -220,24 +219,22 @@ def test_data_sets_have_as_many_training_images_as_they_say() -> None:
 def left_out(store: Store) -> list[float]:
     """Relative errors of each job's duration, estimated from all others of its results folder."""
     errors = []
-    records = {path.stem: store.read("jobs", path.stem) for path in sorted((store.root / "jobs").glob("*.json"))}
+    records = list(store.records(JobRecord))
     cells: dict[str, list[Cell]] = {}
-    for path in (store.root / "cells").glob("*.json"):
-        kept = store.read("cells", path.stem)
-        if kept is not None and kept["status"] == "done":
-            cells.setdefault(kept["job"], []).append(Cell.model_validate(kept["config"]))
-    for key, kept in records.items():
-        if kept is None or key not in cells or len(kept["harness"]) != 1:
+    for _, cell in store.records(CellRecord):
+        if isinstance(cell, ScoredCell):
+            cells.setdefault(cell.job, []).append(cell.config)
+    for key, kept in records:
+        if not isinstance(kept, TrainedJob) or key not in cells or len(kept.harness) != 1:
             continue
         hidden = [store.path("jobs", key, ".json"), *(store.path("cells", c.key, ".json") for c in cells[key])]
         for path in hidden:
             os.rename(path, path.with_suffix(".hidden"))
-        about = kept["environment"]
-        model = cost.calibrate(store, about["device"], about["threads"])
+        model = cost.calibrate(store, kept.environment.device, kept.environment.threads)
         for path in hidden:
             os.rename(path.with_suffix(".hidden"), path)
         estimate = model.seconds([judge(cell, None, None, None) for cell in cells[key]], store)
-        truth = kept["harness"][0]["wall_s"] - kept["harness"][0]["stages_s"].get("reference", 0.0)
+        truth = kept.harness[0].wall_s - kept.harness[0].stages_s.get("reference", 0.0)
         errors.append(math.inf if estimate is None else abs(estimate / truth - 1))
     return errors
 
@@ -265,6 +262,6 @@ def test_estimates_ignore_what_is_done(store: Store) -> None:
 def test_a_job_is_read_back_from_its_record(store: Store) -> None:
     study = make_study()
     record(store, study)
-    kept = store.read("jobs", study.cells[0].job.key)
+    kept = store.read(JobRecord, study.cells[0].job.key)
     assert kept is not None
-    assert Job.model_validate(kept["config"]).key == study.cells[0].job.key
+    assert kept.config == study.cells[0].job

@@ -15,13 +15,14 @@ from bench.errors import UserError
 from bench.job import engine
 from bench.job.engine import AUTO, COMPILING_S, ENGINES, ROUNDS, Calls, Engine, Wish, Work, choose, fastest, trial, wish
 from bench.machine import clocks
+from bench.store.records import EngineChoice, EngineRecord, Trial
 from bench.store.store import Store
 from bench.study.study import Study
 from ddpm.nets import NETS, make_net
 from tests.conftest import TinyNet
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-TRIED = {"cold_s": 30.0, "warm_s": 2.0, "error": 0.0, "eager_s": [1.0, 3.0, 1.1], "seconds": [0.9, 1.5, 1.0]}
+TRIED = Trial(cold_s=30.0, warm_s=2.0, error=0.0, eager_s=(1.0, 3.0, 1.1), seconds=(0.9, 1.5, 1.0))
 
 
 @pytest.fixture(autouse=True)
@@ -113,9 +114,9 @@ def test_the_fastest_saves_more_than_its_warm_up() -> None:
     """The median of 0.1, 1.5 and 0.1 saved a call."""
     assert fastest({"a": TRIED}, 100) == ("a", pytest.approx(8.0))
     assert fastest({"a": TRIED}, 19) == ("eager", 0.0)
-    better = TRIED | {"seconds": [0.8, 1.5, 0.9]}
+    better = TRIED.model_copy(update={"seconds": (0.8, 1.5, 0.9)})
     assert fastest({"a": TRIED, "b": better}, 100) == ("b", pytest.approx(18.0))
-    assert fastest({"a": TRIED, "b": {"failed": "no"}}, 100)[0] == "a"
+    assert fastest({"a": TRIED, "b": Trial(failed="no")}, 100)[0] == "a"
     assert fastest({}, 100) == ("eager", 0.0)
 
 
@@ -123,9 +124,9 @@ def test_a_trial_times_engines_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = Fake(monkeypatch, {"eager": 0.2, "quick": 0.1})
     tried = trial(make_work(net=fake.net()), ["quick"])["quick"]
     # the compiled network calls the eager one here, which takes its own time
-    assert tried["eager_s"] == pytest.approx([0.2] * ROUNDS)
-    assert tried["seconds"] == pytest.approx([0.3] * ROUNDS)
-    assert tried["cold_s"] == tried["warm_s"] == pytest.approx(5.3)
+    assert list(tried.eager_s) == pytest.approx([0.2] * ROUNDS)
+    assert list(tried.seconds) == pytest.approx([0.3] * ROUNDS)
+    assert tried.cold_s == tried.warm_s == pytest.approx(5.3)
     assert fake.made == ["quick", "quick"], "once from nothing, once from what was kept"
 
 
@@ -133,7 +134,7 @@ def test_an_engine_that_computes_something_else_is_out(monkeypatch: pytest.Monke
     for factor, failed in ((1.001, False), (1.1, True), (float("nan"), True)):
         monkeypatch.setattr(engine, "evaluator", lambda name, net, device, f=factor: lambda x, u: f * net(x, u))
         tried = trial(make_work(), ["compiled"])["compiled"]
-        assert ("failed" in tried) is failed
+        assert (tried.failed is not None) is failed
 
 
 def test_an_engine_that_breaks_is_out_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +143,7 @@ def test_an_engine_that_breaks_is_out_and_leaves_nothing(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(engine, "evaluator", broken)
     work = make_work("train")
-    assert trial(work, ["compiled"]) == {"compiled": {"failed": "InvalidCxxCompiler: none"}}
+    assert trial(work, ["compiled"]) == {"compiled": Trial(failed="InvalidCxxCompiler: none")}
     assert all(p.grad is None for p in work.net.parameters())
 
 
@@ -160,13 +161,15 @@ def test_a_machine_tries_once(monkeypatch: pytest.MonkeyPatch, store: Store) -> 
     monkeypatch.setattr(engine, "evaluator", lambda name, net, device: made.append(name) or net)
     chosen = choose(make_work(), "tiny", store, calls())
     assert chosen.name == "compiled"
-    assert chosen.about["why"] == "saves 98 s"
-    assert store.read("engines", chosen.about["trial"])["trials"]["compiled"] == TRIED  # type: ignore[index]
+    assert chosen.about.why == "saves 98 s"
+    kept = store.read(EngineRecord, str(chosen.about.trial))
+    assert kept is not None
+    assert kept.trials["compiled"] == TRIED
     monkeypatch.setattr(engine, "trial", lambda *_: pytest.fail("tried again"))
     assert choose(make_work(), "tiny", store, calls()).name == "compiled"
     assert choose(make_work(), "tiny", store, calls(study=1)).name == "compiled", "what was tried is not forgotten"
     short = choose(make_work(), "tiny", store, calls(job=1))
-    assert (short.name, short.about["why"]) == ("eager", "nothing else saves time")
+    assert (short.name, short.about.why) == ("eager", "nothing else saves time")
     assert made == ["compiled"] * 3
     # another network, task, shape or number of threads has a trial of its own
     with pytest.raises(pytest.fail.Exception):
@@ -178,7 +181,7 @@ def test_what_is_too_little_to_try_for(monkeypatch: pytest.MonkeyPatch, store: S
     chosen = choose(make_work(), "tiny", store, calls(study=100))
     assert chosen.name == "eager"
     assert chosen.net is not None
-    assert str(chosen.about["why"]).startswith("no other engine may save what trying it takes, of about")
+    assert str(chosen.about.why).startswith("no other engine may save what trying it takes, of about")
     assert COMPILING_S["sample"] > 1
 
 
@@ -204,7 +207,7 @@ def test_the_timing_that_decides_is_taken_once(monkeypatch: pytest.MonkeyPatch, 
     """Or noise would give one study's jobs two engines."""
     times = iter([1e-6])
     monkeypatch.setattr(engine, "_call_s", lambda work: next(times))
-    whys = [choose(make_work(), "tiny", store, calls()).about["why"] for _ in range(3)]
+    whys = [choose(make_work(), "tiny", store, calls()).about.why for _ in range(3)]
     assert whys == ["no other engine may save what trying it takes, of about 1 s"] * 3
 
 
@@ -215,7 +218,7 @@ def test_a_call_is_timed_by_the_device_clock(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_no_compiler_no_trial(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert choose(make_work(), "tiny", store, calls()).about == {"engine": "eager", "why": "no C++ compiler"}
+    assert choose(make_work(), "tiny", store, calls()).about == EngineChoice(engine="eager", why="no C++ compiler")
 
 
 def test_what_fails_after_its_trial_falls_back(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
@@ -226,7 +229,7 @@ def test_what_fails_after_its_trial_falls_back(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(engine, "trial", lambda work, names: dict.fromkeys(names, TRIED))
     monkeypatch.setattr(engine, "evaluator", broken)
     chosen = choose(make_work(), "tiny", store, calls())
-    assert (chosen.name, chosen.about["why"]) == ("eager", "engine 'compiled' fails here: gone")
+    assert (chosen.name, chosen.about.why) == ("eager", "engine 'compiled' fails here: gone")
     with pytest.raises(UserError, match="engine 'compiled' fails here: gone"):
         choose(make_work(), "tiny", store, Wish("compiled"))
 

@@ -22,6 +22,7 @@ from bench.job.generate import Batch
 from bench.score import classifier
 from bench.score.scorer import Scorer
 from bench.store.store import Store
+from bench.study.model import Job
 from ddpm import denoiser, sampler, schedule, train
 from ddpm.denoiser import Denoiser
 from ddpm.ema import Ema
@@ -249,7 +250,7 @@ def test_a_baseline_survives_its_files(known: tuple[Baseline, dict[str, Tensor]]
     assert all((again.images[k] == v).all() for k, v in baseline.images.items())
     assert all(torch.equal(same[k], v) for k, v in weights.items())
     assert again.training.keys() == baseline.training.keys()
-    assert all(baseline.history[-1][k] for k in ("who", "when", "commit", "why"))
+    assert all(getattr(baseline.history[-1], k) for k in ("who", "when", "commit", "why"))
 
 
 @pytest.mark.parametrize("suffix", [".json", ".npz", ".safetensors"])
@@ -267,7 +268,8 @@ def test_a_damaged_baseline(known: tuple[Baseline, dict[str, Tensor]], tmp_path:
 def test_freezing_another_network(known: tuple[Baseline, dict[str, Tensor]], scorer: Scorer, tmp_path: Path) -> None:
     """The averaged weights of a training run of the right kind; the history goes on."""
     store = Store(tmp_path)
-    job = {"dataset": "mnist", "net": "unet", "objective": "v", "schedule": "cosine"}
+    given = {"net": "unet", "objective": "v", "weight": "unit", "schedule": "cosine", "T": 1000, "seed": 0}
+    job = Job(**given, train={"epochs": 1}).model_dump(mode="json")
     tensors = {f"ema.{k}": v for k, v in known[1].items()}
     store.save_tensors("checkpoints", "right", tensors, {"job": job})
     store.save_tensors("checkpoints", "wrong", tensors, {"job": job | {"objective": "eps"}})
@@ -280,7 +282,7 @@ def test_freezing_another_network(known: tuple[Baseline, dict[str, Tensor]], sco
         Frozen({k: v for k, v in known[1].items() if k != "last.weight"}, scorer)
     change.write(*known, tmp_path / "copy")
     assert change.past(tmp_path / "copy") == known[0].history
-    assert change.past(tmp_path / "none") == []
+    assert change.past(tmp_path / "none") == ()
 
 
 def test_another_classifier_is_refused(network: Frozen, known: tuple[Baseline, dict[str, Tensor]]) -> None:

@@ -34,7 +34,7 @@ def test_false_alarms(runs: int) -> None:
     for _ in range(trials):
         reference = [row for k in CELLS for row in rows(list(np.exp(random.normal(1, 0.4, 10))), sample_steps=k)]
         new = [row for k in CELLS for row in rows(list(np.exp(random.normal(1, 0.4, runs))), sample_steps=k)]
-        outcomes = nightly.judge(new, nightly.make_baseline("smoke", reference, {}))
+        outcomes = nightly.judge(new, nightly.make_baseline("smoke", reference))
         alarms += verdicts.overall(outcomes) == verdicts.FAIL
     assert alarms / trials <= nightly.ALPHA + 2 * (nightly.ALPHA * (1 - nightly.ALPHA) / trials) ** 0.5
 
@@ -42,12 +42,12 @@ def test_false_alarms(runs: int) -> None:
 def test_false_alarms_among_real_runs() -> None:
     """Four seeds of the committed baseline against the other six, all ways to choose them: A against A."""
     baseline = nightly.read_baseline(BASELINES / "smoke.json")
-    seeds = range(len(baseline["seeds"]))
+    seeds = range(len(baseline.seeds))
     assert len(seeds) >= 10
     trials = [(set(four), set(seeds) - set(four)) for four in itertools.combinations(seeds, 4)]
     alarms = 0
     for new, reference in trials:
-        for name, fids in baseline["fid"].items():
+        for name, fids in baseline.fid.items():
             outcome = nightly._judge(
                 name, [fids[i] for i in new], [fids[i] for i in reference], nightly.ALPHA / 4, False
             )
@@ -61,17 +61,17 @@ def test_false_alarms_among_real_runs() -> None:
 def test_power() -> None:
     """Twice the FID is found by three seeds; 1.1 of it is within the margin; 1.4 of it, of a noisy seed, is unclear."""
     reference = rows([9.0, 10.0, 11.0, 10.5, 9.5, 10.2, 9.8, 10.1, 9.9, 10.3])
-    baseline = nightly.make_baseline("smoke", reference, {})
+    baseline = nightly.make_baseline("smoke", reference)
     found = [nightly.judge(rows([10 * k] * 3), baseline)[0].verdict for k in (1.0, 1.1, 2.0)]
     assert found == [verdicts.PASS, verdicts.PASS, verdicts.FAIL]
-    noisy = nightly.make_baseline("smoke", rows([5.0, 20.0, 10.0, 7.0, 14.0]), {})
+    noisy = nightly.make_baseline("smoke", rows([5.0, 20.0, 10.0, 7.0, 14.0]))
     assert nightly.judge(rows([14.0]), noisy)[0].verdict == verdicts.UNDECIDED
 
 
 def test_promotion_needs_proof() -> None:
     """Not worse by the margin has to be shown, where the nightly gate needs only that it is not shown to be."""
-    steady = nightly.make_baseline("smoke", rows([9.9, 10.0, 10.1, 10.0, 9.95]), {})
-    noisy = nightly.make_baseline("smoke", rows([5.0, 20.0, 10.0, 7.0, 14.0]), {})
+    steady = nightly.make_baseline("smoke", rows([9.9, 10.0, 10.1, 10.0, 9.95]))
+    noisy = nightly.make_baseline("smoke", rows([5.0, 20.0, 10.0, 7.0, 14.0]))
     found = [
         nightly.judge(rows([fid] * 3), baseline, promotion=True)[0].verdict
         for fid, baseline in ((10.2, steady), (20.0, steady), (10.0, noisy))
@@ -81,41 +81,42 @@ def test_promotion_needs_proof() -> None:
 
 
 def test_a_difference_within_the_margin_never_fails() -> None:
-    baseline = nightly.make_baseline("smoke", rows([10.0, 10.0, 10.0]), {})
+    baseline = nightly.make_baseline("smoke", rows([10.0, 10.0, 10.0]))
     (outcome,) = nightly.judge(rows([12.4]), baseline)
     assert outcome.verdict == verdicts.PASS
     assert outcome.limit == pytest.approx(10 * (1 + nightly.MARGIN))
 
 
 def test_a_missing_fid_never_passes() -> None:
-    baseline = nightly.make_baseline("smoke", rows([9.0, 10.0, 11.0]), {})
+    baseline = nightly.make_baseline("smoke", rows([9.0, 10.0, 11.0]))
     assert [one.verdict for one in nightly.judge(rows([float("nan")]), baseline)] == [verdicts.NOT_MEASURED]
 
 
 def test_fresh_seeds_are_not_the_baselines() -> None:
-    assert nightly.fresh_seeds({"seeds": [0, 1, 3]}, 3) == [2, 4, 5]
+    reference = [row | {"seed": seed} for row, seed in zip(rows([9.0, 10.0, 11.0]), [0, 1, 3], strict=True)]
+    assert nightly.fresh_seeds(nightly.make_baseline("smoke", reference), 3) == [2, 4, 5]
 
 
 @pytest.mark.parametrize(
     ("field", "value"), [("n", 1000), ("classifier", "other"), ("epochs", 2), ("dataset", "kmnist")]
 )
 def test_judge_refuses_what_was_not_measured_alike(field: str, value: object) -> None:
-    baseline = nightly.make_baseline("smoke", rows([9.0, 10.0, 11.0]), {})
+    baseline = nightly.make_baseline("smoke", rows([9.0, 10.0, 11.0]))
     with pytest.raises(UserError, match=f"{field}="):
         nightly.judge(rows([10.0], **{field: value}), baseline)
 
 
 def test_judge_refuses_other_cells() -> None:
-    baseline = nightly.make_baseline("smoke", rows([9.0, 10.0, 11.0]), {})
+    baseline = nightly.make_baseline("smoke", rows([9.0, 10.0, 11.0]))
     with pytest.raises(UserError, match=r"baseline lacks.*sample_steps=50"):
         nightly.judge(rows([10.0], sample_steps=50), baseline)
 
 
 def test_a_baseline_needs_finished_cells_of_three_seeds() -> None:
     with pytest.raises(UserError, match="fewer than 3"):
-        nightly.make_baseline("smoke", rows([9.0, 10.0]), {})
+        nightly.make_baseline("smoke", rows([9.0, 10.0]))
     with pytest.raises(UserError, match="seed 0 is failed"):
-        nightly.make_baseline("smoke", rows([9.0, 10.0, 11.0], status="failed"), {})
+        nightly.make_baseline("smoke", rows([9.0, 10.0, 11.0], status="failed"))
 
 
 @pytest.mark.parametrize(
@@ -155,17 +156,15 @@ def test_the_committed_baseline_fits_the_smoke_study() -> None:
         )
         for cell in smoke.cells
     }
-    assert names == set(baseline["fid"])
-    assert baseline["n"] == smoke.score.n
-    assert baseline["epochs"] == smoke.train.epochs
-    assert PINNED["mnist"][1].startswith(baseline["classifier"])
-    assert (
-        {len(fids) for fids in baseline["fid"].values()} == {len(set(baseline["seeds"]))} == {nightly.REFERENCE_SEEDS}
-    )
+    assert names == set(baseline.fid)
+    assert baseline.n == smoke.score.n
+    assert baseline.epochs == smoke.train.epochs
+    assert PINNED["mnist"][1].startswith(baseline.classifier)
+    assert {len(fids) for fids in baseline.fid.values()} == {len(set(baseline.seeds))} == {nightly.REFERENCE_SEEDS}
     # of the budget the baseline keeps the epochs alone: whoever changes the rest makes it anew, and changes this
     assert smoke.train == Budget(epochs=1, images=16_000, batch_size=64, lr=6e-3, optimiser="muon")
-    made = baseline["environment"]
-    assert all(made[name] for name in ("device", "processor", "threads", "torch", "python", "code"))
-    assert made["dirty"] is False
-    assert re.fullmatch("[0-9a-f]{40}", made["commit"])
-    assert made["commit"] == baseline["history"][-1]["commit"]
+    made = baseline.environment
+    assert all(getattr(made, name) for name in ("device", "processor", "threads", "torch", "python", "code"))
+    assert made.dirty is False
+    assert re.fullmatch("[0-9a-f]{40}", made.commit)
+    assert made.commit == baseline.history[-1].commit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from bench.errors import UserError
-from bench.gate import plugin, verdicts
+from bench.gate import quality, verdicts
 from bench.images.datasets import Images
+from bench.paths import ROOT
+from bench.score.printed import ScoreReport
 from bench.score.scorer import Scorer
 
 N = 200
@@ -23,7 +25,7 @@ N = 200
 @pytest.fixture(autouse=True)
 def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     """Enough to tell a spread of 5% from one of 50%."""
-    monkeypatch.setattr(plugin, "RESAMPLES", 10)
+    monkeypatch.setattr(quality, "RESAMPLES", 10)
 
 
 def digits(mnist: Images, part: int) -> Tensor:
@@ -40,8 +42,8 @@ def blurred(images: Tensor, share: float) -> Tensor:
 def printed(scorer: Scorer, images: Tensor, path: Path, **changes: Any) -> str:
     """A file as ``ddpm-bench score --format json`` prints it."""
     scores = {name: scorer.score(images, only=name)[name] for name in ("fid", "precision")}
-    record = {"n": len(images), "classifier": scorer.classifier, "metrics": scores} | changes
-    path.write_text(json.dumps(record))
+    about = {"n": len(images), "metrics": scores, **dict(scorer.provenance)} | changes
+    path.write_text(ScoreReport(path="samples", read_as="uint8", **about).text())
     return str(path)
 
 
@@ -52,8 +54,8 @@ def test_equals_pass_and_worse_fails(scorer: Scorer, mnist: Images, tmp_path: Pa
     files = [printed(scorer, one, tmp_path / f"{i}.json") for i, one in enumerate(good[1:])]
     bad = blurred(good[0], 0.4)
     for baseline in (good[1], good[1].numpy()[:, 0] / 255, files[0], files):
-        assert plugin.judge(scorer, good[0], baseline, metric=metric).verdict == verdicts.PASS
-        assert plugin.judge(scorer, bad, baseline, metric=metric).verdict == verdicts.FAIL
+        assert quality.judge(scorer, good[0], baseline, metric=metric).verdict == verdicts.PASS
+        assert quality.judge(scorer, bad, baseline, metric=metric).verdict == verdicts.FAIL
 
 
 def test_what_may_be_chance_is_undecided(scorer: Scorer, mnist: Images) -> None:
@@ -62,8 +64,8 @@ def test_what_may_be_chance_is_undecided(scorer: Scorer, mnist: Images) -> None:
         pair = digits(mnist, i), digits(mnist, i + 1)
         fids = [scorer.score(images, only="fid")["fid"] for images in pair]
         better, worse = pair if fids[0] < fids[1] else pair[::-1]
-        assert plugin.judge(scorer, better, worse, margin=0.0).verdict == verdicts.PASS
-        assert plugin.judge(scorer, worse, better, margin=0.0).verdict == verdicts.UNDECIDED
+        assert quality.judge(scorer, better, worse, margin=0.0).verdict == verdicts.PASS
+        assert quality.judge(scorer, worse, better, margin=0.0).verdict == verdicts.UNDECIDED
 
 
 def test_what_does_not_compare_is_refused(scorer: Scorer, mnist: Images, tmp_path: Path) -> None:
@@ -82,11 +84,11 @@ def test_what_does_not_compare_is_refused(scorer: Scorer, mnist: Images, tmp_pat
         (tmp_path / "nowhere", images, "no such file"),
     ):
         with pytest.raises(UserError, match=says):
-            plugin.judge(scorer, samples, baseline)
+            quality.judge(scorer, samples, baseline)
     with pytest.raises(UserError, match=r"unknown metric 'fidd'.*did you mean 'fid'"):
-        plugin.judge(scorer, images, images, metric="fidd")
+        quality.judge(scorer, images, images, metric="fidd")
     with pytest.raises(UserError, match="did you mean 'mnist'"):
-        plugin.scorer_of("mnits", tmp_path)
+        quality.scorer_of("mnits", tmp_path)
 
 
 THEIRS = """
@@ -121,11 +123,14 @@ def test_draws(bench_sampling):
 """
 
 
-def test_from_somebody_elses_repository(pytester: pytest.Pytester, scorer: Scorer, mnist: Images) -> None:
+def test_from_somebody_elses_repository(
+    pytester: pytest.Pytester, scorer: Scorer, mnist: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Fixtures are there by themselves; a slip, and what cannot be measured, is one line."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])))
     shutil.copytree(scorer.store.root, pytester.path / ".pytest_cache" / "d" / "ddpm-bench")
     np.save(pytester.path / "samples.npy", digits(mnist, 0)[:, 0].numpy())
-    pytester.makeconftest(f"from bench.gate import plugin\nplugin.RESAMPLES = {plugin.RESAMPLES}")
+    pytester.makeconftest(f"from bench.gate import quality\nquality.RESAMPLES = {quality.RESAMPLES}")
     pytester.makepyfile(THEIRS.format(path=str(pytester.path / "samples.npy")))
     result = pytester.runpytest_subprocess("--import-mode=importlib")
     result.assert_outcomes(passed=3, failed=2)

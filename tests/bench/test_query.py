@@ -13,10 +13,9 @@ from bench import cli
 from bench.analysis import query, table
 from bench.cli import query as query_command
 from bench.errors import UserError
-from bench.store.store import Store
+from bench.store.store import Store, encode
 from bench.study import load
-
-ENVIRONMENT = {"device": "cpu", "commit": "f" * 40, "dirty": False, "code": "abc", "machine": "0123", "threads": 2}
+from tests.records import epoch, failed_cell, failed_job, harness_run, scored_cell, trained_job
 
 
 @pytest.fixture
@@ -24,27 +23,14 @@ def store(tmp_path: Path) -> Store:
     """The smoke study: one job done with both of its cells, one failed, and a cell of it that diverged."""
     store = Store(tmp_path / "results")
     (done, cells), (failed, others) = load.load("smoke").jobs.items()
-    epoch = {"seconds": 9.5, "images": 24_000, "warm": False, "exclusive": True, "loss": 0.1, "eps_mse": 0.2}
-    about = {"environment": ENVIRONMENT, "created": "2026-01-02T03:04:05+00:00"}
-    sizes = {"params": 10, "megabytes": 1.5, "peak_rss_mb": 100.0, "peak_device_mb": None}
-    store.write("jobs", done, about | sizes | {
-        "status": "done", "config": cells[0].job.model_dump(mode="json"), "epochs": [epoch],
-        "flops_per_image": {"forward": 2, "train": 6},
-        "harness": [{"wall_s": 20.0, "overhead": 0.01, "stages_s": {}, "estimate_s": 18.0}],
-    })  # fmt: skip
+    first = epoch(9.5, 24_000, warm=False)
+    store.write(done, trained_job(cells[0].job, [first], harness=(harness_run(20.0, estimate_s=18.0),)))
     reason = "diverged: the loss is 'nan'"
-    config = others[0].job.model_dump(mode="json")
-    store.write("jobs", failed, about | {"status": "failed", "reason": reason, "config": config})
+    store.write(failed, failed_job(others[0].job, reason))
     metrics = dict.fromkeys(("kid", "kid_se", "inception_score", "precision", "recall", "confidence"), 0.5)
     for i, cell in enumerate(cells):
-        store.write("cells", cell.key, about | {
-            "status": "done", "metrics": metrics | {"fid": 3.5 + i, "class_balance": 1.0}, "job": done,
-            "sampling": {"batch_s": [1.0, 2.0], "batch_images": [100, 100], "exclusive": True},
-            "config": cell.model_dump(mode="json"), "floor": {"fid": 0.1}, "ceiling": {"fid": 2000.0},
-            "provenance": {"classifier": "c" * 64, "dataset_sha256": "d" * 64},
-        })  # fmt: skip
-    config = others[0].model_dump(mode="json")
-    store.write("cells", others[0].key, about | {"status": "failed", "reason": reason, "config": config, "job": failed})
+        store.write(cell.key, scored_cell(cell, metrics | {"fid": 3.5 + i, "class_balance": 1.0}))
+    store.write(others[0].key, failed_cell(others[0], reason))
     return store
 
 
@@ -126,7 +112,7 @@ def test_variables_of_the_program_are_no_tables(store: Store) -> None:
 
 
 def test_damaged_and_foreign_records_are_left_out_and_named(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    store.write("cells", "beef", {"status": "done", "config": {"from": "another world"}})
+    store.path("cells", "beef", ".json").write_bytes(encode({"status": "done", "config": {"from": "another world"}}))
     store.path("cells", "dead", ".json").write_text("{")
     assert cli.main(["query", "SELECT count(*) AS n FROM cells", "--format", "csv", "--results", str(store.root)]) == 0
     captured = capsys.readouterr()

@@ -13,24 +13,32 @@ import pytest
 import torch
 
 from bench.errors import UserError
+from bench.store.records import CellRecord
 from bench.store.store import Store
+from bench.study.model import Cell
+from tests.records import failed_cell, sampled, scored_cell
 
-RECORD = {"status": "done", "metrics": {"fid": 1.25, "note": "ε"}, "list": [1, None, True]}
+JOB = {"net": "unet", "objective": "eps", "weight": "unit", "schedule": "linear", "T": 100, "seed": 0}
+CELL = Cell(job={**JOB, "train": {"epochs": 1}}, sampler="ddim", sample_steps=10, n=20)
+RECORD = scored_cell(CELL, {"fid": 1.25, "ε": float("inf")})
+OTHER = failed_cell(CELL, "other")
+ABOUT = sampled((1.5,), (20,))
 IMAGES = np.arange(20 * 28 * 28, dtype=np.uint32).astype(np.uint8).reshape(20, 1, 28, 28)
 TENSORS = {"a": torch.arange(12.0).reshape(3, 4).T, "b": torch.tensor(3)}
 
 
 def fill(store: Store) -> dict[str, Path]:
-    store.write("cells", "k", RECORD)
+    store.write(CELL.key, RECORD)
     store.save_tensors("checkpoints", "k", TENSORS, {"epoch": 3})
-    store.save_samples("k", IMAGES, {"seconds": 1.5})
+    store.save_samples("k", IMAGES, ABOUT)
     suffixes = {"cells": ".json", "checkpoints": ".safetensors", "samples": ".npz"}
-    return {kind: store.path(kind, "k", suffix) for kind, suffix in suffixes.items()}
+    keys = {"cells": CELL.key}
+    return {kind: store.path(kind, keys.get(kind, "k"), suffix) for kind, suffix in suffixes.items()}
 
 
 def read(store: Store, kind: str) -> Any:
     return {
-        "cells": lambda: store.read("cells", "k"),
+        "cells": lambda: store.read(CellRecord, CELL.key),
         "checkpoints": lambda: store.load_tensors("checkpoints", "k"),
         "samples": lambda: store.load_samples("k"),
     }[kind]()
@@ -39,7 +47,7 @@ def read(store: Store, kind: str) -> Any:
 def test_round_trips(tmp_path: Path) -> None:
     store = Store(tmp_path)
     fill(store)
-    assert store.read("cells", "k") == RECORD
+    assert store.read(CellRecord, CELL.key) == RECORD
     kept = store.load_tensors("checkpoints", "k")
     assert kept is not None
     assert kept[1] == {"epoch": 3}
@@ -47,7 +55,7 @@ def test_round_trips(tmp_path: Path) -> None:
     samples = store.load_samples("k")
     assert samples is not None
     np.testing.assert_array_equal(samples[0], IMAGES)
-    assert samples[1] == {"seconds": 1.5}
+    assert samples[1] == ABOUT
     assert not store.damaged
     assert not list(tmp_path.rglob("*.tmp"))
 
@@ -100,7 +108,7 @@ def test_another_version_is_not_read(tmp_path: Path) -> None:
     store = Store(tmp_path)
     path = fill(store)["cells"]
     path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 99}))
-    assert store.read("cells", "k") is None
+    assert store.read(CellRecord, CELL.key) is None
 
 
 @pytest.mark.parametrize(
@@ -118,10 +126,10 @@ def test_a_failing_disk_leaves_the_old_file_and_one_line(
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(UserError, match=says) as error:
-        store.write("cells", "k", {"status": "other"})
+        store.write(CELL.key, OTHER)
     assert "\n" not in str(error.value)
     monkeypatch.undo()
-    assert store.read("cells", "k") == RECORD
+    assert store.read(CellRecord, CELL.key) == RECORD
     assert not list(tmp_path.rglob("*.tmp"))
 
 
@@ -130,16 +138,16 @@ def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: 
     fill(store)
     monkeypatch.setattr(Path, "replace", lambda self, to: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        store.write("cells", "k", {"status": "other"})
+        store.write(CELL.key, OTHER)
     monkeypatch.undo()
-    assert store.read("cells", "k") == RECORD
+    assert store.read(CellRecord, CELL.key) == RECORD
     assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     store = Store(tmp_path / "file")
-    assert store.read("cells", "k") is None
+    assert store.read(CellRecord, CELL.key) is None
     with pytest.raises(UserError, match="cannot write to folder"):
         store.writable()
 

@@ -104,9 +104,9 @@ def test_environment_says_what_a_number_may_depend_on() -> None:
     assert {"processor", "cores", "threads", "gpu", "driver", "torch", "python", "commit", "dirty", "code"} <= set(
         about
     )
-    assert about["device"] == "cpu"
-    assert about["gpu"] is None
-    assert about["processor"]
+    assert about.device == "cpu"
+    assert about.gpu is None
+    assert about.processor
 
 
 def test_a_missing_command_is_no_error() -> None:

@@ -8,31 +8,32 @@ from pathlib import Path
 import pytest
 
 from bench.store.store import Store
+from bench.study.model import Job
 from perf import harness
+from tests.records import epoch, harness_run, trained_job
 
 RAW = {"--help": [0.2, 0.4, 0.25], "imports": [2.0, 2.0, 2.0], "rerun": [3.0, 6.0, 4.0]}
 
 
 def write(
-    store: Store, key: str, *, overhead: float, estimate: float | None, runs: int = 1, alone: bool = True
-) -> None:
-    config = {"net": "unet", "objective": "eps", "weight": "unit", "schedule": "cosine", "T": 100, "seed": 0}
-    stages = {"train": 90.0, "compile": 3.0}
-    run = {"wall_s": 100.0, "overhead": overhead, "estimate_s": estimate, "stages_s": stages}
-    config |= {"train": {"epochs": 1}}
-    record = {"status": "done", "epochs": [{"exclusive": alone}], "harness": [run] * runs, "config": config}
-    store.write("jobs", key, record)
+    store: Store, seed: int, *, overhead: float, estimate: float | None, runs: int = 1, alone: bool = True
+) -> str:
+    config = {"net": "unet", "objective": "eps", "weight": "unit", "schedule": "cosine", "T": 100, "seed": seed}
+    job = Job(**config, train={"epochs": 1})
+    run = harness_run(100.0, overhead, estimate_s=estimate, stages_s={"train": 90.0, "compile": 3.0})
+    store.write(job.key, trained_job(job, [epoch(exclusive=alone)], harness=(run,) * runs))
+    return job.key
 
 
 def test_rows_and_claims_by_hand(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    write(store, "a", overhead=0.004, estimate=110.0)
-    write(store, "b", overhead=0.02, estimate=None)
-    write(store, "c", overhead=0.006, estimate=82.0)
-    write(store, "resumed", overhead=0.5, estimate=1.0, runs=2)
-    write(store, "shared", overhead=0.5, estimate=1.0, alone=False)
-    write(store, "another study's", overhead=0.5, estimate=1.0)
-    rows = harness.jobs(store, ["a", "missing", "b", "c", "resumed", "shared"])
+    a = write(store, 0, overhead=0.004, estimate=110.0)
+    b = write(store, 1, overhead=0.02, estimate=None)
+    c = write(store, 2, overhead=0.006, estimate=82.0)
+    resumed = write(store, 3, overhead=0.5, estimate=1.0, runs=2)
+    shared = write(store, 4, overhead=0.5, estimate=1.0, alone=False)
+    write(store, 5, overhead=0.5, estimate=1.0)  # of another study
+    rows = harness.jobs(store, [a, "missing", b, c, resumed, shared])
     assert [row["overhead"] for row in rows] == [0.004, 0.02, 0.006]
     assert [row["error"] for row in rows] == [pytest.approx(0.1), None, pytest.approx(0.18)]
     assert {row["warming up, s"] for row in rows} == {3.0}

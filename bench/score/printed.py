@@ -1,0 +1,40 @@
+"""What ``ddpm-bench score --format json`` prints, which a test of somebody else's may keep as its baseline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UserError
+from bench.store.records import Part, Scores
+from bench.study.model import Natural
+
+
+class ScoreReport(Part):
+    """Scores of ``n`` images at ``path``; ``floor`` and ``ceiling`` where there are as many test images."""
+
+    path: str
+    read_as: str
+    n: Natural
+    classifier: str
+    dataset_sha256: str
+    metrics: Scores
+    floor: Scores | None = None
+    ceiling: Scores | None = None
+    thorough: dict[str, Any] | None = None
+
+    def text(self) -> str:
+        """As it is printed."""
+        return json.dumps(self.as_json(), indent=1)
+
+
+def read(path: Path) -> ScoreReport:
+    """What was printed, kept in a file.
+
+    :raises UserError: if the file is something else, or cannot be read.
+    """
+    try:
+        return ScoreReport.parse(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not what `ddpm-bench score --format json` prints") from error
