@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ddpm.precision import widest
 from ddpm.spec import parse
 
 
@@ -95,7 +96,7 @@ class Importance(Uniform):
 
     def p(self) -> Tensor:
         """The chance of each t, (T + 1,), none for 0. Nothing waits for the device."""
-        root = self.losses[1:].double().square().mean(1).sqrt()
+        root = self.losses[1:].to(widest(self.device)).square().mean(1).sqrt()
         learnt = (1 - self.UNIFORM) * root / root.sum() + self.UNIFORM / self.T
         chance = torch.where((self.seen[1:] >= self.KEPT).all(), learnt, torch.full_like(root, 1 / self.T))
         return torch.cat([chance.new_zeros(1), chance])

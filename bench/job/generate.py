@@ -86,8 +86,9 @@ def tiled(net: Callable[..., Tensor], tile: int) -> Callable[..., Tensor]:
 
     def evaluate(x: Tensor, u: Tensor, *y: Tensor) -> Tensor:
         parts = zip(x.split(tile), *(classes.split(tile) for classes in y), strict=True)
-        # a captured graph writes over what it returned
-        return torch.cat([net(part, u[:1], *of_part) for part, *of_part in parts])
+        # a captured graph returns the same memory each time: what it wrote there must be copied before the next call
+        outputs = [net(part, u[:1], *of_part).clone() for part, *of_part in parts]
+        return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
 
     return evaluate
 

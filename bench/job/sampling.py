@@ -138,6 +138,7 @@ def sample_and_score(
         since = time.time()
         batches: list[Batch] = []
         durations: list[float] = []
+        memory.reset_peak(sampling.device)
         for drawn, seconds in sampling.draw(cell, batch):
             durations.append(seconds)
             batches.append(drawn)

@@ -70,6 +70,7 @@ def train(
     since = time.time()
     losses: list[Tensor] = []
     first, spoke, spent = True, 0.0, 0.0
+    memory.reset_peak(device)
     clock.start()
     for step in chosen.inside(trainer.steps(train, datasets.to_float, chosen.net, classes, none), device):
         losses.append(step.loss)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bench import files
 from bench.errors import UserError, unknown
@@ -33,7 +33,7 @@ def retrain(
     if out.is_dir():
         raise UserError(f"--out names a folder: {out}")
     files.check_writable(out.parent)  # now, not after minutes of training
-    options = {"epochs": epochs} if epochs else {}
+    options: dict[str, Any] = {"epochs": epochs} if epochs else {}
     for progress, trained in classifier.train(images, **options):
         network = trained
         yield progress

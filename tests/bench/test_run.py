@@ -23,16 +23,17 @@ from bench.job.failures import reason_of
 from bench.job.run import run
 from bench.job.spec import JobSpec
 from bench.job.stages import Stages
-from bench.machine import clocks
+from bench.machine import clocks, memory
 from bench.machine.clocks import HostClock
 from bench.score import classifier
 from bench.score.scorer import classifier_of
-from bench.store.records import JobRecord, TrainedJob
+from bench.store.records import CellRecord, JobRecord, ScoredCell, TrainedJob
 from bench.store.store import Store
 from bench.study.model import Cell
 from bench.study.study import Score, Study
 from ddpm.nets import make_net
 from ddpm.schedule import make_schedule
+from tests.pretend import StaticOutput
 
 if TYPE_CHECKING:
     from tests.conftest import World
@@ -355,10 +356,10 @@ def test_the_likelihood_of_test_images(world: World, make_study: Any) -> None:
 def test_a_classifier_cut_short_is_trained_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A data set without a pinned one keeps its own in the store, checked like everything there."""
     monkeypatch.delitem(classifier.PINNED, "mnist")
-    path, sha256 = classifier_of("mnist", world.images, world.store)
-    assert classifier_of("mnist", world.images, world.store) == (path, sha256)
+    path, sha256 = classifier_of("mnist", world.images, world.store, CPU)
+    assert classifier_of("mnist", world.images, world.store, CPU) == (path, sha256)
     path.write_bytes(path.read_bytes()[:-9])
-    assert classifier_of("mnist", world.images, world.store) == (path, sha256)
+    assert classifier_of("mnist", world.images, world.store, CPU) == (path, sha256)
     assert world.store.damaged == [path]
     assert classifier.load(path, sha256)
 
@@ -401,6 +402,52 @@ def test_shared_time_is_part_of_every_cells_durations(tiny_study: Study, monkeyp
     drawing = sampling.Sampling(cells[0].job, net, (1, 28), schedule, CPU, Stages(0.0))
     drawing.prepare(cells[:1], Store(Path("nowhere")), Wish("eager"))
     assert [seconds for _, seconds in drawing.draw(cells[0], None)] == [1, 1, 1]
+
+
+def test_peak_memory_is_of_the_training_or_the_cell_alone(
+    world: World, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device on which training takes 900 MB, scoring 500, sampling 100 for the first cell and 200 for the next."""
+    cells, peak, cell_mb = cells_of(tiny_study), [0.0], iter((100.0, 200.0))
+
+    def using(megabytes: float) -> None:
+        peak[0] = max(peak[0], megabytes)
+
+    plain_draw, plain_extract, plain_steps = sampling.generate, classifier.extract, training.Trainer.steps
+    monkeypatch.setattr(sampling, "generate", lambda *a, **k: using(next(cell_mb)) or plain_draw(*a, **k))
+    monkeypatch.setattr(classifier, "extract", lambda *a, **k: using(500.0) or plain_extract(*a, **k))
+    monkeypatch.setattr(
+        training.Trainer, "steps", lambda *a, **k: (using(900.0) or one for one in plain_steps(*a, **k))
+    )
+    monkeypatch.setattr(memory, "reset_peak", lambda device: peak.__setitem__(0, 7.0))
+    monkeypatch.setattr(memory, "peak_device_mb", lambda device: peak[0])
+    using(3000.0)  # what somebody did before
+    list(run(cells, world.store, device=CPU))
+    records = [world.store.read(CellRecord, cell.key) for cell in cells]
+    assert [record.sampling.peak_device_mb for record in records if isinstance(record, ScoredCell)] == [100, 200]
+    trained = world.store.read(JobRecord, cells[0].job.key)
+    assert isinstance(trained, TrainedJob)
+    assert trained.peak_device_mb == 900
+
+
+@pytest.mark.parametrize("shared", [1, 2])
+def test_an_engine_that_returns_the_same_memory_each_time(
+    shared: int, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Samples of several tiles, sharing their first evaluation or not, are those of an engine that does not."""
+    cells = [cell.model_copy(update={"n": 230}) for cell in cells_of(tiny_study)]
+    torch.manual_seed(0)
+    net = make_net("tiny", 1, 28).eval()
+    schedule = make_schedule(cells[0].job.schedule, cells[0].job.T)
+    drawn, captured, plain = [], StaticOutput(net), engine.choose
+    for choose in (plain, lambda *work: plain(*work)._replace(net=captured)):
+        monkeypatch.setattr(engine, "choose", choose)
+        drawing = sampling.Sampling(cells[0].job, net, (1, 28), schedule, CPU, Stages(0.0))
+        drawing.prepare(cells[:shared], Store(Path("nowhere")), Wish("eager"))
+        batches = [batch for cell in cells for batch, _ in drawing.draw(cell, 200)]
+        drawn.append(torch.cat([batch.images for batch in batches]))
+    assert len(drawn[0]) == 2 * 230
+    assert torch.equal(*drawn)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
