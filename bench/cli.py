@@ -406,9 +406,10 @@ def _execute(
     retry: bool = False,
 ) -> int:
     """Run a study with the display that fits, and return the exit code."""
-    from bench.execute.local import run_study
+    from bench.execute.run import run_study
     from bench.execute.schedule import Options
     from bench.job import engine
+    from bench.job.events import Ended, Failure
     from bench.machine.devices import pick_device
     from bench.machine.sources import code_hash
     from bench.score.scorer import pinned
@@ -419,10 +420,10 @@ def _execute(
     device = args.device if args.device != "auto" else pick_device("auto").type
     engine.check(args.engine, pick_device(device))
     options = Options(device, workers, args.threads, args.data_dir, sample_batch, retry, args.engine)
-    failed: list[tuple[str, str]] = []
+    failed: tuple[Failure, ...] = ()
     for event in show(run_study(study, store, options), _console()):
-        if event["event"] == "end":
-            failed = event["failed"]
+        if isinstance(event, Ended):
+            failed = event.failures
     store.damaged.clear()  # what was found before has been made again
     done = other = 0
     for found in survey(study.cells, store, pinned(study.dataset)):
@@ -435,9 +436,9 @@ def _execute(
             file=sys.stderr,
         )
     _damaged(store)
-    for name, reason in failed:
-        print(f"failed: {name}: {reason}", file=sys.stderr)
-    return 0 if done == len(study.cells) else 1
+    for failure in failed:
+        print(f"failed: {failure.label}: {failure.reason}", file=sys.stderr)
+    return 0 if done == len(study.cells) and not failed else 1
 
 
 def _with_results(args: argparse.Namespace) -> list[tuple[Study, Store]]:

@@ -32,7 +32,7 @@ from perf.scale import fill, make_study
 
 CELLS = 1000
 IMPORTS = (
-    "import bench.cli, bench.sinks.console, bench.execute.local, bench.report, bench.score.scorer, "
+    "import bench.cli, bench.sinks.console, bench.execute.run, bench.report, bench.score.scorer, "
     "bench.analysis.table, rich.live, torch"
 )
 """What a rerun cannot do without."""

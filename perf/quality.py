@@ -17,7 +17,7 @@ from rich.console import Console
 from bench.analysis.table import iter_rows
 from bench.errors import UserError
 from bench.execute import processes
-from bench.execute.local import run_study
+from bench.execute.run import run_study
 from bench.execute.schedule import Options
 from bench.machine import devices
 from bench.paths import LOCAL

@@ -81,6 +81,16 @@ def scorer(mnist: Images, tmp_path_factory: pytest.TempPathFactory) -> Scorer:
 
 
 @pytest.fixture(scope="session")
+def empty(mnist: Images, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with a reference, of few images so that it is quickly made, and no results."""
+    root = tmp_path_factory.mktemp("empty")
+    few = replace(mnist, train=mnist.train[:300], train_labels=mnist.train_labels[:300])
+    Scorer("mnist", few, Store(root), torch.device("cpu")).bounds(20)
+    Store(root).writable()
+    return root
+
+
+@pytest.fixture(scope="session")
 def tiny_images(mnist: Images) -> Images:
     """256 + 200 real images, drawn from both ends of the sets."""
     train, test = torch.arange(256) * 234, torch.arange(200) * 50

@@ -1,4 +1,4 @@
-"""Running a study's jobs on this machine: one process a job, so that a crash or a kill takes nothing else with it.
+"""Running jobs on this machine: one process a job, so that a crash or a kill takes nothing else with it.
 
 Two locks keep runs apart. One per machine holds the devices for one run at a time, since durations on a shared device
 mean nothing; a second run waits. One per job (held by the job's own process) lets several machines share a results
@@ -7,203 +7,152 @@ folder: each takes the jobs that nobody else is at.
 
 from __future__ import annotations
 
-import json
+import itertools
 import platform
 import queue
-import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from multiprocessing.connection import Connection
+from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 
 from bench.errors import UserError
-from bench.execute import cost, processes
-from bench.execute.schedule import Options, pending
-from bench.job import engine, failures, process
-from bench.job.engine import Wish
-from bench.job.events import BUSY, Event
-from bench.store.status import Found, survey
+from bench.execute.schedule import POLL_S, Options, Stop, free, outcome
+from bench.execute.worker import Said, Worker
+from bench.job.events import BUSY, Elsewhere, Event, Failed, JobEnd, Refused, Started, Stopped, Waiting
+from bench.job.failures import record_failure
+from bench.job.spec import JobSpec
 from bench.store.store import Store
-from bench.study.model import Cell
-from bench.study.study import Study
-
-POLL_S = 0.5
 
 
-def run_study(study: Study, store: Store, options: Options) -> Iterator[Event]:
-    """Do what is missing of a study, yielding each job's events with ``job`` and ``label`` added.
+class Local:
+    """As many jobs at once as there are workers."""
 
-    Ends with ``{"event": "end", "failed": [...]}``. Closing the generator, or an interrupt, stops the jobs; each
-    continues from its last complete epoch when the study is run again.
+    def __init__(self, options: Options, results: Path) -> None:
+        self._slots = [options.slots[i % len(options.slots)] for i in range(options.workers)]
+        self._store = Store(results)
 
-    :raises UserError: if results cannot be written, or a job refuses its input.
-    """
-    yield {"event": "plan", "jobs": len(study.jobs), "cells": len(study.cells)}
-    if not pending(study, store, options.retry):
-        yield {"event": "end", "failed": _failures(study, store)}
-        return
-    store.writable()
-    lock = FileLock(store.path("locks", f"host-{platform.node()}", ".lock"), timeout=0)
-    waiting = False
-    while True:
-        try:
-            lock.acquire()
-            break
-        except Timeout:
-            if not waiting:
-                waiting = True
-                yield {"event": "waiting", "path": str(store.root)}
+    def run(self, specs: Iterable[JobSpec], *, stop: Stop) -> Iterator[Event]:
+        """See :class:`bench.execute.executor.Executor`. Waits for other runs on this machine to end first."""
+        path = self._store.path("locks", f"host-{platform.node()}", ".lock")
+        lock = FileLock(path, thread_local=False)
+        for look in itertools.count():
+            with suppress(Timeout):
+                lock.acquire(timeout=0)
+                break
+            if not look:
+                yield Waiting(path=str(self._store.root))
+            if stop.is_set():
+                return
             time.sleep(POLL_S)
-    try:
-        yield from _run_jobs(study, pending(study, store, options.retry), store, options)
-    finally:
-        lock.release()
-    yield {"event": "end", "failed": _failures(study, store)}
+        try:
+            yield from _Pool(self._slots).run(iter(specs), stop)
+        finally:
+            lock.release()
 
 
-def _failures(study: Study, store: Store) -> list[tuple[str, str]]:
-    """(which job or cell, why) for whatever has failed; a job once, not once a cell."""
-    found: dict[str, str] = {}
-    for cell, status, reason, record, _ in survey(study.cells, store, None):
-        if status == "failed":
-            name = cell.job.label if record is None else f"{cell.job.label}, {cell.label}"
-            found[name] = reason or "unknown"
-    return list(found.items())
+class _Pool:
+    """Keeps every slot busy until no job is left; those another process is at come last."""
 
+    def __init__(self, slots: Iterable[str]) -> None:
+        self._slots = deque(slots)
+        self._said: queue.Queue[Said] = queue.Queue()
+        self._running: set[Worker] = set()
+        self._back: deque[JobSpec] = deque()
+        self._elsewhere: set[str] = set()
 
-def _run_jobs(study: Study, left: dict[str, list[Found]], store: Store, options: Options) -> Iterator[Event]:
-    """Keep ``workers`` processes busy until no job is left: the longest first, so that none is alone at the end.
-
-    Jobs another machine is at go to the back of the line.
-    """
-
-    def expected() -> cost.Model:  # anew for every job, which knows more than the one before
-        return cost.calibrate(store, options.device.partition(":")[0], options.threads_each)
-
-    order = cost.longest_first(left.values(), store, expected())
-    waiting = deque(study.jobs[found[0].cell.job.key] for found in order)
-    slots = deque(options.slots[i % len(options.slots)] for i in range(options.workers))
-    running: dict[str, _Process] = {}
-    events: queue.Queue[tuple[str, Event | None]] = queue.Queue()
-    elsewhere: set[str] = set()
-    try:
-        while waiting or running:
-            while waiting and slots:
-                cells = waiting.popleft()
-                estimate = expected().seconds(left[cells[0].job.key], store)
-                wish = engine.wish(options.engine, cells, study.jobs.values(), options.device)
-                likelihood = study.score.likelihood
-                process = _Process(cells, store, options, slots.popleft(), events, estimate, wish, likelihood)
-                running[cells[0].job.key] = process
-                yield process.tag({"event": "start", "left": len(waiting)})
-            key, event = events.get()
-            process = running[key]
-            if event is not None:
-                if event["event"] == "refused":
-                    raise UserError(event["reason"])
-                yield process.tag(event)
-                continue
-            del running[key]
-            slots.append(process.slot)
-            code = process.wait()
-            if code == BUSY:
-                if key not in elsewhere:
-                    elsewhere.add(key)
-                    yield process.tag({"event": "elsewhere"})
-                if not any(found.status == "missing" for found in survey(process.cells, store, None)):
+    def run(self, specs: Iterator[JobSpec], stop: Stop) -> Iterator[Event]:
+        """The jobs' events."""
+        try:
+            while not stop.is_set():
+                yield from self._fill(specs)
+                if not self._running and not self._back:
+                    return
+                try:
+                    said = self._said.get(timeout=POLL_S)
+                except queue.Empty:
                     continue
-                waiting.append(process.cells)
-                if elsewhere.issuperset(cells[0].job.key for cells in waiting):
-                    time.sleep(POLL_S)
-            elif code != 0 and not process.explained:
-                reason = process.reason(code)
-                failures.record_failure(process.cells, store, reason, torch.device(options.device))
-                yield process.tag({"event": "failed", "reason": reason})
-    finally:
-        for process in running.values():
-            process.stop()
+                yield from self._pass_on(said)
+            yield from self._stop()
+        finally:
+            self._end_all()
 
+    def _fill(self, specs: Iterator[JobSpec]) -> Iterator[Event]:
+        """Start jobs as long as there is room."""
+        while self._slots and (spec := next(specs, None)):
+            yield from self._start(spec)
+        for _ in range(len(self._back)):
+            if not self._slots:
+                return
+            spec = self._back.popleft()
+            if not free(spec):
+                self._back.append(spec)
+            elif (end := outcome(spec)) is not None:
+                yield end
+            else:
+                yield from self._start(spec)
 
-class _Process:
-    """A job's process and the thread that reads its events."""
+    def _start(self, spec: JobSpec) -> Iterator[Event]:
+        slot = self._slots.popleft()
+        try:
+            worker = Worker(spec.begun(), slot, self._said)
+        except UserError as error:  # the log cannot be written
+            self._slots.append(slot)
+            yield Refused(job=spec.key, label=spec.job.label, reason=str(error))
+        except OSError as error:
+            self._slots.append(slot)
+            yield self._failed(spec, f"no process could be started for it: {error.strerror or error}")
+        else:
+            self._running.add(worker)
+            yield Started(job=spec.key, label=spec.job.label, node=platform.node(), pid=worker.pid)
 
-    def __init__(
-        self,
-        cells: list[Cell],
-        store: Store,
-        options: Options,
-        slot: str,
-        events: queue.Queue[tuple[str, Event | None]],
-        estimate: float | None,
-        wish: Wish,
-        likelihood: int,
-    ) -> None:
-        self.cells, self.slot, self.explained = cells, slot, False
-        key = cells[0].job.key
-        self._log_path = store.path("logs", key, ".log")
-        store.write_bytes(self._log_path, b"")
-        spec = {
-            "cells": [cell.model_dump(mode="json") for cell in cells],
-            "store": str(store.root.resolve()),
-            "device": options.device.partition(":")[0],
-            "threads": options.threads_each,
-            "data_dir": str(options.data_dir.resolve()) if options.data_dir else None,
-            "exclusive": options.exclusive,
-            "sample_batch": options.sample_batch,
-            "visible": {"CUDA_VISIBLE_DEVICES": slot} if slot else {},
-            "began": time.time(),
-            "estimate_s": estimate,
-            "engine": wish.name,
-            "likelihood": likelihood,
-            "calls": wish.calls,
-        }
-        ours, theirs = processes.CONTEXT.Pipe(duplex=False)
-        log = str(self._log_path.resolve())
-        self._process = processes.CONTEXT.Process(target=process.process, args=(spec, theirs, log))
-        processes.warm()
-        with processes.environment():
-            self._process.start()
-        theirs.close()
-        self._reader = threading.Thread(target=self._read, args=(ours, key, events), daemon=True)
-        self._reader.start()
+    def _pass_on(self, said: Said) -> Iterator[Event]:
+        """An event of a job, or what follows from the end of its process."""
+        worker, event = said
+        if event is not None:
+            if not worker.ended:
+                worker.ended = isinstance(event, JobEnd)
+                yield event
+            return
+        code = worker.wait()
+        self._running.discard(worker)
+        self._slots.append(worker.slot)
+        spec = worker.spec
+        if worker.ended:
+            return
+        if code != BUSY:
+            yield self._failed(spec, worker.reason(code))
+            return
+        self._back.append(spec)
+        if spec.key not in self._elsewhere:
+            self._elsewhere.add(spec.key)
+            yield Elsewhere(job=spec.key, label=spec.job.label)
 
-    def _read(self, ours: Connection, key: str, events: queue.Queue[tuple[str, Event | None]]) -> None:
-        with ours, suppress(EOFError, OSError):  # whatever ends a process closes its end
-            while True:
-                event = json.loads(ours.recv_bytes())
-                self.explained |= event["event"] in ("failed", "refused")
-                events.put((key, event))
-        events.put((key, None))
+    def _stop(self) -> Iterator[Event]:
+        """End what runs, and say so of each job that did not end by itself in the meantime."""
+        stopped = list(self._running)
+        self._end_all()
+        while not self._said.empty():
+            worker, event = self._said.get()
+            if event is not None and not worker.ended:
+                worker.ended = isinstance(event, JobEnd)
+                yield event
+        for worker in stopped:
+            if not worker.ended:
+                yield Stopped(job=worker.spec.key, label=worker.spec.job.label)
 
-    def tag(self, event: Event) -> Event:
-        """The event with the job it is about."""
-        return {"job": self.cells[0].job.key, "label": self.cells[0].job.label} | event
+    def _end_all(self) -> None:
+        for worker in self._running:
+            worker.terminate()
+        while self._running:
+            self._running.pop().end()
 
-    def wait(self) -> int:
-        """The exit code."""
-        self._reader.join()
-        self._process.join()
-        return self._process.exitcode or 0
-
-    def stop(self) -> None:
-        """End the process and wait until it is gone."""
-        self._process.terminate()
-        self._process.join(5)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
-        self._reader.join()
-
-    def reason(self, code: int) -> str:
-        """Why a process died that could not say so itself."""
-        number = -code if code < 0 else code - 128  # it turns a polite request to end into an exit of its own
-        if number in set(signal.Signals):
-            name = signal.Signals(number).name
-            return f"killed by {name}" + (" (out of memory?)" if number == signal.SIGKILL else "")
-        lines = self._log_path.read_text(errors="replace").strip().splitlines()
-        return f"crashed with exit code {code}" + (f": {lines[-1]}" if lines else "")
+    @staticmethod
+    def _failed(spec: JobSpec, reason: str) -> Failed:
+        """The end of a job whose process could not say it, recorded if that can be written."""
+        with suppress(UserError):
+            record_failure(list(spec.cells), Store(spec.results), reason, torch.device(spec.device))
+        return Failed(job=spec.key, label=spec.job.label, reason=reason)

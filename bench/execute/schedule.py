@@ -5,19 +5,36 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
+from filelock import FileLock, Timeout
 
 from bench.job import run
 from bench.job.engine import AUTO
+from bench.job.events import Failed, JobDone
+from bench.job.spec import JobSpec
 from bench.store.status import Found, survey
 from bench.store.store import Store
 from bench.study.study import Study
 
+POLL_S = 0.5
+
+
+class Stop(Protocol):
+    """Whether to stop, as :class:`threading.Event` says it."""
+
+    def is_set(self) -> bool:
+        """True once the run is to end."""
+        ...
+
 
 @dataclass(frozen=True)
 class Options:
-    """How to run: the device, how many jobs at once, threads for each (None: its share), and where data lies."""
+    """How to run: the device, how many jobs at once, threads for each (None: its share), and where data lies.
+
+    ``executor`` is a row of :data:`bench.execute.executor.EXECUTORS`.
+    """
 
     device: str
     workers: int = 1
@@ -26,6 +43,7 @@ class Options:
     sample_batch: int | None = None
     retry: bool = False
     engine: str = AUTO
+    executor: str = "local"
 
     @property
     def exclusive(self) -> bool:
@@ -83,3 +101,26 @@ def _damaged(found: Found, store: Store) -> bool:
         return False
     cell = found.cell
     return found.job is None or store.cut_short("checkpoints", cell.job.key) or store.cut_short("samples", cell.key)
+
+
+def free(spec: JobSpec) -> bool:
+    """Whether no process is at the job."""
+    lock = FileLock(Store(spec.results).path("locks", spec.key, ".lock"), thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    lock.release()
+    return True
+
+
+def outcome(spec: JobSpec) -> JobDone | Failed | None:
+    """How a job ended that another process was at; None if something of it is still missing."""
+    about: dict[str, Any] = {"job": spec.key, "label": spec.job.label}
+    failed: str | None = None
+    for found in survey(spec.cells, Store(spec.results), None):
+        if found.status == "missing":
+            return None
+        if found.status == "failed":
+            failed = failed or found.reason or "unknown"
+    return JobDone(**about, overhead=None) if failed is None else Failed(**about, reason=failed)

@@ -1,75 +1,106 @@
-"""The process of a job: it is given a job's cells and sends events."""
+"""The process of a job: it is given what the job depends on, and sends events."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing, suppress
 from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
 from filelock import FileLock, Timeout
 
 from bench.errors import UserError
-from bench.job.engine import Calls, Wish
-from bench.job.events import BUSY, Event
+from bench.job.events import BUSY, Damaged, Event, Failed, Refused, to_json
 from bench.job.failures import reason_of, record_failure
+from bench.job.parent import end_with_parent
 from bench.job.run import run
+from bench.job.spec import JobSpec
 from bench.store.store import Store
-from bench.study.model import Cell
 
 
-def process(spec: dict[str, Any], events: Connection, log: str) -> NoReturn:
-    """Be the process of a job: what it or a library prints goes to the file ``log``, events go to ``events``."""
+def process(spec: JobSpec, visible: Mapping[str, str], events: Connection, log: str) -> NoReturn:
+    """Be the process of a job: what it or a library prints goes to the file ``log``, events go to ``events``.
+
+    :param visible: environment variables that say which devices there are.
+    """
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     for stream in (1, 2):
         os.dup2(file, stream)
-    os.environ |= spec["visible"]
+    os.environ |= visible
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # tidily: no half-written file stays
-    sys.exit(work(spec, lambda event: events.send_bytes(json.dumps(event).encode())))
+    end_with_parent()
+    sys.exit(work(spec, lambda event: events.send_bytes(to_json(event))))
 
 
-def work(spec: dict[str, Any], say: Callable[[Event], None]) -> int:
-    """Run the job {"cells", "store", "device", …} under its lock, and return the process's exit code."""
-    cells = [Cell.model_validate(cell) for cell in spec["cells"]]
-    store, key = Store(Path(spec["store"])), cells[0].job.key
-    torch.set_num_threads(spec["threads"])
-    try:
-        lock = FileLock(store.path("locks", key, ".lock"), timeout=0)
-        with lock:
-            device = torch.device(spec["device"])
+def work(spec: JobSpec, say: Callable[[Event], None]) -> int:
+    """Run the job under its lock, say its events, and return the process's exit code."""
+    with closing(perform(spec)) as events:
+        while True:
             try:
-                for event in run(
-                    cells,
-                    store,
-                    device=device,
-                    data_dir=Path(spec["data_dir"]) if spec["data_dir"] else None,
-                    exclusive=spec["exclusive"],
-                    began=spec["began"],
-                    sample_batch=spec["sample_batch"],
-                    estimate=spec["estimate_s"],
-                    likelihood_of=spec["likelihood"],
-                    wish=Wish(spec["engine"], {task: Calls(*counts) for task, counts in spec["calls"].items()}),
-                ):
-                    for path in store.damaged:
-                        say({"event": "damaged", "path": str(path)})
-                    store.damaged.clear()
-                    say(event)
+                event = next(events)
+            except StopIteration as end:
+                return int(end.value)
+            try:
+                say(event)
             except BrokenPipeError:
                 return 1  # whoever started this job is gone
-            except UserError as error:
-                say({"event": "refused", "reason": str(error)})
-                return 2
-            except Exception as error:
-                traceback.print_exc()
-                record_failure(cells, store, reason_of(error), device)
-                say({"event": "failed", "reason": reason_of(error)})
-                return 1
+
+
+def perform(spec: JobSpec) -> Generator[Event, None, int]:
+    """Run the job under its lock; returns a process's exit code.
+
+    The last event is one of :data:`bench.job.events.JobEnd`, unless the code is :data:`bench.job.events.BUSY`. What the
+    job raises is an event, and is recorded. Closing the generator leaves the job as it is, to be gone on from.
+    """
+    store = Store(spec.results)
+    lock = FileLock(store.path("locks", spec.key, ".lock"), thread_local=False)
+    try:
+        lock.acquire(timeout=0)
     except Timeout:
         return BUSY
-    return 0
+    try:
+        yield from _steps(spec, store)
+        return 0
+    except UserError as error:
+        _record(spec, store, str(error))
+        yield Refused(job=spec.key, label=spec.job.label, reason=str(error))
+        return 2
+    except Exception as error:
+        traceback.print_exc()
+        _record(spec, store, reason_of(error))
+        yield Failed(job=spec.key, label=spec.job.label, reason=reason_of(error))
+        return 1
+    finally:
+        lock.release()
+
+
+def _steps(spec: JobSpec, store: Store) -> Generator[Event, None, None]:
+    """The job's events, and those of damage that it comes across."""
+    torch.set_num_threads(spec.threads)
+    for event in run(
+        list(spec.cells),
+        store,
+        device=torch.device(spec.device),
+        data_dir=spec.data_dir,
+        exclusive=spec.exclusive,
+        began=spec.began,
+        sample_batch=spec.sample_batch,
+        estimate=spec.estimate_s,
+        likelihood_of=spec.likelihood,
+        wish=spec.wish,
+    ):
+        for path in store.damaged:
+            yield Damaged(job=spec.key, label=spec.job.label, path=str(path))
+        store.damaged.clear()
+        yield event
+
+
+def _record(spec: JobSpec, store: Store, reason: str) -> None:
+    """Record that the job failed, if that can be written: the disk may be what is full."""
+    with suppress(UserError):
+        record_failure(list(spec.cells), store, reason, torch.device(spec.device))

@@ -13,7 +13,7 @@ from bench.images.grids import png, tile_grid
 from bench.job import engine
 from bench.job.checkpoints import averaged
 from bench.job.engine import Wish
-from bench.job.events import Event
+from bench.job.events import Drawn, Entered, Event
 from bench.job.generate import TILE, Batch, asked, first_outputs, generate, ways
 from bench.job.stages import Stages
 from bench.job.training import choose
@@ -141,7 +141,8 @@ def sample_and_score(
         for drawn, seconds in sampling.draw(cell, batch):
             durations.append(seconds)
             batches.append(drawn)
-            yield {"event": "sample", "label": cell.label, "share": (drawn.start + len(drawn.images)) / cell.n}
+            share = (drawn.start + len(drawn.images)) / cell.n
+            yield Drawn(job=cell.job.key, label=cell.job.label, cell=cell.key, way=cell.label, share=share)
         samples = torch.cat([drawn.images for drawn in batches])
         stages.add("sample", since)
         since = time.time()
@@ -158,6 +159,7 @@ def sample_and_score(
         stages.add("store", since)
     else:
         samples, about = torch.from_numpy(kept[0]), kept[1]
+    yield Entered(job=cell.job.key, label=cell.job.label, stage="scoring")
     since = time.time()
     classes = None if cell.guidance is None else asked(0, cell.n, classes_of(cell.job.net))
     scores = scorer.score(samples, classes)

@@ -19,7 +19,7 @@ def test_a_process_starts_again_with_the_variables_and_its_arguments(tmp_path: P
     script = tmp_path / "script.py"
     script.write_text(
         "import os, sys\n"
-        "from bench import processes\n"
+        "from bench.execute import processes\n"
         "print('here', flush=True)\n"
         "processes.start_again()\n"
         "print(sys.argv[1:], [os.environ[name] for name in processes.VARIABLES])\n"

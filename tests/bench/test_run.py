@@ -18,9 +18,10 @@ from bench.execute.schedule import pending
 from bench.images.grids import png, tile_grid
 from bench.job import checkpoints, engine, process, sampling, training
 from bench.job.engine import Calls, Chosen, Wish, Work
-from bench.job.events import BUSY
+from bench.job.events import BUSY, EpochDone, Event, Failed, Refused, Resumed
 from bench.job.failures import reason_of
 from bench.job.run import run
+from bench.job.spec import JobSpec
 from bench.job.stages import Stages
 from bench.machine import clocks
 from bench.machine.clocks import HostClock
@@ -45,7 +46,8 @@ def cells_of(study: Study) -> list[Cell]:
 
 
 def events(cells: list[Cell], store: Store, **options: Any) -> list[str]:
-    return [event["event"] for event in run(cells, store, device=CPU, **options)]
+    """The kinds of what a job says."""
+    return [event.event for event in run(cells, store, device=CPU, **options)]
 
 
 def content(store: Store, cells: list[Cell]) -> list[bytes]:
@@ -66,7 +68,7 @@ def test_a_job_leaves_every_artefact_and_then_does_nothing(world: World, tiny_st
     assert all(list(world.store.root.glob(pattern)) for pattern in ARTEFACTS)
     assert not list(world.store.root.glob("resume/*"))
     again = events(cells, world.store)
-    assert not {"epoch", "step", "sample", "cell"} & set(again)
+    assert not {"epoch", "stepped", "drawn", "cell"} & set(again)
 
 
 @pytest.mark.parametrize("stop_after", [1, 2])
@@ -77,11 +79,11 @@ def test_resuming_is_bit_identical(world: World, tiny_study: Study, tmp_path: Pa
     cut = Store(tmp_path / "cut")
     job = run(cells, cut, device=CPU)
     for event in job:
-        if event["event"] == "epoch" and event["epoch"] == stop_after:
+        if isinstance(event, EpochDone) and event.epoch == stop_after:
             break
     job.close()
-    resumed = [event for event in run(cells, cut, device=CPU) if event["event"] in ("resumed", "epoch")]
-    assert [event["epoch"] for event in resumed] == [stop_after, *range(stop_after + 1, 4)]
+    resumed = [event for event in run(cells, cut, device=CPU) if isinstance(event, Resumed | EpochDone)]
+    assert [event.epoch for event in resumed] == [stop_after, *range(stop_after + 1, 4)]
     assert content(cut, cells) == content(world.store, cells)
     record = cut.read(JobRecord, cells[0].job.key)
     assert isinstance(record, TrainedJob)
@@ -94,7 +96,7 @@ def test_resuming_is_bit_identical(world: World, tiny_study: Study, tmp_path: Pa
         ("jobs/*.json", {"epoch"}),
         ("checkpoints/*.safetensors", {"epoch"}),
         ("cells/*.json", {"cell"}),
-        ("samples/*.npz", {"sample", "cell"}),
+        ("samples/*.npz", {"drawn", "cell"}),
     ],
 )
 def test_damage_is_repaired_and_reported(world: World, tiny_study: Study, pattern: str, redone: set[str]) -> None:
@@ -103,7 +105,7 @@ def test_damage_is_repaired_and_reported(world: World, tiny_study: Study, patter
     before = content(world.store, cells)
     path = next(world.store.root.glob(pattern))
     path.write_bytes(path.read_bytes()[:-9])
-    seen = set(events(cells, world.store)) & {"epoch", "sample", "cell"}
+    seen = set(events(cells, world.store)) & {"epoch", "drawn", "cell"}
     assert seen == redone
     assert path in world.store.damaged
     assert content(world.store, cells) == before
@@ -115,7 +117,7 @@ def test_a_lost_record_of_a_sampled_cell_is_scored_without_sampling(world: World
     path = world.store.path("cells", cells[0].key, ".json")
     before = json.loads(path.read_text())["record"]["metrics"]
     path.unlink()
-    assert not {"epoch", "sample"} & set(events(cells, world.store))
+    assert not {"epoch", "drawn"} & set(events(cells, world.store))
     assert json.loads(path.read_text())["record"]["metrics"] == before
 
 
@@ -126,7 +128,7 @@ def test_another_classifier_scores_the_same_samples_again(world: World, tiny_stu
     assert {row["status"] for row in rows(tiny_study, world.store)[:2]} == {"stale"}
     seen = events(cells, world.store)
     assert seen.count("cell") == 2
-    assert "sample" not in seen
+    assert "drawn" not in seen
     assert {row["classifier"] for row in rows(tiny_study, world.store)[:2]} == {new[:12]}
 
 
@@ -181,30 +183,18 @@ def test_a_failing_cell_does_not_stop_the_others(
     assert second["status"] == "done"
 
 
-def spec_of(cells: list[Cell], store: Store) -> dict[str, Any]:
-    """What a job's process is given."""
-    return {
-        "cells": [cell.model_dump(mode="json") for cell in cells], "store": str(store.root), "device": "cpu",
-        "threads": 1, "data_dir": None, "exclusive": True, "sample_batch": None, "began": 0.0,
-        "estimate_s": None,
-        "engine": "eager",
-        "calls": {},
-        "likelihood": 0,
-    }  # fmt: skip
-
-
-def as_process(cells: list[Cell], store: Store) -> tuple[int, list[dict[str, Any]]]:
+def as_process(cells: list[Cell], store: Store) -> tuple[int, list[Event]]:
     """Do what the job's process does, here: its exit code and events."""
     store.writable()
-    said: list[dict[str, Any]] = []
-    return process.work(spec_of(cells, store), said.append), said
+    said: list[Event] = []
+    return process.work(JobSpec(cells=tuple(cells), results=store.root, device="cpu"), said.append), said
 
 
 def test_divergence_is_recorded(world: World, make_study: Any) -> None:
     study = make_study(budget={"lr": 1e30})
     code, said = as_process(cells_of(study), world.store)
     assert code == 1
-    assert said[-1]["event"] == "failed"
+    assert isinstance(said[-1], Failed)
     row = rows(study, world.store)[0]
     assert row["status"] == "failed"
     assert row["reason"].startswith("diverged: the mean loss of epoch")
@@ -219,25 +209,27 @@ def test_a_busy_job_is_left_alone(world: World, tiny_study: Study) -> None:
     assert not (world.store.root / "jobs").exists()
 
 
-def test_a_job_ends_when_nobody_listens(world: World, tiny_study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_ends_when_nobody_listens(world: World, tiny_study: Study) -> None:
     """Whoever started it is gone: it stops at its next event, and that is not a failure of the job."""
 
     def closed(event: object) -> None:
         raise BrokenPipeError
 
     cells = cells_of(tiny_study)
-    monkeypatch.setattr(process, "run", lambda *_, **__: iter([{"event": "step"}]))
     world.store.writable()
-    assert process.work(spec_of(cells, world.store), closed) == 1
+    assert process.work(JobSpec(cells=tuple(cells), results=world.store.root, device="cpu"), closed) == 1
     assert not (world.store.root / "jobs").exists()
 
 
-def test_a_users_mistake_is_refused_not_recorded(world: World, make_study: Any) -> None:
-    code, said = as_process(cells_of(make_study(n=201)), world.store)
+def test_a_users_mistake_is_refused_with_its_line(world: World, make_study: Any) -> None:
+    study = make_study(n=201)
+    code, said = as_process(cells_of(study), world.store)
     assert code == 2
-    assert said[-1]["event"] == "refused"
-    assert "n=201" in said[-1]["reason"]
-    assert not (world.store.root / "jobs").exists()
+    assert isinstance(said[-1], Refused)
+    assert "n=201" in said[-1].reason
+    row = rows(study, world.store)[0]
+    assert (row["status"], row["reason"]) == ("failed", said[-1].reason)
+    assert pending(study, world.store, retry=False).keys() == study.jobs.keys(), "the next run tries it again"
 
 
 @pytest.mark.parametrize(
@@ -289,7 +281,7 @@ def test_epochs_of_other_code_are_not_gone_on_from(
 ) -> None:
     cells = cells_of(tiny_study)
     job = run(cells, world.store, device=CPU)
-    next(event for event in job if event["event"] == "epoch")
+    next(event for event in job if isinstance(event, EpochDone))
     job.close()
     monkeypatch.setattr(training, "code_hash", lambda: "other")
     seen = events(cells, world.store)
@@ -469,7 +461,7 @@ def test_the_oracle_samples_without_training(world: World, make_study: Any) -> N
     drawn = torch.from_numpy(kept[0]).flatten(1).double()
     nearest = torch.cdist(drawn, world.images.train[:100].flatten(1).double()).min(1).values
     assert float(nearest.median()) < 100, "less than 4 levels a pixel from the nearest image"
-    assert not {"sample", "cell"} & set(events(cells, world.store))
+    assert not {"drawn", "cell"} & set(events(cells, world.store))
     first, second, *_ = rows(study, world.store)
     assert (first["status"], first["epochs"], first["train_s"], first["epoch_s"]) == ("done", 0, 0, None)
     assert (first["evaluations"], second["evaluations"]) == (30, 59)

@@ -1,0 +1,34 @@
+"""The seam between a study and whatever runs its jobs: an executor is a class here and a row of :data:`EXECUTORS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from bench.execute.inline import Inline
+from bench.execute.local import Local
+from bench.execute.schedule import Options, Stop
+from bench.job.events import Event
+from bench.job.spec import JobSpec
+
+
+class Executor(Protocol):
+    """Runs jobs somewhere.
+
+    It is made of :class:`bench.execute.schedule.Options` and the results folder.
+    """
+
+    def run(self, specs: Iterable[JobSpec], *, stop: Stop) -> Iterator[Event]:
+        """Run the jobs and pass on what they say, each job's events in order.
+
+        The next of ``specs`` is asked for when there is room for it, and not before: it is worked out from the results
+        so far. Each job that is started ends with exactly one of :data:`bench.job.events.JobEnd`; what one job raises
+        is its own end, and ends no other. Closing the iterator ends the jobs, as does ``stop``, which leaves a
+        :class:`bench.job.events.Stopped` for each; either way they can be gone on from.
+        """
+        ...
+
+
+EXECUTORS: dict[str, Callable[[Options, Path], Executor]] = {"local": Local, "inline": Inline}
+"""Where jobs can run: a process each on this machine, or one after the other in this process."""

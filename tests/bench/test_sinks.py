@@ -1,0 +1,258 @@
+"""Who shows or records a run: what a reader sees, and that no sink can hurt a run."""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from bench.errors import UserError
+from bench.job.events import CellDone, Elsewhere, Ended, EpochDone, Event, Failed, JobDone, Drawn, Started, Stepped
+from bench.sinks import console, jsonl, sink
+from bench.sinks.live import Live
+from bench.sinks.plain import Plain
+from bench.sinks.sink import SINKS, open_sink, tell
+from tests.said import CELL, EXAMPLES, JOB, REASON
+
+LABEL = JOB["label"]
+LINES = f"""\
+another run on this machine is using results/[local]; waiting for it to end (Ctrl-C to stop)
+{LABEL}: started (1 more jobs to go)
+{LABEL}: resumed after epoch 1
+{LABEL}: trained from the start: the code has changed since the epochs that were done
+{LABEL}: training was done already
+{LABEL}: epoch 2/4 in 1.5 s, held-out ε MSE 0.1250
+01234567 ddim 10 steps: FID 12.35
+01234567 ddim 10 steps: FAILED: diverged while sampling
+damaged file, made again: results/[local]/cells/x.json
+{LABEL}: another process is at work on it; leaving it to that one
+{LABEL}: done, harness overhead 1.2%
+{LABEL}: done by another process
+{LABEL}: FAILED: n=201 is more than the 200 test images
+{LABEL}: FAILED: {REASON}
+{LABEL}: stopped; it goes on from there when run again
+"""
+
+
+class Toy:
+    """Remembers what it is given."""
+
+    def __init__(self, target: str = "") -> None:
+        self.target, self.seen, self.closed = target, list[Event](), 0
+
+    def emit(self, event: Event) -> None:
+        """Remember."""
+        self.seen.append(event)
+
+    def close(self) -> None:
+        """Count."""
+        self.closed += 1
+
+
+class Broken(Toy):
+    """Fails at its second event, and when closed."""
+
+    def emit(self, event: Event) -> None:
+        """Fail."""
+        super().emit(event)
+        if len(self.seen) == 2:
+            raise RuntimeError("no room\nat all")
+
+    def close(self) -> None:
+        """Fail."""
+        super().close()
+        raise SystemExit(1)
+
+
+def plain(width: int = 200) -> Console:
+    """A console that is a file."""
+    return Console(file=io.StringIO(), width=width)
+
+
+def said(on: Console) -> str:
+    """What was printed."""
+    assert isinstance(on.file, io.StringIO)
+    return on.file.getvalue()
+
+
+def screen() -> Console:
+    """A console that is a terminal."""
+    return Console(
+        file=io.StringIO(), width=120, height=40, force_terminal=True, color_system=None, legacy_windows=False
+    )
+
+
+def shown(on: Console) -> str:
+    """What a terminal was sent, without its control sequences."""
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", said(on))
+
+
+# the seam
+
+
+def test_a_new_sink_is_a_row_and_receives_every_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SINKS, "toy", Toy)
+    toy = open_sink("toy:a:b")
+    assert isinstance(toy, Toy)
+    assert toy.target == "a:b"
+    assert list(tell(EXAMPLES, [toy])) == list(EXAMPLES)
+    assert toy.seen == list(EXAMPLES)
+    assert toy.closed == 1
+
+
+def test_a_broken_sink_is_left_out_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    good, broken = Toy(), Broken()
+    assert list(tell(EXAMPLES, [broken, good])) == list(EXAMPLES)
+    assert good.seen == list(EXAMPLES)
+    assert (len(broken.seen), broken.closed, good.closed) == (2, 1, 1)
+    assert capsys.readouterr().err == "warning: Broken failed and is left out from here on: no room\n"
+
+
+def test_whoever_stops_listening_ends_the_run_and_closes_sinks() -> None:
+    ended = []
+
+    def run() -> Iterator[Event]:
+        try:
+            yield from EXAMPLES
+        finally:
+            ended.append(True)
+
+    toy = Toy()
+    events = tell(run(), [toy])
+    next(events)
+    events.close()
+    assert ended == [True]
+    assert toy.closed == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("jsnol:x", "unknown sink 'jsnol'.*plain, rich, jsonl"),
+        ("jsonl", "needs a file"),
+        ("jsonl:/nowhere/at/all", "cannot write to /nowhere/at/all"),
+        ("plain:x", "has no target"),
+    ],
+)
+def test_a_users_mistake_is_one_line(text: str, problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        open_sink(text)
+
+
+def test_the_console_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(console.on(plain()), Plain)
+    assert isinstance(console.on(screen()), Live)
+    assert {name: type(open_sink(name)) for name in ("plain", "rich")} == {"plain": Plain, "rich": Live}
+    assert console.tell is sink.tell
+
+
+# lines
+
+
+def test_the_plain_lines() -> None:
+    on, toy = plain(width=20), Toy()
+    list(console.show(EXAMPLES, on, toy))
+    assert said(on) == LINES
+    assert toy.seen == list(EXAMPLES)
+
+
+def test_something_is_said_while_nothing_happens() -> None:
+    """After half a minute without a line, once, and for each job that runs."""
+    on, now = plain(), [0.0]
+    lines = Plain(on, tick_s=None, now=lambda: now[0])
+    other = {"job": "1" * 16, "label": "other"}
+    for event in (
+        Started(**JOB, node="here", pid=1),
+        Started(**other, node="here", pid=2),
+        Stepped(**JOB, epoch=2, of=3, share=0.4, loss=0.125),
+        Drawn(**other, **CELL, share=0.5),
+    ):
+        lines.emit(event)
+    before = said(on)
+    now[0] = 29.9
+    lines.beat()
+    assert said(on) == before
+    now[0] = 30.0
+    lines.beat()
+    lines.beat()
+    expected = f"{LABEL}: still training, epoch 2/3, 40%, loss 0.125\nother: still sampling, ddim 10 steps, 50%\n"
+    assert said(on) == before + expected
+    lines.emit(JobDone(**other, overhead=0.0))
+    lines.emit(Failed(**JOB, reason="gone"))
+    before = said(on)
+    now[0] = 99.0
+    lines.beat()
+    assert said(on) == before, "nothing runs any more"
+
+
+def test_it_is_said_without_any_event() -> None:
+    on = plain()
+    lines = Plain(on, quiet_s=0.05, tick_s=0.01)
+    lines.emit(Started(**JOB, node="here", pid=1))
+    deadline = time.monotonic() + 5
+    while "still starting" not in said(on) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    lines.close()
+    assert f"{LABEL}: still starting\n" in said(on)
+    before = said(on)
+    time.sleep(0.1)
+    assert said(on) == before, "a closed sink says nothing"
+
+
+# the live display
+
+
+def test_the_live_display_shows_bars_epochs_and_failures() -> None:
+    on = screen()
+    live = Live(on)
+    live.emit(Started(**JOB, node="here", pid=1, left=3))
+    live.emit(Stepped(**JOB, epoch=2, of=4, share=0.5, loss=0.125))
+    live._progress.refresh()
+    text = shown(on)
+    assert LABEL in text
+    assert "3 more jobs to go" in text
+    assert "training, epoch 2/4, 50%, loss 0.125" in text
+    assert re.search(r"━{10,}", text), "no bar"
+    live.emit(EpochDone(**JOB, epoch=2, of=4, seconds=1, images=1, loss=0, eps_mse=0, x0_mse=0))
+    task = live._progress.tasks[-1]
+    assert (task.description, task.completed) == (LABEL, 0.5)
+    live.emit(CellDone(**JOB, **CELL, status="done", metrics={"fid": 12.345}))
+    live.emit(Failed(**JOB, reason=REASON))
+    assert [task.description for task in live._progress.tasks] == ["study"]
+    live.close()
+    assert "FID 12.35" in shown(on)
+    assert f"{LABEL}: FAILED: {REASON}" in shown(on)
+
+
+def test_the_live_display_takes_any_event_in_any_order() -> None:
+    """A job that was never started here, one that is started twice, the end twice."""
+    on = screen()
+    again = [Elsewhere(**JOB), *EXAMPLES[2:], Ended(failures=())]
+    assert len(list(console.show([*reversed(EXAMPLES), *again], on))) == len(EXAMPLES) + len(again)
+    assert "failed and is left out" not in shown(on)
+
+
+# files
+
+
+def test_json_lines_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    since = time.time()
+    for _ in range(2):
+        list(tell(EXAMPLES, [open_sink(f"jsonl:{path}")]))
+    found = list(jsonl.read(path))
+    assert [event for _, event in found] == [*EXAMPLES, *EXAMPLES]
+    assert all(since - 0.001 <= at <= time.time() for at, _ in found)
+
+
+def test_json_lines_are_there_at_once(tmp_path: Path) -> None:
+    """For whoever watches the file, and for whoever is killed."""
+    writer = open_sink(f"jsonl:{tmp_path / 'run.jsonl'}")
+    writer.emit(EXAMPLES[0])
+    assert [event for _, event in jsonl.read(tmp_path / "run.jsonl")] == [EXAMPLES[0]]
+    writer.close()
