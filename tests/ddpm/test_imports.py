@@ -81,19 +81,10 @@ UPWARDS = {
 LONG_FUNCTIONS = {
     "bench/docs.py": 1,
     "bench/execute/cost.py": 1,
-    "bench/execute/local.py": 1,
-    "bench/job/generate.py": 1,
-    "bench/job/run.py": 1,
-    "bench/job/training.py": 1,
-    "bench/report/document.py": 2,
     "bench/study/study.py": 1,
     "ddpm/sampler.py": 1,
-    "perf/peers/race.py": 1,
 }
 LONG_FILES = {
-    "bench/report/document.py",
-    "bench/report/figures.py",
-    "perf/peers/race.py",
 }
 
 PUBLIC_UNDERSCORES = {"_replace", "_asdict", "_fields", "_make"}

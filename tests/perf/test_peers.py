@@ -23,7 +23,8 @@ for module in ("diffusers", "denoising_diffusion_pytorch", "ema_pytorch", "torch
 
 from perf.peers import equal_network, huggingface, lucidrains, ours, race, scoring  # noqa: E402
 from perf.peers.__main__ import main  # noqa: E402
-from perf.peers.race import Options, Race, reached, time_to_target  # noqa: E402
+from perf.peers.options import Options  # noqa: E402
+from perf.peers.race import Race, reached, time_to_target  # noqa: E402
 
 TINY = {
     "ours": Setting("ours", "tiny", {"net": "tiny"}, {"batch_size": 8, "lr": 1e-3}),
