@@ -84,8 +84,7 @@ LONG_FUNCTIONS = {
     "bench/study/study.py": 1,
     "ddpm/sampler.py": 1,
 }
-LONG_FILES = {
-}
+LONG_FILES: set[str] = set()
 
 PUBLIC_UNDERSCORES = {"_replace", "_asdict", "_fields", "_make"}
 """Of named tuples: not private, in spite of their names."""
