@@ -511,7 +511,7 @@ MOST_ROWS = 500
 
 
 def _table(args: argparse.Namespace) -> int:
-    from bench.analysis.table import COLUMNS, iter_rows
+    from bench.analysis.table import columns, iter_rows
     from bench.study import load as studies
 
     study = studies.load(args.study)
@@ -526,7 +526,8 @@ def _table(args: argparse.Namespace) -> int:
                 f"`ddpm-bench table {args.study} --format csv` has all."
             )
     else:
-        _print(args.format, COLUMNS, ([row[name] for name in COLUMNS] for row in found))
+        names = columns()
+        _print(args.format, names, ([row[name] for name in names] for row in found))
     _damaged(store)
     return 0
 
@@ -596,11 +597,9 @@ def _compare(args: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from bench.analysis import compare
-    from bench.errors import unknown
-    from bench.score.metrics import METRICS
+    from bench.rows import known
 
-    if args.metric not in METRICS:
-        raise unknown("metric", args.metric, METRICS)
+    known("metric", args.metric)
     with compare.opened(args.a) as first, compare.opened(args.b) as second:
         a, b = compare.read(first, args.metric), compare.read(second, args.metric)
     compare.check(a, b)
@@ -623,31 +622,27 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _theory(args: argparse.Namespace) -> int:
-    from bench.errors import unknown
     from bench.images import datasets
     from bench.report import write_files
     from bench.report.document import Pictures
-    from bench.study.variants import choices, named
+    from bench.rows import known, read
     from bench.theory.page import compose
     from ddpm.schedule import SCHEDULES, make_schedule
 
-    names = choices()
-    if args.dataset not in names["dataset"]:
-        raise unknown("dataset", args.dataset, names["dataset"])
-    schedules = args.schedules or list(SCHEDULES)
-    for i, given in enumerate(schedules):
-        try:
-            schedules[i] = named("schedule", given)
-            if schedules[i].partition("(")[0] not in SCHEDULES:
-                raise unknown("schedule", given, names["schedule"])
-            if i == 0:
-                make_schedule(schedules[0], args.T)
-        except ValueError as error:
-            raise UserError(str(error)) from error
+    known("dataset", args.dataset)
+    try:
+        schedules = [read("schedule", given) for given in args.schedules or SCHEDULES]
+        for schedule in schedules:
+            known("schedule", schedule.name)
+        make_schedule(schedules[0], args.T)
+    except ValueError as error:
+        raise UserError(str(error)) from error
     images = datasets.load(args.dataset, args.data_dir)
     pixels = datasets.to_float(images.train).double()
     pictures = Pictures()
-    text = compose(args.dataset, (float(pixels.mean()), float(pixels.std())), schedules, args.T, pictures)
+    text = compose(
+        args.dataset, (float(pixels.mean()), float(pixels.std())), list(map(str, schedules)), args.T, pictures
+    )
     write_files(args.out, text, pictures.drawn)
     print(f"written: {_relative(args.out / 'report.md')} and {_relative(args.out / 'report.pdf')}")
     return 0
@@ -748,15 +743,14 @@ def _change(why: str) -> dict[str, str]:
 def _score(args: argparse.Namespace) -> int:
     from tabulate import tabulate
 
-    from bench.errors import unknown
     from bench.images import datasets, files
     from bench.machine import devices
+    from bench.rows import known
     from bench.score import copies
     from bench.score.metrics import METRICS
     from bench.score.scorer import Scorer
 
-    if args.dataset not in datasets.DATASETS:
-        raise unknown("dataset", args.dataset, datasets.DATASETS)
+    known("dataset", args.dataset)
     device = devices.pick_device(args.device)
     row = datasets.DATASETS[args.dataset]
     large = files.stream(args.path, row.channels, row.side)
@@ -767,10 +761,10 @@ def _score(args: argparse.Namespace) -> int:
         n, parts, how = large
         if args.thorough:
             raise UserError(f"--thorough is for at most {files.STREAMED:,} images, not {n:,}")
-    known = datasets.load(args.dataset, args.data_dir)
-    scorer = Scorer(args.dataset, known, Store(args.results or LOCAL), device)
+    images = datasets.load(args.dataset, args.data_dir)
+    scorer = Scorer(args.dataset, images, Store(args.results or LOCAL), device)
     scores = scorer.score(whole) if large is None else scorer.stream(parts).scores(scorer.reference)
-    bounds = scorer.bounds(n) if n <= len(known.test) else {}
+    bounds = scorer.bounds(n) if n <= len(images.test) else {}
     more = copies.look(scorer, whole) if args.thorough else None
     if args.format == "json":
         about = {"n": n, "classifier": scorer.classifier, "dataset_sha256": scorer.dataset_sha256}
@@ -812,10 +806,10 @@ def _sample(args: argparse.Namespace) -> int:
     from bench.images import datasets
     from bench.images.grids import png, tile_grid
     from bench.job.checkpoints import averaged
-    from bench.job.generate import generate, ways
+    from bench.job.generate import generate
     from bench.machine import devices
     from bench.study.model import ORACLE
-    from ddpm.nets import make_net
+    from ddpm.nets import classes_of, make_net
     from ddpm.oracle import Mixture
     from ddpm.schedule import make_schedule
 
@@ -838,16 +832,17 @@ def _sample(args: argparse.Namespace) -> int:
     else:
         net = make_net(cell.job.net, row.channels, row.side)
         own = {k[4:]: v for k, v in kept[0].items() if k.startswith("ema.")}
-        net.load_state_dict(own if cell.ema is None else averaged(cell.job, store, cell.ema))
+        length = cell.sampling.ema
+        net.load_state_dict(own if length is None else averaged(cell.job, store, length))
     batches = generate(
         net.to(device).eval(),
         schedule,
         cell.job.objective,
+        cell.sampling.model_copy(update={"sample_seed": args.seed}),
         shape=(row.channels, row.side),
         n=args.n,
-        seed=args.seed,
         device=device,
-        **ways(cell),
+        classes=classes_of(cell.job.net),
     )
     try:
         images = torch.cat([batch.images for batch in batches])
@@ -865,12 +860,11 @@ def _sample(args: argparse.Namespace) -> int:
 
 
 def _classifier(args: argparse.Namespace) -> int:
-    from bench.errors import unknown
     from bench.images import datasets
+    from bench.rows import known
     from bench.score import classifier
 
-    if args.dataset not in datasets.DATASETS:
-        raise unknown("dataset", args.dataset, datasets.DATASETS)
+    known("dataset", args.dataset)
     images = datasets.load(args.dataset, args.data_dir)
     if args.out.is_dir():
         raise UserError(f"--out names a folder: {args.out}")

@@ -100,8 +100,9 @@ def _job(job: Job, like: dict[str, Any]) -> dict[str, Any]:
 
 def _cell(cell: Cell, like: dict[str, Any]) -> dict[str, Any]:
     draw = random.Random(cell.key)
-    fid = (3 + 200 / cell.sample_steps * (1 + (cell.eta or 0))) * math.exp(draw.gauss(0, 0.1))
-    seconds = [s * cell.sample_steps / 10 * draw.uniform(0.9, 1.1) for s in like["sampling"]["batch_s"]]
+    way = cell.sampling
+    fid = (3 + 200 / way.sample_steps * (1 + (way.eta or 0))) * math.exp(draw.gauss(0, 0.1))
+    seconds = [s * way.sample_steps / 10 * draw.uniform(0.9, 1.1) for s in like["sampling"]["batch_s"]]
     return like | {
         "metrics": like["metrics"] | {"fid": fid, "kid": fid / 3000},
         "sampling": like["sampling"] | {"batch_s": seconds},

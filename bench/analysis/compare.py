@@ -25,6 +25,7 @@ from bench.errors import UserError
 from bench.paths import REFERENCE, ROOT
 from bench.score.metrics import METRICS
 from bench.store.store import Store
+from bench.study.axes import AXES
 from bench.study.model import Cell
 
 Seeds = tuple[int, int]
@@ -101,12 +102,13 @@ def read(folder: Path, metric: str) -> Side:
         if metric not in record["metrics"]:
             continue
         config = cell.model_dump(mode="json", exclude_defaults=True)
-        for name in ("n", "sample_seed"):
-            config.pop(name, None)
-        config["job"].pop("seed")
-        label = f"{cell.job.label.rpartition(' seed ')[0]}, {cell.label}"
+        config.pop("n")
+        for axis in AXES:
+            if axis.repeats:
+                (config if axis.part == "sampling" else config["job"]).pop(axis.name, None)
+        label = f"{cell.job.setting}, {cell.sampling.setting}"
         setting = side.settings.setdefault(json.dumps(config, sort_keys=True), Setting(label, {}))
-        setting.scores.setdefault(cell.n, {})[cell.job.seed, cell.sample_seed] = record["metrics"][metric]
+        setting.scores.setdefault(cell.n, {})[cell.job.seed, cell.sampling.sample_seed] = record["metrics"][metric]
         made, data = record["provenance"], cell.job.dataset
         side.classifiers.setdefault(data, set()).add(made["classifier"])
         side.references.setdefault(data, set()).add(made["dataset_sha256"])

@@ -70,7 +70,7 @@ class Model:
             if flops and not rates:
                 return None
             if flops:
-                seconds += flops / rates.get(job.net, statistics.median(rates.values()))
+                seconds += flops / rates.get(str(job.net), statistics.median(rates.values()))
         if not (store.root / "scoring").is_dir():
             seconds += self.reference_s
         return seconds
@@ -79,7 +79,7 @@ class Model:
         """FLOPs of the job's network for one image, as recorded or else counted."""
         if job.net == ORACLE:
             return oracle_flops(job)
-        return self.flops.get((job.net, job.dataset)) or count_flops(job.net, job.dataset)
+        return self.flops.get((str(job.net), job.dataset)) or count_flops(job.net, job.dataset)
 
 
 UNKNOWN = Model({}, {}, {}, 0.0, 0.0, 0.0, here=False)

@@ -63,13 +63,12 @@ def scorer_of(dataset: str, folder: Path) -> Scorer:
     """
     import torch
 
-    from bench.errors import unknown
     from bench.images import datasets
+    from bench.rows import known
     from bench.score.scorer import Scorer
     from bench.store.store import Store
 
-    if dataset not in datasets.DATASETS:
-        raise unknown("dataset", dataset, datasets.DATASETS)
+    known("dataset", dataset)
     return Scorer(dataset, datasets.load(dataset), Store(folder), torch.device("cpu"))
 
 
@@ -89,12 +88,13 @@ def judge(
     from bench.errors import UserError, unknown
     from bench.gate import nightly
     from bench.gate.verdicts import FAIL, PASS, UNDECIDED, Outcome
-    from bench.score.metrics import METRICS
+    from bench.rows import entries
 
     margin, alpha = nightly.MARGIN if margin is None else margin, nightly.ALPHA if alpha is None else alpha
-    if metric not in METRICS or METRICS[metric].better is None:
-        raise unknown("metric", metric, [name for name, row in METRICS.items() if row.better])
-    sign = 1 if METRICS[metric].better == "lower" else -1
+    ranking = {name: row.better for name, row in entries("metric").items() if row.better}
+    if metric not in ranking:
+        raise unknown("metric", metric, ranking)
+    sign = 1 if ranking[metric] == "lower" else -1
     images = _images(scorer, samples)
     known = _baseline(scorer, baseline, metric, len(images))
     found = scorer.score(images, only=metric)[metric]
@@ -225,14 +225,16 @@ def bench_sampling(benchmark: Any) -> Callable[..., None]:
         rounds: int = 3,
     ) -> None:
         from bench.job.generate import generate
+        from bench.rows import read
+        from bench.study.model import Sampling
         from ddpm.schedule import make_schedule
 
         device = next(net.parameters()).device
         table = make_schedule(schedule, T)
-        way: dict[str, Any] = {"sampler": sampler, "steps": steps, "eta": None, "clip": True}
+        way = Sampling(sampler=read("sampler", sampler), sample_steps=steps)
 
         def draw() -> int:
-            batches = generate(net, table, objective, shape=shape, n=n, seed=0, device=device, **way)
+            batches = generate(net, table, objective, way, shape=shape, n=n, device=device)
             return sum(len(batch.images) for batch in batches)
 
         benchmark.extra_info |= {"images": n, "evaluations": steps}

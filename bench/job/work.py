@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bench.study.model import Job
+    from ddpm.spec import Variant
 
 
 def oracle_flops(job: Job) -> dict[str, int]:
@@ -18,7 +19,7 @@ def oracle_flops(job: Job) -> dict[str, int]:
 
 
 @lru_cache
-def count_flops(net: str, dataset: str) -> dict[str, int]:
+def count_flops(net: Variant, dataset: str) -> dict[str, int]:
     """FLOPs of a network for one image of a data set: ``forward`` and ``train``. A study's jobs share the counting."""
     from bench.images.datasets import DATASETS
     from bench.machine.flops import flops_per_image

@@ -24,7 +24,12 @@ def fill(folder: Path, study: Study, factor: float = 1.0, spread: float = 0.02, 
     store = Store(folder)
     random = np.random.default_rng(int(1000 * factor))
     for cell in study.cells:
-        fid = 5 * (1 + cell.job.seed) * (factor if cell.sampler == "ddim" else 1.0) * math.exp(spread * random.normal())
+        fid = (
+            5
+            * (1 + cell.job.seed)
+            * (factor if cell.sampling.sampler == "ddim" else 1.0)
+            * math.exp(spread * random.normal())
+        )
         store.write("cells", cell.key, {
             "status": "done", "config": cell.model_dump(mode="json"), "provenance": ABOUT | about,
             "metrics": {"fid": fid, "confidence": 1 / fid, "kid": fid / 1000},

@@ -50,9 +50,9 @@ def noise(*parts, scale=0.05):
 def quality(cell):
     """A plausible FID."""
     job = cell.job
-    factor = WORSE[job.net] * WORSE[job.objective] * WORSE[job.schedule] * WORSE[cell.sampler]
-    slope = 0.5 if cell.sampler == "ddim" else 1.1
-    return (3 + 25 * (10 / cell.sample_steps) ** slope) * factor * noise(cell.key)
+    factor = WORSE[job.net] * WORSE[job.objective] * WORSE[job.schedule] * WORSE[cell.sampling.sampler]
+    slope = 0.5 if cell.sampling.sampler == "ddim" else 1.1
+    return (3 + 25 * (10 / cell.sampling.sample_steps) ** slope) * factor * noise(cell.key)
 
 
 def write_job(store, job, exclusive=True, **env):
@@ -86,7 +86,7 @@ def write_cell(store, cell, digits, exclusive=True, env=None, **metrics):
             "confidence": 0.99 - fid / 800, "class_balance": 0.99, **metrics,
         },
         "sampling": {
-            "batch_s": [cell.sample_steps / 32 * noise(cell.key, i, scale=0.02) for i in range(batches)],
+            "batch_s": [cell.sampling.sample_steps / 32 * noise(cell.key, i, scale=0.02) for i in range(batches)],
             "batch_images": [100] * batches, "exclusive": exclusive, "peak_rss_mb": 1500.0, "peak_device_mb": None,
         },
         "config": cell.model_dump(mode="json"), "environment": environment(**(env or {})),
@@ -98,7 +98,7 @@ def write_cell(store, cell, digits, exclusive=True, env=None, **metrics):
     blur = torch.randn(digits.shape, generator=random) * min(1.5 * fid, 90)
     samples = (digits + blur).clamp(0, 255).to(torch.uint8)
     store.write_bytes(store.path("cells", cell.key, ".png"), png(tile_grid(samples, 8)))
-    shown = min(10, cell.sample_steps)
+    shown = min(10, cell.sampling.sample_steps)
     level = torch.linspace(1, 0, shown)[None, None, :, None, None, None]
     clean = digits[:6][:, None, None].float().expand(6, 2, shown, 1, 28, 28)
     dirty = torch.cat([level, level**3], 1)
@@ -182,7 +182,9 @@ def test_ratios_are_paired(store, digits):
     fill(study, store, digits)
     results = Results(study, store)
     worst, best = effects(results.done, "objective", results.levels("objective"))
-    fid = {(c.job.objective, c.job.schedule, c.sampler, c.sample_steps): quality(c) for c in study.cells}
+    fid = {
+        (c.job.objective, c.job.schedule, c.sampling.sampler, c.sampling.sample_steps): quality(c) for c in study.cells
+    }
     expected = [fid["previous", *k[1:]] / fid[k] for k in fid if k[0] == "eps"]
     assert sorted(worst.ratios) == pytest.approx(sorted(expected))
     assert worst.ratio == pytest.approx(np.exp(np.mean(np.log(expected))))
@@ -207,7 +209,7 @@ def test_replication(store, digits, tmp_path):
     study = make_study(sampler=["ancestral"], seed=[0, 1, 2]).model_copy(update={"score": Score(n=200, seed=[0, 1])})
     fill(study, store, digits)
     results = Results(study, store)
-    assert len(results.done) == 2 * len({(c.job.key, c.sample_steps) for c in study.cells})
+    assert len(results.done) == 2 * len({(c.job.key, c.sampling.sample_steps) for c in study.cells})
     found = scatter(results.done)
     assert (found.runs, found.draws) == (3, 2)
     assert found.both.sd == pytest.approx(0.05, rel=0.5)  # the made-up noise depends on the cell alone
@@ -407,7 +409,9 @@ def test_the_oracle_splits_a_fid(tmp_path, digits):
         else:
             write_oracle(store, job)
         for cell in cells:
-            write_cell(store, cell, digits, **({"fid": 1.0 + 10 / cell.sample_steps} if job.net == "oracle" else {}))
+            write_cell(
+                store, cell, digits, **({"fid": 1.0 + 10 / cell.sampling.sample_steps} if job.net == "oracle" else {})
+            )
     results = Results(study, store)
     assert set(results.done["net"]) == {"unet"}
     assert "net" not in results.varying
@@ -478,7 +482,9 @@ def test_likelihoods_and_classes(tmp_path, digits):
         }  # fmt: skip
         store.write("jobs", job.key, record)
         for cell in cells:
-            seen = {} if cell.guidance is None else {"class_accuracy": 0.9 + i / 100, "worst_class_accuracy": 0.7}
+            seen = (
+                {} if cell.sampling.guidance is None else {"class_accuracy": 0.9 + i / 100, "worst_class_accuracy": 0.7}
+            )
             write_cell(store, cell, digits, **seen)
     made = write(told, store, tmp_path / "out")
     text = clean(made.markdown.read_text())
@@ -544,7 +550,7 @@ def test_how_many_steps_are_enough(tmp_path, digits):
     for cells in study.jobs.values():
         write_job(store, cells[0].job)
         for cell in cells:
-            fid = fids[cell.sampler, cell.sample_steps] * (1 if cell.job.seed else 4)
+            fid = fids[cell.sampling.sampler, cell.sampling.sample_steps] * (1 if cell.job.seed else 4)
             write_cell(store, cell, digits, fid=fid if cell.job.objective == "eps" else 2000.0)
     text = clean(write(study, store, tmp_path / "out").markdown.read_text())
     assert "| ancestral | 80.0 | 18.0 | 10.0 | **25** | 2 |" in text

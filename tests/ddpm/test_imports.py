@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "ddpm.spacing": {"ddpm.schedule", "ddpm.spec"},
     "ddpm.timestep": {"ddpm.spec"},
     "ddpm.objective": {"ddpm.mix", "ddpm.schedule", "ddpm.spec"},
-    "ddpm.denoiser": {"ddpm.mix", "ddpm.schedule", "ddpm.objective"},
+    "ddpm.denoiser": {"ddpm.mix", "ddpm.schedule", "ddpm.objective", "ddpm.spec"},
     "ddpm.guidance": {"ddpm.denoiser"},
     "ddpm.likelihood": {"ddpm.mix", "ddpm.schedule", "ddpm.denoiser"},
     "ddpm.sampler": {"ddpm.mix", "ddpm.spec", "ddpm.denoiser"},
@@ -35,8 +35,9 @@ MAY_IMPORT = {
         "ddpm.likelihood",
         "ddpm.timestep",
         "ddpm.muon",
+        "ddpm.spec",
     },
-    "ddpm.oracle": {"ddpm.mix", "ddpm.schedule", "ddpm.objective", "ddpm.denoiser"},
+    "ddpm.oracle": {"ddpm.mix", "ddpm.schedule", "ddpm.objective", "ddpm.denoiser", "ddpm.spec"},
 }
 """mix ← schedule, objective ← denoiser ← sampler, train. Modules not listed here need only keep out of cycles."""
 
