@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ddpm.denoiser import Denoiser, Estimate
 from ddpm.mix import Mix, bridge
-from ddpm.spec import parse
+from ddpm.spec import Variant, build
 
 StepMix = Callable[[float, float, float, float, float], Mix]
 """(α_t, σ_t, α_s, σ_s, η) → the mix that gives x_s."""
@@ -166,13 +166,12 @@ SAMPLERS: dict[str, Callable[..., Sampler]] = {
 }
 
 
-def make_sampler(spec: str) -> Sampler:
+def make_sampler(spec: Variant | str) -> Sampler:
     """The sampler of that name, with its options if there are any (:mod:`ddpm.spec`)."""
-    name, options = parse(spec)
-    return SAMPLERS[name](**options)
+    return build(SAMPLERS, spec)
 
 
-def evaluations(sampler: str, steps: int) -> int:
+def evaluations(sampler: Variant | str, steps: int) -> int:
     """How often the network is evaluated for one image."""
     rule = make_sampler(sampler)
     return 2 * steps - 1 if rule.corrects else steps + (rule.order > 2 and steps > 1)
@@ -233,7 +232,7 @@ def sample(
     denoiser: Denoiser,
     x: Tensor,
     times: list[int],
-    sampler: str,
+    sampler: Variant | str,
     noise: Callable[[int], Tensor],
     *,
     eta: float = 0.0,

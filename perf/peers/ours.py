@@ -19,9 +19,11 @@ from bench.job import engine, speed
 from bench.job.engine import evaluator
 from bench.job.generate import TILE, generate
 from bench.study.load import load
+from bench.study.model import Sampling
 from ddpm.denoiser import Net
 from ddpm.nets import make_net
 from ddpm.schedule import make_schedule
+from ddpm.spec import Variant
 from ddpm.train import Loss, Recipe, Trainer
 from perf.peers.contender import CPU, SAMPLE_BATCH, Setting, batches
 
@@ -62,13 +64,9 @@ def sampling(evaluate: Net, n: int, evaluations: int, seed: int, device: torch.d
         evaluate,
         SCHEDULE,
         OBJECTIVE,
+        Sampling(sampler=Variant("ancestral"), sample_steps=evaluations, sample_seed=seed),
         shape=(1, 28),
-        sampler="ancestral",
-        steps=evaluations,
-        eta=None,
-        clip=True,
         n=n,
-        seed=seed,
         device=device,
     )
     return torch.cat([batch.images for batch in drawn])

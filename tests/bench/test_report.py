@@ -88,7 +88,7 @@ def test_replication(store, digits):
     study = make_study(sampler=["ancestral"], seed=[0, 1, 2]).model_copy(update={"score": Score(n=200, seed=[0, 1])})
     fill(study, store, digits)
     results = Results(study, store)
-    assert len(results.done) == 2 * len({(c.job.key, c.sample_steps) for c in study.cells})
+    assert len(results.done) == 2 * len({(c.job.key, c.sampling.sample_steps) for c in study.cells})
     found = scatter(results.done)
     assert (found.runs, found.draws) == (3, 2)
     assert found.both.sd == pytest.approx(0.05, rel=0.5)  # the made-up noise depends on the cell alone
@@ -273,7 +273,9 @@ def test_the_oracle_splits_a_fid(tmp_path, digits):
         else:
             write_oracle(store, job)
         for cell in cells:
-            write_cell(store, cell, digits, **({"fid": 1.0 + 10 / cell.sample_steps} if job.net == "oracle" else {}))
+            write_cell(
+                store, cell, digits, **({"fid": 1.0 + 10 / cell.sampling.sample_steps} if job.net == "oracle" else {})
+            )
     results = Results(study, store)
     assert set(results.done["net"]) == {"unet"}
     assert "net" not in results.varying
@@ -330,7 +332,9 @@ def test_likelihoods_and_classes(tmp_path, digits):
         )  # fmt: skip
         write_job(store, job, more={"likelihood": likelihood})
         for cell in cells:
-            seen = {} if cell.guidance is None else {"class_accuracy": 0.9 + i / 100, "worst_class_accuracy": 0.7}
+            seen = (
+                {} if cell.sampling.guidance is None else {"class_accuracy": 0.9 + i / 100, "worst_class_accuracy": 0.7}
+            )
             write_cell(store, cell, digits, **seen)
     made = write(told, store, tmp_path / "out")
     text = clean(made.markdown.read_text())
@@ -353,7 +357,7 @@ def test_how_many_steps_are_enough(tmp_path, digits):
     for cells in study.jobs.values():
         write_job(store, cells[0].job)
         for cell in cells:
-            fid = fids[cell.sampler, cell.sample_steps] * (1 if cell.job.seed else 4)
+            fid = fids[cell.sampling.sampler, cell.sampling.sample_steps] * (1 if cell.job.seed else 4)
             write_cell(store, cell, digits, fid=fid if cell.job.objective == "eps" else 2000.0)
     text = markdown_of(Results(study, store))
     assert "| ancestral | 80.0 | 18.0 | 10.0 | **25** | 2 |" in text

@@ -366,7 +366,7 @@ def test_epochs_that_fit() -> None:
     whole = load.load(str(jobs.DEMO))
     assert len(whole.jobs) == 4
     assert len(whole.cells) == 8
-    assert all(cell.sample_steps == cell.job.T for cell in whole.cells)
+    assert all(cell.sampling.sample_steps == cell.job.T for cell in whole.cells)
     assert (whole.train.epochs, whole.train.lr) == (50, 1e-4)
     pair = jobs.altered(whole, axes=whole.axes.model_copy(update={"T": [50], "sample_steps": [50]}), exclude=[],
                         train=whole.train.model_copy(update={"epochs": 1}))  # fmt: skip
