@@ -20,6 +20,7 @@ PACKAGES = ("bench", "ddpm", "perf")
 
 LAYERS: tuple[set[str], ...] = (
     {"errors", "paths", "text"},
+    {"files"},
     {"images", "machine"},
     {"study"},
     {"store"},
@@ -74,25 +75,20 @@ LONGEST_FUNCTION, LONGEST_FILE = 50, 400
 
 # What breaks a rule today. These lists only get shorter: an entry that is no longer needed fails its test too.
 
-READ_BY_REPORTS = {"bench.job.generate", "bench.execute.cost"}
+READ_BY_REPORTS = {"bench.job.generate"}
 UPWARDS = {
     ("bench.study.study", "bench.score.metrics"),
 }
 LONG_FUNCTIONS = {
     "bench/docs.py": 1,
-    "bench/execute/cost.py": 1,
-    "bench/execute/local.py": 1,
     "bench/job/generate.py": 1,
     "bench/job/run.py": 1,
     "bench/job/training.py": 1,
-    "bench/report/document.py": 2,
     "bench/study/study.py": 1,
     "ddpm/sampler.py": 1,
     "perf/peers/race.py": 1,
 }
 LONG_FILES = {
-    "bench/report/document.py",
-    "bench/report/figures.py",
     "perf/peers/race.py",
 }
 
