@@ -63,6 +63,7 @@ perf-compare: $(VENV)/.ready ## the gate of speed: HEAD against BASE= (default o
 
 peers: $(VENV)/.ready ## the harness against diffusers and denoising-diffusion-pytorch (long; interrupt and repeat at will)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
+	$(BIN)/python -m pytest tests/perf/test_peers.py  # without these libraries it is skipped
 	$(BIN)/python -m perf.peers
 
 baseline: $(VENV)/.ready ## make both gates' baselines anew; WHY='what changed, and why that is meant'
