@@ -67,6 +67,7 @@ perf-compare: $(VENV)/.ready ## the gate of speed: HEAD against BASE= (default o
 
 peers: $(VENV)/.ready ## the harness against diffusers and denoising-diffusion-pytorch (long; interrupt and repeat at will)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
+	$(BIN)/python -m pytest tests/perf/test_peers.py  # without these libraries it is skipped
 	$(BIN)/python -m perf.peers
 
 gpu: $(VENV)/.ready ## everything worth knowing of a CUDA card, in eight minutes (docs/gpu.md); writes reports/perf
