@@ -62,6 +62,13 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
 }  # fmt: skip
 """What the page shows of each section; the file has more, raw samples first."""
 
+NOTES = {
+    "scorenet": "The demo that this project started from states around 20 s an epoch, on a GPU that it does not name.",
+    "quick": "In the gate's rows the value is the difference from the baseline, which was made on a CPU; the limit is the "
+    "most that rounding does.",
+    "demo": "FID is of 1,000 samples after as many epochs as there was time for.",
+}
+
 
 def sections(
     found: Mapping[str, Mapping[str, Any]], folder: Path, pictures: Pictures
@@ -101,6 +108,8 @@ def _section(run: Run, section: Section, folder: Path, pictures: Pictures) -> It
     if section.status != DONE:
         yield f"*{section.status}{f': {escape(section.reason)}' if section.reason else ''}.*"
     yield _table(section)
+    if section.rows:
+        yield NOTES.get(section.name, "")
     yield from _grids(run, section, folder, pictures)
     missing = [f"- {escape(row.name)}: {row.status}, {escape(row.reason or 'no reason given')}" for row in section.rows
                if row.status != DONE]  # fmt: skip

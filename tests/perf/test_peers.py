@@ -213,7 +213,10 @@ def test_both_samplers_walk_the_same_way(monkeypatch: pytest.MonkeyPatch) -> Non
     net = build(ours.setting(), 0).net
     nn.init.normal_(net.last.weight, std=0.05, generator=torch.Generator().manual_seed(0))
     start = torch.randn(100, 1, 28, 28, generator=torch.Generator().manual_seed(1))
-    monkeypatch.setattr("bench.generate.noise", lambda seed, time, *_: start if time == 2**32 else 0 * start)
+    zero = torch.zeros_like(start)
+    monkeypatch.setattr(
+        "bench.generate.noise", lambda seed, times, *_: torch.stack([start if t == 2**32 else zero for t in times])
+    )
     monkeypatch.setattr("diffusers.pipelines.ddpm.pipeline_ddpm.randn_tensor", lambda *_, **__: start)
     monkeypatch.setattr("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_, **__: 0 * start)
     drawn = equal_network.both(net, 100, 4, seed=0)
