@@ -48,11 +48,11 @@ class Sizes:
     peers_drawn: int
     peers_batch: int
     repeats: int = 5
-    each_s: float = 0.2  # a sample takes about this long
+    each_s: float = 0.1  # a sample takes about this long
     most_calls: int = 400  # of a training step in a sample
     scorenet_batch: int = 128
     sample_steps: int = 20
-    profiled: int = 5
+    profiled: int = 3
     demo_epochs: int = 50
     net: str = "unet"
     demo_net: str = "scorenet"
@@ -82,7 +82,6 @@ SMALL = Sizes(
     peers_drawn=20,
     peers_batch=64,
     repeats=3,
-    each_s=0.1,
     most_calls=20,
     sample_steps=4,
 )

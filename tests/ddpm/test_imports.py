@@ -20,7 +20,7 @@ PACKAGES = ("bench", "ddpm", "perf")
 
 LAYERS: tuple[set[str], ...] = (
     {"errors", "paths", "text"},
-    {"files"},
+    {"files", "rows"},
     {"images", "machine"},
     {"study"},
     {"store"},
