@@ -77,9 +77,7 @@ LONGEST_FUNCTION, LONGEST_FILE = 50, 400
 # What breaks a rule today. These lists only get shorter: an entry that is no longer needed fails its test too.
 
 READ_BY_REPORTS = {"bench.job.generate"}
-UPWARDS = {
-    ("bench.study.study", "bench.score.metrics"),
-}
+UPWARDS: set[tuple[str, str]] = set()
 LONG_FUNCTIONS = {
     "bench/docs.py": 1,
     "bench/job/generate.py": 1,
