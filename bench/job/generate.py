@@ -173,12 +173,16 @@ def generate(
             eta = sampling.eta or 0.0
             steps = sample(denoiser, x, times, sampling.sampler, fresh, eta=eta, clip=sampling.clip)
             x, strip = _follow(steps, x, times[0], set() if start else frames)
-            if not x.isfinite().all():
-                raise FloatingPointError(
-                    f"diverged while sampling ({sampling.sampler}, {sampling.sample_steps} steps): not finite"
-                )
-            images = to_uint8(x)[: n - start].cpu()
+            images = _as_images(x, sampling)[: n - start].cpu()
         yield Batch(start, images, to_uint8(torch.stack(strip)).cpu() if strip else None)
+
+
+def _as_images(x: Tensor, sampling: Sampling) -> Tensor:
+    if not x.isfinite().all():
+        raise FloatingPointError(
+            f"diverged while sampling ({sampling.sampler}, {sampling.sample_steps} steps): not finite"
+        )
+    return to_uint8(x)
 
 
 def _unless_known(network: Net, known: list[Tensor]) -> Net:
