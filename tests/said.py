@@ -7,6 +7,7 @@ from typing import Any
 from bench.job.events import (
     CellDone,
     Damaged,
+    Drawn,
     Elsewhere,
     Ended,
     Entered,
@@ -20,7 +21,6 @@ from bench.job.events import (
     Planned,
     Refused,
     Resumed,
-    Drawn,
     Started,
     Stepped,
     Stopped,

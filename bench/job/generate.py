@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -108,6 +108,12 @@ def _told(net: Callable[..., Tensor], start: int, count: int, classes: int, scal
     return guided(net, asked(start, count, classes).to(device), classes, scale)
 
 
+def _noise_on(
+    device: torch.device, seed: int, start: int, count: int, shape: tuple[int, ...], times: Sequence[int]
+) -> Tensor:
+    return noise(seed, times, start, count, shape).to(device)
+
+
 def start_noise(seed: int, start: int, count: int, shape: tuple[int, int]) -> Tensor:
     """x_T of images ``start`` and up, whatever the sampler and the number of steps: (count, C, H, W)."""
     # time 2³² is never stepped to
@@ -164,21 +170,16 @@ def generate(
     tile = TILE[device.type]
     batch = -(-(batch or tile) // tile) * tile
     whole = tiled(net, tile)
-    known: list[Tensor] = []
     size = (shape[0], shape[1], shape[1])
     times = space(schedule, steps, spacing)
     frames = {times[round(i)] for i in np.linspace(0, len(times) - 1, min(STRIP_TIMES, len(times)))}
     for start in range(0, n, batch):
         count = min(batch, -(-(n - start) // tile) * tile)
-
-        def draw(at: Sequence[int], start: int = start, count: int = count) -> Tensor:
-            return noise(seed, at, start, count, size).to(device)
-
         network = whole if guidance is None else _told(whole, start, count, classes, guidance, device)
+        known = [first[start : start + count]] if first is not None and times[0] == schedule.T else []
         denoiser = Denoiser(_unless_known(network, known), schedule, objective)
+        draw = partial(_noise_on, device, seed, start, count, size)
         fresh = _Ahead(draw, times, max(1, DRAWN // count))
-        if first is not None and times[0] == schedule.T:
-            known.append(first[start : start + count])
         with torch.inference_mode():
             x = start_noise(seed, start, count, shape).to(device)
             steps_taken = sample(denoiser, x, times, sampler, fresh, eta=eta or 0.0, clip=clip)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,23 +60,13 @@ def run(
         stages.add("start", began)
     yield Entered(job=job.key, label=job.label, stage="loading data")
     since = time.time()
-    images = datasets.load(job.dataset, data_dir)
-    if (n := max(cell.n for cell in cells)) > len(images.test):
-        raise UserError(f"n={n} is more than the {len(images.test)} test images the floor is drawn from")
+    images = _load(cells, data_dir)
     schedule = make_schedule(job.schedule, job.T)
     net = _make_net(job, images, schedule, device)
     wish = Wish() if job.net == ORACLE else wish
     stages.add("load", since)
 
-    weights, record = trained(job, store)
-    if job.net == ORACLE:
-        engine = EngineChoice(engine=wish.name)
-        record = record or make_record(job, net, work.oracle_flops(job), [], engine, device)
-    elif record is None:
-        record = yield from train(job, net, images, schedule, store, device, exclusive, stages, wish)
-    else:
-        net.load_state_dict(weights)
-        yield Kept(job=job.key, label=job.label, what="training")
+    record = yield from _trained(job, net, images, schedule, store, device, exclusive, stages, wish)
     net.eval()
     if lacks_likelihood(job, record, likelihood_of):
         yield Entered(job=job.key, label=job.label, stage="working out the likelihood")
@@ -94,12 +84,42 @@ def run(
     yield JobDone(job=job.key, label=job.label, overhead=used.overhead)
 
 
+def _load(cells: list[Cell], data_dir: Path | None) -> datasets.Images:
+    """The job's data set, if it has enough images for every cell."""
+    images = datasets.load(cells[0].job.dataset, data_dir)
+    if (n := max(cell.n for cell in cells)) > len(images.test):
+        raise UserError(f"n={n} is more than the {len(images.test)} test images the floor is drawn from")
+    return images
+
+
 def _make_net(job: Job, images: datasets.Images, schedule: Schedule, device: torch.device) -> nn.Module:
     """The job's network as its training begins, which its seed decides."""
     torch.manual_seed(job.seed)
     if job.net == ORACLE:
         return Mixture(schedule, job.objective, images.train[: job.train.images]).to(device)
     return make_net(job.net, *images.shape).to(device)
+
+
+def _trained(
+    job: Job,
+    net: nn.Module,
+    images: datasets.Images,
+    schedule: Schedule,
+    store: Store,
+    device: torch.device,
+    exclusive: bool,
+    stages: Stages,
+    wish: Wish,
+) -> Generator[Event, None, TrainedJob]:
+    """Give ``net`` its trained weights, whether they are kept or still to be found; the job's record."""
+    weights, record = trained(job, store)
+    if job.net == ORACLE:
+        return record or make_record(job, net, work.oracle_flops(job), [], EngineChoice(engine=wish.name), device)
+    if record is None:
+        return (yield from train(job, net, images, schedule, store, device, exclusive, stages, wish))
+    net.load_state_dict(weights)
+    yield Kept(job=job.key, label=job.label, what="training")
+    return record
 
 
 def _cells(

@@ -7,6 +7,7 @@ from typing import assert_never
 from bench.job.events import (
     CellDone,
     Damaged,
+    Drawn,
     Elsewhere,
     Ended,
     Entered,
@@ -19,7 +20,6 @@ from bench.job.events import (
     Planned,
     Refused,
     Resumed,
-    Drawn,
     Started,
     Stepped,
     Stopped,

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from bench.errors import UserError
-from bench.job.events import CellDone, Elsewhere, Ended, EpochDone, Event, Failed, JobDone, Drawn, Started, Stepped
+from bench.job.events import CellDone, Drawn, Elsewhere, Ended, EpochDone, Event, Failed, JobDone, Started, Stepped
 from bench.sinks import console, jsonl, sink
 from bench.sinks.live import Live
 from bench.sinks.plain import Plain

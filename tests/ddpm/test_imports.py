@@ -40,7 +40,14 @@ MAY_IMPORT = {
 }
 """mix ← schedule, objective ← denoiser ← sampler, train. Modules not listed here need only keep out of cycles."""
 
-NOT_IN_REPORTS = ("bench.job.run", "bench.execute.local", "bench.execute.run", "ddpm.train", "ddpm.nets", "ddpm.denoiser")
+NOT_IN_REPORTS = (
+    "bench.job.run",
+    "bench.execute.local",
+    "bench.execute.run",
+    "ddpm.train",
+    "ddpm.nets",
+    "ddpm.denoiser",
+)
 """Reports read what is stored: they neither train nor sample nor run jobs."""
 
 
