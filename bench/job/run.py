@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,15 +66,7 @@ def run(
     wish = Wish() if job.net == ORACLE else wish
     stages.add("load", since)
 
-    weights, record = trained(job, store)
-    if job.net == ORACLE:
-        engine = EngineChoice(engine=wish.name)
-        record = record or make_record(job, net, work.oracle_flops(job), [], engine, device)
-    elif record is None:
-        record = yield from train(job, net, images, schedule, store, device, exclusive, stages, wish)
-    else:
-        net.load_state_dict(weights)
-        yield Kept(job=job.key, label=job.label, what="training")
+    record = yield from _trained(job, net, images, schedule, store, device, exclusive, stages, wish)
     denoiser = Denoiser(net.eval(), schedule, job.objective)
     if lacks_likelihood(job, record, likelihood_of):
         yield Entered(job=job.key, label=job.label, stage="working out the likelihood")
@@ -109,6 +101,28 @@ def _make_net(job: Job, images: datasets.Images, schedule: Schedule, device: tor
     if job.net == ORACLE:
         return Mixture(schedule, job.objective, images.train[: job.train.images]).to(device)
     return make_net(job.net, *images.shape).to(device)
+
+
+def _trained(
+    job: Job,
+    net: nn.Module,
+    images: datasets.Images,
+    schedule: Schedule,
+    store: Store,
+    device: torch.device,
+    exclusive: bool,
+    stages: Stages,
+    wish: Wish,
+) -> Generator[Event, None, TrainedJob]:
+    """Give ``net`` its trained weights, whether they are kept or still to be found; the job's record."""
+    weights, record = trained(job, store)
+    if job.net == ORACLE:
+        return record or make_record(job, net, work.oracle_flops(job), [], EngineChoice(engine=wish.name), device)
+    if record is None:
+        return (yield from train(job, net, images, schedule, store, device, exclusive, stages, wish))
+    net.load_state_dict(weights)
+    yield Kept(job=job.key, label=job.label, what="training")
+    return record
 
 
 def _cells(
