@@ -64,8 +64,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
 
 NOTES = {
     "scorenet": "The demo that this project started from states around 20 s an epoch, on a GPU that it does not name.",
-    "quick": "In the gate's rows the value is the difference from the baseline, which was made on a CPU; the limit is the "
-    "most that rounding does.",
+    "quick": "In the gate's rows the value is the difference from the baseline, which was made on a CPU; the limit is "
+    "the most that rounding does.",
     "demo": "FID is of 1,000 samples after as many epochs as there was time for.",
 }
 
