@@ -84,6 +84,7 @@ def run(args: argparse.Namespace) -> Path:
     file = open_file(folder, device, args, names)
     file.start()
     print(f"{file.path}: {', '.join(names)}; {args.minutes:g} minutes", flush=True)
+    _warm()
     with tempfile.TemporaryDirectory(prefix="perf-gpu-", ignore_cleanup_errors=True) as scratch:
         session = Session(
             device=device,
@@ -95,6 +96,12 @@ def run(args: argparse.Namespace) -> Path:
         engine.keep_kernels(session.store)
         measure(session, names, lambda text: print(text, flush=True))
     return file.path
+
+
+def _warm() -> None:
+    """Import what the first training step would otherwise import, and be timed with."""
+    import torch._dynamo
+    import torch._inductor.compile_fx  # noqa: F401
 
 
 def _importable(name: str) -> bool:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -495,10 +496,23 @@ def test_what_takes_too_long_is_interrupted() -> None:
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
 
 
-def test_samples_fit_the_time(session: Session) -> None:
+def test_an_import_is_not_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a module would stay behind."""
+    (tmp_path / "slow_to_import.py").write_text(
+        "import time\ntime.sleep(0.3)\nwhole = True\nwait = lambda: time.sleep(5)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(OutOfTime), budget.limit(0.05):
+        import_module("slow_to_import").wait()
+    assert sys.modules.pop("slow_to_import").whole
+
+
+def test_samples_fit_the_time(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     timed = session.timed(lambda: calls.append(1))
     assert len(timed.seconds) == TINY.repeats
+    monkeypatch.setattr("perf.gpu.session.MOST_S", 0.0)
+    assert len(session.timed(lambda: calls.append(1)).seconds) == 1
     session.budget = Budget(0.0)
     with pytest.raises(NoTimeError):
         session.timed(lambda: time.sleep(1e-3))
