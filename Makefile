@@ -7,7 +7,8 @@ STUDY  ?= quick
 DEVICE ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablate report check nightly test lint types perf perf-long perf-compare peers baseline ci clean
+.PHONY: help setup ablate report check nightly test test-wheel lint types perf perf-long perf-compare peers gpu \
+  gpu-wheels baseline ci clean
 
 help: ## this list
 	@echo "make TARGET [STUDY=name-or-file] [DEVICE=auto|cpu|cuda|mps]"
@@ -41,6 +42,9 @@ lint: $(VENV)/.ready ## ruff, as linter and formatter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+test-wheel: $(VENV)/.ready ## the wheel by itself: an empty environment, an empty folder, no network
+	$(BIN)/python -m pytest -m wheel tests/library
+
 types: $(VENV)/.ready ## mypy, strict
 	$(BIN)/mypy
 
@@ -65,6 +69,16 @@ peers: $(VENV)/.ready ## the harness against diffusers and denoising-diffusion-p
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
 	$(BIN)/python -m pytest tests/perf/test_peers.py  # without these libraries it is skipped
 	$(BIN)/python -m perf.peers
+
+gpu: $(VENV)/.ready ## everything worth knowing of a CUDA card, in eight minutes (docs/gpu.md); writes reports/perf
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
+	$(BIN)/python -m perf.gpu $(if $(filter-out auto,$(DEVICE)),--device $(DEVICE)) $(if $(MINUTES),--minutes $(MINUTES))
+	$(BIN)/python -m perf.page
+
+gpu-wheels: ## download into wheels/ what a bare machine with a GPU lacks (docs/gpu.md)
+	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --implementation cp \
+	  --python-version 312 --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 \
+	  --dest wheels --requirement perf/gpu-wheels.txt
 
 baseline: $(VENV)/.ready ## make both gates' baselines anew; WHY='what changed, and why that is meant'
 	$(BENCH) check change --update-baseline --why '$(WHY)'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,8 @@ def run(
     engine: str = "auto",
     data_dir: str | Path | None = None,
     retry: bool = False,
+    executor: str = "local",
+    log: Sequence[str] = (),
     quiet: bool = False,
 ) -> pd.DataFrame:
     """Do what is missing of a study, and return its table: a row a cell, the columns of ``ddpm-bench table``.
@@ -82,13 +84,23 @@ def run(
 
     :param results: the results folder; by default ``results/local`` of a checkout, or ``results`` in the working
         directory.
+    :param executor: where jobs run, a row of :data:`bench.execute.executor.EXECUTORS`.
+    :param log: who else is told what happens, as for ``--log``: ``jsonl:FILE``.
     :param quiet: print nothing.
     :raises UserError: for a mistake in the study or the options, in one line.
     """
     known, store = load_study(study), Store(Path(results) if results else paths.LOCAL)
     folder = Path(data_dir) if data_dir else None
-    options = make_options(device, workers=workers, threads=threads, data_dir=folder, retry=retry, engine_name=engine)
-    follow(known, store, options, Console(quiet=quiet))
+    options = make_options(
+        device,
+        workers=workers,
+        threads=threads,
+        data_dir=folder,
+        retry=retry,
+        engine_name=engine,
+        executor=executor,
+    )
+    follow(known, store, options, Console(quiet=quiet), log)
     return frame(iter_rows(known, store))
 
 

@@ -22,22 +22,32 @@ from bench.report.formats import number
 from bench.report.sections.common import numbers
 from bench.report.write import write_files
 from perf import peers_page
+from perf.gpu import page as gpu
 from perf.record import FOLDER, load
 
 OUT = ROOT / "reports" / "perf"
 Record = dict[str, Any]
 
 
-def compose(found: dict[str, Record]) -> Iterator[Block]:
-    """The page's blocks: claims first, then a section a measurement."""
+def compose(found: dict[str, Record], folder: Path = FOLDER) -> Iterator[Block]:
+    """The page's blocks: claims first, then a section a measurement, then what a GPU did.
+
+    :param folder: where the measurements are, with the pictures that some of them keep.
+    """
     yield heading(1, "ddpm-bench: speed")
     yield from _claims(found)
-    for name in [*(name for name in SECTIONS if name in found), *(name for name in found if name not in SECTIONS)]:
+    others = [name for name in found if name not in SECTIONS and not name.startswith(gpu.PREFIX)]
+    for name in [*(name for name in SECTIONS if name in found), *others]:
         title, section = SECTIONS.get(name, (name.replace("_", " ").capitalize(), plain))
         blocks = list(section(found[name]))
         if blocks:
             yield heading(2, title)
             yield from blocks
+            yield _made(found[name])
+    for title, about, name in gpu.sections(found, folder):
+        yield heading(2, title)
+        yield from about
+        if name:
             yield _made(found[name])
 
 
@@ -198,7 +208,7 @@ def main(argv: list[str] | None = None) -> int:
         found = load(args.results)
         if not found:
             raise UserError(f"nothing in {args.results}: measure something first (`make perf`)")
-        write_files(args.out, list(compose(found)))
+        write_files(args.out, list(compose(found, args.results)))
     except UserError as error:
         print(f"perf.page: {error}", file=sys.stderr)
         return 2

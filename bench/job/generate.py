@@ -20,7 +20,7 @@ from bench.images.datasets import to_uint8
 from ddpm.denoiser import Denoiser, Net
 from ddpm.guidance import guided
 from ddpm.nets import classes_of
-from ddpm.sampler import sample
+from ddpm.sampler import Step, sample
 from ddpm.schedule import Schedule
 from ddpm.spacing import space
 
@@ -175,24 +175,35 @@ def generate(
         def draw(at: Sequence[int], start: int = start, count: int = count) -> Tensor:
             return noise(seed, at, start, count, size).to(device)
 
-        strip = []
         network = whole if guidance is None else _told(whole, start, count, classes, guidance, device)
-
-        def evaluate(x: Tensor, u: Tensor, network: Net = network) -> Tensor:
-            return known.pop() if known else network(x, u)
-
-        denoiser = Denoiser(evaluate, schedule, objective)
+        denoiser = Denoiser(_unless_known(network, known), schedule, objective)
         fresh = _Ahead(draw, times, max(1, DRAWN // count))
         if first is not None and times[0] == schedule.T:
             known.append(first[start : start + count])
         with torch.inference_mode():
             x = start_noise(seed, start, count, shape).to(device)
-            before = times[0]
-            for step in sample(denoiser, x, times, sampler, fresh, eta=eta or 0.0, clip=clip):
-                if start == 0 and before in frames:
-                    strip.append(torch.stack([x[:STRIP_IMAGES], step.x0[:STRIP_IMAGES]]))
-                x, before = step.x, step.t
+            steps_taken = sample(denoiser, x, times, sampler, fresh, eta=eta or 0.0, clip=clip)
+            x, strip = _follow(steps_taken, x, times[0], set() if start else frames)
             if not x.isfinite().all():
                 raise FloatingPointError(f"diverged while sampling ({sampler}, {steps} steps): not finite")
             images = to_uint8(x)[: n - start].cpu()
         yield Batch(start, images, to_uint8(torch.stack(strip)).cpu() if strip else None)
+
+
+def _unless_known(network: Net, known: list[Tensor]) -> Net:
+    """The network, but for its next outputs that are ``known`` already, which are used up."""
+
+    def evaluate(x: Tensor, u: Tensor) -> Tensor:
+        return known.pop() if known else network(x, u)
+
+    return evaluate
+
+
+def _follow(steps: Iterator[Step], x: Tensor, t: int, frames: set[int]) -> tuple[Tensor, list[Tensor]]:
+    """Where the steps lead from x_t, and what the first images were at the times ``frames``."""
+    strip = []
+    for step in steps:
+        if t in frames:
+            strip.append(torch.stack([x[:STRIP_IMAGES], step.x0[:STRIP_IMAGES]]))
+        x, t = step.x, step.t
+    return x, strip

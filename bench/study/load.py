@@ -21,6 +21,8 @@ from bench.study.study import Study
 from bench.study.variants import choices
 
 STUDIES = Path(__file__).parent / "studies"
+FORMERLY = {"seed": "demo"}
+"""Old name of a shipped study → its name now."""
 
 
 def available() -> list[str]:
@@ -33,7 +35,7 @@ def load(name: str) -> Study:
 
     :raises UserError: naming file, line and what is wrong with it.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else STUDIES / f"{name}.yaml"
+    path = Path(name) if name.endswith((".yaml", ".yml")) else STUDIES / f"{FORMERLY.get(name, name)}.yaml"
     if not path.is_file():
         if path.parent != STUDIES:
             raise UserError(f"no study file {path}")

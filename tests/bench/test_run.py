@@ -69,7 +69,7 @@ def test_a_job_leaves_every_artefact_and_then_does_nothing(world: World, tiny_st
     assert all(list(world.store.root.glob(pattern)) for pattern in ARTEFACTS)
     assert not list(world.store.root.glob("resume/*"))
     again = events(cells, world.store)
-    assert not {"epoch", "stepped", "sampled", "cell"} & set(again)
+    assert not {"epoch", "stepped", "drawn", "cell"} & set(again)
 
 
 @pytest.mark.parametrize("stop_after", [1, 2])
@@ -97,7 +97,7 @@ def test_resuming_is_bit_identical(world: World, tiny_study: Study, tmp_path: Pa
         ("jobs/*.json", {"epoch"}),
         ("checkpoints/*.safetensors", {"epoch"}),
         ("cells/*.json", {"cell"}),
-        ("samples/*.npz", {"sampled", "cell"}),
+        ("samples/*.npz", {"drawn", "cell"}),
     ],
 )
 def test_damage_is_repaired_and_reported(world: World, tiny_study: Study, pattern: str, redone: set[str]) -> None:
@@ -106,7 +106,7 @@ def test_damage_is_repaired_and_reported(world: World, tiny_study: Study, patter
     before = content(world.store, cells)
     path = next(world.store.root.glob(pattern))
     path.write_bytes(path.read_bytes()[:-9])
-    seen = set(events(cells, world.store)) & {"epoch", "sampled", "cell"}
+    seen = set(events(cells, world.store)) & {"epoch", "drawn", "cell"}
     assert seen == redone
     assert path in world.store.damaged
     assert content(world.store, cells) == before
@@ -118,7 +118,7 @@ def test_a_lost_record_of_a_sampled_cell_is_scored_without_sampling(world: World
     path = world.store.path("cells", cells[0].key, ".json")
     before = json.loads(path.read_text())["record"]["metrics"]
     path.unlink()
-    assert not {"epoch", "sampled"} & set(events(cells, world.store))
+    assert not {"epoch", "drawn"} & set(events(cells, world.store))
     assert json.loads(path.read_text())["record"]["metrics"] == before
 
 
@@ -129,7 +129,7 @@ def test_another_classifier_scores_the_same_samples_again(world: World, tiny_stu
     assert {row["status"] for row in rows(tiny_study, world.store)[:2]} == {"stale"}
     seen = events(cells, world.store)
     assert seen.count("cell") == 2
-    assert "sampled" not in seen
+    assert "drawn" not in seen
     assert {row["classifier"] for row in rows(tiny_study, world.store)[:2]} == {new[:12]}
 
 
@@ -508,7 +508,7 @@ def test_the_oracle_samples_without_training(world: World, make_study: Any) -> N
     drawn = torch.from_numpy(kept[0]).flatten(1).double()
     nearest = torch.cdist(drawn, world.images.train[:100].flatten(1).double()).min(1).values
     assert float(nearest.median()) < 100, "less than 4 levels a pixel from the nearest image"
-    assert not {"sampled", "cell"} & set(events(cells, world.store))
+    assert not {"drawn", "cell"} & set(events(cells, world.store))
     first, second, *_ = rows(study, world.store)
     assert (first["status"], first["epochs"], first["train_s"], first["epoch_s"]) == ("done", 0, 0, None)
     assert (first["evaluations"], second["evaluations"]) == (30, 59)

@@ -135,9 +135,9 @@ def test_every_shipped_study_loads(name: str) -> None:
 
 
 def test_studies_cover_what_the_issue_asks_for() -> None:
-    assert {"smoke", "quick", "seed", "full"} <= set(available())
+    assert {"smoke", "quick", "demo", "full"} <= set(available())
 
-    cells = {name: load(name).cells for name in ("quick", "seed", "full")}
+    cells = {name: load(name).cells for name in ("quick", "demo", "full")}
 
     def axis(name: str, field: str) -> set[Any]:
         return {getattr(cell, field, None) or getattr(cell.job, field, None) for cell in cells[name]}
@@ -147,12 +147,12 @@ def test_studies_cover_what_the_issue_asks_for() -> None:
     assert len(axis("quick", "sample_steps")) >= 3
     assert len(axis("quick", "sampler")) >= 2
     assert min(axis("quick", "n")) >= 2000
-    for name in ("quick", "seed"):
+    for name in ("quick", "demo"):
         assert len({cell.job.seed for cell in cells[name]}) >= 3
         assert load(name).claims
-    assert axis("seed", "net") == {"scorenet"}
-    assert axis("seed", "objective") == {"previous", "eps"}
-    assert {c.job.train.epochs >= 5 for c in cells["seed"]} == {True}
+    assert axis("demo", "net") == {"scorenet"}
+    assert axis("demo", "objective") == {"previous", "eps"}
+    assert {c.job.train.epochs >= 5 for c in cells["demo"]} == {True}
     assert axis("full", "objective") == set(OBJECTIVES)
     assert axis("full", "schedule") == set(SCHEDULES)
     assert {10, 1000} <= axis("full", "T")

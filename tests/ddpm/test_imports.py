@@ -83,14 +83,10 @@ LONG_FUNCTIONS = {
     "bench/docs.py": 1,
     "bench/job/generate.py": 1,
     "bench/job/run.py": 1,
-    "bench/job/training.py": 1,
     "bench/study/study.py": 1,
     "ddpm/sampler.py": 1,
-    "perf/peers/race.py": 1,
 }
-LONG_FILES = {
-    "perf/peers/race.py",
-}
+LONG_FILES: set[str] = set()
 
 PUBLIC_UNDERSCORES = {"_replace", "_asdict", "_fields", "_make"}
 """Of named tuples: not private, in spite of their names."""

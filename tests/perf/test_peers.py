@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from bench.score.scorer import Scorer
+from perf.peers.build import build
 from perf.peers.contender import Setting
 
 for module in ("diffusers", "denoising_diffusion_pytorch", "ema_pytorch", "torchmetrics", "pytorch_fid"):
@@ -22,8 +23,8 @@ for module in ("diffusers", "denoising_diffusion_pytorch", "ema_pytorch", "torch
 
 from perf.peers import equal_network, huggingface, lucidrains, ours, race, scoring  # noqa: E402
 from perf.peers.__main__ import main  # noqa: E402
-from perf.peers.build import build  # noqa: E402
-from perf.peers.race import Options, Race, reached, time_to_target  # noqa: E402
+from perf.peers.options import Options  # noqa: E402
+from perf.peers.race import Race, reached, time_to_target  # noqa: E402
 
 TINY = {
     "ours": Setting("ours", "tiny", {"net": "tiny"}, {"batch_size": 8, "lr": 1e-3}),
