@@ -214,6 +214,7 @@ def test_peers_that_are_not_installed_are_named(session: Session, monkeypatch: p
         "theirs/best": Setting("theirs", "big", {}, {"batch_size": 8}),
     }
     monkeypatch.setattr(peers, "settings", lambda: settings)
+    monkeypatch.setattr(peers, "EVALUATIONS", 2)
     monkeypatch.setitem(__import__("perf.peers.build", fromlist=["x"]).CONTENDERS, "theirs", ("no_such_library", "X"))
     session.file.run.sections[2].rows = [Row(name="x", at={"engine": "compiled", "batch": 32}, found={"step_s": 0.1})]
     rows = rows_of(session, "peers")
@@ -243,6 +244,7 @@ def test_peers(session: Session, monkeypatch: pytest.MonkeyPatch, library: str) 
     name = f"{library.replace('_', '-')}/best"
     monkeypatch.setattr(peers, "settings", lambda: {name: settings[name].using(batch_size=2)})
     monkeypatch.setattr(peers, "formats", lambda session: ["float32"])
+    monkeypatch.setattr(peers, "EVALUATIONS", 2)
     rows = rows_of(session, "peers")
     assert not failures(rows)
     assert all(row.found["step_s"] > 0 and row.found["image_steps_per_s"] > 0 for row in rows)
@@ -458,7 +460,8 @@ def test_a_process_that_compiles_goes_on_after_a_failure(
 def test_sections_are_in_order_and_share_the_time() -> None:
     assert list(SECTIONS) == ORDER
     assert sum(plan.share for plan in SECTIONS.values()) == pytest.approx(1)
-    ends = deadlines(["card", "demo"], 100.0, 30.0, SECTIONS)
+    uneven = {name: SECTIONS[name]._replace(share=share) for name, share in (("card", 1.0), ("demo", 2.0))}
+    ends = deadlines(["card", "demo"], 100.0, 30.0, uneven)
     assert ends["card"] == pytest.approx(110)
     assert ends["demo"] == pytest.approx(130)
     assert list(deadlines(ORDER, 0.0, 1.0, SECTIONS).values()) == sorted(deadlines(ORDER, 0.0, 1.0, SECTIONS).values())
