@@ -735,6 +735,14 @@ def test_a_try_out_is_no_measurement_of_a_gpu() -> None:
     assert card_name(CPU) == "gpu-cpu"
 
 
+def test_the_time_counts_from_the_start_of_the_process() -> None:
+    from perf.gpu.__main__ import age
+
+    first = age()
+    assert (first > 0) == Path("/proc/self/stat").exists()
+    assert first <= age() < first + 60
+
+
 def test_the_name_of_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
     from bench import timing
 
