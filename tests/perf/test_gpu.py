@@ -219,6 +219,7 @@ def test_peers_that_are_not_installed_are_named(session: Session, monkeypatch: p
         "theirs/best": Setting("theirs", "big", {}, {"batch_size": 8}),
     }
     monkeypatch.setattr(peers, "settings", lambda: settings)
+    monkeypatch.setattr(peers, "EVALUATIONS", 2)
     monkeypatch.setitem(__import__("perf.peers.build", fromlist=["x"]).CONTENDERS, "theirs", ("no_such_library", "X"))
     session.file.run.sections[2].rows = [Row(name="x", at={"engine": "compiled", "batch": 32}, found={"step_s": 0.1})]
     rows = rows_of(session, "peers")
@@ -248,6 +249,7 @@ def test_peers(session: Session, monkeypatch: pytest.MonkeyPatch, library: str) 
     name = f"{library.replace('_', '-')}/best"
     monkeypatch.setattr(peers, "settings", lambda: {name: settings[name].using(batch_size=2)})
     monkeypatch.setattr(peers, "formats", lambda session: ["float32"])
+    monkeypatch.setattr(peers, "EVALUATIONS", 2)
     rows = rows_of(session, "peers")
     assert not failures(rows)
     assert all(row.found["step_s"] > 0 and row.found["image_steps_per_s"] > 0 for row in rows)
@@ -462,7 +464,8 @@ def test_a_process_that_compiles_goes_on_after_a_failure(
 def test_sections_are_in_order_and_share_the_time() -> None:
     assert list(SECTIONS) == ORDER
     assert sum(plan.share for plan in SECTIONS.values()) == pytest.approx(1)
-    ends = deadlines(["card", "demo"], 100.0, 30.0, SECTIONS)
+    uneven = {name: SECTIONS[name]._replace(share=share) for name, share in (("card", 1.0), ("demo", 2.0))}
+    ends = deadlines(["card", "demo"], 100.0, 30.0, uneven)
     assert ends["card"] == pytest.approx(110)
     assert ends["demo"] == pytest.approx(130)
     assert list(deadlines(ORDER, 0.0, 1.0, SECTIONS).values()) == sorted(deadlines(ORDER, 0.0, 1.0, SECTIONS).values())
@@ -734,6 +737,14 @@ def test_a_try_out_is_no_measurement_of_a_gpu() -> None:
     assert default_folder(CPU) == LOCAL / "perf"
     assert default_folder(torch.device("cuda")) == perf_record.FOLDER
     assert card_name(CPU) == "gpu-cpu"
+
+
+def test_the_time_counts_from_the_start_of_the_process() -> None:
+    from perf.gpu.__main__ import age
+
+    first = age()
+    assert (first > 0) == Path("/proc/self/stat").exists()
+    assert first <= age() < first + 60
 
 
 def test_the_name_of_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
