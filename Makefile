@@ -7,7 +7,8 @@ STUDY  ?= quick
 DEVICE ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablate report check nightly test test-wheel lint types perf perf-long perf-compare peers baseline ci clean
+.PHONY: help setup ablate report check nightly test test-wheel lint types perf perf-long perf-compare peers gpu \
+  gpu-wheels baseline ci clean
 
 help: ## this list
 	@echo "make TARGET [STUDY=name-or-file] [DEVICE=auto|cpu|cuda|mps]"
@@ -66,7 +67,18 @@ perf-compare: $(VENV)/.ready ## the gate of speed: HEAD against BASE= (default o
 
 peers: $(VENV)/.ready ## the harness against diffusers and denoising-diffusion-pytorch (long; interrupt and repeat at will)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
+	$(BIN)/python -m pytest tests/perf/test_peers.py  # without these libraries it is skipped
 	$(BIN)/python -m perf.peers
+
+gpu: $(VENV)/.ready ## everything worth knowing of a CUDA card, in eight minutes (docs/gpu.md); writes reports/perf
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
+	$(BIN)/python -m perf.gpu $(if $(filter-out auto,$(DEVICE)),--device $(DEVICE)) $(if $(MINUTES),--minutes $(MINUTES))
+	$(BIN)/python -m perf.page
+
+gpu-wheels: ## download into wheels/ what a bare machine with a GPU lacks (docs/gpu.md)
+	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --implementation cp \
+	  --python-version 312 --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 \
+	  --dest wheels --requirement perf/gpu-wheels.txt
 
 baseline: $(VENV)/.ready ## make both gates' baselines anew; WHY='what changed, and why that is meant'
 	$(BENCH) check change --update-baseline --why '$(WHY)'

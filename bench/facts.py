@@ -24,7 +24,7 @@ from bench.analysis import claims
 from bench.analysis.frames import Results
 from bench.errors import UserError
 from bench.paths import REFERENCE, ROOT
-from bench.report.figures import short
+from bench.report.formats import short
 from bench.store.store import Store
 from bench.study.load import load
 

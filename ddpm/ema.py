@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ddpm.precision import as_float64
+
 KEPT = (0.05, 0.10)
 """σ_rel of the averages that snapshots are taken of (their section 3.2)."""
 
@@ -90,6 +92,8 @@ def _product(p: tuple[int, float], q: tuple[int, float]) -> float:
 def combine(parts: Sequence[dict[str, Tensor]], by: np.ndarray) -> dict[str, Tensor]:
     """Σ by_i parts_i, entry by entry, summed in float64."""
     return {
-        name: torch.stack([part[name].double() * float(c) for part, c in zip(parts, by, strict=True)]).sum(0).to(value)
+        name: torch.stack([as_float64(part[name]) * float(c) for part, c in zip(parts, by, strict=True)])
+        .sum(0)
+        .to(value)
         for name, value in parts[0].items()
     }

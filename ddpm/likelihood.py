@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ddpm.denoiser import Denoiser
 from ddpm.mix import Mix, Table, posterior_std
+from ddpm.precision import widest
 from ddpm.schedule import Schedule
 
 LEVELS = 256
@@ -97,7 +98,7 @@ class Bound:
         """
         T = self.schedule.T
         if chance is None:
-            chance = torch.full((T + 1,), 1 / T, dtype=torch.float64, device=x0.device)
+            chance = torch.full((T + 1,), 1 / T, dtype=widest(x0.device), device=x0.device)
             chance[0] = 0
         t = torch.multinomial(chance, len(x0), replacement=True, generator=random)
         eps = torch.randn(x0.shape, generator=random, device=x0.device, dtype=x0.dtype)

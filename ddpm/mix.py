@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ddpm.precision import Cast
+
 
 class Mix(NamedTuple):
     """``a x₀ + b ε + c z``. Each coefficient is a float or a tensor that broadcasts against images."""
@@ -61,15 +63,12 @@ class Table:
     """Mixes tabulated over t, cast once for a type and device, then gathered per batch."""
 
     def __init__(self, *mixes: Mix) -> None:
-        self._float64 = torch.stack([torch.as_tensor(k).expand(len(m.a)) for m in mixes for k in m], 1)
-        self._cast: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+        self._columns = 3 * len(mixes)
+        self._cast = Cast(torch.stack([torch.as_tensor(k).expand(len(m.a)) for m in mixes for k in m], 1))
 
     def at(self, t: Tensor, like: Tensor) -> list[Mix]:
         """The mixes at steps ``t`` of shape (B,), their coefficients shaped (B, 1, …) to multiply ``like``."""
-        kind = (like.dtype, like.device)
-        if kind not in self._cast:
-            self._cast[kind] = self._float64.to(like)
-        columns = self._cast[kind][t].view(-1, self._float64.shape[1], *[1] * (like.ndim - 1)).unbind(1)
+        columns = self._cast.like(like)[t].view(-1, self._columns, *[1] * (like.ndim - 1)).unbind(1)
         return [Mix(*columns[i : i + 3]) for i in range(0, len(columns), 3)]
 
 

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from ddpm.denoiser import Net
 from ddpm.mix import Table
 from ddpm.objective import make_target
+from ddpm.precision import Cast, as_float64
 from ddpm.schedule import Schedule
+from ddpm.spec import Variant
 
 CHUNK = 8192  # components looked at together: bounds memory, whatever their number
 
 
-def gaussian(schedule: Schedule, objective: str, variance: float) -> Net:
+def gaussian(schedule: Schedule, objective: Variant | str, variance: float) -> Net:
     """The exact network for data N(0, ``variance``).
 
     E[x₀ | x_t] = α v x_t / (α² v + σ²) and E[ε | x_t] = σ x_t / (α² v + σ²), since all are jointly Gaussian.
@@ -47,7 +49,7 @@ class Mixture(nn.Module):
     def __init__(
         self,
         schedule: Schedule,
-        objective: str,
+        objective: Variant | str,
         means: Tensor,
         variances: Tensor | float = 0.0,
         weights: Tensor | None = None,
@@ -55,14 +57,14 @@ class Mixture(nn.Module):
         super().__init__()
         self.T = schedule.T
         self.means: Tensor
-        self.variances: Tensor
-        self.log_weights: Tensor
         self._table = Table(schedule.noise, make_target(schedule, objective))
         self.register_buffer("means", means.flatten(1), persistent=False)
-        spread = torch.as_tensor(variances, dtype=torch.float64).expand(len(means))
-        self.register_buffer("variances", spread.clone(), persistent=False)
-        shares = torch.ones(len(means), dtype=torch.float64) if weights is None else weights.double()
-        self.register_buffer("log_weights", shares.log(), persistent=False)
+        spread = (
+            as_float64(variances) if isinstance(variances, Tensor) else torch.tensor(variances, dtype=torch.float64)
+        )
+        self._variances = Cast(spread.expand(len(means)).clone())
+        shares = torch.ones(len(means), dtype=torch.float64) if weights is None else as_float64(weights)
+        self._log_weights = Cast(shares.log())
 
     def forward(self, x_t: Tensor, u: Tensor) -> Tensor:
         """(B, C, H, W), t/T of shape (B,) or (1,) → the objective's output."""
@@ -75,12 +77,13 @@ class Mixture(nn.Module):
         """E[x₀ | x_t] of ``x`` (B, D), with α_t and σ_t of shape (B, 1) or (1, 1)."""
         top = x.new_full((len(x), 1), -torch.inf)
         total, of_means, of_x = torch.zeros_like(top), torch.zeros_like(x), torch.zeros_like(top)
+        variances, log_weights = self._variances.like(x), self._log_weights.like(x)
         for start in range(0, len(self.means), CHUNK):
             part = slice(start, start + CHUNK)
-            m, v = _as_float(self.means[part], x), self.variances[part].to(x)
+            m, v = _as_float(self.means[part], x), variances[part]
             spread = alpha**2 * v + sigma**2  # (B, K)
             distance = x.square().sum(1, keepdim=True) - 2 * alpha * (x @ m.T) + alpha**2 * m.square().sum(1)
-            log = self.log_weights[part].to(x) - distance / (2 * spread) - x.shape[1] / 2 * spread.log()
+            log = log_weights[part] - distance / (2 * spread) - x.shape[1] / 2 * spread.log()
             before, top = top, torch.maximum(top, log.amax(1, keepdim=True))
             share, scale = (log - top).exp(), (before - top).exp()
             gain = alpha * v / spread

@@ -11,7 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ddpm.spec import parse
+from ddpm.precision import widest
+from ddpm.spec import Variant, build
 
 
 class Uniform:
@@ -95,7 +96,7 @@ class Importance(Uniform):
 
     def p(self) -> Tensor:
         """The chance of each t, (T + 1,), none for 0. Nothing waits for the device."""
-        root = self.losses[1:].double().square().mean(1).sqrt()
+        root = self.losses[1:].to(widest(self.device)).square().mean(1).sqrt()
         learnt = (1 - self.UNIFORM) * root / root.sum() + self.UNIFORM / self.T
         chance = torch.where((self.seen[1:] >= self.KEPT).all(), learnt, torch.full_like(root, 1 / self.T))
         return torch.cat([chance.new_zeros(1), chance])
@@ -131,7 +132,6 @@ TIMESTEPS: dict[str, Callable[..., Uniform]] = {
 }
 
 
-def make_timesteps(spec: str, T: int, device: torch.device) -> Uniform:
+def make_timesteps(spec: Variant | str, T: int, device: torch.device) -> Uniform:
     """The choice of that name, with its options if there are any (:mod:`ddpm.spec`)."""
-    name, options = parse(spec)
-    return TIMESTEPS[name](T, device, **options)
+    return build(TIMESTEPS, spec, T, device)

@@ -21,17 +21,20 @@ FOLDER = ROOT / "results" / "perf"
 def save(name: str, content: dict[str, Any], *, device: torch.device | None = None, folder: Path = FOLDER) -> Path:
     """Write ``<folder>/<name>.json``: ``content`` (raw samples included), the command, the machine and the commit."""
     path = folder / f"{name}.json"
+    files.write_text(path, json.dumps(about(name, device) | content, indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def about(name: str, device: torch.device | None = None) -> dict[str, Any]:
+    """What every measurement says of itself: name, command, time, and the machine with its versions and the commit."""
     module = getattr(sys.modules["__main__"], "__spec__", None)
     start = f"python -m {module.name.removesuffix('.__main__')}" if module else sys.argv[0]
-    command = f"{start} {shlex.join(sys.argv[1:])}".strip()
-    about = {
+    return {
         "name": name,
-        "command": command,
+        "command": f"{start} {shlex.join(sys.argv[1:])}".strip(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "environment": provenance.environment(device or torch.device("cpu")).model_dump(),
     }
-    files.write_text(path, json.dumps(about | content, indent=1, ensure_ascii=False) + "\n")
-    return path
 
 
 def load(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:

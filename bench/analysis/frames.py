@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from array import array
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,34 +15,31 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis import table
+from bench.analysis.claims import COLUMN
 from bench.execute import cost
 from bench.machine.environment import Environment
 from bench.store import status
 from bench.store.records import Bounds, CellRecord, FailedCell, Provenance, Sampled, ScoredCell, TrainedJob
 from bench.store.store import Store
-from bench.study.model import ORACLE, method
+from bench.study import axes
+from bench.study.axis import Axis, said
+from bench.study.model import ORACLE
 from bench.study.study import Study
+from bench.text import plural
 
 H = TypeVar("H", bound=Hashable)
 
-#: column → what a reader calls it, in the order cells are described; ``method`` is the sampler with its η, ``role`` the
-#: weight as the study names it (``default`` where it is the objective's own)
-MODEL_AXES = {
-    "net": "network",
-    "objective": "objective",
-    "role": "loss weight",
-    "schedule": "schedule",
-    "T": "T",
-    "timesteps": "choice of t",
-}
-METHOD = ("sampler", "eta", "clipping", "spacing", "guidance", "ema")
-SAMPLING_AXES = {"method": "sampler", "sample_steps": "sampling steps"}
+_CHOICES = [axis for axis in axes.AXES if not axis.repeats]
+MODEL_AXES = {COLUMN[axis.name]: axis.title for axis in _CHOICES if axis.part == "training"}
+"""Column → what a reader calls it, in the order cells are described."""
+METHOD = [axis for axis in _CHOICES if axis.part == "sampling" and axis.name != "sample_steps"]
+"""The axes that ``method`` says: the sampler with its η and so on. How many steps it takes stands apart."""
+SAMPLING_AXES = {"method": "sampler"} | {axis.name: axis.title for axis in _CHOICES if axis.name == "sample_steps"}
 AXES = MODEL_AXES | SAMPLING_AXES
 SHARED = ["schedule", "T", "way", "sample_steps"]
 """What the sampler's own error depends on; ``way`` is the method whatever the weights are an average of."""
 
 _TEXT = table.TEXT | table.FLAGS
-_LIBRARIES = ("matplotlib", "pandas", "pypandoc-binary", "seaborn", "typst")
 
 
 MOST_PANELS, MOST_METHODS = 6, 5
@@ -122,12 +115,8 @@ class Results:
             frame[column] = pd.to_numeric(frame[column])
         named = self.study.axes.weight
         frame["role"] = [weight if weight in named else "default" for weight in frame["weight"]]
-        frame["method"] = [method(*row) for row in zip(*(frame[k] for k in METHOD), strict=True)]
-        columns = [frame[name] for name in METHOD[:-1]]
-        frame["way"] = [
-            method(sampler, eta, clip, space, scale, None)
-            for sampler, eta, clip, space, scale in zip(*columns, strict=True)
-        ]
+        frame["method"] = _said(frame, METHOD)
+        frame["way"] = _said(frame, [axis for axis in METHOD if not axis.of_weights])
         frame["sample_time"] = 1000 / frame["sample_images_per_s"]
         reference = self.reference
         odd = [status == "done" and self.kept[key].provenance != reference
@@ -183,13 +172,16 @@ class Results:
     def epochs(self) -> pd.DataFrame:
         """A row an epoch of the complete training runs: its losses and durations beside the model's axes."""
         models = self.cells.drop_duplicates("job").set_index("job")
-        about = {key: models.loc[key, [*MODEL_AXES, "seed"]].to_dict() for key in self.jobs}
+        about = {
+            key: models.loc[key, [*MODEL_AXES, "seed"]].to_dict() | {"hardware": hardware(record.environment)}
+            for key, record in self.jobs.items()
+        }
         rows = [
             about[key] | {"job": key, "epoch": i, **epoch.known}
             for key, record in self.jobs.items()
             for i, epoch in enumerate(record.epochs, 1)
         ]
-        columns = [*MODEL_AXES, "seed", "job", "epoch", "seconds", "images", "warm", "exclusive", "loss"]
+        columns = [*MODEL_AXES, "seed", "hardware", "job", "epoch", "seconds", "images", "warm", "exclusive", "loss"]
         return pd.DataFrame(rows, columns=[*columns, "eps_mse", "x0_mse", "bpd"])
 
     @cached_property
@@ -224,6 +216,49 @@ class Results:
         """The different environments of the comparable cells and the complete training runs."""
         done = [self.kept[key].environment for key in self.done["key"]]
         return different([*(record.environment for record in self.jobs.values()), *done])
+
+    @property
+    def hardware(self) -> list[str]:
+        """The different machines as a reader would name them."""
+        return list(dict.fromkeys(map(hardware, self.machines)))
+
+    @cached_property
+    def environments(self) -> pd.DataFrame:
+        """The different environments of all records, a row each."""
+        cells, jobs = self.kept.values(), self.jobs.values()
+        found = different([*(one.environment for one in cells), *(job.environment for job in jobs)])
+        return pd.DataFrame([environment.model_dump() for environment in found])
+
+    @cached_property
+    def made(self) -> tuple[str, str] | None:
+        """When the first and the last record were made."""
+        cells, jobs = self.kept.values(), self.jobs.values()
+        created = sorted([*(one.created for one in cells), *(job.created for job in jobs)])
+        return (created[0].isoformat(), created[-1].isoformat()) if created else None
+
+    @cached_property
+    def networks(self) -> pd.DataFrame:
+        """A row a trained network: its size, and the FLOPs of an image."""
+        models = self.cells.drop_duplicates("job")
+        models = models[models["job"].isin(list(self.jobs)) & (models["net"] != ORACLE)].drop_duplicates("net")
+        names = ["params", "trained_params", "megabytes"]
+        rows = [
+            {"net": row["net"], **{name: getattr(self.jobs[row["job"]], name) for name in names},
+             "forward_flops": row["forward_flops_per_image"], "train_flops": row["train_flops_per_image"]}
+            for _, row in models.iterrows()
+        ]  # fmt: skip
+        return pd.DataFrame(rows, columns=["net", *names, "forward_flops", "train_flops"])
+
+    @cached_property
+    def past(self) -> list[cost.Past]:
+        """What the training runs were expected to take, and took."""
+        return list(cost.past(self.jobs.values()))
+
+    @property
+    def shared(self) -> tuple[int, int]:
+        """How many epochs and sampling runs had to share their device."""
+        epochs = int((~self.epochs["exclusive"].astype(bool)).sum())
+        return epochs, sum(not self.kept[key].exclusive for key in self.done["key"])
 
     @cached_property
     def seeds(self) -> list[int]:
@@ -285,51 +320,28 @@ class Results:
         path = self.store.path("cells", key, suffix)
         return path if path.is_file() else None
 
-    def digest(self) -> str:
-        """A hash of everything a report depends on: study, records, pictures, this code and its libraries.
 
-        Of a picture the name and size: it is made from the very samples that its cell's record is about.
-        """
-        from bench.score.scorer import pinned
-
-        records = hashlib.sha256()
-        for kind, keys in (("cells", [cell.key for cell in self.study.cells]), ("jobs", list(self.study.jobs))):
-            for key in keys:
-                records.update(_sha256_of(f"{self.store.root}/{kind}/{key}.json"))
-        code = [Path(table.__file__), Path(cost.__file__), *sorted(Path(__file__).parent.glob("*.py"))]
-        inputs = {
-            "study": self.study.model_dump(mode="json"),
-            "classifier": pinned(self.study.dataset),
-            "records": records.hexdigest(),
-            "pictures": self._pictures(),
-            "code": [hashlib.sha256(path.read_bytes()).hexdigest() for path in code],
-            "libraries": {name: version(name) for name in _LIBRARIES},
-        }
-        return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
-
-    def _pictures(self) -> list[tuple[str, int]]:
-        """(name, bytes) of the pictures of this study's cells."""
-        keys = {cell.key for cell in self.study.cells}
-        try:
-            with os.scandir(self.store.root / "cells") as entries:
-                pictures = [e for e in entries if e.name.endswith(".png") and e.name.partition(".")[0] in keys]
-                return sorted((entry.name, entry.stat().st_size) for entry in pictures)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-
-
-def _sha256_of(path: str) -> bytes:
-    """The hash of a file's bytes; of nothing where there is none."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            return hashlib.sha256(file.read()).digest()
-    except (FileNotFoundError, NotADirectoryError):
-        return hashlib.sha256().digest()
+def _said(frame: pd.DataFrame, of: Sequence[Axis]) -> list[str]:
+    """What a label says of these axes, for each row; NaN is None."""
+    names = [axis.column for axis in of]
+    rows = [tuple(None if value != value else value for value in row)
+            for row in zip(*(frame[name] for name in names), strict=True)]  # fmt: skip
+    found = {row: said(of, dict(zip(names, row, strict=True))) for row in set(rows)}  # few ways to sample, many rows
+    return [found[row] for row in rows]
 
 
 def _per_1000(timing: Sampled) -> array[float]:
     """Seconds per 1,000 images of each batch but the first, which warms up, where there are more."""
     return array("d", [1000 * seconds / images for images, seconds in timing.batches])
+
+
+def hardware(environment: Environment) -> str:
+    """The device that did the work, as a reader would name it."""
+    if environment.gpu:
+        return f"{environment.gpu} (driver {environment.driver})"
+    threads = plural(environment.threads, "thread")
+    cores = "" if environment.cores is None else f", {plural(environment.cores, 'core')}"
+    return f"{environment.processor} ({threads}{cores})"
 
 
 def different(parts: Iterable[H]) -> list[H]:

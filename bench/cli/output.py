@@ -69,7 +69,7 @@ def run_study(study: Study, store: Store, options: Options, log: Sequence[str] =
 def report(study: Study, store: Store, out: Path | None) -> tuple[bool, str]:
     """Write a study's report: whether it is new, and which files it is."""
     from bench.paths import reports_of
-    from bench.report import write
+    from bench.report.write import write
 
     made = write(study, store, out or reports_of(store.root))
     return made.fresh, f"{shown(made.markdown)} and {shown(made.pdf)}"

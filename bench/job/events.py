@@ -133,7 +133,7 @@ class EpochDone(OfJob):
 class Drawn(OfJob):
     """A share of a cell's samples is drawn. ``way`` is the cell's label."""
 
-    event: Literal["sampled"] = "sampled"
+    event: Literal["drawn"] = "drawn"
     cell: str
     way: Text
     share: float

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -19,14 +19,13 @@ from torch import Tensor
 from bench.images.datasets import to_uint8
 from ddpm.denoiser import Denoiser, Net
 from ddpm.guidance import guided
-from ddpm.nets import classes_of
-from ddpm.sampler import sample
+from ddpm.sampler import Step, sample
 from ddpm.schedule import Schedule
 from ddpm.spacing import space
 
 if TYPE_CHECKING:
-    from bench.study.model import Cell
-
+    from bench.study.model import Sampling
+    from ddpm.spec import Variant
 
 #: images a forward pass, by device type: part of what a sample's bytes depend on
 TILE = {"cpu": 100, "cuda": 500, "mps": 250}
@@ -86,8 +85,9 @@ def tiled(net: Callable[..., Tensor], tile: int) -> Callable[..., Tensor]:
 
     def evaluate(x: Tensor, u: Tensor, *y: Tensor) -> Tensor:
         parts = zip(x.split(tile), *(classes.split(tile) for classes in y), strict=True)
-        # a captured graph writes over what it returned
-        return torch.cat([net(part, u[:1], *of_part) for part, *of_part in parts])
+        # a captured graph returns the same memory each time: what it wrote there must be copied before the next call
+        outputs = [net(part, u[:1], *of_part).clone() for part, *of_part in parts]
+        return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
 
     return evaluate
 
@@ -95,12 +95,6 @@ def tiled(net: Callable[..., Tensor], tile: int) -> Callable[..., Tensor]:
 def asked(start: int, count: int, classes: int) -> Tensor:
     """The classes asked of images ``start`` and up, where there is guidance: each in turn, (count,) int64."""
     return torch.arange(start, start + count) % classes
-
-
-def ways(cell: Cell) -> dict[str, Any]:
-    """How a cell samples, as :func:`generate` is told."""
-    own = {name: getattr(cell, name) for name in ("sampler", "eta", "clip", "spacing", "guidance")}
-    return own | {"steps": cell.sample_steps, "classes": classes_of(cell.job.net)}
 
 
 def _told(net: Callable[..., Tensor], start: int, count: int, classes: int, scale: float, device: torch.device) -> Net:
@@ -136,29 +130,23 @@ def first_outputs(
 def generate(
     net: Callable[..., Tensor],
     schedule: Schedule,
-    objective: str,
+    objective: Variant | str,
+    sampling: Sampling,
     *,
     shape: tuple[int, int],
-    sampler: str,
-    steps: int,
-    eta: float | None,
-    clip: bool | str,
     n: int,
-    seed: int,
     device: torch.device,
     batch: int | None = None,
     first: Tensor | None = None,
-    spacing: str = "linspace",
-    guidance: float | None = None,
     classes: int = 0,
 ) -> Iterator[Batch]:
     """Draw ``n`` samples, yielding them a batch at a time.
 
+    :param net: with the weights that ``sampling`` is to be of.
     :param shape: (channels, side).
     :param batch: images at a time, rounded up to whole tiles (default one tile). It changes memory, not a byte.
     :param first: what :func:`first_outputs` gave, for at least ``n`` images, instead of evaluating it again.
-    :param guidance: the scale of classifier-free guidance towards each of ``classes`` in turn; None tells the network
-        of no class.
+    :param classes: how many the network knows. Guidance is towards each in turn.
     :raises FloatingPointError: if samples stop being finite.
     """
     tile = TILE[device.type]
@@ -166,7 +154,8 @@ def generate(
     whole = tiled(net, tile)
     known: list[Tensor] = []
     size = (shape[0], shape[1], shape[1])
-    times = space(schedule, steps, spacing)
+    seed, guidance = sampling.sample_seed, sampling.guidance
+    times = space(schedule, sampling.sample_steps, sampling.spacing)
     frames = {times[round(i)] for i in np.linspace(0, len(times) - 1, min(STRIP_TIMES, len(times)))}
     for start in range(0, n, batch):
         count = min(batch, -(-(n - start) // tile) * tile)
@@ -174,24 +163,42 @@ def generate(
         def draw(at: Sequence[int], start: int = start, count: int = count) -> Tensor:
             return noise(seed, at, start, count, size).to(device)
 
-        strip = []
         network = whole if guidance is None else _told(whole, start, count, classes, guidance, device)
-
-        def evaluate(x: Tensor, u: Tensor, network: Net = network) -> Tensor:
-            return known.pop() if known else network(x, u)
-
-        denoiser = Denoiser(evaluate, schedule, objective)
+        denoiser = Denoiser(_unless_known(network, known), schedule, objective)
         fresh = _Ahead(draw, times, max(1, DRAWN // count))
         if first is not None and times[0] == schedule.T:
             known.append(first[start : start + count])
         with torch.inference_mode():
             x = start_noise(seed, start, count, shape).to(device)
-            before = times[0]
-            for step in sample(denoiser, x, times, sampler, fresh, eta=eta or 0.0, clip=clip):
-                if start == 0 and before in frames:
-                    strip.append(torch.stack([x[:STRIP_IMAGES], step.x0[:STRIP_IMAGES]]))
-                x, before = step.x, step.t
-            if not x.isfinite().all():
-                raise FloatingPointError(f"diverged while sampling ({sampler}, {steps} steps): not finite")
-            images = to_uint8(x)[: n - start].cpu()
+            eta = sampling.eta or 0.0
+            steps = sample(denoiser, x, times, sampling.sampler, fresh, eta=eta, clip=sampling.clip)
+            x, strip = _follow(steps, x, times[0], set() if start else frames)
+            images = _as_images(x, sampling)[: n - start].cpu()
         yield Batch(start, images, to_uint8(torch.stack(strip)).cpu() if strip else None)
+
+
+def _as_images(x: Tensor, sampling: Sampling) -> Tensor:
+    if not x.isfinite().all():
+        raise FloatingPointError(
+            f"diverged while sampling ({sampling.sampler}, {sampling.sample_steps} steps): not finite"
+        )
+    return to_uint8(x)
+
+
+def _unless_known(network: Net, known: list[Tensor]) -> Net:
+    """The network, but for its next outputs that are ``known`` already, which are used up."""
+
+    def evaluate(x: Tensor, u: Tensor) -> Tensor:
+        return known.pop() if known else network(x, u)
+
+    return evaluate
+
+
+def _follow(steps: Iterator[Step], x: Tensor, t: int, frames: set[int]) -> tuple[Tensor, list[Tensor]]:
+    """Where the steps lead from x_t, and what the first images were at the times ``frames``."""
+    strip = []
+    for step in steps:
+        if t in frames:
+            strip.append(torch.stack([x[:STRIP_IMAGES], step.x0[:STRIP_IMAGES]]))
+        x, t = step.x, step.t
+    return x, strip

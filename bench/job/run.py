@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,20 +23,13 @@ from bench.job.training import make_record, train
 from bench.machine import memory
 from bench.score.heldout import likelihood
 from bench.score.scorer import Scorer
-from bench.store.records import (
-    CellRecord,
-    EngineChoice,
-    FailedCell,
-    JobRecord,
-    ScoredCell,
-    TrainedJob,
-)
+from bench.store.records import CellRecord, EngineChoice, FailedCell, HarnessRun, JobRecord, ScoredCell, TrainedJob
 from bench.store.store import Store
 from bench.study.model import ORACLE, Cell, Job
 from ddpm.denoiser import Denoiser
 from ddpm.nets import make_net
 from ddpm.oracle import Mixture
-from ddpm.schedule import make_schedule
+from ddpm.schedule import Schedule, make_schedule
 
 
 def run(
@@ -50,7 +44,6 @@ def run(
     estimate: float | None = None,
     wish: Wish = Wish(),  # noqa: B008 (it is frozen)
     likelihood_of: int = 0,
-    now: Callable[[], float] = time.time,
 ) -> Iterator[Event]:
     """Do whatever is missing of one job's cells, yielding events as it goes.
 
@@ -62,94 +55,111 @@ def run(
     :raises UserError: for bad data or a results folder that cannot be written.
     """
     job = cells[0].job
-    stages = Stages(began or now())
+    stages = Stages(began or time.time())
     if began:
         stages.add("start", began)
     yield Entered(job=job.key, label=job.label, stage="loading data")
-    since = now()
-    images = datasets.load(job.dataset, data_dir)
-    if (n := max(cell.n for cell in cells)) > len(images.test):
-        raise UserError(f"n={n} is more than the {len(images.test)} test images the floor is drawn from")
+    since = time.time()
+    images = _load(job, max(cell.n for cell in cells), data_dir)
     schedule = make_schedule(job.schedule, job.T)
-    torch.manual_seed(job.seed)
-    exact = job.net == ORACLE
-    if exact:
-        net: nn.Module = Mixture(schedule, job.objective, images.train[: job.train.images]).to(device)
-        wish = Wish()
-    else:
-        net = make_net(job.net, *images.shape).to(device)
+    net = _make_net(job, images, schedule, device)
+    wish = Wish() if job.net == ORACLE else wish
     stages.add("load", since)
 
-    weights, record = trained(job, store)
-    if exact:
-        record = record or make_record(job, net, work.oracle_flops(job), [], EngineChoice(engine=wish.name), device)
-    elif record is None:
-        record = yield from train(job, net, images, schedule, store, device, exclusive, stages, wish)
-    else:
-        net.load_state_dict(weights)
-        yield Kept(job=job.key, label=job.label, what="training")
-    net.eval()
+    record = yield from _trained(job, net, images, schedule, store, device, exclusive, stages, wish)
+    denoiser = Denoiser(net.eval(), schedule, job.objective)
     if lacks_likelihood(job, record, likelihood_of):
         yield Entered(job=job.key, label=job.label, stage="working out the likelihood")
-        since = now()
-        found = likelihood(Denoiser(net, schedule, job.objective), images.test, likelihood_of, device)
+        since = time.time()
+        found = likelihood(denoiser, images.test, likelihood_of, device)
         record = record.model_copy(update={"likelihood": found})
         store.write(job.key, record)
         stages.add("validate", since)
 
+    sampling = Sampling(job, net, images.shape, schedule, device, stages)
+    yield from _cells(cells, sampling, images, store, wish, exclusive, sample_batch)
+    yield _finish(record, stages.summary(estimate), store)
+
+
+def _finish(record: TrainedJob, used: HarnessRun, store: Store) -> JobDone:
+    """Add what the harness took to the job's record."""
+    job, peak = record.config, max(record.peak_rss_mb or 0.0, memory.peak_rss_mb())
+    store.write(job.key, record.model_copy(update={"harness": (*record.harness, used), "peak_rss_mb": peak}))
+    return JobDone(job=job.key, label=job.label, overhead=used.overhead)
+
+
+def _load(job: Job, n: int, data_dir: Path | None) -> datasets.Images:
+    images = datasets.load(job.dataset, data_dir)
+    if n > len(images.test):
+        raise UserError(f"n={n} is more than the {len(images.test)} test images the floor is drawn from")
+    return images
+
+
+def _make_net(job: Job, images: datasets.Images, schedule: Schedule, device: torch.device) -> nn.Module:
+    """The job's network as its training begins, which its seed decides."""
+    torch.manual_seed(job.seed)
+    if job.net == ORACLE:
+        return Mixture(schedule, job.objective, images.train[: job.train.images]).to(device)
+    return make_net(job.net, *images.shape).to(device)
+
+
+def _trained(
+    job: Job,
+    net: nn.Module,
+    images: datasets.Images,
+    schedule: Schedule,
+    store: Store,
+    device: torch.device,
+    exclusive: bool,
+    stages: Stages,
+    wish: Wish,
+) -> Generator[Event, None, TrainedJob]:
+    """Give ``net`` its trained weights, whether they are kept or still to be found; the job's record."""
+    weights, record = trained(job, store)
+    if job.net == ORACLE:
+        return record or make_record(job, net, work.oracle_flops(job), [], EngineChoice(engine=wish.name), device)
+    if record is None:
+        return (yield from train(job, net, images, schedule, store, device, exclusive, stages, wish))
+    net.load_state_dict(weights)
+    yield Kept(job=job.key, label=job.label, what="training")
+    return record
+
+
+def _cells(
+    cells: list[Cell],
+    sampling: Sampling,
+    images: datasets.Images,
+    store: Store,
+    wish: Wish,
+    exclusive: bool,
+    batch: int | None,
+) -> Iterator[Event]:
+    """Sample and score whatever cells are left, and record them."""
+    job, stages, device = sampling.job, sampling.stages, sampling.device
     yield Entered(job=job.key, label=job.label, stage="preparing the scores")
-    since = now()
+    since = time.time()
     scorer = Scorer(job.dataset, images, store, device)
     bounds = {n: scorer.bounds(n) for n in {cell.n for cell in cells}}
     stages.add("reference", since)
     left = [cell for cell in cells if _unscored(cell, store, scorer)]
-    sampling = Sampling(job, net, images.shape, schedule, device, stages)
     unsampled = [cell for cell in left if store.load_samples(cell.key) is None]
     if unsampled:
         yield Entered(job=job.key, label=job.label, stage="choosing an engine")
         sampling.prepare(unsampled, store, wish)
     for cell in left:
         floor, ceiling = bounds[cell.n]
-        result: CellRecord
+        about: dict[str, Any] = {"config": cell, "job": job.key, "provenance": scorer.provenance}
+        about |= {"floor": floor, "ceiling": ceiling}
+        said: dict[str, Any] = {"job": job.key, "label": job.label, "cell": cell.key, "way": cell.label}
         try:
-            scores, sampled = yield from sample_and_score(cell, sampling, store, scorer, exclusive, sample_batch)
+            scores, sampled = yield from sample_and_score(cell, sampling, store, scorer, exclusive, batch)
         except FloatingPointError as error:
-            result = FailedCell(
-                status="failed",
-                reason=str(error),
-                config=cell,
-                job=job.key,
-                provenance=scorer.provenance,
-                floor=floor,
-                ceiling=ceiling,
-                **origin(device),
-            )
+            store.write(cell.key, FailedCell(status="failed", reason=str(error), **about, **origin(device)))
+            yield CellDone(**said, status="failed", reason=str(error))
         else:
-            result = ScoredCell(
-                status="done",
-                metrics=scores,
-                sampling=sampled,
-                config=cell,
-                job=job.key,
-                provenance=scorer.provenance,
-                floor=floor,
-                ceiling=ceiling,
-                **origin(device),
-            )
-        store.write(cell.key, result)
-        yield CellDone(
-            job=job.key,
-            label=job.label,
-            cell=cell.key,
-            way=cell.label,
-            status=result.status,
-            reason=result.reason if isinstance(result, FailedCell) else None,
-            metrics=result.metrics if isinstance(result, ScoredCell) else {},
-        )
-    used = stages.summary(estimate)
-    peak = max(record.peak_rss_mb or 0.0, memory.peak_rss_mb())
-    store.write(job.key, record.model_copy(update={"harness": (*record.harness, used), "peak_rss_mb": peak}))
-    yield JobDone(job=job.key, label=job.label, overhead=used.overhead)
+            result = ScoredCell(status="done", metrics=scores, sampling=sampled, **about, **origin(device))
+            store.write(cell.key, result)
+            yield CellDone(**said, status="done", metrics=result.metrics)
 
 
 def lacks_likelihood(job: Job, record: JobRecord | None, n: int) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ from bench.study.model import Job
 from ddpm.denoiser import Denoiser
 from ddpm.nets import classes_of, make_net
 from ddpm.schedule import Schedule
-from ddpm.train import Loss, Recipe, Trainer
+from ddpm.train import Loss, Recipe, Step, Trainer
 
 
 def train(
@@ -44,105 +45,156 @@ def train(
     recipe = Recipe(**job.train.model_dump(exclude={"images"}), timesteps=job.timesteps)
     trainer = Trainer(net, Loss(schedule, job.objective, job.weight), recipe, job.seed)
     since = time.time()
-    epochs: list[Epoch] = []
-    kept = store.load_tensors("resume", job.key)
-    done = resumable(kept[1]) if kept is not None else None
-    if kept is not None and done is not None and done.code == code_hash():
-        trainer.load_state(kept[0])
-        epochs = list(done.epochs)
-        yield Resumed(job=job.key, label=job.label, epoch=trainer.epoch)
-    elif kept is not None:
-        yield Outdated(job=job.key, label=job.label)
+    training = _Training(job, trainer, store, exclusive, stages, clocks.make_clock(device))
+    yield from training.resume()
     train = images.train[: job.train.images].to(device)
     none = classes_of(job.net)
     classes = images.train_labels[: len(train)].to(device) if none else None
     flops = Flops(**flops_per_image(net, *images.shape))
-    held_out = HeldOut(images.test, schedule, device)
-    copy = make_net(job.net, *images.shape).to(device).eval()
-    denoiser = Denoiser(copy, schedule, job.objective)
-    clock = clocks.make_clock(device)
+    validate = _Validation(job, images, schedule, device)
     stages.add("load", since)
 
     yield Entered(job=job.key, label=job.label, stage="choosing an engine")
     size = min(recipe.batch_size, len(train))
     chosen = choose(engine.Work("train", net.train(), size, images.shape, device, none), job, store, wish, stages)
-
-    since = time.time()
-    losses: list[Tensor] = []
-    first, spoke, spent = True, 0.0, 0.0
-    clock.start()
-    for step in chosen.inside(trainer.steps(train, datasets.to_float, chosen.net, classes, none), device):
-        losses.append(step.loss)
-        if step.snapshot:
-            spent += clock.stop()
-            stages.add("train", since)
-            since = time.time()
-            at = {"step": (step.epoch - 1) * step.of + step.index}
-            store.save_tensors("snapshots", snapshots(job)[step.snapshot - 1], trainer.snapshot(), at)
-            stages.add("store", since)
-            since = time.time()
-            clock.start()
-        if not step.ends_epoch:
-            if time.time() - spoke > 1:
-                spoke = time.time()
-                yield Stepped(
-                    job=job.key,
-                    label=job.label,
-                    epoch=step.epoch,
-                    of=recipe.epochs,
-                    share=step.index / step.of,
-                    loss=float(step.loss),  # waits for the device, and so is not asked for at every step
-                )
-            continue
-        seconds, spent = spent + clock.stop(), 0.0
-        stages.add("train", since)
-        since = time.time()
-        loss = torch.stack(losses).mean().item()
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"diverged: the mean loss of epoch {step.epoch} is {loss}")
-        copy.load_state_dict(trainer.ema.weights)
-        epochs.append(
-            Epoch(
-                seconds=seconds,
-                images=step.of * min(recipe.batch_size, len(train)),
-                warm=not first,
-                exclusive=exclusive,
-                loss=loss,
-                **held_out(denoiser),
-            )
-        )
-        stages.add("validate", since)
-        since = time.time()
-        if step.epoch < recipe.epochs:
-            so_far = Resume(code=code_hash(), epochs=tuple(epochs))
-            store.save_tensors("resume", job.key, trainer.state(), so_far.as_json())
-        said = {name: value for name, value in epochs[-1].known.items() if name in EpochDone.model_fields}
-        yield EpochDone(job=job.key, label=job.label, epoch=step.epoch, of=recipe.epochs, **said)
-        losses, first = [], False
-        stages.add("store", since)
-        since = time.time()
-        clock.start()
+    steps = trainer.steps(train, datasets.to_float, chosen.net, classes, none)
+    memory.reset_peak(device)
+    yield from training.run(chosen.inside(steps, device), size, validate)
 
     since = time.time()
     ema = {f"ema.{k}": v for k, v in trainer.ema.weights.items()}
     raw = {f"net.{k}": v for k, v in net.state_dict().items()}
     store.save_tensors("checkpoints", job.key, ema | raw, {"job": job.model_dump(mode="json")})
     net.load_state_dict(trainer.ema.weights)
-    record = make_record(job, net, flops, epochs, chosen.about, device)
+    record = make_record(job, net, flops, training.epochs, chosen.about, device)
     store.write(job.key, record)
     store.path("resume", job.key, ".safetensors").unlink(missing_ok=True)
     stages.add("store", since)
     return record
 
 
+class _Validation:
+    """The errors of weights on held-out images, by a copy of the network."""
+
+    def __init__(self, job: Job, images: datasets.Images, schedule: Schedule, device: torch.device) -> None:
+        self._held_out = HeldOut(images.test, schedule, device)
+        self._copy = make_net(job.net, *images.shape).to(device).eval()
+        self._denoiser = Denoiser(self._copy, schedule, job.objective)
+
+    def __call__(self, weights: dict[str, Tensor]) -> dict[str, float]:
+        self._copy.load_state_dict(weights)
+        return self._held_out(self._denoiser)
+
+
+@dataclass
+class _Training:
+    """The loop over steps: what is timed, kept and said of them."""
+
+    job: Job
+    trainer: Trainer
+    store: Store
+    exclusive: bool
+    stages: Stages
+    clock: clocks.Clock
+    epochs: list[Epoch] = field(default_factory=list)
+
+    def resume(self) -> Iterator[Event]:
+        """Go on from the last complete epoch, if there is one of this version of the code."""
+        kept = self.store.load_tensors("resume", self.job.key)
+        if kept is None:
+            return
+        done = resumable(kept[1])
+        if done is not None and done.code == code_hash():
+            self.trainer.load_state(kept[0])
+            self.epochs = list(done.epochs)
+            yield Resumed(job=self.job.key, label=self.job.label, epoch=self.trainer.epoch)
+        else:
+            yield Outdated(job=self.job.key, label=self.job.label)
+
+    def run(self, steps: Iterable[Step], size: int, validate: _Validation) -> Iterator[Event]:
+        """Take the steps, of ``size`` images each."""
+        since, spoke, spent = time.time(), 0.0, 0.0
+        losses: list[Tensor] = []
+        warm = False
+        self.clock.start()
+        for step in steps:
+            losses.append(step.loss)
+            if step.snapshot:
+                spent += self.clock.stop()
+                self.stages.add("train", since)
+                self._snapshot(step)
+                since = time.time()
+                self.clock.start()
+            if not step.ends_epoch:
+                if time.time() - spoke > 1:
+                    spoke = time.time()
+                    yield self._progress(step)
+                continue
+            spent += self.clock.stop()
+            self.stages.add("train", since)
+            self._validate(step, spent, losses, size, warm, validate)
+            since = time.time()
+            self._keep(step)
+            said = {name: value for name, value in self.epochs[-1].known.items() if name in EpochDone.model_fields}
+            of = self.job.train.epochs
+            yield EpochDone(job=self.job.key, label=self.job.label, epoch=step.epoch, of=of, **said)
+            losses, spent, warm = [], 0.0, True
+            self.stages.add("store", since)
+            since = time.time()
+            self.clock.start()
+
+    def _snapshot(self, step: Step) -> None:
+        since = time.time()
+        at = {"step": (step.epoch - 1) * step.of + step.index}
+        key = snapshots(self.job)[step.snapshot - 1]
+        self.store.save_tensors("snapshots", key, self.trainer.snapshot(), at)
+        self.stages.add("store", since)
+
+    def _progress(self, step: Step) -> Stepped:
+        return Stepped(
+            job=self.job.key,
+            label=self.job.label,
+            epoch=step.epoch,
+            of=self.job.train.epochs,
+            share=step.index / step.of,
+            loss=float(step.loss),  # waits for the device, and so is not asked for at every step
+        )
+
+    def _validate(
+        self, step: Step, seconds: float, losses: list[Tensor], size: int, warm: bool, validate: _Validation
+    ) -> None:
+        """Add the epoch that has just ended."""
+        since = time.time()
+        loss = torch.stack(losses).mean().item()
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"diverged: the mean loss of epoch {step.epoch} is {loss}")
+        self.epochs.append(
+            Epoch(
+                seconds=seconds,
+                images=step.of * size,
+                warm=warm,
+                exclusive=self.exclusive,
+                loss=loss,
+                **validate(self.trainer.ema.weights),
+            )
+        )
+        self.stages.add("validate", since)
+
+    def _keep(self, step: Step) -> None:
+        """Make it possible to go on from here."""
+        if step.epoch < self.job.train.epochs:
+            so_far = Resume(code=code_hash(), epochs=tuple(self.epochs))
+            self.store.save_tensors("resume", self.job.key, self.trainer.state(), so_far.as_json())
+
+
 def choose(work: engine.Work, job: Job, store: Store, wish: Wish, stages: Stages) -> engine.Chosen:
     """The engine for this work; what trying takes, which one job does for all, is kept apart from warming up."""
     since = time.time()
     if wish.name == engine.AUTO:
-        engine.learn(work, job.net, store, wish)
+        engine.learn(work, str(job.net), store, wish)
     stages.add("trial", since)
     since = time.time()
-    chosen = engine.choose(work, job.net, store, wish)
+    chosen = engine.choose(work, str(job.net), store, wish)
     stages.add("compile", since)
     return chosen
 
@@ -172,7 +224,7 @@ def make_record(
 
 
 def megabytes(net: nn.Module) -> float:
-    """The size of the network's weights as saved, in MiB (the seed's "4.3 MB" is 4.255 MiB)."""
+    """The size of the network's weights as saved, in MiB (the demo's "4.3 MB" is 4.255 MiB)."""
     from safetensors.torch import save
 
     return len(save({k: v.contiguous() for k, v in net.state_dict().items()})) / 2**20

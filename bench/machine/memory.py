@@ -16,8 +16,17 @@ def peak_rss_mb(usage: Callable[[int], Any] = resource.getrusage, system: str = 
     return float(peak) * (1 if system == "darwin" else 1024) / 1e6
 
 
+def reset_peak(device: torch.device) -> None:
+    """Have the next :func:`peak_device_mb` be of what comes after this. Only CUDA keeps a peak that can be reset."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_device_mb(device: torch.device) -> float | None:
-    """Peak memory allocated on an accelerator in MB; None for the CPU, where it is the process's."""
+    """Peak memory allocated on an accelerator since :func:`reset_peak`, in MB; None for the CPU (it is the process's).
+
+    MPS has no such peak. For it this is what the driver has handed out by now, unused memory that is kept included.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     if device.type == "mps":

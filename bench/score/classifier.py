@@ -82,7 +82,8 @@ def extract(network: Network, images: Tensor, device: torch.device | str = "cpu"
     logits = torch.empty(len(images), CLASSES, dtype=torch.float64)
     for start in range(0, len(images), BATCH):
         here = slice(start, start + BATCH)
-        features[here], logits[here] = network(images[here].to(device))
+        seen = network(images[here].to(device))
+        features[here], logits[here] = (part.cpu() for part in seen)  # MPS cannot write float64, not even to the CPU's
     return Features(features, logits)
 
 
@@ -94,30 +95,35 @@ class Epoch(NamedTuple):
     accuracy: float
 
 
-def train(images: Images, *, epochs: int = 14, seed: int = 0) -> Iterator[tuple[Epoch, Network]]:
+def train(
+    images: Images, *, epochs: int = 14, seed: int = 0, device: torch.device | str = "cpu"
+) -> Iterator[tuple[Epoch, Network]]:
     """The recipe, an epoch at a time: AdamW on a one-cycle rate, images shifted by up to 2 pixels, weights averaged.
 
     There is no batch norm and no label smoothing on purpose: both pull whatever the network sees towards the classes'
     centres, and a metric needs features in which noise is far from digits.
 
-    Yields the averaged network (exponential, decay 0.998) and its accuracy on the test images; the last one's features
-    are scaled to a mean square of 1 at both depths.
+    Whatever is drawn is drawn on the CPU, so that a device changes rounding alone.
+
+    Yields the averaged network (exponential, decay 0.998), on ``device``, and its accuracy on the test images; the last
+    one's features are scaled to a mean square of 1 at both depths.
     """
     batch, decay = 128, 0.998
     torch.manual_seed(seed)
     random = torch.Generator().manual_seed(seed)
-    network = Network(images.shape[0])
+    network = Network(images.shape[0]).to(device)
     average = copy.deepcopy(network).requires_grad_(False)
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=1e-2, fused=True)
-    steps = len(images.train) // batch
+    train_images, train_labels = images.train.to(device), images.train_labels.to(device)
+    steps = len(train_images) // batch
     rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, epochs * steps, pct_start=0.2)
     for epoch in range(1, epochs + 1):
         network.train()
-        total = torch.zeros(())
-        order = torch.randperm(len(images.train), generator=random)[: steps * batch].view(steps, batch)
-        for index in order:
-            x = _shift(images.train[index], random)
-            loss = nn.functional.cross_entropy(network(x)[1], images.train_labels[index])
+        total = torch.zeros((), device=device)
+        order = torch.randperm(len(train_images), generator=random)[: steps * batch].view(steps, batch)
+        for index in order.to(device):
+            x = _shift(train_images[index], random)
+            loss = nn.functional.cross_entropy(network(x)[1], train_labels[index])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -126,21 +132,22 @@ def train(images: Images, *, epochs: int = 14, seed: int = 0) -> Iterator[tuple[
             with torch.no_grad():
                 torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
         if epoch == epochs:
-            _standardise(average, images.train)
-        yield Epoch(epoch, total.item() / steps, accuracy(average, images)), average
+            _standardise(average, images.train, device)
+        yield Epoch(epoch, total.item() / steps, accuracy(average, images, device)), average
 
 
-def accuracy(network: Network, images: Images) -> float:
+def accuracy(network: Network, images: Images, device: torch.device | str = "cpu") -> float:
     """The share of test images classified correctly."""
-    predicted = extract(network, images.test).logits.argmax(1)
+    predicted = extract(network, images.test, device).logits.argmax(1)
     return (predicted == images.test_labels).double().mean().item()
 
 
 @torch.no_grad()
-def _standardise(network: Network, images: Tensor) -> None:
+def _standardise(network: Network, images: Tensor, device: torch.device | str = "cpu") -> None:
     """Scale both depths' features to mean square 1 without changing a logit: ReLU(k x) = k ReLU(x) for k > 0."""
     strokes, shapes = (
-        part.square().mean().rsqrt().float() for part in extract(network, images).features.split([STROKES, SHAPES], 1)
+        part.square().mean().rsqrt().float()
+        for part in extract(network, images, device).features.split([STROKES, SHAPES], 1)
     )
     for stage, after, k in (
         (network.strokes, _convolutions(network.shapes)[0], strokes),
@@ -159,10 +166,12 @@ def _shift(images: Tensor, random: torch.Generator, by: int = 2) -> Tensor:
     """Each image moved by up to ``by`` pixels either way, zeros moving in."""
     n, c, h, w = images.shape
     padded = nn.functional.pad(images, (by, by, by, by))
-    dy, dx = torch.randint(0, 2 * by + 1, (2, n), generator=random)
-    rows = (dy[:, None] + torch.arange(h))[:, None, :, None]
-    columns = (dx[:, None] + torch.arange(w))[:, None, None, :]
-    return padded[torch.arange(n)[:, None, None, None], torch.arange(c)[:, None, None], rows, columns]
+    where = images.device
+    dy, dx = torch.randint(0, 2 * by + 1, (2, n), generator=random).to(where)
+    rows = (dy[:, None] + torch.arange(h, device=where))[:, None, :, None]
+    columns = (dx[:, None] + torch.arange(w, device=where))[:, None, None, :]
+    image, channel = torch.arange(n, device=where), torch.arange(c, device=where)
+    return padded[image[:, None, None, None], channel[:, None, None], rows, columns]
 
 
 def save(network: Network, path: Path, about: dict[str, str]) -> str:
@@ -171,7 +180,7 @@ def save(network: Network, path: Path, about: dict[str, str]) -> str:
     :raises UserError: if the folder cannot be written or the disk is full.
     """
     one = {"about": json.dumps(about, sort_keys=True)}  # safetensors writes several in random order: no hash to go by
-    content = to_bytes({k: v.contiguous() for k, v in network.state_dict().items()}, one)
+    content = to_bytes({k: v.cpu().contiguous() for k, v in network.state_dict().items()}, one)
     files.write_bytes(path, content)
     return hashlib.sha256(content).hexdigest()
 

@@ -15,6 +15,7 @@ from bench.store.records import Likelihood
 from ddpm.denoiser import Denoiser
 from ddpm.likelihood import Bound, bits, flow_bound
 from ddpm.mix import Table
+from ddpm.precision import as_float64
 from ddpm.schedule import Schedule
 from ddpm.spacing import space
 
@@ -54,7 +55,7 @@ class HeldOut:
             total["eps_mse"] += share * float((eps - self.eps[part]).square().mean())
             total["x0_mse"] += share * float((x0 - self.x0[part]).square().mean())
             terms.append(bound.term_of(self.x0[part], self.t[part], x0.clamp(-1, 1), v))
-        each = bits(bound.prior(self.x0) + denoiser.schedule.T * torch.cat(terms)).double()
+        each = as_float64(bits(bound.prior(self.x0) + denoiser.schedule.T * torch.cat(terms)))
         # neighbours have nearly the same t, so what they differ by is what chance does
         spread = float(each.diff().square().mean() / 2)
         return total | {"bpd": float(each.mean()), "bpd_se": math.sqrt(spread / len(each))}
@@ -89,7 +90,7 @@ def likelihood(denoiser: Denoiser, images: Tensor, n: int, device: torch.device)
         "decoder": terms[0],
         "flow": flow + terms[0],
     }.items():
-        each = bits(nats.double())
+        each = bits(as_float64(nats))
         known = bool(each.isfinite().all())
         found[name] = float(each.mean()) if known else None
         found[f"{name}_se"] = float(each.std()) / math.sqrt(n) if known else None

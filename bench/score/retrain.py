@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bench import files
-from bench.errors import UserError, unknown
+from bench.errors import UserError
 from bench.images import datasets
+from bench.rows import known
 from bench.score import classifier
 
 
@@ -27,13 +28,12 @@ def retrain(
     :param epochs: the recipe's number if None.
     :raises UserError: for an unknown data set, or a file that cannot be written.
     """
-    if dataset not in datasets.DATASETS:
-        raise unknown("dataset", dataset, datasets.DATASETS)
+    known("dataset", dataset)
     images = datasets.load(dataset, data_dir)
     if out.is_dir():
         raise UserError(f"--out names a folder: {out}")
     files.check_writable(out.parent)  # now, not after minutes of training
-    options = {"epochs": epochs} if epochs else {}
+    options: dict[str, Any] = {"epochs": epochs} if epochs else {}
     for progress, trained in classifier.train(images, **options):
         network = trained
         yield progress

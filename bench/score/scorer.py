@@ -26,7 +26,7 @@ class Scorer:
 
     def __init__(self, dataset: str, images: Images, store: Store, device: torch.device) -> None:
         self.images, self.store, self.device = images, store, device
-        path, self.classifier = classifier_of(dataset, images, store)
+        path, self.classifier = classifier_of(dataset, images, store, device)
         self.network = classifier.load(path, self.classifier, images.shape[0])
         self.name = classifier.name_of(dataset, self.classifier)
         self.dataset_sha256 = images.sha256
@@ -85,12 +85,12 @@ def pinned(dataset: str) -> str | None:
     return classifier.PINNED[dataset][1] if dataset in classifier.PINNED else None
 
 
-def classifier_of(dataset: str, images: Images, store: Store) -> tuple[Path, str]:
-    """The weights that score this data set and their hash, trained by the recipe if none are pinned or kept."""
+def classifier_of(dataset: str, images: Images, store: Store, device: torch.device) -> tuple[Path, str]:
+    """The weights that score this data set and their hash; if none are pinned or kept, trained on ``device``."""
     if dataset in classifier.PINNED:
         return classifier.PINNED[dataset]
     path = store.path("classifiers", dataset, ".safetensors")
     if not path.is_file() or store.cut_short("classifiers", dataset):
-        *_, (_, network) = classifier.train(images)
+        *_, (_, network) = classifier.train(images, device=device)
         classifier.save(network, path, {"dataset": dataset, "dataset_sha256": images.sha256})
     return path, hashlib.sha256(path.read_bytes()).hexdigest()

@@ -67,7 +67,8 @@ def _run(argv: list[str] | None) -> None:
     if missing:
         raise UserError(f"not installed: {', '.join(missing)}; `make peers` installs them (pip install -e '.[peers]')")
 
-    from perf.peers.race import QUICK, Options, open_race
+    from perf.peers.options import QUICK, Options
+    from perf.peers.race import open_race
 
     given = {
         name: getattr(args, name) for name in ("seconds", "search_seconds", "sampling_seconds", "n", "search_n", "seed")

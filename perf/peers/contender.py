@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+Module = TypeVar("Module", bound=nn.Module)
+CPU = torch.device("cpu")
 SAMPLE_BATCH = 100
 """Images a sampling pass, for everybody: the tile of :mod:`bench.job.generate` on a CPU."""
 
@@ -33,12 +35,12 @@ class Setting:
 
 
 class Contender(Protocol):
-    """One library's network, training loop and sampler."""
+    """One library's network, training loop and sampler, on one device."""
 
     net: nn.Module
 
     def steps(self, images: Tensor, planned: int) -> Iterator[None]:
-        """Train on uint8 ``images`` (N, 1, 28, 28), yielding after each step.
+        """Train on uint8 ``images`` (N, 1, 28, 28), which lie on its device, yielding after each step.
 
         :param planned: how many steps there will be, for learning rates that decay to the end of the run.
         """
@@ -49,20 +51,22 @@ class Contender(Protocol):
     def restore(self, weights: dict[str, Tensor]) -> None:
         """Make what :meth:`averaged` gave the weights that are sampled from."""
 
-    def sample(self, n: int, evaluations: int, seed: int) -> Tensor:
+    def sample(self, n: int, evaluations: int, seed: int, batch: int = SAMPLE_BATCH) -> Tensor:
         """Draw n images with that many evaluations of the network each: uint8 (n, 1, 28, 28).
 
+        :param batch: images a pass, for those who are free to choose (ours has its tile).
         :raises FloatingPointError: if they are not finite.
         """
 
 
 def batches(images: Tensor, size: int, seed: int) -> Iterator[Tensor]:
     """Endless random batches of ``size`` rows; each image comes once before any comes again."""
-    random = torch.Generator().manual_seed(seed)
-    left = torch.empty(0, dtype=torch.long)
+    device = images.device
+    random = torch.Generator(device).manual_seed(seed)
+    left = torch.empty(0, dtype=torch.long, device=device)
     while True:
         while len(left) < size:
-            left = torch.cat([left, torch.randperm(len(images), generator=random)])
+            left = torch.cat([left, torch.randperm(len(images), generator=random, device=device)])
         yield images[left[:size]]
         left = left[size:]
 
@@ -131,6 +135,11 @@ def train(
             return
         since = now()
     yield Snapshot(waiting[-1], spent + now() - since, done, averaged())
+
+
+def placed(net: Module, device: torch.device) -> Module:
+    """The network on that device. Where that is the CPU it stays where it was built."""
+    return net if device.type == "cpu" else net.to(device)
 
 
 def parameters(net: nn.Module) -> int:

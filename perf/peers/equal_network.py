@@ -39,7 +39,7 @@ class AsUNet2D(nn.Module):
 
     def forward(self, x: Tensor, timestep: Tensor) -> SimpleNamespace:
         """x (B, 1, H, W) and one index → ``.sample``, shaped like x."""
-        u = torch.full((len(x),), (int(timestep) + 1) / self.T)
+        u = torch.full((len(x),), (int(timestep) + 1) / self.T, device=x.device)
         return SimpleNamespace(sample=self.net(x, u))
 
 

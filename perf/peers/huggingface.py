@@ -23,7 +23,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from bench.images.datasets import to_float
-from perf.peers.contender import SAMPLE_BATCH, Setting, batches, crop, pad, padded_side, unit_to_uint8
+from perf.peers.contender import CPU, SAMPLE_BATCH, Setting, batches, crop, pad, padded_side, placed, unit_to_uint8
 
 NAME = "diffusers"
 EPOCHS = 100
@@ -77,11 +77,12 @@ RECIPES: list[dict[str, Any]] = [{}, FITTED, FITTED | {"batch_size": 64}]
 class Diffusers:
     """``UNet2DModel`` and ``DDPMScheduler``."""
 
-    def __init__(self, setting: Setting, seed: int) -> None:
+    def __init__(self, setting: Setting, seed: int, device: torch.device = CPU) -> None:
         self._recipe, self._seed = setting.recipe, seed
         halvings = len(setting.settings["block_out_channels"]) - 1
         self._side = padded_side(28, 2**halvings)
-        self.net: nn.Module = UNet2DModel(sample_size=self._side, in_channels=1, out_channels=1, **setting.settings)
+        made = UNet2DModel(sample_size=self._side, in_channels=1, out_channels=1, **setting.settings)
+        self.net: nn.Module = placed(made, device)
         self.scheduler = DDPMScheduler(num_train_timesteps=1000)
         self._ema = EMAModel(
             self.net.parameters(), decay=0.9999, use_ema_warmup=True, inv_gamma=1.0, power=3 / 4, foreach=True
@@ -100,8 +101,8 @@ class Diffusers:
         self.net.train()
         for done, batch in enumerate(batches(images, size, self._seed)):
             clean = to_float(pad(batch, self._side))
-            noise = torch.randn(clean.shape)
-            t = torch.randint(0, self.scheduler.config.num_train_timesteps, (size,))
+            noise = torch.randn(clean.shape, device=clean.device)
+            t = torch.randint(0, self.scheduler.config.num_train_timesteps, (size,), device=clean.device)
             predicted = self.net(self.scheduler.add_noise(clean, noise, t), t).sample
             loss = nn.functional.mse_loss(predicted, noise)
             loss.backward()
@@ -122,21 +123,23 @@ class Diffusers:
         """Sample from these (it has no buffers)."""
         self.net.load_state_dict(weights)
 
-    def sample(self, n: int, evaluations: int, seed: int) -> Tensor:
+    def sample(self, n: int, evaluations: int, seed: int, batch: int = SAMPLE_BATCH) -> Tensor:
         """uint8 (n, 1, 28, 28)."""
-        return crop(run_pipeline(self.net.eval(), self.scheduler, n, evaluations, seed), 28)
+        return crop(run_pipeline(self.net.eval(), self.scheduler, n, evaluations, seed, batch), 28)
 
 
-def run_pipeline(net: nn.Module, scheduler: Any, n: int, evaluations: int, seed: int) -> Tensor:
+def run_pipeline(
+    net: nn.Module, scheduler: Any, n: int, evaluations: int, seed: int, batch: int = SAMPLE_BATCH
+) -> Tensor:
     """n images of ``DDPMPipeline``, uint8 (n, 1, H, W).
 
     :param net: a ``UNet2DModel``, or what looks like one.
     """
     pipeline = DDPMPipeline(unet=net, scheduler=scheduler)
     pipeline.set_progress_bar_config(disable=True)
-    random = torch.Generator().manual_seed(seed)
+    random = torch.Generator(next(net.parameters()).device).manual_seed(seed)
     parts = []
-    for start in range(0, n, SAMPLE_BATCH):
-        count = min(SAMPLE_BATCH, n - start)
+    for start in range(0, n, batch):
+        count = min(batch, n - start)
         parts.append(pipeline(count, random, evaluations, output_type="pt").images)
     return unit_to_uint8(torch.cat(parts))

@@ -22,7 +22,7 @@ from denoising_diffusion_pytorch import GaussianDiffusion, Unet, denoising_diffu
 from ema_pytorch import EMA
 from torch import Tensor, nn
 
-from perf.peers.contender import SAMPLE_BATCH, Setting, batches, crop, pad, padded_side, unit_to_uint8
+from perf.peers.contender import CPU, SAMPLE_BATCH, Setting, batches, crop, pad, padded_side, placed, unit_to_uint8
 
 NAME = "denoising-diffusion-pytorch"
 RECIPE: dict[str, Any] = {"lr": 8e-5, "batch_size": 64}
@@ -58,11 +58,11 @@ RECIPES: list[dict[str, Any]] = [{}, {"lr": 8e-4}, {"lr": 8e-4, "batch_size": 32
 class DenoisingDiffusion:
     """``Unet`` and ``GaussianDiffusion``."""
 
-    def __init__(self, setting: Setting, seed: int) -> None:
+    def __init__(self, setting: Setting, seed: int, device: torch.device = CPU) -> None:
         self._recipe, self._seed = setting.recipe, seed
         self._side = padded_side(28, 2 ** (len(setting.settings["dim_mults"]) - 1))
         self.net: nn.Module = Unet(channels=1, **setting.settings)
-        self._diffusion = GaussianDiffusion(self.net, image_size=self._side, timesteps=1000)
+        self._diffusion = placed(GaussianDiffusion(self.net, image_size=self._side, timesteps=1000), device)
         self._ema = EMA(self._diffusion, beta=0.995, update_every=10)
 
     def steps(self, images: Tensor, planned: int) -> Iterator[None]:  # noqa: ARG002 (its rate is constant)
@@ -86,15 +86,15 @@ class DenoisingDiffusion:
         """Sample from these."""
         self.net.load_state_dict(weights)
 
-    def sample(self, n: int, evaluations: int, seed: int) -> Tensor:
+    def sample(self, n: int, evaluations: int, seed: int, batch: int = SAMPLE_BATCH) -> Tensor:
         """uint8 (n, 1, 28, 28), from the global generator, whose state is put back."""
         diffusion = self._diffusion.eval()
         diffusion.sampling_timesteps, diffusion.is_ddim_sampling = evaluations, True
         parts = []
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            for start in range(0, n, SAMPLE_BATCH):
-                parts.append(diffusion.sample(min(SAMPLE_BATCH, n - start)))
+            for start in range(0, n, batch):
+                parts.append(diffusion.sample(min(batch, n - start)))
         return crop(unit_to_uint8(torch.cat(parts)), 28)
 
 

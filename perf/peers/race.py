@@ -1,303 +1,30 @@
-"""The whole comparison, stage by stage: each finished stage is kept at once, so that an interrupted run goes on.
-
-A stage's key is the hash of all it depends on: the setting, its times and numbers, versions and code. Changing one
-option redoes what it touches and nothing else.
-"""
+"""The whole comparison: rates, quality after equal time, time to a target, and scoring."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import json
 import math
 import statistics
-import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ConfigDict
-from torch import Tensor
 
-from bench.errors import UserError
 from bench.images import datasets
-from bench.images.datasets import Images
-from bench.images.files import MINIMUM
-from bench.machine import sources
 from bench.score.scorer import Scorer
-from bench.store.records import Record as Kept
-from bench.store.records import Sampled
-from bench.store.store import Store, cached_record
+from bench.store.store import Store
 from perf.peers import equal_network, huggingface, lucidrains, ours, scoring
 from perf.peers.build import build
-from perf.peers.contender import SAMPLE_BATCH, Contender, Setting, parameters, train
+from perf.peers.contender import Setting, parameters
+from perf.peers.options import AT_LEAST, CURVE, TARGET, Options
+from perf.peers.stages import Record, Stages, public
 
-Record = dict[str, Any]
-
-
-class Stage(Kept):
-    """What a stage of the race found, in whatever fields it has, and its seconds."""
-
-    model_config = ConfigDict(extra="allow")
-    kind = "jobs"
-    wall_s: float
-
-
-LIBRARIES = ("torch", "diffusers", "denoising-diffusion-pytorch", "torch-fidelity", "torchmetrics", "pytorch-fid")
 PEERS = (huggingface, lucidrains)
-TARGET = 1 / 230
-SLACK = 0.97
-"""Of the wanted time, what our steps are planned for: a run must end by itself, its rate at zero, and not be late."""
-CURVE = {"best": (0.1, 0.2, 0.4, 0.6, 0.8, 1.0), "documented": (0.5, 1.0)}
-"""When snapshots are taken, as shares of a run."""
-NEAR = 2
-"""How many times the target a small sample's FID may be for a larger sample to reach it."""
-PACED = 400
-"""Most steps that a pace is taken from."""
-PACE_TURNS = 8
-"""And for how long, in turns: a moment's slowness must not decide how many steps a run is given."""
-AT_LEAST = {"best": 5, "documented": 10}
-"""How many times our time to the target a peer gets to reach it: one run of that length where the documented recipe,
-whose rate does not depend on the length of the run, needs more than the equal time; another run for the best size."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """How long and how much; the defaults are the measurement that is kept."""
-
-    seconds: float = 300
-    search_seconds: float = 60
-    ours_seconds: tuple[float, ...] = (30, 45, 60, 90, 120)
-    sampling_seconds: float = 90
-    n: int = 1000
-    search_n: int = 300
-    least_n: int = 100
-    evaluations: int = 50
-    turn_s: float = 1.5  # a repeat of a rate takes about this long, or one step
-    batch: int = SAMPLE_BATCH  # images a pass when the rate of sampling is measured
-    repeats: int = 5
-    scoring_n: int = 2000
-    scoring_reference_n: int = 10_000
-    longer: bool = True  # give peers that miss the target in the equal time their multiple of ours
-    seed: int = 0
-    quick: bool = False
-
-    def check(self) -> None:
-        """Refuse what cannot be run.
-
-        :raises UserError: for times that are not positive, or too few samples to score.
-        """
-        for name in ("seconds", "search_seconds", "sampling_seconds"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"{name.replace('_', '-')} must be positive, not {getattr(self, name):g}")
-        if not all(seconds > 0 for seconds in self.ours_seconds):
-            raise UserError("ours-seconds must all be positive")
-        if min(self.n, self.search_n) < MINIMUM:
-            raise UserError(f"at least {MINIMUM} samples are needed to score, not {min(self.n, self.search_n)}")
-
-
-QUICK = Options(
-    seconds=3,
-    search_seconds=0.5,
-    ours_seconds=(1, 2),
-    sampling_seconds=1,
-    n=100,
-    search_n=20,
-    least_n=20,
-    evaluations=3,
-    turn_s=0.1,
-    batch=20,
-    repeats=2,
-    scoring_n=200,
-    scoring_reference_n=500,
-    quick=True,
-)
-
-
-class Race:
-    """Runs the stages, says where it is, and puts together what ``peers.json`` holds."""
-
-    def __init__(
-        self,
-        options: Options,
-        store: Store,
-        images: Images,
-        scorer: Scorer,
-        say: Callable[[str], None],
-        now: Callable[[], float] = time.perf_counter,
-    ) -> None:
-        self.options, self.store, self.images, self.scorer, self.say, self.now = (
-            options,
-            store,
-            images,
-            scorer,
-            say,
-            now,
-        )
-        self.versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
-        self._about = {"versions": self.versions, "code": sources.code_hash(), "threads": torch.get_num_threads()}
-        self._about |= {"data": images.sha256, "classifier": scorer.classifier, "seed": options.seed}
-        self._began = now()
-        self._left = 0.0
-        self._wall: dict[str, float] = {}
-
-    # -- stages ------------------------------------------------------------------------------------------------
-
-    def stage(self, name: str, config: Record, make: Callable[[str], Record]) -> Record:
-        """The record of a stage, made by ``make(key)`` unless it is kept already."""
-        text = json.dumps([name, config, self._about], sort_keys=True)
-        key = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-        since = self.now()
-
-        def timed() -> Stage:
-            return Stage(**make(key), wall_s=self.now() - since)
-
-        record = cached_record(self.store, Stage, key, timed)
-        self._wall[key] = record.wall_s
-        return record.as_json()
-
-    def pace(self, setting: Setting) -> Record:
-        """Seconds a training step and images·steps/s in sampling, from a few of each: what plans are made with."""
-
-        def make(_: str) -> Record:
-            contender = build(setting, self.options.seed)
-            steps = contender.steps(self.images.train, 1 + PACED)
-            next(steps)
-            since, done = self.now(), 0
-            while done == 0 or (self.now() - since < PACE_TURNS * self.options.turn_s and done < PACED):
-                next(steps)
-                done += 1
-            step_s = (self.now() - since) / done
-            self._draw(contender, 1, 0)
-            return {"step_s": step_s, "image_steps_per_s": self.options.batch * 2 / self._draw(contender, 2, 1)}
-
-        return self.stage("pace", setting.describe() | {"batch": self.options.batch}, make)
-
-    def _draw(self, contender: Contender, evaluations: int, seed: int) -> float:
-        """Seconds for a batch of samples."""
-        since = self.now()
-        contender.sample(self.options.batch, evaluations, seed)
-        return self.now() - since
-
-    def run(self, setting: Setting, planned_s: float, marks: list[float]) -> Record:
-        """Train once, keeping averaged weights at ``marks`` (seconds); the last is ``planned_s``.
-
-        Ours is a fixed number of steps planned to fit; the peers train until the time is over.
-        """
-        step_s = self.pace(setting)["step_s"]
-        mine = setting.library == "ours"
-        planned = max(1, math.floor(planned_s / step_s * (SLACK if mine else 1)))
-
-        def make(key: str) -> Record:
-            contender = build(setting, self.options.seed)
-            snapshots = []
-            steps = contender.steps(self.images.train, planned)
-            for taken in train(steps, [math.inf] if mine else marks, contender.averaged, self.now):
-                mark = planned_s if mine else taken.mark_s
-                weights = f"{key}-{mark:g}"
-                self.store.save_tensors("checkpoints", weights, taken.weights, {})
-                snapshots.append({"mark_s": mark, "train_s": taken.train_s, "step": taken.step, "weights": weights})
-            last = snapshots[-1]
-            return {
-                "planned_s": planned_s,
-                "train_s": last["train_s"],
-                "steps": last["step"],
-                "images": last["step"] * setting.recipe["batch_size"],
-                "params": parameters(contender.net),
-                "snapshots": snapshots,
-            }
-
-        config = setting.describe() | {"planned_s": planned_s, "marks": marks}
-        config |= {"steps": planned} if mine else {}  # another pace, another run
-        record = self.stage("run", config, make)
-        self.say(f"  trained {setting.library} {setting.label}: {record['steps']} steps in {record['train_s']:.0f} s")
-        return record
-
-    def samples(self, setting: Setting, weights: str, n: int) -> tuple[Tensor | None, float]:
-        """n samples of kept weights (None where they are not finite), and the seconds they took."""
-        evaluations = self.options.evaluations
-        key = f"{weights}-{n}x{evaluations}"
-
-        def make(_: str) -> Record:
-            contender = self._restored(setting, weights)
-            since = self.now()
-            try:
-                drawn = contender.sample(n, evaluations, self.options.seed)
-            except FloatingPointError:
-                return {"seconds": self.now() - since, "finite": False}
-            seconds = self.now() - since
-            drawn_by = Sampled(batch_s=(seconds,), batch_images=(len(drawn),), exclusive=True)
-            self.store.save_samples(key, drawn.numpy(), drawn_by)
-            return {"seconds": seconds, "finite": True}
-
-        record = self.stage("samples", {"weights": weights, "n": n, "evaluations": evaluations}, make)
-        if not record["finite"]:
-            return None, record["seconds"]
-        kept = self.store.load_samples(key)
-        if kept is None:
-            raise self._gone(f"samples {key}")
-        return torch.from_numpy(kept[0]), record["seconds"]
-
-    def _restored(self, setting: Setting, weights: str) -> Contender:
-        kept = self.store.load_tensors("checkpoints", weights)
-        if kept is None:
-            raise self._gone(f"weights {weights}")
-        contender = build(setting, self.options.seed)
-        contender.restore(kept[0])
-        return contender
-
-    def _gone(self, what: str) -> UserError:
-        return UserError(f"{what} are missing or damaged: remove {self.store.root} and start again")
-
-    def score(self, setting: Setting, weights: str, n: int) -> Record:
-        """FID and confidence of n samples of kept weights, against the target at that n."""
-        drawn, seconds = self.samples(setting, weights, n)
-        target = self.bounds(n)["target"]
-        if drawn is None:
-            found: Record = {"fid": None, "confidence": None}
-        else:
-            scores = self.scorer.score(drawn)
-            found = {"fid": scores["fid"], "confidence": scores["confidence"]}
-        hit = found["fid"] is not None and found["fid"] <= target
-        return {"n": n, **found, "target": target, "hit": hit, "sample_s": seconds}
-
-    def bounds(self, n: int) -> Record:
-        """FIDs of n test images and of n images of noise, and the target that follows."""
-        bounds = self.scorer.bounds(n)
-        floor, ceiling = bounds.floor["fid"], bounds.ceiling["fid"]
-        return {"floor": floor, "ceiling": ceiling, "target": ceiling * TARGET}
-
-    def affordable(self, setting: Setting) -> int:
-        """How many samples can be drawn within the time for it, in whole batches, between ``least_n`` and ``n``."""
-        o = self.options
-        fits = self.pace(setting)["image_steps_per_s"] * o.sampling_seconds / o.evaluations
-        return min(o.n, max(o.least_n, math.floor(fits / SAMPLE_BATCH) * SAMPLE_BATCH))
-
-    def scored_run(
-        self, setting: Setting, planned_s: float, marks: list[float], n: int, *, curve: bool = False
-    ) -> Record:
-        """A training run and the scores of its snapshots, each of n samples where it may be at the target.
-
-        The last one is scored first. Earlier ones are scored if that was within :data:`NEAR` of the target, or if the
-        whole ``curve`` is wanted; then from ``search_n`` samples first, and from n if that is near.
-        """
-        record = self.run(setting, planned_s, marks)
-        *earlier, last = record["snapshots"]
-        scored = [last | self.score(setting, last["weights"], n)]
-        for snapshot in earlier if curve or _near(scored[0]) else []:
-            found = self.score(setting, snapshot["weights"], min(n, self.options.search_n))
-            if _near(found):
-                found = self.score(setting, snapshot["weights"], n)
-            scored.append(snapshot | found)
-        scored.sort(key=lambda snapshot: snapshot["train_s"])
-        for one in scored:
-            fid = "not finite" if one["fid"] is None else f"{one['fid']:.2f}"
-            self.say(f"    {one['train_s']:6.0f} s  FID {fid} of {one['n']} (target {one['target']:.2f})")
-        return {k: v for k, v in record.items() if k not in ("params", "wall_s")} | {"snapshots": scored}
-
-    # -- the comparison ----------------------------------------------------------------------------------------
+class Race(Stages):
+    """Runs the stages and puts together what ``peers.json`` holds."""
 
     def search(self, peer: Any) -> tuple[Setting, list[Record]]:
         """The best smaller size: the recipe is chosen on the smallest, then every size is tried with it."""
@@ -374,15 +101,7 @@ class Race:
     def all(self) -> Record:
         """Everything, in the shape of ``perf/peers/__init__.py``."""
         o, mine = self.options, ours.setting()
-        self.section("search")
-        settings = {"ours": mine}
-        search = []
-        for peer in PEERS:
-            best, trials = self.search(peer)
-            search += trials
-            documented = peer.DOCUMENTED.using(batch_size=4) if o.quick else peer.DOCUMENTED
-            settings |= {f"{peer.NAME}/best": best, f"{peer.NAME}/documented": documented}
-
+        settings, search = self._entrants(mine)
         self.section("rates")
         rates = self.rates(settings)
         for rate in rates:
@@ -398,8 +117,47 @@ class Race:
             if reached(runs["ours"]) is not None:
                 break
         runs["ours"].append(self.scored_run(mine, o.seconds, [o.seconds], o.n))
-        best_time = reached(runs["ours"])
+        budgets = self._peers(settings, runs)
+        self.section("one network, and scoring")
+        last = runs["ours"][-1]["snapshots"][-1]
+        same = self.equal_network(mine, last["weights"])
+        self.say(f"  sampling: ours over diffusers' pipeline {same['ratio']:.2f}")
+        speed = self.scoring_speed()
+        for row in speed["libraries"]:
+            self.say(f"  scoring, {row['library']}: {row['images_per_s']:.0f} images/s")
 
+        wall = sum(self._wall.values())
+        self.say(f"done; all stages together took {wall / 60:.1f} minutes")
+        everybody = {snapshot["n"] for of in runs.values() for run in of for snapshot in run["snapshots"]}
+        return {
+            "setup": asdict(o) | self._setup(wall),
+            "bounds": {str(n): self.bounds(n) for n in sorted(everybody | {o.search_n})},
+            "contenders": [self._describe(name, setting) for name, setting in settings.items()],
+            "search": search,
+            "rates": rates,
+            "runs": [{"id": name} | public(run) for name in runs for run in runs[name]],
+            "equal_time": self.equal_time(runs, mine),
+            "time_to_target": time_to_target(runs, budgets),
+            "equal_network": same,
+            "scoring": speed,
+        }
+
+    def _entrants(self, mine: Setting) -> tuple[dict[str, Setting], list[Record]]:
+        """Everybody's setting by id, each peer's best size found by a search; and the trials of the search."""
+        o = self.options
+        self.section("search")
+        settings = {"ours": mine}
+        search = []
+        for peer in PEERS:
+            best, trials = self.search(peer)
+            search += trials
+            documented = peer.DOCUMENTED.using(batch_size=4) if o.quick else peer.DOCUMENTED
+            settings |= {f"{peer.NAME}/best": best, f"{peer.NAME}/documented": documented}
+        return settings, search
+
+    def _peers(self, settings: dict[str, Setting], runs: dict[str, list[Record]]) -> dict[str, float]:
+        """Train and score every peer, into ``runs``; returns everybody's budget in seconds."""
+        o, best_time = self.options, reached(runs["ours"])
         budgets = dict.fromkeys(settings, o.seconds)
         for name, setting in settings.items():
             if name == "ours":
@@ -418,30 +176,7 @@ class Race:
             if longer and reached(runs[name]) is None:
                 budgets[name] = longer
                 runs[name].append(self.scored_run(setting, longer, [longer * part for part in parts[-2:]], n))
-
-        self.section("one network, and scoring")
-        last = runs["ours"][-1]["snapshots"][-1]
-        same = self.equal_network(mine, last["weights"])
-        self.say(f"  sampling: ours over diffusers' pipeline {same['ratio']:.2f}")
-        speed = self.scoring_speed()
-        for row in speed["libraries"]:
-            self.say(f"  scoring, {row['library']}: {row['images_per_s']:.0f} images/s")
-
-        wall = sum(self._wall.values())
-        self.say(f"done; all stages together took {wall / 60:.1f} minutes")
-        everybody = {snapshot["n"] for of in runs.values() for run in of for snapshot in run["snapshots"]}
-        return {
-            "setup": asdict(o) | self._setup(wall),
-            "bounds": {str(n): self.bounds(n) for n in sorted(everybody | {o.search_n})},
-            "contenders": [self._describe(name, setting) for name, setting in settings.items()],
-            "search": search,
-            "rates": rates,
-            "runs": [{"id": name} | _public(run) for name in runs for run in runs[name]],
-            "equal_time": self.equal_time(runs, mine),
-            "time_to_target": time_to_target(runs, budgets),
-            "equal_network": same,
-            "scoring": speed,
-        }
+        return budgets
 
     def equal_time(self, runs: dict[str, list[Record]], mine: Setting) -> list[Record]:
         """Everybody's snapshot at the equal time, and ours at the same n."""
@@ -476,7 +211,7 @@ class Race:
             return found | {"fid_n": n} | scores
 
         config = {"weights": weights, "evaluations": o.evaluations, "repeats": o.repeats}
-        return _public(self.stage("equal-network", config, make))
+        return public(self.stage("equal-network", config, make))
 
     def scoring_speed(self) -> Record:
         """The speed of scoring, on test images with noise added."""
@@ -490,7 +225,7 @@ class Race:
             return scoring.compare(images, self.images.train[: o.scoring_reference_n], self.scorer, o.repeats)
 
         config = {"n": o.scoring_n, "reference": o.scoring_reference_n, "repeats": o.repeats}
-        return _public(self.stage("scoring", config, make))
+        return public(self.stage("scoring", config, make))
 
     # -- words -------------------------------------------------------------------------------------------------
 
@@ -555,18 +290,6 @@ def time_to_target(runs: dict[str, list[Record]], budgets: dict[str, float]) -> 
             }
         )
     return rows
-
-
-def _public(record: Record) -> Record:
-    """Without what only a later stage needs."""
-    kept = {k: v for k, v in record.items() if k != "wall_s"}
-    if "snapshots" in kept:
-        kept["snapshots"] = [{k: v for k, v in s.items() if k != "weights"} for s in kept["snapshots"]]
-    return kept
-
-
-def _near(scored: Record) -> bool:
-    return scored["fid"] is not None and scored["fid"] <= NEAR * scored["target"]
 
 
 def open_race(options: Options, folder: Path, data_dir: Path | None, say: Callable[[str], None]) -> Race:

@@ -1,121 +1,39 @@
-"""The report, from a store made up in exactly the form :mod:`bench.job.run` writes."""
+"""The report of a study, from a made-up store."""
 
-import hashlib
 import math
 import re
 import subprocess
 import sys
-from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
-from bench.analysis.effects import effects, factors, geometric_mean, pareto, profiles, scatter
+from bench.analysis.effects import effects, profiles, scatter
 from bench.analysis.frames import Results
 from bench.images import datasets
-from bench.images.grids import png, tile_grid
-from bench.report import document, write
-from bench.report.document import count, escape, listing
-from bench.report.figures import short
-from bench.report.pdf import compile_pdf
-from bench.score.scorer import pinned
-from bench.store.records import Flops, Likelihood, Provenance
+from bench.report import marks
+from bench.report.formats import short
+from bench.report.render import RENDERERS
+from bench.report.render.markdown import escape
+from bench.report.write import write
+from bench.store.records import Likelihood
 from bench.store.store import Store
-from bench.study.study import Score, Study
-from tests.records import environment, epoch, failed_cell, failed_job, harness_run, sampled, scored_cell, trained_job
-
-FLOOR = {"fid": 0.0824, "kid": 1e-5, "kid_se": 2e-5, "inception_score": 9.81, "precision": 0.941, "recall": 0.938,
-         "confidence": 0.996, "class_balance": 0.998}  # fmt: skip
-CEILING = {"fid": 2301.0, "kid": 9.1, "kid_se": 0.004, "inception_score": 1.01, "precision": 0.0, "recall": 0.0,
-           "confidence": 0.71, "class_balance": 0.05}  # fmt: skip
-WORSE = {"eps": 1.0, "v": 1.15, "x0": 1.4, "mean": 2.6, "previous": 3.1, "linear": 1.3, "cosine": 1.0,
-         "linear_unscaled": 1.5, "sigmoid": 1.1, "ancestral": 1.0, "ancestral_beta": 4.0, "ddim": 0.9,
-         "unet": 1.0, "unet(classes=10)": 1.0, "scorenet": 6.0, "oracle": 0.5, "heun": 0.8}  # fmt: skip
-
-
-def noise(*parts, scale=0.05):
-    """A factor near 1 that depends on the parts alone."""
-    seed = int(hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:8], 16)
-    return math.exp(scale * np.random.default_rng(seed).standard_normal())
-
-
-def quality(cell):
-    """A plausible FID."""
-    job = cell.job
-    factor = WORSE[job.net] * WORSE[job.objective] * WORSE[job.schedule] * WORSE[cell.sampler]
-    slope = 0.5 if cell.sampler == "ddim" else 1.1
-    return (3 + 25 * (10 / cell.sample_steps) ** slope) * factor * noise(cell.key)
-
-
-def write_job(store, job, exclusive=True, more=None, **env):
-    size = {"unet": (448_321, 448_321, 1.713, 51_200_000), "scorenet": (1_115_425, 1_115_297, 4.257, 33_400_000)}
-    params, trained, megabytes, flops = size[job.net.partition("(")[0]]
-    images = (job.train.images or 60_000) // job.train.batch_size * job.train.batch_size
-    epochs = []
-    for i in range(job.train.epochs):
-        error = WORSE[job.objective] * (0.028 + 0.05 / (i + 1)) * noise(job.key, i)
-        epochs.append(epoch(
-            images / 800 * (1.25 if i == 0 else 1) * noise(job.key, i, scale=0.01), images, warm=i > 0,
-            exclusive=exclusive, loss=0.1 / (i + 1), eps_mse=error, x0_mse=3 * error,
-        ))  # fmt: skip
-    made = trained_job(
-        job, epochs, params=params, trained_params=trained, megabytes=megabytes, peak_rss_mb=1234.5,
-        flops_per_image=Flops(forward=flops, train=3 * flops), environment=environment(**env),
-        harness=(harness_run(1.1, 0.02, stages_s={"train": 1.0}),), **(more or {}),
-    )  # fmt: skip
-    store.write(job.key, made)
-
-
-def write_cell(store, cell, digits, exclusive=True, env=None, dataset="d" * 64, **metrics):
-    fid = quality(cell)
-    batches = -(-cell.n // 100)
-    metrics = {
-        "fid": fid, "kid": fid / 3000, "kid_se": fid / 30000, "inception_score": 9.8 - fid / 40,
-        "precision": 0.9 / (1 + fid / 100), "recall": 0.9 / (1 + fid / 60),
-        "confidence": 0.99 - fid / 800, "class_balance": 0.99, **metrics,
-    }  # fmt: skip
-    seconds = [cell.sample_steps / 32 * noise(cell.key, i, scale=0.02) for i in range(batches)]
-    made = scored_cell(
-        cell, metrics, sampling=sampled(seconds, [100] * batches, exclusive=exclusive, peak_rss_mb=1500.0),
-        environment=environment(**(env or {})), created=datetime(2026, 1, 2, 3, 30, tzinfo=UTC),
-        provenance=Provenance(classifier=pinned("mnist") or "c" * 64, dataset_sha256=dataset), floor=FLOOR,
-        ceiling=CEILING,
-    )  # fmt: skip
-    store.write(cell.key, made)
-    random = torch.Generator().manual_seed(int(cell.key[:6], 16))
-    blur = torch.randn(digits.shape, generator=random) * min(1.5 * fid, 90)
-    samples = (digits + blur).clamp(0, 255).to(torch.uint8)
-    store.write_bytes(store.path("cells", cell.key, ".png"), png(tile_grid(samples, 8)))
-    shown = min(10, cell.sample_steps)
-    level = torch.linspace(1, 0, shown)[None, None, :, None, None, None]
-    clean = digits[:6][:, None, None].float().expand(6, 2, shown, 1, 28, 28)
-    dirty = torch.cat([level, level**3], 1)
-    frames = (clean * (1 - dirty) + dirty * (127 + 60 * torch.randn(clean.shape, generator=random))).clamp(0, 255)
-    store.write_bytes(
-        store.path("cells", cell.key, ".strip.png"), png(tile_grid(frames.reshape(-1, 1, 28, 28).byte(), shown))
-    )
-
-
-def fill(study, store, digits, **kwargs):
-    """Every job and cell of the study."""
-    for cells in study.jobs.values():
-        write_job(store, cells[0].job, kwargs.get("exclusive", True), **(kwargs.get("env") or {}))
-        for cell in cells:
-            write_cell(store, cell, digits, **kwargs)
-
-
-def make_study(name="trial", epochs=2, n=200, **axes):
-    given = {"objective": ["previous", "eps"], "schedule": ["linear", "cosine"], "sampler": ["ancestral", "ddim"],
-             "sample_steps": [10, 25], **axes}  # fmt: skip
-    return Study(name=name, description="A trial.", train={"epochs": epochs}, axes=given, score={"n": n})
-
-
-def clean(text):
-    assert not re.search(r"\bnan\b|\bNone\b|\binf\b|Axis\(|<NA>", text)
-    return text
+from bench.study.study import Score
+from tests.bench.made_up import (
+    FLOOR,
+    clean,
+    fill,
+    make_study,
+    markdown_of,
+    quality,
+    section_of,
+    text_of,
+    write_cell,
+    write_job,
+    write_oracle,
+)
+from tests.records import failed_cell, failed_job
 
 
 @pytest.fixture(scope="module")
@@ -127,10 +45,6 @@ def digits():
 @pytest.fixture
 def store(tmp_path):
     return Store(tmp_path / "results")
-
-
-def text_of(study, store, out):
-    return clean(write(study, store, out).markdown.read_text())
 
 
 def test_whole_report(store, digits, tmp_path):
@@ -156,49 +70,25 @@ def test_whole_report(store, digits, tmp_path):
         "frontier",
         "losses",
         "durations",
-        "samples-1",
+        *(f"samples-{i:02}" for i in (1, 2, 3, 4)),
         "denoising",
     }
     for path in made.figures:
         assert path.read_bytes().startswith(b"\x89PNG")
         assert f"(figures/{path.name})" in text
     assert made.pdf.read_bytes().startswith(b"%PDF")
-    for said in ("4.3 MB", "20 s an epoch", "Made-up CPU", "d" * 64, "`abcdef012345`", "f" * 40, "class_balance"):
+    for said in ("Made-up CPU", "d" * 64, "`abcdef012345`", "f" * 40, "class_balance"):
         assert said in text
+    assert "The demo's claims" not in text, "they are in the report of the demo's study alone"
     assert text.count("\n| ") > 40
 
 
-def test_ratios_are_paired(store, digits):
-    study = make_study()
-    fill(study, store, digits)
-    results = Results(study, store)
-    worst, best = effects(results.done, "objective", results.levels("objective"))
-    fid = {(c.job.objective, c.job.schedule, c.sampler, c.sample_steps): quality(c) for c in study.cells}
-    expected = [fid["previous", *k[1:]] / fid[k] for k in fid if k[0] == "eps"]
-    assert sorted(worst.ratios) == pytest.approx(sorted(expected))
-    assert worst.ratio == pytest.approx(np.exp(np.mean(np.log(expected))))
-    assert (best.level, best.best, best.ratio) == ("eps", "eps", 1)
-
-
-def test_pairs_need_everything_else_equal(store, digits):
-    study = make_study()
-    fill(study, store, digits)
-    for cell in study.cells:
-        if cell.job.objective == "eps" and cell.job.schedule == "linear":
-            store.path("cells", cell.key, ".json").unlink()
-    results = Results(study, store)
-    by_objective = effects(results.done, "objective", results.levels("objective"))
-    assert [len(effect.ratios) for effect in by_objective] == [4, 4]
-    by_schedule = effects(results.done, "schedule", results.levels("schedule"))
-    assert (by_schedule[0].level, len(by_schedule[0].ratios)) == ("linear", 4)
-
-
-def test_replication(store, digits, tmp_path):
+def test_replication(store, digits):
     """Training × sampling seeds: what either is worth, how often a level is better, and how near the best."""
     study = make_study(sampler=["ancestral"], seed=[0, 1, 2]).model_copy(update={"score": Score(n=200, seed=[0, 1])})
     fill(study, store, digits)
     results = Results(study, store)
-    assert len(results.done) == 2 * len({(c.job.key, c.sample_steps) for c in study.cells})
+    assert len(results.done) == 2 * len({(c.job.key, c.sampling.sample_steps) for c in study.cells})
     found = scatter(results.done)
     assert (found.runs, found.draws) == (3, 2)
     assert found.both.sd == pytest.approx(0.05, rel=0.5)  # the made-up noise depends on the cell alone
@@ -208,7 +98,7 @@ def test_replication(store, digits, tmp_path):
     shares, problems = profiles(results.done, "objective", ["previous", "eps"], np.array([1.0, 10.0]))
     assert problems == 24
     assert shares.tolist() == [[0, 1], [1, 1]]
-    text = text_of(study, store, tmp_path)
+    text = markdown_of(Results(study, store))
     for said in (
         "P(best is better)",
         "Performance profiles",
@@ -221,13 +111,7 @@ def test_replication(store, digits, tmp_path):
     assert settings == 3
 
 
-def test_scatter_needs_both_kinds_of_seeds(store, digits):
-    study = make_study(sampler=["ancestral"], seed=[0, 1])
-    fill(study, store, digits)
-    assert scatter(Results(study, store).done) is None
-
-
-def test_same_bytes_and_skipped_when_unchanged(store, digits, tmp_path):
+def test_same_bytes(store, digits, tmp_path):
     study = make_study(schedule=["linear"], sample_steps=[10])
     fill(study, store, digits)
     first, second = (write(study, store, tmp_path / name) for name in "ab")
@@ -235,6 +119,16 @@ def test_same_bytes_and_skipped_when_unchanged(store, digits, tmp_path):
     for name in ("report.md", "report.pdf", *(f"figures/{path.name}" for path in first.figures)):
         a, b = (made.markdown.parent / name for made in (first, second))
         assert a.read_bytes() == b.read_bytes(), a
+
+
+def test_skipped_when_unchanged(store, digits, tmp_path, monkeypatch):
+    """Whatever is missing, cut off or out of date makes the report anew; nothing else does."""
+    monkeypatch.setattr(marks, "draw", lambda block: b"a figure")
+    monkeypatch.setitem(RENDERERS, "pdf", lambda blocks, path: path.write_bytes(b"a page"))
+    study = make_study(schedule=["linear"], sample_steps=[10])
+    fill(study, store, digits)
+    first = write(study, store, tmp_path / "a")
+    assert first.fresh
     again = write(study, store, tmp_path / "a")
     assert not again.fresh
     assert again.figures == first.figures
@@ -251,6 +145,8 @@ def test_same_bytes_and_skipped_when_unchanged(store, digits, tmp_path):
     first.pdf.unlink()
     assert write(study, store, tmp_path / "a").fresh
     assert not stray.exists()
+    monkeypatch.setattr("bench.report.write.code_hash", lambda *roots: "other code")
+    assert write(study, store, tmp_path / "a").fresh
 
 
 def test_nothing_done(store, tmp_path):
@@ -263,7 +159,7 @@ def test_nothing_done(store, tmp_path):
     assert made.pdf.stat().st_size > 5000
 
 
-def test_what_is_missing_or_failed_is_listed(store, digits, tmp_path):
+def test_what_is_missing_or_failed_is_listed(store, digits):
     study = make_study()
     fill(study, store, digits)
     first, second, third, *_ = study.jobs
@@ -276,7 +172,7 @@ def test_what_is_missing_or_failed_is_listed(store, digits, tmp_path):
     cell = study.jobs[third][0]
     store.path("cells", cell.key, ".json").write_text("{")
     write_cell(store, study.jobs[third][1], digits, fid=math.nan)
-    text = text_of(study, store, tmp_path / "out")
+    text = markdown_of(Results(study, store))
     assert "**Not in these results: 5 failed and 1 missing**" in text
     assert escape(reason) in text
     assert "diverged while sampling" in text
@@ -288,44 +184,54 @@ def test_what_is_missing_or_failed_is_listed(store, digits, tmp_path):
     "axes",
     [
         {"objective": ["eps"], "schedule": ["linear"], "sampler": ["ddim"], "sample_steps": [10]},
-        {"net": ["scorenet"], "schedule": ["linear"], "sampler": ["ancestral"], "sample_steps": [1000]},
         {"objective": ["eps", "v", "x0"], "schedule": ["cosine"], "eta": [0.0, 0.5], "seed": [0, 1, 2]},
-        {"net": ["unet", "scorenet"], "T": [100, 1000], "weight": ["unit", "default"], "objective": ["previous", "v"]},
+        {"net": ["unet", "scorenet"], "T": [100, 1000], "weight": ["unit"], "objective": ["previous", "v"]},
     ],
-    ids=["one cell", "seed", "seeds and eta", "every axis"],
+    ids=["one cell", "seeds and eta", "every axis"],
 )
 def test_shapes_of_study(axes, store, digits, tmp_path):
-    study = make_study(epochs=1, n=100, **axes) if axes.get("weight") is None else None
-    if study is None:
-        study = make_study(epochs=1, n=100, **{**axes, "weight": ["unit"]})
+    study = make_study(epochs=1, n=100, **axes)
     fill(study, store, digits)
     text = text_of(study, store, tmp_path / "out")
     if "seed" in axes:
         assert "medians over 3 training seeds" in text
         assert "one training seed" not in text
         assert "ddim η=0.5" in text
-    if axes.get("net") == ["scorenet"]:
-        assert "1,115,425 parameters, 4.257 MiB" in text
-        assert "has no ScoreNet" not in text
-        assert "Every cell was sampled in 1,000 steps" in text
+    if axes["objective"] == ["eps"]:
+        assert "## Sampling steps" not in text, "one number of steps is no curve"
+        assert "## Objective by schedule" not in text
+        assert "## What each choice costs" not in text
+
+
+@pytest.mark.parametrize("name", ["demo", "seed"])
+def test_the_demos_claims(name, store, digits):
+    """In the report of the demo's own study, by its name and its old one."""
+    study = make_study(name=name, net=["scorenet"], schedule=["linear"], sampler=["ancestral"], sample_steps=[1000])
+    fill(study, store, digits)
+    text = section_of(markdown_of(Results(study, store)), "The demo's claims")
+    assert "1,115,425 parameters, 4.257 MiB" in text
+    assert "4.3 MB" in text
+    assert "20 s an epoch" in text
+    fids = {cell.job.objective: quality(cell) for cell in study.cells}
+    assert f"`previous` has {short(fids['previous'] / fids['eps'])} times the FID of `eps`" in text
 
 
 def test_durations_of_a_shared_device_are_left_out(store, digits, tmp_path):
     study = make_study(schedule=["linear"])
     fill(study, store, digits, exclusive=False)
     text = text_of(study, store, tmp_path / "out")
-    assert "taken while others used the device" in text
-    assert "No sampling durations to show" in text
+    assert "other programs used the same device" in text
+    assert "No sampling run had its device alone" in text
     assert "figures/durations" not in text
     assert "figures/steps" in text
 
 
-def test_mixed_code_versions_and_machines_warn(store, digits, tmp_path):
+def test_mixed_code_versions_and_machines_warn(store, digits):
     study = make_study(schedule=["linear"])
     fill(study, store, digits)
     env = {"code": "000000000000", "gpu": "A GPU", "driver": "1", "dirty": True}
     write_cell(store, study.cells[0], digits, env=env)
-    text = text_of(study, store, tmp_path / "out")
+    text = markdown_of(Results(study, store))
     assert "from 2 versions of the code" in text
     assert "more than one kind of machine" in text
     assert "uncommitted changes" in text
@@ -341,47 +247,18 @@ def test_scores_of_another_reference_are_not_mixed_in(store, digits):
     assert list(results.cells.set_index("key").loc[[odd.key], "status"]) == ["stale"]
 
 
-def test_report_without_pictures(store, digits, tmp_path):
+def test_report_without_pictures(store, digits):
     study = make_study(schedule=["linear"], sample_steps=[10])
     fill(study, store, digits)
     for path in (store.root / "cells").glob("*.png"):
         path.unlink()
-    assert "No pictures were kept" in text_of(study, store, tmp_path / "out")
-
-
-def test_pdf_pages_are_a4():
-    pages = compile_pdf("# A title\n\nText | with $5 and x̂₀ and ε̂.\n", Path.cwd(), "png")
-    assert len(pages) == 1
-    width, height = (int.from_bytes(pages[0][i : i + 4], "big") for i in (16, 20))
-    assert height / width == pytest.approx(297 / 210, rel=0.01)
-
-
-def test_pareto():
-    frame = pd.DataFrame({"t": [1, 2, 3, 4, 4], "fid": [5.0, 6.0, 2.0, 2.0, 1.0]})
-    assert list(pareto(frame, "t").index) == [0, 2, 4]
-    assert list(pareto(frame, "t", within=0.5).index) == [0, 4]
-
-
-@pytest.mark.parametrize(
-    ("value", "said"),
-    [(0, "0"), (4.3, "4.30"), (0.0824, "0.0824"), (12.345, "12.3"), (2301.2, "2,301"), (1e-5, "1.00e-05"),
-     (99.97, "100"), (0.99999, "1.00"), (math.nan, "–"), (math.inf, "–")],
-)  # fmt: skip
-def test_short(value, said):
-    assert short(value) == said
-
-
-def test_words():
-    assert listing("abc") == "a, b and c"
-    assert listing(["a"]) == "a"
-    assert listing([]) == "none"
-    assert count(33_400_000) == "33.4 M"
-    assert count(None) == "–"
-    assert math.isnan(geometric_mean(()))
+    text = markdown_of(Results(study, store))
+    assert "## Samples" not in text
+    assert "## Denoising" not in text
 
 
 def test_importing_the_package_does_not_import_torch():
-    check = "import sys, bench.report; sys.exit('torch' in sys.modules)"
+    check = "import sys, bench.report.write; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 
 
@@ -396,12 +273,14 @@ def test_the_oracle_splits_a_fid(tmp_path, digits):
         else:
             write_oracle(store, job)
         for cell in cells:
-            write_cell(store, cell, digits, **({"fid": 1.0 + 10 / cell.sample_steps} if job.net == "oracle" else {}))
+            write_cell(
+                store, cell, digits, **({"fid": 1.0 + 10 / cell.sampling.sample_steps} if job.net == "oracle" else {})
+            )
     results = Results(study, store)
     assert set(results.done["net"]) == {"unet"}
     assert "net" not in results.varying
-    text = clean(document.compose(results, {}))
-    section = text.split("## Where the FID comes from")[1].split("\n## ")[0]
+    text = markdown_of(results)
+    section = section_of(text, "Where the FID comes from")
     assert section.count("\n| ") == 8 + 2
     first = results.settings.iloc[0]
     exact = 1.0 + 10 / first["sample_steps"]
@@ -418,20 +297,11 @@ def test_a_study_of_the_oracle_alone(tmp_path, digits):
         write_oracle(store, cells[0].job)
         for cell in cells:
             write_cell(store, cell, digits)
-    text = clean(document.compose(Results(study, store), {}))
+    text = markdown_of(Results(study, store))
     assert "Nothing was trained." in text
     assert "## Loss curves" not in text
     assert "## Where the FID comes from" not in text
-    assert "network evaluations a sample (Heun's method" in text
-
-
-def write_oracle(store, job):
-    """The record of a job that trains nothing."""
-    made = trained_job(
-        job, params=0, trained_params=0, megabytes=0.0, flops_per_image=Flops(forward=188_160_000, train=0),
-        harness=(harness_run(1.1, 0.02, stages_s={"sample": 1.0}),),
-    )  # fmt: skip
-    store.write(job.key, made.model_copy(update={"epochs": ()}))
+    assert "network evaluations a sample. (Heun's method" in text
 
 
 def test_claims_get_verdicts(tmp_path, digits):
@@ -441,11 +311,11 @@ def test_claims_get_verdicts(tmp_path, digits):
     )
     store = Store(tmp_path / "store")
     fill(study, store, digits)
-    text = clean(document.compose(Results(study, store), {}))
-    section = text.split("## Claims")[1].split("\n## ")[0]
+    text = markdown_of(Results(study, store))
+    section = section_of(text, "Claims")
     assert "| `eps < previous on fid` | **supported** |" in section
     assert "| `linear < cosine on fid at {sampler: ddim}` | **contradicted** |" in section
-    assert "## Claims" not in clean(document.compose(Results(make_study(), Store(tmp_path / "none")), {}))
+    assert "## Claims" not in markdown_of(Results(make_study(), Store(tmp_path / "none")))
 
 
 def test_likelihoods_and_classes(tmp_path, digits):
@@ -462,61 +332,20 @@ def test_likelihoods_and_classes(tmp_path, digits):
         )  # fmt: skip
         write_job(store, job, more={"likelihood": likelihood})
         for cell in cells:
-            seen = {} if cell.guidance is None else {"class_accuracy": 0.9 + i / 100, "worst_class_accuracy": 0.7}
+            seen = (
+                {} if cell.sampling.guidance is None else {"class_accuracy": 0.9 + i / 100, "worst_class_accuracy": 0.7}
+            )
             write_cell(store, cell, digits, **seen)
     made = write(told, store, tmp_path / "out")
     text = clean(made.markdown.read_text())
-    likelihood = text.split("## Likelihood")[1].split("\n## ")[0]
+    likelihood = section_of(text, "Likelihood")
     assert re.search(r"\| eps \| cosine \| 1.650 ± 0.011 \| 2.050 ± 0.012 \| 1.00e-04 \| 0.310 \|", likelihood)
     assert "Of 50 test images" in likelihood
     assert "(figures/terms.png)" in likelihood
-    classes = text.split("## Classes and guidance")[1].split("\n## ")[0]
+    classes = section_of(text, "Classes and guidance")
     assert "ddim guidance 4" in classes
     assert "0.905" in classes
     assert len(re.findall(r"\| 0.700 \|", classes)) == 4, "the cells that asked for no class are not there"
-
-
-def grid_of(fid, objectives="abc", schedules="xy", steps=(10, 50), seeds=range(4)):
-    """A frame of every combination, its FID from ``fid(objective, schedule, steps, seed)``."""
-    cells = [(o, s, n, seed) for o in objectives for s in schedules for n in steps for seed in seeds]
-    frame = pd.DataFrame(cells, columns=["objective", "schedule", "sample_steps", "seed"])
-    return frame.assign(fid=[fid(*cell) for cell in cells])
-
-
-def test_factors_of_a_balanced_grid():
-    """Textbook sums of squares: n Σ (mean of level − mean)² and the same for pairs; they add up to the whole."""
-    random = np.random.default_rng(0)
-    noisy = {}
-    frame = grid_of(lambda o, s, n, seed: math.exp(
-        {"a": 0, "b": 1, "c": 3}[o] + 0.5 * (s == "y") + 0.8 * (s == "y" and o == "c") - 0.3 * math.log(n)
-        + noisy.setdefault((o, s, n, seed), 0.1 * random.standard_normal())
-    ))  # fmt: skip
-    axes = ["objective", "schedule", "sample_steps"]
-    found, left = factors(frame, axes)
-    y = np.log(frame["fid"])
-    total = ((y - y.mean()) ** 2).sum()
-    means = y.groupby(frame["objective"]).transform("mean")
-    shares = {factor.axes: factor.share for factor in found}
-    assert shares["objective",] == pytest.approx(((means - y.mean()) ** 2).sum() / total)
-    pair = y.groupby([frame["objective"], frame["schedule"]]).transform("mean")
-    other = y.groupby(frame["schedule"]).transform("mean")
-    assert shares["objective", "schedule"] == pytest.approx(((pair - means - other + y.mean()) ** 2).sum() / total)
-    assert sum(shares.values()) + left == pytest.approx(1)
-    assert found[0].axes == ("objective",)
-    assert all(factor.low <= factor.share <= factor.high for factor in found)
-    assert found[0].high - found[0].low < 0.1
-
-
-def test_factors_of_a_grid_with_holes():
-    """What is missing makes no choice look as if it mattered: the schedule does nothing here."""
-    frame = grid_of(lambda o, s, n, seed: {"a": 1.0, "b": 2.0, "c": 9.0}[o] * (1 + 0.001 * seed), seeds=[0])
-    holes = frame[~((frame["objective"] == "c") & (frame["schedule"] == "y"))]
-    shares = {factor.axes: factor.share for factor in factors(holes, ["objective", "schedule"])[0]}
-    assert shares["schedule",] < 1e-6
-    assert shares["objective",] > 0.8
-    assert all(math.isnan(factor.low) for factor in factors(holes, ["objective", "schedule"])[0])
-    same = frame.assign(fid=3.0)
-    assert factors(same, ["objective", "schedule"])[0] == []
 
 
 def test_how_many_steps_are_enough(tmp_path, digits):
@@ -528,29 +357,9 @@ def test_how_many_steps_are_enough(tmp_path, digits):
     for cells in study.jobs.values():
         write_job(store, cells[0].job)
         for cell in cells:
-            fid = fids[cell.sampler, cell.sample_steps] * (1 if cell.job.seed else 4)
+            fid = fids[cell.sampling.sampler, cell.sampling.sample_steps] * (1 if cell.job.seed else 4)
             write_cell(store, cell, digits, fid=fid if cell.job.objective == "eps" else 2000.0)
-    text = clean(write(study, store, tmp_path / "out").markdown.read_text())
+    text = markdown_of(Results(study, store))
     assert "| ancestral | 80.0 | 18.0 | 10.0 | **25** | 2 |" in text
     assert "| ddim | 40.0 | 12.8 | 12.0 | **10** | 2 |" in text
     assert "cells that learnt" in text
-
-
-@pytest.mark.parametrize("seeds", [3, 5])
-def test_intervals_of_factors_cover(seeds):
-    """Nominal 95% intervals hold the share in the population in 92% to 98% of simulated studies."""
-    random, trials, hits = np.random.default_rng(0), 200, np.zeros(3)
-    axes = {"objective": np.array([0, 0.5, 1]), "schedule": np.array([0, 0.3]), "sample_steps": np.array([0, 0.2, 0.5])}
-    of_model, of_cell = 0.1, 0.05
-    parts = [effect.var() for effect in axes.values()]
-    truth = np.array(parts) / (sum(parts) + of_model**2 + of_cell**2)
-    grid = np.array(np.meshgrid(*(range(len(effect)) for effect in axes.values()), range(seeds), indexing="ij"))
-    frame = pd.DataFrame(grid.reshape(4, -1).T, columns=[*axes, "seed"])
-    for _ in range(trials):
-        scatter_of = [(3, 2, 1, seeds), (3, 2, 3, seeds)]
-        model, cell = (random.standard_normal(shape) for shape in scatter_of)
-        logs = sum(effect[grid[i]] for i, effect in enumerate(axes.values())) + of_model * model + of_cell * cell
-        found = {factor.axes: factor for factor in factors(frame.assign(fid=np.exp(logs).ravel()), list(axes))[0]}
-        hits += [found[axis,].low <= share <= found[axis,].high for axis, share in zip(axes, truth, strict=True)]
-    assert (hits / trials >= 0.92).all()
-    assert (hits / trials <= 0.98).all()

@@ -23,16 +23,17 @@ from bench.job.failures import reason_of
 from bench.job.run import run
 from bench.job.spec import JobSpec
 from bench.job.stages import Stages
-from bench.machine import clocks
+from bench.machine import clocks, memory
 from bench.machine.clocks import HostClock
 from bench.score import classifier
 from bench.score.scorer import classifier_of
-from bench.store.records import JobRecord, TrainedJob
+from bench.store.records import CellRecord, JobRecord, ScoredCell, TrainedJob
 from bench.store.store import Store
 from bench.study.model import Cell
 from bench.study.study import Score, Study
 from ddpm.nets import make_net
 from ddpm.schedule import make_schedule
+from tests.pretend import StaticOutput
 
 if TYPE_CHECKING:
     from tests.conftest import World
@@ -68,7 +69,7 @@ def test_a_job_leaves_every_artefact_and_then_does_nothing(world: World, tiny_st
     assert all(list(world.store.root.glob(pattern)) for pattern in ARTEFACTS)
     assert not list(world.store.root.glob("resume/*"))
     again = events(cells, world.store)
-    assert not {"epoch", "stepped", "sampled", "cell"} & set(again)
+    assert not {"epoch", "stepped", "drawn", "cell"} & set(again)
 
 
 @pytest.mark.parametrize("stop_after", [1, 2])
@@ -96,7 +97,7 @@ def test_resuming_is_bit_identical(world: World, tiny_study: Study, tmp_path: Pa
         ("jobs/*.json", {"epoch"}),
         ("checkpoints/*.safetensors", {"epoch"}),
         ("cells/*.json", {"cell"}),
-        ("samples/*.npz", {"sampled", "cell"}),
+        ("samples/*.npz", {"drawn", "cell"}),
     ],
 )
 def test_damage_is_repaired_and_reported(world: World, tiny_study: Study, pattern: str, redone: set[str]) -> None:
@@ -105,7 +106,7 @@ def test_damage_is_repaired_and_reported(world: World, tiny_study: Study, patter
     before = content(world.store, cells)
     path = next(world.store.root.glob(pattern))
     path.write_bytes(path.read_bytes()[:-9])
-    seen = set(events(cells, world.store)) & {"epoch", "sampled", "cell"}
+    seen = set(events(cells, world.store)) & {"epoch", "drawn", "cell"}
     assert seen == redone
     assert path in world.store.damaged
     assert content(world.store, cells) == before
@@ -117,7 +118,7 @@ def test_a_lost_record_of_a_sampled_cell_is_scored_without_sampling(world: World
     path = world.store.path("cells", cells[0].key, ".json")
     before = json.loads(path.read_text())["record"]["metrics"]
     path.unlink()
-    assert not {"epoch", "sampled"} & set(events(cells, world.store))
+    assert not {"epoch", "drawn"} & set(events(cells, world.store))
     assert json.loads(path.read_text())["record"]["metrics"] == before
 
 
@@ -128,7 +129,7 @@ def test_another_classifier_scores_the_same_samples_again(world: World, tiny_stu
     assert {row["status"] for row in rows(tiny_study, world.store)[:2]} == {"stale"}
     seen = events(cells, world.store)
     assert seen.count("cell") == 2
-    assert "sampled" not in seen
+    assert "drawn" not in seen
     assert {row["classifier"] for row in rows(tiny_study, world.store)[:2]} == {new[:12]}
 
 
@@ -298,11 +299,12 @@ def test_samples_are_of_the_averaged_weights(world: World, tiny_study: Study) ->
     assert samples is not None
     net = make_net("tiny", 1, 28).eval()
     schedule = make_schedule(cells[0].job.schedule, cells[0].job.T)
-    options = {"shape": (1, 28), "sampler": cells[0].sampler, "steps": 4, "eta": None, "clip": True, "n": 20}
     drawn = {}
     for which in ("ema", "net"):
         net.load_state_dict({k[4:]: v for k, v in kept[0].items() if k.startswith(f"{which}.")})
-        batches = sampling.generate(net, schedule, cells[0].job.objective, **options, seed=0, device=CPU)
+        batches = sampling.generate(
+            net, schedule, cells[0].job.objective, cells[0].sampling, shape=(1, 28), n=20, device=CPU
+        )
         drawn[which] = torch.cat([batch.images for batch in batches]).numpy()
     assert (drawn["ema"] == samples[0]).all()
     assert not (drawn["net"] == samples[0]).all()
@@ -355,10 +357,10 @@ def test_the_likelihood_of_test_images(world: World, make_study: Any) -> None:
 def test_a_classifier_cut_short_is_trained_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A data set without a pinned one keeps its own in the store, checked like everything there."""
     monkeypatch.delitem(classifier.PINNED, "mnist")
-    path, sha256 = classifier_of("mnist", world.images, world.store)
-    assert classifier_of("mnist", world.images, world.store) == (path, sha256)
+    path, sha256 = classifier_of("mnist", world.images, world.store, CPU)
+    assert classifier_of("mnist", world.images, world.store, CPU) == (path, sha256)
     path.write_bytes(path.read_bytes()[:-9])
-    assert classifier_of("mnist", world.images, world.store) == (path, sha256)
+    assert classifier_of("mnist", world.images, world.store, CPU) == (path, sha256)
     assert world.store.damaged == [path]
     assert classifier.load(path, sha256)
 
@@ -401,6 +403,52 @@ def test_shared_time_is_part_of_every_cells_durations(tiny_study: Study, monkeyp
     drawing = sampling.Sampling(cells[0].job, net, (1, 28), schedule, CPU, Stages(0.0))
     drawing.prepare(cells[:1], Store(Path("nowhere")), Wish("eager"))
     assert [seconds for _, seconds in drawing.draw(cells[0], None)] == [1, 1, 1]
+
+
+def test_peak_memory_is_of_the_training_or_the_cell_alone(
+    world: World, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device on which training takes 900 MB, scoring 500, sampling 100 for the first cell and 200 for the next."""
+    cells, peak, cell_mb = cells_of(tiny_study), [0.0], iter((100.0, 200.0))
+
+    def using(megabytes: float) -> None:
+        peak[0] = max(peak[0], megabytes)
+
+    plain_draw, plain_extract, plain_steps = sampling.generate, classifier.extract, training.Trainer.steps
+    monkeypatch.setattr(sampling, "generate", lambda *a, **k: using(next(cell_mb)) or plain_draw(*a, **k))
+    monkeypatch.setattr(classifier, "extract", lambda *a, **k: using(500.0) or plain_extract(*a, **k))
+    monkeypatch.setattr(
+        training.Trainer, "steps", lambda *a, **k: (using(900.0) or one for one in plain_steps(*a, **k))
+    )
+    monkeypatch.setattr(memory, "reset_peak", lambda device: peak.__setitem__(0, 7.0))
+    monkeypatch.setattr(memory, "peak_device_mb", lambda device: peak[0])
+    using(3000.0)  # what somebody did before
+    list(run(cells, world.store, device=CPU))
+    records = [world.store.read(CellRecord, cell.key) for cell in cells]
+    assert [record.sampling.peak_device_mb for record in records if isinstance(record, ScoredCell)] == [100, 200]
+    trained = world.store.read(JobRecord, cells[0].job.key)
+    assert isinstance(trained, TrainedJob)
+    assert trained.peak_device_mb == 900
+
+
+@pytest.mark.parametrize("shared", [1, 2])
+def test_an_engine_that_returns_the_same_memory_each_time(
+    shared: int, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Samples of several tiles, sharing their first evaluation or not, are those of an engine that does not."""
+    cells = [cell.model_copy(update={"n": 230}) for cell in cells_of(tiny_study)]
+    torch.manual_seed(0)
+    net = make_net("tiny", 1, 28).eval()
+    schedule = make_schedule(cells[0].job.schedule, cells[0].job.T)
+    drawn, captured, plain = [], StaticOutput(net), engine.choose
+    for choose in (plain, lambda *work: plain(*work)._replace(net=captured)):
+        monkeypatch.setattr(engine, "choose", choose)
+        drawing = sampling.Sampling(cells[0].job, net, (1, 28), schedule, CPU, Stages(0.0))
+        drawing.prepare(cells[:shared], Store(Path("nowhere")), Wish("eager"))
+        batches = [batch for cell in cells for batch, _ in drawing.draw(cell, 200)]
+        drawn.append(torch.cat([batch.images for batch in batches]))
+    assert len(drawn[0]) == 2 * 230
+    assert torch.equal(*drawn)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
@@ -461,7 +509,7 @@ def test_the_oracle_samples_without_training(world: World, make_study: Any) -> N
     drawn = torch.from_numpy(kept[0]).flatten(1).double()
     nearest = torch.cdist(drawn, world.images.train[:100].flatten(1).double()).min(1).values
     assert float(nearest.median()) < 100, "less than 4 levels a pixel from the nearest image"
-    assert not {"sampled", "cell"} & set(events(cells, world.store))
+    assert not {"drawn", "cell"} & set(events(cells, world.store))
     first, second, *_ = rows(study, world.store)
     assert (first["status"], first["epochs"], first["train_s"], first["epoch_s"]) == ("done", 0, 0, None)
     assert (first["evaluations"], second["evaluations"]) == (30, 59)
@@ -474,7 +522,7 @@ def test_first_outputs_are_shared_by_what_starts_at_the_end(world: World, make_s
     cells = cells_of(study)
     list(run(cells, world.store, device=CPU))
     for cell in cells:
-        alone = Store(world.store.root.parent / cell.spacing)
+        alone = Store(world.store.root.parent / cell.sampling.spacing)
         shutil.copytree(world.store.root / "checkpoints", alone.root / "checkpoints")
         shutil.copytree(world.store.root / "jobs", alone.root / "jobs")
         list(run([cell], alone, device=CPU))

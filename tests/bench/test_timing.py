@@ -64,6 +64,18 @@ def test_peak_memory_in_either_systems_unit(system: str, peak: int, expected: fl
     assert memory.peak_rss_mb(usage, system) == pytest.approx(expected)
 
 
+def test_a_device_s_peak_is_of_what_came_after_its_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only CUDA keeps a peak; MPS says what is allocated now, and the CPU nothing."""
+    peak = {"bytes": 3e9}
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: peak.update(bytes=1e9))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: peak["bytes"])
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 2e9)
+    for device, before, after in (("cpu", None, None), ("mps", 2000, 2000), ("cuda:1", 3000, 1000)):
+        assert memory.peak_device_mb(torch.device(device)) == before
+        memory.reset_peak(torch.device(device))
+        assert memory.peak_device_mb(torch.device(device)) == after
+
+
 @pytest.mark.parametrize(("name", "said"), [("gpu", "gpu"), ("cuda:x", "cuda:x"), ("cpux", "cpux"), ("", "")])
 def test_devices_that_do_not_exist(name: str, said: str) -> None:
     with pytest.raises(UserError, match=f"unknown device '{said}'"):

@@ -16,9 +16,10 @@ from ddpm.denoiser import Denoiser
 from ddpm.mix import Mix
 from ddpm.objective import OBJECTIVES
 from ddpm.oracle import gaussian
-from ddpm.sampler import SAMPLERS, Step, evaluations, make_sampler, sample
+from ddpm.sampler import CLIPS, SAMPLERS, Step, evaluations, make_sampler, sample
 from ddpm.schedule import SCHEDULES, Schedule, make_schedule
 from ddpm.spacing import linspace
+from tests.pretend import StaticOutput
 
 VARIANCE = 0.25
 PLAIN = [name for name in SAMPLERS if not make_sampler(name).learned]
@@ -54,6 +55,25 @@ def seeded(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> Callab
     """A source of reproducible noise."""
     generator = torch.Generator().manual_seed(5)
     return lambda s: torch.randn(shape, generator=generator, dtype=dtype)
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_nothing_is_kept_in_the_network_s_own_memory(sampler: str, clip: bool | str) -> None:
+    """A captured graph returns the same memory each time: what a sampler needs later it must have a copy of."""
+
+    def net(x: Tensor, u: Tensor) -> Tensor:
+        """An output and a variance that differ at each call."""
+        return torch.cat([x.tanh() + u.view(-1, 1, 1, 1), (x + u.view(-1, 1, 1, 1)).sin()], 1)
+
+    s = make_schedule("cosine", 50)
+    for objective in ("v", "x0", "eps"):
+        ends = []
+        for one in (net, StaticOutput(net)):
+            x = torch.randn((4, 1, 6, 6), generator=torch.Generator().manual_seed(1))
+            walk = sample(Denoiser(one, s, objective), x, respace(50, 6), sampler, seeded(x.shape, x.dtype), clip=clip)
+            ends.append(torch.stack([torch.stack([step.x, step.x0]) for step in list(walk)]))
+        assert torch.equal(*ends)
 
 
 @pytest.mark.parametrize("steps", TABLE)

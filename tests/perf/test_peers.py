@@ -15,15 +15,16 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from bench.score.scorer import Scorer
-from perf.peers.contender import Setting, batches, crop, pad, padded_side, train, unit_to_uint8
+from perf.peers.build import build
+from perf.peers.contender import Setting
 
 for module in ("diffusers", "denoising_diffusion_pytorch", "ema_pytorch", "torchmetrics", "pytorch_fid"):
     pytest.importorskip(module)
 
 from perf.peers import equal_network, huggingface, lucidrains, ours, race, scoring  # noqa: E402
 from perf.peers.__main__ import main  # noqa: E402
-from perf.peers.build import build  # noqa: E402
-from perf.peers.race import Options, Race, reached, time_to_target  # noqa: E402
+from perf.peers.options import Options  # noqa: E402
+from perf.peers.race import Race, reached, time_to_target  # noqa: E402
 
 TINY = {
     "ours": Setting("ours", "tiny", {"net": "tiny"}, {"batch_size": 8, "lr": 1e-3}),
@@ -57,80 +58,6 @@ class Ticks:
         """Seconds."""
         self.time += 1.0
         return self.time
-
-
-# -- images ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("side", "multiple", "padded"), [(28, 8, 32), (28, 4, 28), (28, 16, 32), (5, 2, 6)])
-def test_padding_is_cropped_away(side: int, multiple: int, padded: int) -> None:
-    images = torch.randint(1, 256, (3, 1, side, side), dtype=torch.uint8)
-    assert padded_side(side, multiple) == padded
-    framed = pad(images, padded)
-    assert framed.shape == (3, 1, padded, padded)
-    assert torch.equal(crop(framed, side), images)
-    assert framed.sum() == images.sum()  # the frame is black
-
-
-def test_batches_pass_through_everything_before_repeating() -> None:
-    images = torch.arange(10)
-    drawn = batches(images, 4, seed=0)
-    first = torch.cat([next(drawn) for _ in range(5)])
-    assert sorted(first[:10].tolist()) == sorted(first[10:].tolist()) == list(range(10))
-    assert first[:10].tolist() != first[10:].tolist()
-
-
-def test_bytes_of_unit_floats() -> None:
-    assert unit_to_uint8(torch.tensor([-1.0, 0.0, 0.5, 1.0, 2.0])).tolist() == [0, 0, 128, 255, 255]
-    with pytest.raises(FloatingPointError, match="not finite"):
-        unit_to_uint8(torch.tensor([math.nan]))
-
-
-# -- training in slices ------------------------------------------------------------------------------------------------
-
-
-class Slow:
-    """Steps that take ``step_s`` of a time that only they and snapshots move on."""
-
-    def __init__(self, step_s: float, count: int | None = None) -> None:
-        self.time, self.step_s, self.count = 100.0, step_s, count
-
-    def now(self) -> float:
-        """Seconds."""
-        return self.time
-
-    def steps(self) -> Iterator[None]:
-        """Steps of ``step_s`` each."""
-        done = 0
-        while self.count is None or done < self.count:
-            self.time += self.step_s
-            done += 1
-            yield
-
-    def averaged(self) -> dict[str, Tensor]:
-        """Weights that tell when they were taken."""
-        self.time += 50.0  # costs no training time
-        return {"at": torch.tensor(self.time)}
-
-
-def taken(slow: Slow, marks: list[float]) -> list[tuple[float, float, int]]:
-    found = []
-    for snapshot in train(slow.steps(), marks, slow.averaged, slow.now):
-        found.append((snapshot.mark_s, snapshot.train_s, snapshot.step))
-        slow.time += 1000.0  # nor does what is done with it
-    return found
-
-
-def test_snapshots_come_when_their_time_is_spent() -> None:
-    assert taken(Slow(2.0), [3.0, 6.0, 7.0]) == [(3.0, 4.0, 2), (6.0, 6.0, 3), (7.0, 8.0, 4)]
-
-
-def test_a_step_past_several_marks_gives_one_snapshot_for_the_last() -> None:
-    assert taken(Slow(10.0), [1.0, 5.0, 12.0]) == [(5.0, 10.0, 1), (12.0, 20.0, 2)]
-
-
-def test_steps_that_end_give_the_last_snapshot() -> None:
-    assert taken(Slow(2.0, count=4), [5.0, math.inf]) == [(5.0, 6.0, 3), (math.inf, 8.0, 4)]
 
 
 # -- contenders --------------------------------------------------------------------------------------------------------
@@ -213,7 +140,10 @@ def test_both_samplers_walk_the_same_way(monkeypatch: pytest.MonkeyPatch) -> Non
     net = build(ours.setting(), 0).net
     nn.init.normal_(net.last.weight, std=0.05, generator=torch.Generator().manual_seed(0))
     start = torch.randn(100, 1, 28, 28, generator=torch.Generator().manual_seed(1))
-    monkeypatch.setattr("bench.job.generate.noise", lambda seed, time, *_: start if time == 2**32 else 0 * start)
+    monkeypatch.setattr(
+        "bench.job.generate.noise",
+        lambda seed, times, *_: torch.stack([start if time == 2**32 else 0 * start for time in times]),
+    )
     monkeypatch.setattr("diffusers.pipelines.ddpm.pipeline_ddpm.randn_tensor", lambda *_, **__: start)
     monkeypatch.setattr("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_, **__: 0 * start)
     drawn = equal_network.both(net, 100, 4, seed=0)

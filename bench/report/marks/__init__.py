@@ -1,0 +1,33 @@
+"""How data is drawn with matplotlib: :data:`MARKS` has a row for each kind of figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from bench.report import blocks
+from bench.report.marks import bars, choices, curves, durations, heat_map, lines, training
+from bench.report.marks.style import STYLE, to_png
+
+MARKS: dict[str, Callable[[Mapping[str, pd.DataFrame], Mapping[str, Any]], Figure]] = {
+    "bars": bars.draw,
+    "choices": choices.effects,
+    "curves": curves.draw,
+    "durations": durations.draw,
+    "heat map": heat_map.draw,
+    "lines": lines.draw,
+    "losses": training.losses,
+    "profiles": choices.profiles,
+    "terms": training.terms,
+}
+"""A mark's name → what draws a block's data and options; each says what it expects of them."""
+
+
+def draw(block: blocks.Figure) -> bytes:
+    """The figure as a PNG, the same for the same data."""
+    with rc_context(STYLE):
+        return to_png(MARKS[block.mark](block.data, block.options))

@@ -1,0 +1,113 @@
+"""The best cells, and how far they are from real images and from noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from bench.analysis.frames import AXES, Results
+from bench.report.blocks import Block, CodeSpan, Column, Strong, Text, heading, table, text
+from bench.report.formats import number, short
+from bench.report.sections.common import (
+    CELL,
+    axis_cells,
+    axis_columns,
+    axis_names,
+    levels_in_words,
+    numbers,
+    processors,
+    several_seeds,
+    spread,
+)
+from bench.store.records import Bounds
+from bench.text import listing, plural
+
+BEST = 5
+"""Rows of the table."""
+
+
+def section(results: Results) -> Iterator[Block]:
+    """The answer in a paragraph and a table, and how to read it."""
+    yield heading(2, "The answer")
+    if results.done.empty or results.bounds is None:
+        yield text(
+            Strong("No cell of this study has been scored yet."),
+            " There is nothing to rank. What is missing, and why, is listed below.",
+        )
+        yield text(CodeSpan(f"ddpm-bench run {results.study.name}"), " does what is missing.")
+        return
+    yield _best(results, results.bounds)
+    yield _table(results, results.bounds)
+    yield _seeds(results)
+    yield _reading(results)
+    states = results.cells["status"].value_counts()
+    words = [f"{states[name]} {name}" for name in ("failed", "missing", "stale") if states.get(name)]
+    if words:
+        yield text(Strong(f"Not in these results: {listing(words)}"), " (see the section Provenance).")
+
+
+def _best(results: Results, bounds: Bounds) -> Text:
+    """The best setting beside the floor and the ceiling."""
+    best, (floor, ceiling) = results.settings.iloc[0], bounds
+    axes = levels_in_words(results, ("net", "role", "T", "timesteps"), best)
+    steps = plural(int(best["sample_steps"]), "step")
+    lowest = "lowest median FID" if several_seeds(results) else "lowest FID"
+    answer = (
+        f"The {lowest} is {short(best['fid'])}: objective {best['objective']}, schedule {best['schedule']}{axes}, "
+        f"sampled by {best['method']} in {steps}."
+    )
+    scale = (
+        f" On the same scale {int(best['n']):,} real test images score {short(floor['fid'])} (the floor). Pure noise "
+        f"scores {short(ceiling['fid'])} (the ceiling), {short(ceiling['fid'] / best['fid'])} times as much. The mean "
+        f"confidence of the classifier is {best['confidence']:.1%} for these samples and {floor['confidence']:.1%} for "
+        "real images."
+    )
+    time = ""
+    if pd.notna(best["sample_time"]):
+        time = f" Drawing 1,000 samples takes {number(best['sample_time'], 'seconds')} on {processors(results)}."
+    return text(Strong(answer), scale, time)
+
+
+def _table(results: Results, bounds: Bounds) -> Block:
+    floor, ceiling = bounds
+    many = several_seeds(results)
+    axes = axis_names(results, AXES, CELL)
+    columns = [
+        Column("", "right", "plain"), *axis_columns(axes),
+        *numbers("FID, median (range)" if many else "FID", "floor", "ceiling"),
+        Column("confidence", format="three decimals"), *numbers("s per 1,000 samples"),
+    ]  # fmt: skip
+    rows = [
+        [i, *axis_cells(axes, row), spread(row, many), floor["fid"], ceiling["fid"], row["confidence"],
+         row["sample_time"]]
+        for i, (_, row) in enumerate(results.settings.head(BEST).iterrows(), 1)
+    ]  # fmt: skip
+    return table(columns, rows)
+
+
+def _seeds(results: Results) -> Text:
+    if len(results.seeds) == 1:
+        return text(
+            Strong(f"There is one training seed ({results.seeds[0]})."),
+            " Nobody measured how much FID changes from one training run to the next. So a small difference between "
+            "two models may be chance. All cells share their sampling noise. So two cells of one model compare more "
+            "closely than two cells of different models.",
+        )
+    fewer = results.settings["seeds"].min() < len(results.seeds)
+    return text(
+        f"Numbers are medians over {plural(len(results.seeds), 'training seed')} ({listing(results.seeds)}). The range "
+        "from the lowest to the highest stands beside them.",
+        " Some settings have fewer seeds so far." if fewer else "",
+    )
+
+
+def _reading(results: Results) -> Text:
+    classifier = results.reference.classifier[:12] if results.reference else ""
+    return text(
+        f"FID here is the Fréchet distance between {results.study.score.n:,} samples and the training images. The "
+        f"features are those of this project's own {results.study.dataset} classifier (",
+        CodeSpan(classifier),
+        "). Compare it only with FIDs of the same classifier, the same reference set and the same N. FIDs of Inception "
+        "networks are on another scale.",
+    )

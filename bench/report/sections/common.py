@@ -1,0 +1,155 @@
+"""What several sections need: columns for the axes of a study, frames for curves, and notes on what is left out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from bench.analysis.frames import AXES, Results
+from bench.report.blocks import Block, Cell, CodeSpan, Column, Spread, text
+from bench.text import listing
+
+CELL = ("objective", "schedule", "method", "sample_steps")
+"""The axes that always have a column in a table of cells."""
+MODEL = ("objective", "schedule")
+"""The axes that always have a column in a table of trained models."""
+COUNTS = ("T", "sample_steps")
+"""The axes whose levels are numbers."""
+MOST_ROWS = 200
+"""Longest table; the stable table has the rest."""
+LEARNT = 10
+"""A cell has learnt something where its FID is under this share of noise's."""
+
+
+def axis_names(results: Results, axes: Iterable[str], always: tuple[str, ...]) -> list[str]:
+    """The axes that are worth a column: those that vary, and some always."""
+    return [axis for axis in axes if axis in always or axis in results.varying]
+
+
+def axis_columns(axes: Iterable[str]) -> list[Column]:
+    """A column for each axis."""
+    return [Column(AXES[axis], "right" if axis in COUNTS else "left", "plain") for axis in axes]
+
+
+def axis_cells(axes: Iterable[str], row: Any) -> list[Cell]:
+    """A row's levels on these axes."""
+    return [int(row[axis]) if axis in COUNTS else str(row[axis]) for axis in axes]
+
+
+def numbers(*titles: str, how: str = "short") -> list[Column]:
+    """Columns of numbers that are all written alike."""
+    return [Column(title, "right", how) for title in titles]
+
+
+def spread(row: Any, many: bool) -> Cell:
+    """A setting's FID, with its range over training seeds where there are several."""
+    return Spread(row["fid"], row["low"], row["high"]) if many else float(row["fid"])
+
+
+def several_seeds(results: Results) -> bool:
+    """Whether there is more than one training seed."""
+    return len(results.seeds) > 1
+
+
+def learnt(results: Results) -> pd.DataFrame:
+    """The comparable cells that learnt something."""
+    noise = results.bounds[1]["fid"] if results.bounds else math.inf
+    return results.done[results.done["fid"] < noise / LEARNT]
+
+
+def processors(results: Results) -> str:
+    """The machines behind the results."""
+    return listing(results.hardware)
+
+
+# Figures
+
+
+def with_panels(results: Results, frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows that figures show, with the panel of each, in the order of the panels."""
+    if not results.extras:
+        return frame.assign(panel="")
+    named = frame.assign(panel=[results.panel(row) for _, row in frame.iterrows()])
+    order = {title: i for i, title in enumerate(results.panels)}
+    named = named[named["panel"].isin(list(order))]
+    return named.sort_values("panel", key=lambda titles: titles.map(order), kind="stable")
+
+
+def by_schedule(results: Results, frame: pd.DataFrame) -> pd.DataFrame:
+    """:func:`with_panels`, each schedule a panel of its own."""
+    named = with_panels(results, frame)
+    parts = [
+        part[part["schedule"] == schedule].assign(panel=", ".join(filter(None, (str(schedule), str(title)))))
+        for title, part in named.groupby("panel", sort=False)
+        for schedule in results.levels("schedule")
+    ]
+    return pd.concat(parts) if parts else named
+
+
+def curve(frame: pd.DataFrame, x: str) -> pd.DataFrame:
+    """The columns that the mark "curves" draws, and each setting's key."""
+    columns = ["panel", "objective", "method", "x", "fid", "low", "high", "seeds", "key"]
+    return frame.assign(x=frame[x])[columns].reset_index(drop=True)
+
+
+def curve_options(results: Results, label: str, **more: Any) -> Mapping[str, Any]:
+    """The options of the mark "curves"."""
+    return {"label": label, "objectives": results.levels("objective"), "methods": results.methods} | more
+
+
+# Notes
+
+
+def panels_note(results: Results) -> str:
+    """What a figure leaves out, so that it can be read."""
+    every = results.shown.drop_duplicates(results.extras) if results.extras else results.shown[:1]
+    names = listing(AXES[axis] for axis in results.extras)
+    more = len(every) - len(results.panels)
+    return (
+        f" The figure shows {len(results.panels)} of {len(every):,} combinations of {names}: those with the best cells."
+        if more
+        else ""
+    )
+
+
+def methods_note(results: Results) -> str:
+    """The samplers that a figure leaves out."""
+    every, shown = results.levels("method"), results.methods
+    more = len(every) > len(shown)
+    return f" It shows {len(shown)} of {len(every):,} samplers: those with the best cells." if more else ""
+
+
+def whiskers_note(results: Results) -> str:
+    """What the points and whiskers of a curve are."""
+    if not several_seeds(results):
+        return ""
+    return " Points are medians over training seeds. Whiskers go from the lowest to the highest."
+
+
+def bands_note(results: Results) -> str:
+    """What the lines and bands of a curve are."""
+    return " Lines are medians over training seeds. Bands are their range." if several_seeds(results) else ""
+
+
+def left_out(results: Results, count: int, what: str, most: int = MOST_ROWS) -> Iterable[Block]:
+    """How many rows a table leaves out, and where they are."""
+    if count > most:
+        command = CodeSpan(f"ddpm-bench table {results.study.name} --format csv")
+        yield text(f"The table has the first {most} of {count:,} {what}. ", command, " writes all of them.")
+
+
+def shared_note(results: Results) -> str:
+    """What was left out because the device was shared."""
+    named = zip(results.shared, ("epoch", "sampling run"), strict=True)
+    words = [f"{number:,} {noun}{'' if number == 1 else 's'}" for number, noun in named if number]
+    if not words:
+        return ""
+    return f"During {listing(words)} other programs used the same device. No number here includes their durations."
+
+
+def levels_in_words(results: Results, axes: Iterable[str], row: Any) -> str:
+    """``, T 100, network unet``: a row's levels on those axes that vary; "" where none does."""
+    return "".join(f", {AXES[axis]} {row[axis]}" for axis in axes if axis in results.varying)

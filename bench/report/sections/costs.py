@@ -1,0 +1,171 @@
+"""What each choice costs: its levels against the best one, over matched pairs."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.effects import Effect, effects, profiles
+from bench.analysis.frames import AXES, Results
+from bench.report.blocks import Block, Cell, Column, Figure, Spread, Strong, heading, table, text
+from bench.report.formats import DASH, span_of
+from bench.report.sections import variance
+from bench.report.sections.common import numbers, several_seeds
+from bench.text import listing, plural
+
+MOST_PROFILES = 6
+"""Axes whose performance profiles are drawn."""
+MOST_LEVELS = 12
+"""Levels of an axis that are compared, the best ones where there are more."""
+MOST_MARKS = 1000
+"""Pairs of a level that are drawn: more than that are one smear."""
+FACTORS = np.geomspace(1, 10, 121)
+"""How many times the best level's FID: where performance profiles are drawn."""
+
+Group = tuple[str, list[Effect]]
+
+
+def section(results: Results) -> Iterator[Block]:
+    """Ratios and profiles by choice; then which choice matters, and where chance comes from."""
+    found = [(axis, effects(results.done, axis, results.levels(axis))) for axis in AXES if axis in results.varying]
+    found = [(axis, group) for axis, group in found if any(effect.ratios for effect in group)]
+    if not found:
+        return
+    long = [AXES[axis] for axis, group in found if len(group) > MOST_LEVELS]
+    found = [(axis, _best_levels(group)) for axis, group in found]
+    yield heading(2, "What each choice costs")
+    yield from _how_to_read(found, several_seeds(results))
+    if long:
+        yield text(f"Of {listing(long)} only the {MOST_LEVELS} levels with the lowest ratios are shown.")
+    yield _figure(found)
+    yield _table(found, several_seeds(results))
+    yield from _profiles(results, found)
+    yield from variance.factors_of(results)
+    yield from variance.scatter_of(results)
+
+
+def _how_to_read(found: Sequence[Group], many: bool) -> Iterator[Block]:
+    yield text(
+        "The ratio says how many times larger the FID is with one level than with the best level of the same choice. "
+        "Everything else is equal: the ratio is the geometric mean over matched pairs of cells. The range over pairs "
+        "shows how much it depends on the other choices. It is not a confidence interval.",
+        " P(best is better) is the probability of improvement: how likely a training run with the best level has a "
+        "lower FID than a run with this level. Its 95% interval is over training runs."
+        if many
+        else "",
+    )
+    unsure = [AXES[axis] for axis, group in found if _has_reference(group)]
+    if unsure:
+        yield text(
+            f"For {listing(unsure)} there is more than one best level: it depends on the other choices. The level of "
+            "the best cell is then the reference level, and a ratio below 1 is better than it."
+        )
+
+
+def _has_reference(group: Sequence[Effect]) -> bool:
+    """Whether a level has a lower mean than the one that the others are measured against."""
+    return any(effect.ratio < 1 for effect in group if effect.ratios)
+
+
+def _best_levels(group: list[Effect]) -> list[Effect]:
+    """The levels with the lowest ratios, as many as can be shown, in the study's order."""
+    ratios = sorted(effect.ratio for effect in group if effect.ratios)
+    limit = ratios[MOST_LEVELS - 1] if len(group) > MOST_LEVELS <= len(ratios) else math.inf
+    return [effect for effect in group if effect.ratio <= limit or limit == math.inf][:MOST_LEVELS]
+
+
+def _table(found: Sequence[Group], many: bool) -> Block:
+    over_seeds = [*numbers("median (range) over seeds"), Column("P(best is better)", format="percent")]
+    columns = [
+        Column("choice", "left"), Column("level", "left"), Column("FID ratio", format="times"),
+        *numbers("range over pairs"), *(over_seeds if many else []), Column("pairs", format="plain"),
+    ]  # fmt: skip
+    rows: list[list[Cell]] = []
+    for axis, group in found:
+        for i, effect in enumerate(group):
+            name: Cell = Strong(AXES[axis]) if i == 0 else ""
+            rows.append([name, str(effect.level), *_row(effect, _has_reference(group), many)])
+    return table(columns, rows)
+
+
+def _row(effect: Effect, reference: bool, many: bool) -> list[Cell]:
+    if effect.level == effect.best:
+        return ["reference level" if reference else "best", *[""] * (4 if many else 2)]
+    seeds: list[Cell] = [_over_seeds(effect), _chance(effect)]
+    return [effect.ratio, span_of(effect.ratios), *(seeds if many else []), len(effect.ratios)]
+
+
+def _chance(effect: Effect) -> Cell:
+    found = effect.chance
+    if found is None:
+        return None
+    return found.value if math.isnan(found.low) else Spread(found.value, found.low, found.high)
+
+
+def _over_seeds(effect: Effect) -> Cell:
+    if not effect.by_seed:
+        return DASH
+    return Spread(statistics.median(effect.by_seed), min(effect.by_seed), max(effect.by_seed))
+
+
+def _figure(found: Sequence[Group]) -> Block:
+    levels = [
+        {"choice": AXES[axis], "level": str(effect.level), "ratio": effect.ratio,
+         "reference": bool(effect.ratios) and effect.level == effect.best}
+        for axis, group in found for effect in group
+    ]  # fmt: skip
+    pairs = [
+        {"choice": AXES[axis], "level": str(effect.level), "ratio": ratio}
+        for axis, group in found for effect in group if effect.level != effect.best
+        for ratio in _thinned(effect.ratios)
+    ]  # fmt: skip
+    reference = any(_has_reference(group) for _, group in found)
+    level = "best level (or the reference level)" if reference else "best level"
+    return Figure(
+        name="choices",
+        mark="choices",
+        data={"levels": pd.DataFrame(levels), "pairs": pd.DataFrame(pairs, columns=["choice", "level", "ratio"])},
+        caption=(
+            "What each choice costs. Ticks are matched pairs of cells, dots their geometric mean, diamonds the "
+            f"{level} of each choice. To the right is worse.",
+        ),
+        alt="FID ratio of each level of each choice, on a log scale",
+        options={"label": f"FID relative to the {level} (log scale; 1 = as good)"},
+    )
+
+
+def _thinned(values: Sequence[float]) -> Sequence[float]:
+    """About as many as can be told apart, in order, the extremes among them."""
+    if len(values) <= MOST_MARKS:
+        return values
+    ordered = sorted(values)
+    return [*ordered[:: len(ordered) // MOST_MARKS], ordered[-1]]
+
+
+def _profiles(results: Results, found: Sequence[Group]) -> Iterator[Block]:
+    """How often each level of an axis is within a factor of the best one."""
+    panels = []
+    for axis, group in found:
+        levels = [effect.level for effect in group]
+        shares, problems = profiles(results.done, axis, levels, FACTORS)
+        if problems > 1 and len(levels) > 1:
+            wide = pd.DataFrame(shares, columns=[str(level) for level in levels]).assign(factor=FACTORS)
+            long = wide.melt("factor", var_name="level", value_name="share")
+            panels.append(long.assign(panel=f"{AXES[axis]}, {plural(problems, 'setting')}"))
+    if panels:
+        yield Figure(
+            name="profiles",
+            mark="profiles",
+            data={"shares": pd.concat(panels[:MOST_PROFILES], ignore_index=True)},
+            caption=(
+                "Performance profiles (Dolan & Moré 2002). A line is the share of settings in which a level's FID is "
+                "at most so many times that of the best level there. At 1 it says how often the level is the best. "
+                "Higher and further to the left is better. A setting is one combination of everything else, seed "
+                "included, in which every level was measured.",
+            ),
+            alt="Performance profiles: how often each level is within a factor of the best",
+        )

@@ -1,0 +1,56 @@
+"""The best cell, step by step."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from bench.analysis.frames import Results
+from bench.report.blocks import Block, Gallery, Picture, heading
+from bench.report.formats import short
+from bench.text import listing, plural
+
+IMAGES = 2
+"""Samples of the strip that are shown."""
+
+
+def section(results: Results) -> Iterator[Block]:
+    """The denoising strip of the best cell that has one."""
+    kept = ((row, results.preview(row["key"], ".strip.png")) for _, row in results.done.iterrows())
+    row, path = next(((row, path) for row, path in kept if path is not None), (None, None))
+    if row is None or path is None:
+        return
+    times = _times(row["schedule"], int(row["T"]), int(row["sample_steps"]), row["spacing"])
+    yield heading(2, "Denoising")
+    yield Gallery(
+        (Picture("denoising", _top(path, len(times)), f"Denoising at t = {listing(times)}",
+                 across=tuple(f"t = {t}" for t in times)),),
+        1,
+        (f"Sampling, step by step: {results.model(row)}, {row['method']} in {plural(int(row['sample_steps']), 'step')} "
+         f"(FID {short(row['fid'])}). There are {IMAGES} samples. For each, the upper row is the noisy state x_t. The "
+         "lower row is x̂₀, the clean image that the network predicts from it.",),
+    )  # fmt: skip
+
+
+def _times(schedule: str, T: int, steps: int, spacing: str) -> list[int]:
+    """The times of the strip's columns."""
+    from bench.job.generate import STRIP_TIMES
+    from ddpm.schedule import make_schedule
+    from ddpm.spacing import space
+
+    kept = space(make_schedule(schedule, T), steps, spacing)
+    shown = min(STRIP_TIMES, len(kept))
+    return [kept[round(i * (len(kept) - 1) / max(shown - 1, 1))] for i in range(shown)]
+
+
+def _top(path: Path, columns: int) -> bytes:
+    """The first images of a strip, each a row of x_t above a row of x̂₀."""
+    with Image.open(path) as picture:
+        rows = min(2 * IMAGES, picture.height * columns // picture.width)
+        top = picture.crop((0, 0, picture.width, rows * picture.width // columns))
+        buffer = io.BytesIO()
+        top.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()

@@ -1,0 +1,77 @@
+"""Quality against sampling time, and the settings that no other beats in both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from bench.analysis.effects import pareto
+from bench.analysis.frames import AXES, Results
+from bench.report.blocks import Block, Column, Figure, heading, table, text
+from bench.report.sections.common import (
+    CELL,
+    axis_cells,
+    axis_columns,
+    axis_names,
+    by_schedule,
+    curve,
+    curve_options,
+    methods_note,
+    numbers,
+    panels_note,
+    processors,
+    several_seeds,
+    shared_note,
+    spread,
+    whiskers_note,
+)
+
+SAME_TIME = 0.05
+"""Sampling times that differ by less than this share count as equal."""
+
+
+def section(results: Results) -> Iterator[Block]:
+    """A figure and the Pareto front as a table; nothing where no sampling was timed."""
+    if results.done.empty:
+        return
+    timed = results.settings.dropna(subset=["sample_time"])
+    if timed.empty:
+        if shared_note(results):
+            yield heading(2, "Quality against time")
+            yield text(f"No sampling run had its device alone, so there is no time to show. {shared_note(results)}")
+        return
+    best = pareto(timed, "sample_time", within=SAME_TIME)
+    yield heading(2, "Quality against time")
+    yield _figure(results, timed, best)
+    yield _table(results, best)
+
+
+def _figure(results: Results, timed: pd.DataFrame, best: pd.DataFrame) -> Block:
+    points = by_schedule(results, timed[timed["method"].isin(results.methods)])
+    front = best.assign(x=best["sample_time"], panel=points["panel"].reindex(best.index).fillna(""))
+    return Figure(
+        name="frontier",
+        mark="curves",
+        data={"points": curve(points, "sample_time"), "front": front[["panel", "x", "fid", "key"]]},
+        caption=(
+            f"FID against the time to draw 1,000 samples on {processors(results)}. Circled settings form the Pareto "
+            "front (the grey band, the same in every panel): no other setting has a lower FID in no more time. Times "
+            f"within {SAME_TIME:.0%} of each other count as equal.{whiskers_note(results)}{panels_note(results)}"
+            f"{methods_note(results)}",
+        ),
+        alt="FID against sampling time, with the Pareto front",
+        options=curve_options(results, "seconds per 1,000 samples (log scale)", floor=None, ticks=False),
+    )
+
+
+def _table(results: Results, best: pd.DataFrame) -> Block:
+    axes = axis_names(results, AXES, CELL)
+    rows = [
+        [*axis_cells(axes, row), row["sample_time"], spread(row, several_seeds(results)), row["confidence"]]
+        for _, row in best.iterrows()
+    ]
+    what = f"has {len(best)} settings, fastest first" if len(best) > 1 else "is a single setting"
+    confidence = Column("confidence", format="three decimals")
+    columns = [*axis_columns(axes), *numbers("s per 1,000 samples", "FID"), confidence]
+    return table(columns, rows, f"The Pareto front {what}:")

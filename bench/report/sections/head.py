@@ -1,0 +1,26 @@
+"""The title, and the study in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bench.analysis.frames import Results
+from bench.report.blocks import Block, Emph, heading, text
+from bench.text import listing, plural
+
+
+def section(results: Results) -> Iterator[Block]:
+    """The study's name, description and size."""
+    study, cells, seeds = results.study, results.cells, len(results.seeds)
+    yield heading(1, "ddpm-bench: the ", Emph(study.name), " study")
+    if study.description.strip():
+        yield text(study.description.strip())
+    facts = [
+        f"{int((cells['status'] == 'done').sum())} of {plural(len(cells), 'cell')} done",
+        f"data set {study.dataset}",
+        f"network {listing(results.levels('net'))}",
+        plural(study.train.epochs, "epoch"),
+        plural(seeds, "training seed") if seeds else "",
+        f"N = {study.score.n:,} samples a cell",
+    ]
+    yield text(" · ".join(filter(None, facts)))

@@ -1,0 +1,118 @@
+"""Where every number comes from, what is missing, and how to make it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+import yaml
+
+from bench.analysis.frames import Results
+from bench.report.blocks import Block, Cell, Code, CodeSpan, Column, Span, Spans, Strong, heading, table, text
+from bench.report.sections.common import MOST_ROWS, left_out, numbers, processors
+from bench.text import listing
+
+REASONS = {"missing": "not run yet", "stale": "scored by another classifier, or against another data set"}
+
+
+def section(results: Results) -> Iterator[Block]:
+    """Facts, floor and ceiling, what is missing, the study itself and the commands."""
+    yield heading(2, "Provenance")
+    codes = set(results.environments.get("code", []))
+    if len(codes) > 1:
+        yield text(
+            Strong(f"Warning: these results come from {len(codes)} versions of the code."),
+            " Numbers of different versions may not compare. Run the older ones again before you draw conclusions.",
+        )
+    yield table([Column("fact", "left"), Column("value", "left")], _facts(results))
+    if results.bounds:
+        yield heading(3, "Floor and ceiling")
+        rows: list[list[Cell]] = [
+            [CodeSpan(name), *(bound[name] for bound in results.bounds)]
+            for name in results.bounds.floor
+            if name in results.bounds.ceiling
+        ]
+        yield table([Column("metric", "left"), *numbers("floor (real test images)", "ceiling (noise)")], rows)
+    yield from _unfinished(results)
+    damaged = [path.name for path in results.store.damaged]
+    if damaged:
+        yield text(f"These files are damaged and count as missing: {listing(damaged)}.")
+    yield heading(3, "The study")
+    yield Code(_study(results), "yaml")
+    yield heading(3, "To reproduce")
+    yield Code(f"ddpm-bench run {results.study.name}\nddpm-bench report {results.study.name}", "sh")
+    yield text(
+        "Use the commit above, with the package installed. Finished work is kept. To start from nothing, delete the "
+        "results folder. On the same processor, with the same number of threads and the same versions, the samples are "
+        "the same to the byte."
+    )
+
+
+def _facts(results: Results) -> Iterator[list[Span | Spans]]:
+    dirty = bool(results.environments.get("dirty", pd.Series(dtype=bool)).any())
+    changes: Spans = (", ", Strong("with uncommitted changes")) if dirty else ()
+    yield ["commit", _seen(results, "commit") + changes]
+    yield ["code (hash of the sources behind the numbers)", _seen(results, "code")]
+    yield ["machine", processors(results) if results.hardware else "unknown"]
+    yield ["machine's id", _seen(results, "machine")]
+    versions = (_seen(results, name) for name in ("system", "python", "torch"))
+    yield ["system, Python, torch", _joined(list(versions), "; ", "; ")]
+    yield ["training seeds", listing(results.levels("seed"))]
+    yield ["sampling seeds", listing(results.study.score.seed)]
+    yield ["N", f"{results.study.score.n:,}"]
+    if results.reference:
+        yield ["classifier (sha256)", CodeSpan(results.reference.classifier)]
+        yield ["data set (sha256)", CodeSpan(results.reference.dataset_sha256)]
+    if results.made:
+        yield ["made", f"{results.made[0]} to {results.made[1]}"]
+
+
+def _seen(results: Results, name: str) -> Spans:
+    """The different values of a part of the environment."""
+    column = results.environments.get(name)
+    values = [] if column is None else list(dict.fromkeys(str(value) for value in column.dropna() if str(value)))
+    return _joined([(CodeSpan(value),) for value in values], ", ", " and ") if values else ("unknown",)
+
+
+def _joined(parts: list[Spans], comma: str, last: str) -> Spans:
+    """The parts with words between them."""
+    between = [comma] * (len(parts) - 2) + [last]
+    rest = (span for word, part in zip(between, parts[1:], strict=False) for span in (word, *part))
+    return (*parts[0], *rest)
+
+
+def _study(results: Results) -> str:
+    content = results.study.model_dump(mode="json", exclude_defaults=True)
+    return yaml.safe_dump(
+        content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=90
+    ).strip()  # fmt: skip
+
+
+def _unfinished(results: Results) -> Iterator[Block]:
+    """A row a training run and a reason: the cells that are missing, failed, or scored against something else."""
+    frame = _without_score(results)
+    if frame.empty:
+        return
+    sizes = results.cells["job"].value_counts()
+    groups = frame.groupby(["job", "status", "why"], sort=False)
+    rows = []
+    for (_, status, why), part in [*groups][:MOST_ROWS]:
+        first = part.iloc[0]
+        whole = len(part) == sizes[first["job"]]
+        which = "all" if whole else "; ".join(f"{row['method']} {row['sample_steps']}" for _, row in part.iterrows())
+        model = f"{first['net']}, {results.model(first)}, seed {first['seed']}"
+        rows.append([model, len(part), which, status, why])
+    left = [Column(title, "left") for title in ("model", "which", "state", "reason")]
+    yield heading(3, "Not in these results")
+    yield table([left[0], Column("cells", format="plain"), *left[1:]], rows)
+    yield from left_out(results, groups.ngroups, "such groups of cells")
+
+
+def _without_score(results: Results) -> pd.DataFrame:
+    """The cells that are not ranked, with why."""
+    cells = results.cells
+    known = cells["key"].isin([*results.done["key"], *results.exact["key"]])
+    odd = cells[(cells["status"] == "done") & ~known].assign(status="no FID", reason="its FID is not a finite number")
+    frame = pd.concat([cells[cells["status"] != "done"], odd])
+    reasons = zip(frame["reason"], frame["status"], strict=True)
+    return frame.assign(why=[reason or REASONS.get(state, "") for reason, state in reasons])

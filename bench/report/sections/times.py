@@ -1,0 +1,177 @@
+"""Epochs, sampling, memory and size."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from bench.analysis.frames import AXES, MODEL_AXES, Results
+from bench.report.blocks import Block, Cell, Column, Figure, Strong, heading, table, text
+from bench.report.formats import span_of
+from bench.report.sections.common import (
+    COUNTS,
+    MODEL,
+    MOST_ROWS,
+    axis_cells,
+    axis_columns,
+    axis_names,
+    left_out,
+    methods_note,
+    numbers,
+    processors,
+    shared_note,
+)
+from bench.study.model import ORACLE
+from bench.text import plural
+
+MOST_MODELS = 30
+"""Models by whole name in the figure; more than that are called by network and objective."""
+MOST_BATCHES = 200
+"""Batches of a sampler and number of steps that are drawn."""
+
+
+def section(results: Results) -> Iterator[Block]:
+    """Durations as a figure and tables; nothing where nothing has run."""
+    if not results.jobs:
+        return
+    yield heading(2, "Time, memory and size")
+    models = results.cells.drop_duplicates("job")
+    models = models[models["job"].isin(list(results.jobs)) & (models["net"] != ORACLE)]
+    if models.empty:
+        yield text("Nothing was trained.")
+    else:
+        yield text(
+            f"Measured on {processors(results)}. The duration of an epoch is the median of all but the first of each "
+            "process. The first one also warms up. FLOPs are per image, two for each multiply-add. GFLOP/s is images "
+            "per second times the FLOPs of a training step."
+        )
+    if shared_note(results):
+        yield text(shared_note(results))
+    if len(results.hardware) > 1:
+        yield text(Strong("These durations come from more than one kind of machine. Not all of them compare."))
+    if len(models):
+        yield from _training(results, models)
+    yield from _rates(results)
+    if len(models):
+        yield _sizes(results)
+    yield from _estimates(results)
+
+
+def _training(results: Results, models: pd.DataFrame) -> Iterator[Block]:
+    if results.epochs["exclusive"].any() or len(results.batches):
+        yield _figure(results)
+    many = models["seed"].nunique() > 1
+    device = bool(models["peak_device_mb"].notna().any())
+    axes = axis_names(results, MODEL_AXES, MODEL)
+    columns = [
+        *axis_columns(axes), *([Column("training seed", format="plain")] if many else []),
+        *numbers("first epoch, s", "epoch, s", "range, s"), Column("training", format="seconds"),
+        *numbers("images/s", "GFLOP/s", "peak process MB", *(["peak device MB"] * device)),
+    ]  # fmt: skip
+    alone = results.epochs[results.epochs["exclusive"].astype(bool) & results.epochs["warm"].astype(bool)]
+    epochs = {job: list(part["seconds"]) for job, part in alone.groupby("job")}
+    rows = [
+        [
+            *axis_cells(axes, row),
+            *([int(row["seed"])] if many else []),
+            *_durations(row, epochs.get(row["job"], []), device),
+        ]
+        for _, row in models.head(MOST_ROWS).iterrows()
+    ]
+    yield table(columns, rows)
+    yield from left_out(results, len(models), "training runs")
+
+
+def _durations(row: Any, epochs: list[float], device: bool) -> list[Cell]:
+    rate = row["train_images_per_s"]
+    return [
+        row["first_epoch_s"], row["epoch_s"], span_of(epochs) if len(epochs) > 1 else None, row["train_s"], rate,
+        rate * row["train_flops_per_image"] / 1e9, row["peak_rss_mb"], *([row["peak_device_mb"]] if device else []),
+    ]  # fmt: skip
+
+
+def _figure(results: Results) -> Block:
+    epochs, batches = results.epochs[results.epochs["exclusive"].astype(bool)], results.batches
+    models = epochs.assign(model=[results.model(row) for _, row in epochs.iterrows()])
+    if models["model"].nunique() > MOST_MODELS:
+        models["model"] = [f"{row['net']}, {row['objective']}" for _, row in models.iterrows()]
+    by = ["method", "sample_steps"]
+    shown = batches[batches["method"].isin(results.methods)].astype({"method": str})
+    thin = [part.iloc[_thinned(part["per_1000"])] for _, part in shown.groupby(by, sort=False)]
+    drawn = pd.concat(thin, ignore_index=True) if thin else shown
+    thinned = len(drawn) < len(shown)
+    return Figure(
+        name="durations",
+        mark="durations",
+        data={
+            "epochs": models[["model", "objective", "seed", "epoch", "seconds", "warm"]].reset_index(drop=True),
+            "batches": drawn[[*by, "per_1000"]],
+            "medians": shown.groupby(by)["per_1000"].median().reset_index(),
+        },
+        caption=(
+            "Raw durations. Training: every epoch of every model. The hollow marker is the first epoch of a process. "
+            "Sampling: every batch but the first of each cell, as seconds per 1,000 images, with medians joined."
+            + (" Of very many batches only evenly spread ones are drawn." if thinned else "")
+            + methods_note(results),
+        ),
+        alt="Durations of every epoch and of every batch of samples",
+        options={"methods": results.methods},
+    )
+
+
+def _thinned(values: pd.Series) -> list[int]:
+    """Places of about as many values as can be told apart, evenly spread in order, the extremes among them."""
+    order = values.to_numpy().argsort(kind="stable")
+    if len(order) <= MOST_BATCHES:
+        return list(range(len(order)))
+    return [*order[:: len(order) // MOST_BATCHES], order[-1]]
+
+
+def _rates(results: Results) -> Iterator[Block]:
+    """Sampling times by network, sampler and steps."""
+    batches = results.batches
+    if batches.empty:
+        return
+    by = [axis for axis in ("net", "method", "sample_steps") if axis != "net" or "net" in results.varying]
+    order = {axis: results.levels(axis).index for axis in by}
+    takes = results.done.groupby(["method", "sample_steps"])["evaluations"].first()
+    groups: Any = batches.groupby(by, sort=False, observed=True)
+    rows: list[list[Cell]] = []
+    for key, part in sorted(groups, key=lambda item: [order[axis](at) for axis, at in zip(by, item[0], strict=True)]):
+        median = part["per_1000"].median()
+        levels = [int(at) if axis in COUNTS else str(at) for axis, at in zip(by, key, strict=True)]
+        rate = 1000 / median
+        rows.append([*levels, median, span_of(list(part["per_1000"])), rate, rate * takes[key[-2:]], len(part)])
+    titles = numbers("s per 1,000 images", "range, s", "images/s", "network evaluations/s")
+    columns = [Column(AXES[axis], "right" if axis in COUNTS else "left", "plain") for axis in by]
+    yield table([*columns, *titles, Column("batches", format="plain")], rows)
+
+
+def _sizes(results: Results) -> Block:
+    columns = [
+        Column("network", "left"), *numbers("parameters", "trained", how="whole"),
+        Column("MiB saved", format="three decimals"), *numbers("FLOPs, forward", "FLOPs, training", how="prefix"),
+    ]  # fmt: skip
+    return table(columns, results.networks.itertuples(index=False, name=None))
+
+
+def _estimates(results: Results) -> Iterator[Block]:
+    """What ``ddpm-bench plan`` expected of the jobs against what they took."""
+    runs = results.past
+    if not runs:
+        return
+    worst = max(runs, key=lambda run: run.error)
+    expected, taken = sum(run.estimate_s for run in runs), sum(run.wall_s for run in runs)
+    yield text(
+        f"The duration of each of {plural(len(runs), 'run')} of a job was estimated beforehand from earlier runs, "
+        f"including start and scoring. The median error was {statistics.median(run.error for run in runs):.0%}."
+    )
+    rows: list[list[Cell]] = [
+        [f"farthest off: {worst.label}", worst.estimate_s, worst.wall_s, worst.estimate_s / worst.wall_s - 1],
+        [f"all {len(runs)} together", expected, taken, expected / taken - 1],
+    ]
+    durations = numbers("estimate", "measured", how="seconds")
+    yield table([Column("runs", "left"), *durations, Column("error", format="signed percent")], rows)

@@ -1,0 +1,88 @@
+"""Which choice matters, and where chance comes from: shares of the variance of log FID."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import pandas as pd
+
+from bench.analysis.effects import factors, scatter
+from bench.analysis.frames import AXES, Results
+from bench.report.blocks import Block, Cell, Column, Range, Spread, table, text
+from bench.report.sections.common import LEARNT, learnt
+
+LEAST = 0.005
+"""Shares under this are left out."""
+LEFT = ("left",)
+
+Shares = dict[tuple[str, ...], Cell]
+
+
+def factors_of(results: Results) -> Iterator[Block]:
+    """What each choice explains, over all cells and over those that learnt something."""
+    sets = {"all cells": results.done, "cells that learnt": learnt(results)}
+    if len(sets["cells that learnt"]) == len(results.done):
+        del sets["cells that learnt"]
+    found = {name: shares for name, frame in sets.items() if (shares := _shares(frame))}
+    if not found:
+        return
+    names = list(dict.fromkeys(axes for shares in found.values() for axes in shares))
+    names.sort(key=LEFT.__eq__)  # last
+    rows = [
+        [" × ".join(AXES.get(axis, axis) for axis in axes), *(shares.get(axes) for shares in found.values())]
+        for axes in names
+    ]
+    yield text(
+        "Which choice matters: the share of the variance of log FID that a choice explains by itself. With × it is the "
+        "share of two choices together, beyond what each explains alone. What is left is chance, and three or more "
+        "choices together. Shares under 0.5% are left out.",
+        f" Cells that learnt have an FID {LEARNT} times lower than that of noise, or better." if len(sets) > 1 else "",
+        " In brackets is the 95% interval over training seeds (jackknife)." if len(results.seeds) > 2 else "",
+    )
+    columns = [Column("choice", "left"), *(Column(name, format="percent, one decimal") for name in found)]
+    yield table(columns, rows)
+
+
+def _shares(frame: pd.DataFrame) -> Shares:
+    """What each choice explains; nothing where only one varies."""
+    axes = [axis for axis in AXES if frame[axis].nunique() > 1]
+    if len(axes) < 2:
+        return {}
+    found, left = factors(frame, axes)
+    shown: Shares = {
+        factor.axes: factor.share if math.isnan(factor.low) else Spread(factor.share, factor.low, factor.high)
+        for factor in found
+        if factor.share >= LEAST
+    }
+    return shown and shown | {LEFT: left}
+
+
+def scatter_of(results: Results) -> Iterator[Block]:
+    """How much of the scatter is the training run's, and how much the sampling noise's."""
+    found = scatter(results.done)
+    if found is None:
+        return
+    parts = {
+        "training seed": (found.training, "another network, the same sampling noise"),
+        "sampling seed": (found.noise, "other noise, whatever the network"),
+        "both together": (found.both, "how this noise goes through this network"),
+    }
+    seeds = [(found.runs, found.draws), (2 * found.runs, found.draws), (found.runs, 2 * found.draws)]
+    now, runs, draws = itertools.starmap(found.error, seeds)
+    yield text(
+        f"Where chance comes from: each of {found.runs} training seeds was sampled with {found.draws} sampling seeds. "
+        "The table has the standard deviation of log FID that belongs to each source, with its 95% interval. A "
+        "standard deviation of 5% is a factor of about 1.05."
+    )
+    columns = [
+        Column("source", "left"), Column("what changes", "left"),
+        *(Column(title, format="percent, one decimal") for title in ("s.d. of log FID", "95% interval")),
+    ]  # fmt: skip
+    yield table(columns, ([name, what, part.sd, Range(part.low, part.high)] for name, (part, what) in parts.items()))
+    yield text(
+        f"The mean over these seeds has a standard error of {now:.1%}. Twice as many training seeds would make it "
+        f"{runs:.1%}. Twice as many sampling seeds would make it {draws:.1%}. A single run that is sampled once has "
+        f"one of {found.error(1, 1):.1%}."
+    )

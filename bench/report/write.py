@@ -1,0 +1,154 @@
+"""The files of a page: figures, Markdown and PDF, each whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from bench import files
+from bench.analysis.frames import Results
+from bench.machine.sources import code_hash
+from bench.report.blocks import Block, Figure, Gallery
+from bench.report.render import RENDERERS
+from bench.report.sections import SECTIONS
+from bench.store.store import Store
+from bench.study.study import Study
+
+LIBRARIES = ("matplotlib", "pandas", "seaborn", "typst")
+"""The versions of these decide how a report looks."""
+
+_DIGEST = re.compile(r"<!-- inputs: ([0-9a-f]{64}) -->\s*\Z")
+_IMAGE = re.compile(r"(?<!\\)\]\((figures/[\w.-]+)\)")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where a report is, and whether it was written just now (``fresh``) or was up to date already."""
+
+    markdown: Path
+    pdf: Path
+    figures: tuple[Path, ...]
+    fresh: bool
+
+
+def compose(results: Results) -> list[Block]:
+    """The blocks of a study's report."""
+    return [block for section in SECTIONS for block in section(results)]
+
+
+def write(study: Study, store: Store, out: Path) -> Report:
+    """Write ``<out>/<study>/report.md``, ``report.pdf`` and ``figures/*.png``, unless nothing has changed.
+
+    The Markdown goes last and ends with a digest of the inputs, so an interrupted report is written again.
+
+    :raises UserError: if the folder cannot be written or the disk is full.
+    """
+    folder = out / study.name
+    results = Results(study, store)
+    inputs = digest(results)
+    kept = _kept(folder, inputs)
+    if kept is not None:
+        return kept
+    figures = write_files(folder, compose(results), f"\n<!-- inputs: {inputs} -->\n")
+    return Report(folder / "report.md", folder / "report.pdf", figures, fresh=True)
+
+
+def write_files(folder: Path, blocks: Sequence[Block], ending: str = "") -> tuple[Path, ...]:
+    """Write ``report`` in every form of :data:`RENDERERS` and the pictures they show; return the pictures.
+
+    The Markdown goes last, followed by ``ending``. Pictures that are no longer shown are removed.
+
+    :raises UserError: if the folder cannot be written or the disk is full.
+    """
+    with files.explained(folder), tempfile.TemporaryDirectory() as temporary:
+        scratch = Path(temporary)
+        pictures = dict(draw(blocks))
+        (scratch / "figures").mkdir()
+        for name, content in pictures.items():
+            (scratch / name).write_bytes(content)
+        for kind, render in RENDERERS.items():
+            render(blocks, scratch / f"report.{kind}")
+        (folder / "report.md").unlink(missing_ok=True)
+        for path in (folder / "figures").glob("*.png"):
+            if f"figures/{path.name}" not in pictures:
+                path.unlink()
+        names = [*pictures, *(f"report.{kind}" for kind in RENDERERS if kind != "md")]
+        for name in names:
+            files.write_bytes(folder / name, (scratch / name).read_bytes(), folder=folder)
+        files.write_bytes(folder / "report.md", (scratch / "report.md").read_bytes() + ending.encode())
+    return tuple(folder / name for name in pictures)
+
+
+def draw(blocks: Iterable[Block]) -> Iterator[tuple[str, bytes]]:
+    """The pictures that the blocks show: relative path → PNG."""
+    from bench.report import marks
+
+    for block in blocks:
+        if isinstance(block, Figure):
+            yield f"figures/{block.name}.png", marks.draw(block)
+        elif isinstance(block, Gallery):
+            for picture in block.pictures:
+                if picture is not None and picture.png is not None:
+                    yield f"figures/{picture.name}.png", picture.png
+
+
+def digest(results: Results) -> str:
+    """A hash of everything a report depends on: study, records, pictures, the code and its libraries.
+
+    Of a picture the name and size: it is made from the very samples that its cell's record is about.
+    """
+    from bench.score.scorer import pinned
+
+    study, root = results.study, results.store.root
+    records = hashlib.sha256()
+    for kind, keys in (("cells", [cell.key for cell in study.cells]), ("jobs", list(study.jobs))):
+        for key in keys:
+            records.update(_sha256_of(f"{root}/{kind}/{key}.json"))
+    inputs = {
+        "study": study.model_dump(mode="json"),
+        "classifier": pinned(study.dataset),
+        "records": records.hexdigest(),
+        "pictures": _pictures(root / "cells", {cell.key for cell in study.cells}),
+        "code": code_hash(__name__),
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def _pictures(folder: Path, keys: set[str]) -> list[tuple[str, int]]:
+    """(name, bytes) of the pictures of these cells."""
+    try:
+        with os.scandir(folder) as entries:
+            pictures = [e for e in entries if e.name.endswith(".png") and e.name.partition(".")[0] in keys]
+            return sorted((entry.name, entry.stat().st_size) for entry in pictures)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _sha256_of(path: str) -> bytes:
+    """The hash of a file's bytes; of nothing where there is none."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return hashlib.sha256(file.read()).digest()
+    except (FileNotFoundError, NotADirectoryError):
+        return hashlib.sha256().digest()
+
+
+def _kept(folder: Path, inputs: str) -> Report | None:
+    """The report in ``folder`` if it is whole and was made from these inputs."""
+    forms = {kind: folder / f"report.{kind}" for kind in RENDERERS}
+    if not all(path.is_file() for path in forms.values()):
+        return None
+    text = forms["md"].read_text(encoding="utf-8")
+    found = _DIGEST.search(text)
+    figures = tuple(folder / name for name in dict.fromkeys(_IMAGE.findall(text)))
+    if not found or found[1] != inputs or not all(path.is_file() for path in figures):
+        return None
+    return Report(forms["md"], forms["pdf"], figures, fresh=False)

@@ -1,0 +1,131 @@
+"""Ratios, shares of variance and Pareto fronts of made-up results."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from bench.analysis.effects import effects, factors, geometric_mean, pareto, scatter
+from bench.analysis.frames import Results
+from bench.images import datasets
+from bench.store.store import Store
+from tests.bench.made_up import fill, make_study, quality
+
+
+@pytest.fixture(scope="module")
+def digits():
+    images = datasets.load("mnist", None).test
+    return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(1))[:64]]
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results")
+
+
+def test_ratios_are_paired(store, digits):
+    study = make_study()
+    fill(study, store, digits)
+    results = Results(study, store)
+    worst, best = effects(results.done, "objective", results.levels("objective"))
+    fid = {
+        (c.job.objective, c.job.schedule, c.sampling.sampler, c.sampling.sample_steps): quality(c) for c in study.cells
+    }
+    expected = [fid["previous", *k[1:]] / fid[k] for k in fid if k[0] == "eps"]
+    assert sorted(worst.ratios) == pytest.approx(sorted(expected))
+    assert worst.ratio == pytest.approx(np.exp(np.mean(np.log(expected))))
+    assert (best.level, best.best, best.ratio) == ("eps", "eps", 1)
+
+
+def test_pairs_need_everything_else_equal(store, digits):
+    study = make_study()
+    fill(study, store, digits)
+    for cell in study.cells:
+        if cell.job.objective == "eps" and cell.job.schedule == "linear":
+            store.path("cells", cell.key, ".json").unlink()
+    results = Results(study, store)
+    by_objective = effects(results.done, "objective", results.levels("objective"))
+    assert [len(effect.ratios) for effect in by_objective] == [4, 4]
+    by_schedule = effects(results.done, "schedule", results.levels("schedule"))
+    assert (by_schedule[0].level, len(by_schedule[0].ratios)) == ("linear", 4)
+
+
+def test_scatter_needs_both_kinds_of_seeds(store, digits):
+    study = make_study(sampler=["ancestral"], seed=[0, 1])
+    fill(study, store, digits)
+    assert scatter(Results(study, store).done) is None
+
+
+def test_pareto():
+    frame = pd.DataFrame({"t": [1, 2, 3, 4, 4], "fid": [5.0, 6.0, 2.0, 2.0, 1.0]})
+    assert list(pareto(frame, "t").index) == [0, 2, 4]
+    assert list(pareto(frame, "t", within=0.5).index) == [0, 4]
+
+
+def grid_of(fid, objectives="abc", schedules="xy", steps=(10, 50), seeds=range(4)):
+    """A frame of every combination, its FID from ``fid(objective, schedule, steps, seed)``."""
+    cells = [(o, s, n, seed) for o in objectives for s in schedules for n in steps for seed in seeds]
+    frame = pd.DataFrame(cells, columns=["objective", "schedule", "sample_steps", "seed"])
+    return frame.assign(fid=[fid(*cell) for cell in cells])
+
+
+def test_factors_of_a_balanced_grid():
+    """Textbook sums of squares: n Σ (mean of level − mean)² and the same for pairs; they add up to the whole."""
+    random = np.random.default_rng(0)
+    noisy = {}
+    frame = grid_of(lambda o, s, n, seed: math.exp(
+        {"a": 0, "b": 1, "c": 3}[o] + 0.5 * (s == "y") + 0.8 * (s == "y" and o == "c") - 0.3 * math.log(n)
+        + noisy.setdefault((o, s, n, seed), 0.1 * random.standard_normal())
+    ))  # fmt: skip
+    axes = ["objective", "schedule", "sample_steps"]
+    found, left = factors(frame, axes)
+    y = np.log(frame["fid"])
+    total = ((y - y.mean()) ** 2).sum()
+    means = y.groupby(frame["objective"]).transform("mean")
+    shares = {factor.axes: factor.share for factor in found}
+    assert shares["objective",] == pytest.approx(((means - y.mean()) ** 2).sum() / total)
+    pair = y.groupby([frame["objective"], frame["schedule"]]).transform("mean")
+    other = y.groupby(frame["schedule"]).transform("mean")
+    assert shares["objective", "schedule"] == pytest.approx(((pair - means - other + y.mean()) ** 2).sum() / total)
+    assert sum(shares.values()) + left == pytest.approx(1)
+    assert found[0].axes == ("objective",)
+    assert all(factor.low <= factor.share <= factor.high for factor in found)
+    assert found[0].high - found[0].low < 0.1
+
+
+def test_factors_of_a_grid_with_holes():
+    """What is missing makes no choice look as if it mattered: the schedule does nothing here."""
+    frame = grid_of(lambda o, s, n, seed: {"a": 1.0, "b": 2.0, "c": 9.0}[o] * (1 + 0.001 * seed), seeds=[0])
+    holes = frame[~((frame["objective"] == "c") & (frame["schedule"] == "y"))]
+    shares = {factor.axes: factor.share for factor in factors(holes, ["objective", "schedule"])[0]}
+    assert shares["schedule",] < 1e-6
+    assert shares["objective",] > 0.8
+    assert all(math.isnan(factor.low) for factor in factors(holes, ["objective", "schedule"])[0])
+    same = frame.assign(fid=3.0)
+    assert factors(same, ["objective", "schedule"])[0] == []
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_intervals_of_factors_cover(seeds):
+    """Nominal 95% intervals hold the share in the population in 92% to 98% of simulated studies."""
+    random, trials, hits = np.random.default_rng(0), 200, np.zeros(3)
+    axes = {"objective": np.array([0, 0.5, 1]), "schedule": np.array([0, 0.3]), "sample_steps": np.array([0, 0.2, 0.5])}
+    of_model, of_cell = 0.1, 0.05
+    parts = [effect.var() for effect in axes.values()]
+    truth = np.array(parts) / (sum(parts) + of_model**2 + of_cell**2)
+    grid = np.array(np.meshgrid(*(range(len(effect)) for effect in axes.values()), range(seeds), indexing="ij"))
+    frame = pd.DataFrame(grid.reshape(4, -1).T, columns=[*axes, "seed"])
+    for _ in range(trials):
+        scatter_of = [(3, 2, 1, seeds), (3, 2, 3, seeds)]
+        model, cell = (random.standard_normal(shape) for shape in scatter_of)
+        logs = sum(effect[grid[i]] for i, effect in enumerate(axes.values())) + of_model * model + of_cell * cell
+        found = {factor.axes: factor for factor in factors(frame.assign(fid=np.exp(logs).ravel()), list(axes))[0]}
+        hits += [found[axis,].low <= share <= found[axis,].high for axis, share in zip(axes, truth, strict=True)]
+    assert (hits / trials >= 0.92).all()
+    assert (hits / trials <= 0.98).all()
+
+
+def test_geometric_mean_of_nothing():
+    assert math.isnan(geometric_mean(()))
