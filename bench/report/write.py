@@ -17,7 +17,6 @@ from bench.machine.sources import code_hash
 from bench.report.blocks import Block, Figure, Gallery
 from bench.report.render import RENDERERS
 from bench.report.sections import SECTIONS
-from bench.score.scorer import pinned
 from bench.store.store import Store
 from bench.study.study import Study
 
@@ -105,6 +104,8 @@ def digest(results: Results) -> str:
 
     Of a picture the name and size: it is made from the very samples that its cell's record is about.
     """
+    from bench.score.scorer import pinned  # it needs torch, which takes a second to import
+
     study, root = results.study, results.store.root
     records = hashlib.sha256()
     for kind, keys in (("cells", [cell.key for cell in study.cells]), ("jobs", list(study.jobs))):

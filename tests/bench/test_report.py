@@ -183,7 +183,7 @@ def test_what_is_missing_or_failed_is_listed(store, digits):
     [
         {"objective": ["eps"], "schedule": ["linear"], "sampler": ["ddim"], "sample_steps": [10]},
         {"objective": ["eps", "v", "x0"], "schedule": ["cosine"], "eta": [0.0, 0.5], "seed": [0, 1, 2]},
-        {"net": ["unet", "scorenet"], "T": [100, 1000], "weight": ["unit"], "objective": ["previous", "v"]},
+        {"net": ["unet", "scorenet"], "T": [100, 1000], "weight": ["unit"], "objective": ["previous", "v"], "sampler": ["ddim"]},
     ],
     ids=["one cell", "seeds and eta", "every axis"],
 )
@@ -339,7 +339,7 @@ def test_likelihoods_and_classes(tmp_path, digits):
     text = clean(made.markdown.read_text())
     likelihood = section_of(text, "Likelihood")
     assert re.search(r"\| eps \| cosine \| 1.650 ± 0.011 \| 2.050 ± 0.012 \| 1.00e-04 \| 0.310 \|", likelihood)
-    assert "Of 50 test images" in likelihood
+    assert "The likelihood of 50 test images" in likelihood
     assert "(figures/terms.png)" in likelihood
     classes = section_of(text, "Classes and guidance")
     assert "ddim guidance 4" in classes
