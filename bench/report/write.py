@@ -20,11 +20,11 @@ from bench.report.sections import SECTIONS
 from bench.store.store import Store
 from bench.study.study import Study
 
-LIBRARIES = ("matplotlib", "pandas", "seaborn", "typst")
+LIBRARIES = ("matplotlib", "pandas", "pillow", "seaborn", "typst")
 """The versions of these decide how a report looks."""
 
 _DIGEST = re.compile(r"<!-- inputs: ([0-9a-f]{64}) -->\s*\Z")
-_IMAGE = re.compile(r"(?<!\\)\]\((figures/[\w.-]+)\)")
+_IMAGE = re.compile(r"(?<!\\)(?:\]\(|<img src=\")(figures/[\w.-]+)[)\"]")
 
 
 @dataclass(frozen=True)

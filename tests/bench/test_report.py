@@ -68,12 +68,18 @@ def test_whole_report(store, digits, tmp_path):
         "frontier",
         "losses",
         "durations",
-        *(f"samples-{i:02}" for i in (1, 2, 3, 4)),
+        *(
+            f"samples-0{i}-{name}"
+            for i, name in enumerate(("previous-linear", "eps-linear", "previous-cosine", "eps-cosine"), 1)
+        ),
         "denoising",
     }
     for path in made.figures:
         assert path.read_bytes().startswith(b"\x89PNG")
-        assert f"(figures/{path.name})" in text
+        assert f"(figures/{path.name})" in text or f'"figures/{path.name}"' in text
+    previews = {path.read_bytes() for path in (store.root / "cells").glob("*.png")}
+    for path in made.figures:
+        assert not path.name.startswith("samples") or path.read_bytes() in previews, "at their own resolution"
     assert made.pdf.read_bytes().startswith(b"%PDF")
     for said in ("Made-up CPU", "d" * 64, "`abcdef012345`", "f" * 40, "class_balance"):
         assert said in text
@@ -183,7 +189,13 @@ def test_what_is_missing_or_failed_is_listed(store, digits):
     [
         {"objective": ["eps"], "schedule": ["linear"], "sampler": ["ddim"], "sample_steps": [10]},
         {"objective": ["eps", "v", "x0"], "schedule": ["cosine"], "eta": [0.0, 0.5], "seed": [0, 1, 2]},
-        {"net": ["unet", "scorenet"], "T": [100, 1000], "weight": ["unit"], "objective": ["previous", "v"], "sampler": ["ddim"]},
+        {
+            "net": ["unet", "scorenet"],
+            "T": [100, 1000],
+            "weight": ["unit"],
+            "objective": ["previous", "v"],
+            "sampler": ["ddim"],
+        },
     ],
     ids=["one cell", "seeds and eta", "every axis"],
 )
