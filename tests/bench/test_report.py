@@ -70,12 +70,18 @@ def test_whole_report(store, digits, tmp_path):
         "frontier",
         "losses",
         "durations",
-        *(f"samples-{i:02}" for i in (1, 2, 3, 4)),
+        *(
+            f"samples-0{i}-{name}"
+            for i, name in enumerate(("previous-linear", "eps-linear", "previous-cosine", "eps-cosine"), 1)
+        ),
         "denoising",
     }
     for path in made.figures:
         assert path.read_bytes().startswith(b"\x89PNG")
-        assert f"(figures/{path.name})" in text
+        assert f"(figures/{path.name})" in text or f'"figures/{path.name}"' in text
+    previews = {path.read_bytes() for path in (store.root / "cells").glob("*.png")}
+    for path in made.figures:
+        assert not path.name.startswith("samples") or path.read_bytes() in previews, "at their own resolution"
     assert made.pdf.read_bytes().startswith(b"%PDF")
     for said in ("Made-up CPU", "d" * 64, "`abcdef012345`", "f" * 40, "class_balance"):
         assert said in text
@@ -185,7 +191,13 @@ def test_what_is_missing_or_failed_is_listed(store, digits):
     [
         {"objective": ["eps"], "schedule": ["linear"], "sampler": ["ddim"], "sample_steps": [10]},
         {"objective": ["eps", "v", "x0"], "schedule": ["cosine"], "eta": [0.0, 0.5], "seed": [0, 1, 2]},
-        {"net": ["unet", "scorenet"], "T": [100, 1000], "weight": ["unit"], "objective": ["previous", "v"]},
+        {
+            "net": ["unet", "scorenet"],
+            "T": [100, 1000],
+            "weight": ["unit"],
+            "objective": ["previous", "v"],
+            "sampler": ["ddim"],
+        },
     ],
     ids=["one cell", "seeds and eta", "every axis"],
 )
@@ -340,7 +352,7 @@ def test_likelihoods_and_classes(tmp_path, digits):
     text = clean(made.markdown.read_text())
     likelihood = section_of(text, "Likelihood")
     assert re.search(r"\| eps \| cosine \| 1.650 ± 0.011 \| 2.050 ± 0.012 \| 1.00e-04 \| 0.310 \|", likelihood)
-    assert "Of 50 test images" in likelihood
+    assert "The likelihood of 50 test images" in likelihood
     assert "(figures/terms.png)" in likelihood
     classes = section_of(text, "Classes and guidance")
     assert "ddim guidance 4" in classes
