@@ -63,7 +63,7 @@ def make_study(name: str, change: dict[str, Any], flops: float, seeds: int) -> S
     """A trial as a study of one cell a seed."""
     about = BASE | change
     recipe = {k: v for k, v in about.items() if k not in NETWORK}
-    batches = int(flops / count_flops(about["net"], "mnist")["train"] / recipe["batch_size"])
+    batches = int(flops / count_flops(about["net"], "mnist").train / recipe["batch_size"])
     if not batches:
         raise UserError(f"--flops {flops:g} is not enough for one batch")
     epochs = -(-batches * recipe["batch_size"] // DATASETS["mnist"].train)
