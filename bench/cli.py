@@ -808,6 +808,7 @@ def _sample(args: argparse.Namespace) -> int:
     from bench.job.checkpoints import averaged
     from bench.job.generate import generate
     from bench.machine import devices
+    from bench.rows import needed
     from bench.study.model import ORACLE
     from ddpm.nets import classes_of, make_net
     from ddpm.oracle import Mixture
@@ -817,6 +818,7 @@ def _sample(args: argparse.Namespace) -> int:
         raise UserError(f"--out must end in .png or .npz, not '{args.out.name}'")
     store = _readable(args)
     cell = _find_cell(args.cell, store)
+    needed(cell.packages)
     device = devices.pick_device(args.device)
     schedule = make_schedule(cell.job.schedule, cell.job.T)
     kept = store.load_tensors("checkpoints", cell.job.key)

@@ -19,7 +19,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bench.rows import entries
 from bench.study.model import ORACLE
+from ddpm.spec import Variant
 
 if TYPE_CHECKING:
     from bench.store.status import Found, Record
@@ -151,7 +153,7 @@ def calibrate(store: Store, device: str, threads: int) -> Model:
         config, timing = record["config"], record["sampling"]
         images[record["job"]] += config["n"]
         known = flops.get((config["job"]["net"], config["job"]["dataset"]))
-        if known:
+        if known and Variant.of(config["sampler"]).name in entries("sampler"):  # else its package is gone
             work_done = config["n"] * evaluations(config["sampler"], config["sample_steps"]) * known["forward"]
             sample.add(config["job"]["net"], rank(record), work_done / sum(timing["batch_s"]))
     for key, record in jobs:

@@ -21,6 +21,7 @@ from bench.job.sampling import Sampling, sample_and_score
 from bench.job.stages import Stages
 from bench.job.training import make_record, train
 from bench.machine import memory
+from bench.rows import needed, outdated
 from bench.score.heldout import likelihood
 from bench.score.scorer import Scorer, provenance
 from bench.store.store import Store
@@ -59,6 +60,7 @@ def run(
     if began:
         stages.add("start", began)
     since = now()
+    needed(name for cell in cells for name in cell.packages)
     images = datasets.load(job.dataset, data_dir)
     if (n := max(cell.n for cell in cells)) > len(images.test):
         raise UserError(f"n={n} is more than the {len(images.test)} test images the floor is drawn from")
@@ -125,5 +127,8 @@ def lacks_likelihood(job: Job, record: dict[str, Any] | None, n: int) -> bool:
 def _unscored(cell: Cell, store: Store, scorer: Scorer) -> bool:
     """Whether there is anything to do for a cell."""
     kept = store.read("cells", cell.key)
-    scored = kept is not None and kept["status"] == "done" and kept["provenance"]["classifier"] == scorer.classifier
+    if kept is None or kept["status"] != "done":
+        return True
+    scored = kept["provenance"]["classifier"] == scorer.classifier
+    scored = scored and not outdated(kept["metrics"], kept["environment"].get("packages", ""))
     return not scored or store.cut_short("samples", cell.key)

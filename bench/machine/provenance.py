@@ -14,6 +14,7 @@ import torch
 
 from bench.machine.sources import code_hash
 from bench.paths import ROOT
+from bench.rows import installed
 
 
 @lru_cache
@@ -22,6 +23,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     gpu = None
     if device.type == "cuda":
         gpu = torch.cuda.get_device_name(device)
+    added = installed()
     return {
         "device": device.type,
         "processor": _processor(),
@@ -37,6 +39,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "commit": _command("git", "-C", str(ROOT), "rev-parse", "HEAD"),
         "dirty": bool(_command("git", "-C", str(ROOT), "status", "--porcelain", "--", "ddpm", "bench")),
         "code": code_hash(),
+        **({"packages": added} if added else {}),  # whose rows there are besides the built-in ones
     }
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bench.images.datasets import Images, to_uint8
 from bench.machine.sources import code_hash
+from bench.rows import installed
 from bench.score import classifier, metrics
 from bench.store.store import Store
 
@@ -61,14 +62,15 @@ class Scorer:
         """Every metric of n test images drawn at random (``floor``) and of n images of pure noise (``ceiling``)."""
         key = self._key("bounds", n)
         record = self.store.read("references", key)
-        if record is None or record.get("code") != self.code:
+        code = " ".join(filter(None, (self.code, installed())))  # other packages' metrics are among them
+        if record is None or record.get("code") != code:
             random = torch.Generator().manual_seed(0)
             drawn = self.images.test[torch.randperm(len(self.images.test), generator=random)[:n]]
             noise = to_uint8(torch.randn(drawn.shape, generator=random))
             record = {
                 "classifier": self.classifier,
                 "dataset_sha256": self.dataset_sha256,
-                "code": self.code,
+                "code": code,
                 "n": n,
                 "floor": self.score(drawn),
                 "ceiling": self.score(noise),

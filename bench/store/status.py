@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bench.rows import outdated
 from bench.store.store import Store
 from bench.study.model import Cell
 
@@ -19,8 +20,8 @@ Record = dict[str, Any]
 class Found(NamedTuple):
     """What the store holds of a cell: its record and its training run's, where there are any.
 
-    ``status`` is ``done``, ``failed``, ``stale`` (scored by another classifier than the pinned one) or ``missing``;
-    ``reason`` is why it failed.
+    ``status`` is ``done``, ``failed``, ``stale`` or ``missing``; ``reason`` is why it failed. Stale is what was scored
+    by another classifier than the pinned one, or with another version of a package's metric than is here.
     """
 
     cell: Cell
@@ -46,6 +47,7 @@ def judge(cell: Cell, record: Record | None, job: Record | None, classifier: str
     status, reason = "missing", None
     if record is not None and record["status"] == "done":
         stale = classifier is not None and record["provenance"]["classifier"] != classifier
+        stale = stale or outdated(record["metrics"], record["environment"].get("packages", ""))
         status = "stale" if stale else "done"
     elif record is not None:
         status, reason = "failed", record["reason"]

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from bench import docs
+from bench.study.axes import AXES
 
 PAGES = dict(docs.pages())
 
@@ -36,6 +37,16 @@ def test_options_are_there_with_their_defaults() -> None:
     assert "Trained with weight `seed`" in PAGES["objectives.md"]
 
 
+def test_every_axis_has_a_sentence_and_a_link_to_its_rows() -> None:
+    for axis in AXES:
+        assert f"\n## `{axis.name}`\n" in PAGES["axes.md"]
+        assert len(axis.about) > 20, axis.name
+        assert axis.about.endswith("."), axis.name
+    assert set(re.findall(r"\]\((\w+\.md)\)", PAGES["axes.md"])) == set(PAGES) - {"README.md", "axes.md", "metrics.md"}
+    assert "Usual: `1000`." in PAGES["axes.md"]
+
+
 def test_links_of_the_index() -> None:
     links = re.findall(r"\]\((\w+\.md)\)", PAGES["README.md"])
-    assert set(links) == set(PAGES) - {"README.md"}
+    assert set(links) == (set(PAGES) - {"README.md"}) | {"extending.md"}
+    assert all((docs.FOLDER / name).is_file() for name in links)
