@@ -5,16 +5,18 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.paths import ROOT
 from bench.score import metrics
+from bench.study.axes import AXES
 from ddpm import objective, sampler, schedule, spacing, timestep
 from ddpm.spec import parameters
 
 FOLDER = ROOT / "docs"
+WRITTEN = "<!-- written by `python -m bench.docs` from the docstrings -->"
 Rows = dict[str, tuple[Any, str]]
 """name → (what has the docstring, and the options), and a word on its place in the table."""
 
@@ -103,7 +105,7 @@ def page(family: Family) -> str:
     """The Markdown of a family."""
     parts = [
         f"# {family.title}",
-        "<!-- written by `python -m bench.docs` from the docstrings -->",
+        WRITTEN,
         family.intro,
         f"A row is a function and an entry of one table in `{family.where}`.",
     ]
@@ -117,18 +119,48 @@ def page(family: Family) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+VALUES: dict[type, str] = {int: "whole numbers", float: "numbers", bool: "`true` or `false`", str: "text"}
+"""What an axis without rows holds."""
+
+
+def axes_page(every: Iterable[str]) -> str:
+    """The Markdown of the axes; ``every`` are the names of the other pages."""
+    parts = [
+        "# Axes",
+        WRITTEN,
+        "What a study varies. Each axis is a list under `axes:`. The grid is all combinations of them. An axis that is "
+        "not listed has its usual value.",
+        "An axis is one field of `Job` or `Sampling` in `bench/study/model.py`.",
+    ]
+    for axis in AXES:
+        values = VALUES[axis.holds]
+        if axis.family:
+            page = f"{axis.family.removesuffix('s')}s"
+            values = f"names with options: see [{page}]({page}.md)" if page in every else "names with options"
+        elif axis.words:
+            values = ", ".join(f"`{_plain(value)}`" for value in axis.words)
+        usual = "" if axis.usual is None else f" Usual: `{_plain(axis.usual)}`."
+        parts += [
+            f"## `{axis.name}`",
+            f"{axis.about} Values: {values}.{' It must be listed.' if axis.required else usual}",
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
 def pages() -> Iterator[tuple[str, str]]:
     """(file name, Markdown) of every page, the index last."""
     every = FAMILIES
     for name, family in every.items():
         yield f"{name}.md", page(family)
+    yield "axes.md", axes_page(every)
     lines = [
         f"- [{family.title}]({name}.md): {', '.join(f'`{row}`' for row in family.rows())}"
         for name, family in every.items()
     ]
+    lines.append(f"- [Axes](axes.md): {', '.join(f'`{axis.name}`' for axis in AXES)}")
     yield "README.md", "\n".join([
         "# Documentation", "", "<!-- written by `python -m bench.docs` -->", "",
-        "## Guides", "", *_guides(set(every)), "",
+        "## Guides", "", *_guides({*every, "axes"}), "",
         "## Reference", "",
         "Everything that a study chooses by name. `ddpm-bench theory` draws what follows from the formulas alone.", "",
         *lines, "",

@@ -156,6 +156,33 @@ def packages(chosen: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     return tuple(sorted({str(added[one]) for one in chosen if one in added}))
 
 
+def installed() -> str:
+    """Names and versions of all packages that add rows, as a record has them: empty if there are none."""
+    return ", ".join(sorted({str(package) for package in origins().values()}))
+
+
+def outdated(metrics: Iterable[str], recorded: str) -> bool:
+    """Whether any of these scores is of another version of its metric's package than the one that is here.
+
+    :param recorded: what :func:`installed` was when they were made.
+    """
+    added = origins()
+    if not added:
+        return False
+    here = set(recorded.split(", "))
+    return any(str(added["metric", name]) not in here for name in metrics if ("metric", name) in added)
+
+
+def needed(wanted: Iterable[str]) -> None:
+    """Refuse what needs packages that are not here.
+
+    :param wanted: ``name version`` of each.
+    :raises UserError: in one line, naming them.
+    """
+    if lines := absent(wanted):
+        raise UserError(f"rows are missing: {'; '.join(lines)}")
+
+
 def absent(wanted: Iterable[str]) -> list[str]:
     """Of packages that a record names (``name version``), those that are not installed in that version, in words."""
     return [line for line in map(_absence, sorted(set(wanted))) if line]

@@ -19,7 +19,7 @@ from bench.images.grids import png, tile_grid
 from bench.job.checkpoints import averaged
 from bench.job.generate import generate
 from bench.paths import shown
-from bench.rows import entries, known
+from bench.rows import entries, known, needed
 from bench.store.store import Store
 from bench.study.model import ORACLE, Cell, Sampling
 from ddpm.nets import classes_of, make_net
@@ -100,6 +100,7 @@ def trained_network(cell: Cell, store: Store, device: torch.device, data_dir: Pa
 
     :raises UserError: if its weights are not kept in this results folder.
     """
+    needed(cell.packages)
     job = cell.job
     row = entries("dataset")[job.dataset]
     kept = None if job.net == ORACLE else store.load_tensors("checkpoints", job.key)

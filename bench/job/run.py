@@ -21,6 +21,7 @@ from bench.job.sampling import Sampling, sample_and_score
 from bench.job.stages import Stages
 from bench.job.training import make_record, train
 from bench.machine import memory
+from bench.rows import needed, outdated
 from bench.score.heldout import likelihood
 from bench.score.scorer import Scorer
 from bench.store.records import CellRecord, EngineChoice, FailedCell, HarnessRun, JobRecord, ScoredCell, TrainedJob
@@ -60,6 +61,7 @@ def run(
         stages.add("start", began)
     yield Entered(job=job.key, label=job.label, stage="loading data")
     since = time.time()
+    needed(name for cell in cells for name in cell.packages)
     images = _load(job, max(cell.n for cell in cells), data_dir)
     schedule = make_schedule(job.schedule, job.T)
     net = _make_net(job, images, schedule, device)
@@ -172,4 +174,6 @@ def _unscored(cell: Cell, store: Store, scorer: Scorer) -> bool:
     """Whether there is anything to do for a cell."""
     kept = store.read(CellRecord, cell.key)
     scored = isinstance(kept, ScoredCell) and kept.provenance.classifier == scorer.classifier
+    if isinstance(kept, ScoredCell) and outdated(kept.metrics, kept.environment.packages):
+        scored = False
     return not scored or store.cut_short("samples", cell.key)

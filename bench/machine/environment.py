@@ -13,7 +13,8 @@ class Environment(BaseModel):
     """The machine, the versions and the code: whatever a duration or a byte may depend on.
 
     ``gpu``, ``driver`` and ``cuda`` are None on other devices, ``commit`` outside a git repository. ``machine`` tells
-    machines apart without naming them; ``dirty`` is whether the code differs from the commit.
+    machines apart without naming them; ``dirty`` is whether the code differs from the commit;
+    ``packages`` are those that add rows, with their versions.
     """
 
     model_config = ConfigDict(frozen=True, strict=True)
@@ -32,3 +33,4 @@ class Environment(BaseModel):
     commit: str | None
     dirty: bool
     code: str
+    packages: str = ""

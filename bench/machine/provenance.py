@@ -15,6 +15,7 @@ import torch
 from bench.machine.environment import Environment
 from bench.machine.sources import code_hash
 from bench.paths import CHECKOUT
+from bench.rows import installed
 
 
 @lru_cache
@@ -36,6 +37,7 @@ def environment(device: torch.device) -> Environment:
         commit=git("rev-parse", "HEAD") or version(),
         dirty=bool(git("status", "--porcelain", "--", "ddpm", "bench")),
         code=code_hash(),
+        packages=installed(),  # whose rows there are besides the built-in ones
     )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bench.images.datasets import Images, to_uint8
 from bench.machine.sources import code_hash
+from bench.rows import installed
 from bench.score import classifier, metrics, running
 from bench.score.reference import Reference
 from bench.store.records import Bounds, Provenance, ReferenceRecord
@@ -63,15 +64,16 @@ class Scorer:
     def bounds(self, n: int) -> Bounds:
         """Every metric of n test images drawn at random (``floor``) and of n images of pure noise (``ceiling``)."""
         key = ReferenceRecord.key_of(self.classifier, self.dataset_sha256, n)
+        code = " ".join(filter(None, (self.code, installed())))  # other packages' metrics are among them
         record = self.store.read(ReferenceRecord, key)
-        if record is None or record.code != self.code:
+        if record is None or record.code != code:
             random = torch.Generator().manual_seed(0)
             drawn = self.images.test[torch.randperm(len(self.images.test), generator=random)[:n]]
             noise = to_uint8(torch.randn(drawn.shape, generator=random))
             record = ReferenceRecord(
                 classifier=self.classifier,
                 dataset_sha256=self.dataset_sha256,
-                code=self.code,
+                code=code,
                 n=n,
                 floor=self.score(drawn),
                 ceiling=self.score(noise),

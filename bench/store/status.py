@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from bench.rows import outdated
 from bench.store.records import CellRecord, FailedCell, FailedJob, JobRecord, ScoredCell
 from bench.store.store import Store
 from bench.study.model import Cell
@@ -14,8 +15,8 @@ from bench.study.model import Cell
 class Found(NamedTuple):
     """What the store holds of a cell: its record and its training run's, where there are any.
 
-    ``status`` is ``done``, ``failed``, ``stale`` (scored by another classifier than the pinned one) or ``missing``;
-    ``reason`` is why it failed.
+    ``status`` is ``done``, ``failed``, ``stale`` or ``missing``; ``reason`` is why it failed. Stale is what was scored
+    by another classifier than the pinned one, or with another version of a package's metric than is here.
     """
 
     cell: Cell
@@ -41,6 +42,7 @@ def judge(cell: Cell, record: CellRecord | None, job: JobRecord | None, classifi
     status, reason = "missing", None
     if isinstance(record, ScoredCell):
         stale = classifier is not None and record.provenance.classifier != classifier
+        stale = stale or outdated(record.metrics, record.environment.packages)
         status = "stale" if stale else "done"
     elif isinstance(record, FailedCell):
         status, reason = "failed", record.reason

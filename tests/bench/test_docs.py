@@ -7,6 +7,7 @@ import re
 import pytest
 
 from bench import docs
+from bench.study.axes import AXES
 
 PAGES = dict(docs.pages())
 
@@ -34,6 +35,15 @@ def test_options_are_there_with_their_defaults() -> None:
     assert "Options: `mean` (0), `std` (1)." in PAGES["timesteps.md"]
     assert "Options: `churn` (0)." in PAGES["samplers.md"]
     assert "Trained with weight `seed`" in PAGES["objectives.md"]
+
+
+def test_every_axis_has_a_sentence_and_a_link_to_its_rows() -> None:
+    for axis in AXES:
+        assert f"\n## `{axis.name}`\n" in PAGES["axes.md"]
+        assert len(axis.about) > 20, axis.name
+        assert axis.about.endswith("."), axis.name
+    assert set(re.findall(r"\]\((\w+\.md)\)", PAGES["axes.md"])) == set(PAGES) - {"README.md", "axes.md", "metrics.md"}
+    assert "Usual: `1000`." in PAGES["axes.md"]
 
 
 def test_the_index_links_every_page() -> None:
