@@ -19,75 +19,84 @@ Rows = dict[str, tuple[Any, str]]
 """name → (what has the docstring, and the options), and a word on its place in the table."""
 
 
+def _text(of: Callable[..., Any]) -> str:
+    """The docstring as Markdown."""
+    text = inspect.getdoc(of) or ""
+    text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", text).replace("``", "`")
+    paragraphs = [" ".join(part.split()) for part in text.split("\n\n")]
+    return "\n\n".join(re.sub(r"^Use: ", "**Use** ", part) for part in paragraphs)
+
+
 class Family(NamedTuple):
     """A page: its title, what a reader should know first, where rows are added, and the rows."""
 
     title: str
     intro: str
     where: str
-    rows: Rows
+    rows: Callable[[], Rows]
 
 
-def families() -> dict[str, Family]:
-    """Page's name → family."""
-    means = {"lower": "Lower is better.", "higher": "Higher is better.", None: "An error: neither way is better."}
-    return {
-        "objectives": Family(
-            "Objectives",
-            "What the network's output is compared with: a mix a x₀ + b ε + c z, z being fresh noise. Samplers see "
-            "(x̂₀, ε̂) only, which any objective's output is solved for.",
-            "ddpm/objective.py",
-            {name: (row.target, f"Trained with weight `{row.weight}` unless a study says otherwise.")
-             for name, row in objective.OBJECTIVES.items()},
-        ),
-        "weights": Family(
-            "Loss weights",
-            "A factor over t on one objective's squared error, converted for any other, so that a name means the same "
-            "loss in x₀ space everywhere. `default` in a study is the objective's own.",
-            "ddpm/objective.py",
-            {name: (row.table, "On the error of whatever is the objective." if row.of is None else
-                    f"Stated on the error of `{row.of}`.") for name, row in objective.WEIGHTS.items()},
-        ),
-        "schedules": Family(
-            "Noise schedules",
-            "x_t = α_t x₀ + σ_t ε with α_t² + σ_t² = 1, t = 0 … T. Every schedule also takes `zero_snr` (false): "
-            + _text(schedule.rescale).split("``zero_snr``: ")[-1].split("\n\n:raises")[0],
-            "ddpm/schedule.py",
-            {name: (row, "") for name, row in schedule.SCHEDULES.items()},
-        ),
-        "samplers": Family(
-            "Samplers",
-            "From x_T to an image. S steps take S evaluations of the network, unless said otherwise. Axes beside them: "
-            "`eta` (for `ddim`), `clip` (true: x̂₀ to [−1, 1]; false; `dynamic`), `spacing`, and `guidance` (the scale "
-            "of classifier-free guidance, for a network that knows classes: 0 no class, 1 the class alone; any other "
-            "takes twice the evaluations). "
-            "Dynamic thresholding clips x̂₀ to" + _text(sampler.dynamic).removeprefix("To"),
-            "ddpm/sampler.py",
-            {name: (row, _evaluations(name)) for name, row in sampler.SAMPLERS.items()},
-        ),
-        "spacings": Family(
-            "Spacings",
-            "Which of the T steps a sampler visits: always exactly S distinct ones.",
-            "ddpm/spacing.py",
-            {name: (row, "") for name, row in spacing.SPACINGS.items()},
-        ),
-        "timesteps": Family(
-            "Choice of t in training",
-            "Which step each image of a batch is noised to.",
-            "ddpm/timestep.py",
-            {name: (row, "") for name, row in timestep.TIMESTEPS.items()},
-        ),
-        "metrics": Family(
-            "Metrics",
-            "Scores of a cell's samples in the features of the pinned classifier, against the training images. Numbers "
-            "compare only for the same classifier, reference and N. Training runs carry `bpd` besides, the variational "
-            "bound on held-out images in bits a dimension; with `score: {likelihood: 100}` also `bound_bpd` of so many "
-            "test images with its parts `prior_bpd` (L_T) and `decoder_bpd` (L₀), and `flow_bpd`, what it bounds, by "
-            "the probability-flow equation.",
-            "bench/score/metrics.py",
-            {name: (row.of, means[row.better]) for name, row in metrics.METRICS.items()},
-        ),
-    }  # fmt: skip
+BETTER = {"lower": "Lower is better.", "higher": "Higher is better.", None: "An error: neither way is better."}
+ZERO_SNR = _text(schedule.rescale).split("`zero_snr`: ")[-1].split("\n\n:raises")[0]
+FAMILIES: dict[str, Family] = {
+    "objectives": Family(
+        "Objectives",
+        "What the network learns to predict: a mix a x₀ + b ε + c z, where z is fresh noise. Samplers see (x̂₀, ε̂) "
+        "only. "
+        "Both follow from the output of any objective.",
+        "ddpm/objective.py",
+        lambda: {name: (row.target, f"Trained with weight `{row.weight}` unless a study says otherwise.")
+                 for name, row in objective.OBJECTIVES.items()},
+    ),
+    "weights": Family(
+        "Loss weights",
+        "A factor over t on the squared error. It is stated for one objective and converted for any other. So a name "
+        "means the same loss in x₀ space everywhere. `default` in a study is the objective's own weight.",
+        "ddpm/objective.py",
+        lambda: {name: (row.table, "It is on the error of whatever the objective is." if row.of is None else
+                        f"Stated on the error of `{row.of}`.") for name, row in objective.WEIGHTS.items()},
+    ),
+    "schedules": Family(
+        "Noise schedules",
+        "x_t = α_t x₀ + σ_t ε with α_t² + σ_t² = 1, t = 0 … T. Every schedule also takes `zero_snr` (false): "
+        + ZERO_SNR,
+        "ddpm/schedule.py",
+        lambda: {name: (row, "") for name, row in schedule.SCHEDULES.items()},
+    ),
+    "samplers": Family(
+        "Samplers",
+        "From x_T to an image. S steps take S evaluations of the network, unless it is said otherwise. Axes beside "
+        "them: `eta` (for `ddim`), `clip` (true: x̂₀ to [−1, 1]; false; `dynamic`), `spacing`, and `guidance`. Guidance "
+        "is the scale of classifier-free guidance, for a network that knows classes: 0 is no class, 1 is the class "
+        "alone. Any other scale takes twice the evaluations. `eta` is on the standard deviation, as in the DDIM paper. "
+        "Dynamic thresholding clips x̂₀ to" + _text(sampler.dynamic).removeprefix("To"),
+        "ddpm/sampler.py",
+        lambda: {name: (row, _evaluations(name)) for name, row in sampler.SAMPLERS.items()},
+    ),
+    "spacings": Family(
+        "Spacings",
+        "Which of the T steps a sampler visits: always exactly S different ones.",
+        "ddpm/spacing.py",
+        lambda: {name: (row, "") for name, row in spacing.SPACINGS.items()},
+    ),
+    "timesteps": Family(
+        "Choice of t in training",
+        "Which step each image of a batch is noised to.",
+        "ddpm/timestep.py",
+        lambda: {name: (row, "") for name, row in timestep.TIMESTEPS.items()},
+    ),
+    "metrics": Family(
+        "Metrics",
+        "Scores of a cell's samples in the features of the pinned classifier, against the training images. Compare "
+        "numbers only for the same classifier, the same reference and the same N. Training runs also have `bpd`, the "
+        "variational bound on held-out images in bits a dimension. With `score: {likelihood: 100}` they also have "
+        "`bound_bpd`, the bound of 100 test images, with its parts `prior_bpd` (L_T) and `decoder_bpd` (L₀). "
+        "`flow_bpd` is what it bounds, by the probability-flow equation.",
+        "bench/score/metrics.py",
+        lambda: {name: (row.of, BETTER[row.better]) for name, row in metrics.METRICS.items()},
+    ),
+}  # fmt: skip
+"""Page's name → family."""
 
 
 def page(family: Family) -> str:
@@ -98,7 +107,7 @@ def page(family: Family) -> str:
         family.intro,
         f"A row is a function and an entry of one table in `{family.where}`.",
     ]
-    for name, (row, note) in family.rows.items():
+    for name, (row, note) in family.rows().items():
         parts += [f"## `{name}`", _text(row)]
         options = _options(row)
         if options:
@@ -110,11 +119,11 @@ def page(family: Family) -> str:
 
 def pages() -> Iterator[tuple[str, str]]:
     """(file name, Markdown) of every page, the index last."""
-    every = families()
+    every = FAMILIES
     for name, family in every.items():
         yield f"{name}.md", page(family)
     lines = [
-        f"- [{family.title}]({name}.md): {', '.join(f'`{row}`' for row in family.rows)}"
+        f"- [{family.title}]({name}.md): {', '.join(f'`{row}`' for row in family.rows())}"
         for name, family in every.items()
     ]
     yield "README.md", "\n".join([
@@ -145,14 +154,6 @@ def _options(row: Any) -> dict[str, Any]:
 
 def _plain(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _text(of: Callable[..., Any]) -> str:
-    """The docstring as Markdown."""
-    text = inspect.getdoc(of) or ""
-    text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", text).replace("``", "`")
-    paragraphs = [" ".join(part.split()) for part in text.split("\n\n")]
-    return "\n\n".join(re.sub(r"^Use: ", "**Use** ", part) for part in paragraphs)
 
 
 def main(folder: Path = FOLDER) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor
 from ddpm.mix import Table, unmix
 from ddpm.objective import check, make_target
 from ddpm.schedule import Schedule
+from ddpm.spec import Variant
 
 Net = Callable[[Tensor, Tensor], Tensor]
 """(x_t of shape (B, C, H, W), t/T of shape (B,)) → an output shaped like x_t; or with 2C channels, the second half of
@@ -38,7 +39,7 @@ class Denoiser:
     :raises ValueError: if the objective cannot be inverted on this schedule.
     """
 
-    def __init__(self, net: Net, schedule: Schedule, objective: str) -> None:
+    def __init__(self, net: Net, schedule: Schedule, objective: Variant | str) -> None:
         check(schedule, objective)
         self.net = net
         self.schedule = schedule

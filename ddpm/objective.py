@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ddpm.mix import Mix, bridge, determinant, posterior_std
 from ddpm.schedule import Schedule
-from ddpm.spec import parse
+from ddpm.spec import Variant, row
 
 MAX_GAIN = 1e6
 """Largest |σ_t/D| that float32 survives: beyond it the rounding of the output alone moves x̂₀ by 0.1."""
@@ -117,15 +117,15 @@ OBJECTIVES: dict[str, Objective] = {
 }
 
 
-def default_weight(objective: str) -> str:
+def default_weight(objective: Variant | str) -> str:
     """The weight that the objective of that name is trained with unless a study says otherwise."""
-    return OBJECTIVES[parse(objective)[0]].weight
+    return row(OBJECTIVES, Variant.of(objective)).weight
 
 
-def make_target(s: Schedule, objective: str) -> Mix:
+def make_target(s: Schedule, objective: Variant | str) -> Mix:
     """The target of the objective of that name, with its options if there are any, over t = 0 … T."""
-    name, options = parse(objective)
-    return OBJECTIVES[name].target(s, **options)
+    variant = Variant.of(objective)
+    return row(OBJECTIVES, variant).target(s, **dict(variant.options))
 
 
 @dataclass(frozen=True)
@@ -227,25 +227,25 @@ WEIGHTS: dict[str, Weight] = {
 }
 
 
-def gain(s: Schedule, objective: str) -> Tensor:
+def gain(s: Schedule, objective: Variant | str) -> Tensor:
     """|σ_t/D| for t = 1 … T, shape (T,): how much an error of the output is magnified in x̂₀."""
     d = determinant(s.noise, make_target(s, objective))
     magnified: Tensor = (s.sigma / d).abs()[1:]
     return magnified
 
 
-def loss_weight(s: Schedule, objective: str, weight: str) -> Tensor:
+def loss_weight(s: Schedule, objective: Variant | str, weight: Variant | str) -> Tensor:
     """The factor on |out − y|² for every t, float64 of shape (T + 1,); index 0 is zero."""
-    name, options = parse(weight)
-    row = WEIGHTS[name]
-    table = row.table(s, **options)
-    if row.of is not None:
-        own, named = (determinant(s.noise, make_target(s, o)) for o in (objective, row.of))
+    variant = Variant.of(weight)
+    chosen = row(WEIGHTS, variant)
+    table = chosen.table(s, **dict(variant.options))
+    if chosen.of is not None:
+        own, named = (determinant(s.noise, make_target(s, o)) for o in (objective, chosen.of))
         table = table * (named / own) ** 2
     return torch.cat([table.new_zeros(1), table[1:]])
 
 
-def check(s: Schedule, objective: str) -> None:
+def check(s: Schedule, objective: Variant | str) -> None:
     """Refuse a combination from which x₀ cannot be recovered.
 
     :raises ValueError: if D = 0, or the gain |σ/D| is beyond float32, at some t.

@@ -13,11 +13,12 @@ from ddpm.mix import Table
 from ddpm.objective import make_target
 from ddpm.precision import Cast, as_float64
 from ddpm.schedule import Schedule
+from ddpm.spec import Variant
 
 CHUNK = 8192  # components looked at together: bounds memory, whatever their number
 
 
-def gaussian(schedule: Schedule, objective: str, variance: float) -> Net:
+def gaussian(schedule: Schedule, objective: Variant | str, variance: float) -> Net:
     """The exact network for data N(0, ``variance``).
 
     E[x₀ | x_t] = α v x_t / (α² v + σ²) and E[ε | x_t] = σ x_t / (α² v + σ²), since all are jointly Gaussian.
@@ -48,7 +49,7 @@ class Mixture(nn.Module):
     def __init__(
         self,
         schedule: Schedule,
-        objective: str,
+        objective: Variant | str,
         means: Tensor,
         variances: Tensor | float = 0.0,
         weights: Tensor | None = None,

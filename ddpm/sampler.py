@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ddpm.denoiser import Denoiser, Estimate
 from ddpm.mix import Mix, bridge
-from ddpm.spec import parse
+from ddpm.spec import Variant, build
 
 StepMix = Callable[[float, float, float, float, float], Mix]
 """(α_t, σ_t, α_s, σ_s, η) → the mix that gives x_s."""
@@ -166,13 +166,12 @@ SAMPLERS: dict[str, Callable[..., Sampler]] = {
 }
 
 
-def make_sampler(spec: str) -> Sampler:
+def make_sampler(spec: Variant | str) -> Sampler:
     """The sampler of that name, with its options if there are any (:mod:`ddpm.spec`)."""
-    name, options = parse(spec)
-    return SAMPLERS[name](**options)
+    return build(SAMPLERS, spec)
 
 
-def evaluations(sampler: str, steps: int) -> int:
+def evaluations(sampler: Variant | str, steps: int) -> int:
     """How often the network is evaluated for one image."""
     rule = make_sampler(sampler)
     return 2 * steps - 1 if rule.corrects else steps + (rule.order > 2 and steps > 1)
@@ -233,7 +232,7 @@ def sample(
     denoiser: Denoiser,
     x: Tensor,
     times: list[int],
-    sampler: str,
+    sampler: Variant | str,
     noise: Callable[[int], Tensor],
     *,
     eta: float = 0.0,
@@ -247,63 +246,91 @@ def sample(
         noise that churning adds at t.
     :param clip: a row of :data:`CLIPS`: what is done to x̂₀; ε̂ is taken to match.
     """
-    schedule, rule, restrain = denoiser.schedule, make_sampler(sampler), CLIPS[clip]
-    alpha, sigma = schedule.alpha.tolist(), schedule.sigma.tolist()
-    lambdas = (schedule.alpha / schedule.sigma).log().tolist()
-
-    def estimate(x: Tensor, t: int) -> Estimate:
-        at = torch.full((len(x),), t, device=x.device)
-        if restrain is None:
-            return denoiser.estimate(x, at)
-        x0, v = denoiser.clean(x, at)
-        x0 = restrain(x0)
-        return Estimate(x0, (x - alpha[t] * x0) / sigma[t], v)
-
-    past: list[tuple[float, Tensor]] = []
-    left = times[0], x  # where the step before this one started
-
-    def revised(x: Tensor, x0: Tensor, t: int) -> Tensor:
-        """The step to t again, x̂₀ at t being known."""
-        (u, x_u), known = left, [one for one in past if not math.isinf(one[0])]
-        if not known or math.isinf(lambdas[u]):
-            return x
-        bar = extrapolate([(lambdas[t], x0), *known], lambdas[t])
-        return straight(alpha[u], sigma[u], alpha[t], sigma[t], 0.0)(bar, (x_u - alpha[u] * bar) / sigma[u])
-
-    def combined(x: Tensor, x0: Tensor, eps: Tensor, t: int, s: int) -> tuple[Tensor, Tensor]:
-        """x̂₀ extrapolated from this step's and those before, and the ε̂ that goes with it."""
-        past[:] = [*past[1 - rule.order :], (lambdas[t], x0)]
-        if s == 0 or math.isinf(lambdas[t]):  # a step that is infinitely long in λ
-            return x0, eps
-        if rule.order > 2 and len(past) == 1:  # a first step of first order would be felt to the end
-            ahead = straight(alpha[t], sigma[t], alpha[s], sigma[s], 0.0)(x0, eps)
-            bar = interpolate(lambdas[t], x0, lambdas[s], estimate(ahead, s).x0)
-        else:
-            bar = extrapolate(past, lambdas[s])
-        return bar, (x - alpha[t] * bar) / sigma[t]
-
+    walk = _Walk(denoiser, make_sampler(sampler), CLIPS[clip], eta, noise)
     for t, s in zip(times, [*times[1:], 0], strict=True):
-        if rule.churn and (up := _churned(lambdas, t, rule.churn / len(times))) > t:
-            ratio = alpha[up] / alpha[t]
-            x = ratio * x + (sigma[up] ** 2 - ratio**2 * sigma[t] ** 2) ** 0.5 * noise(up + schedule.T + 1)
-            t = up
-        x0, eps, v = estimate(x, t)
-        if rule.revises and past:
-            x = revised(x, x0, t)
+        x, x0 = walk.step(x, t, s, len(times))
+        yield Step(s, x, x0)
+
+
+class _Walk:
+    """The steps of one sampler: the schedule as plain numbers, and what the steps before have left."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        rule: Sampler,
+        restrain: Callable[[Tensor], Tensor] | None,
+        eta: float,
+        noise: Callable[[int], Tensor],
+    ) -> None:
+        schedule = denoiser.schedule
+        self.denoiser, self.rule, self.restrain, self.eta, self.noise = denoiser, rule, restrain, eta, noise
+        self.T = schedule.T
+        self.alpha, self.sigma = schedule.alpha.tolist(), schedule.sigma.tolist()
+        self.lambdas = (schedule.alpha / schedule.sigma).log().tolist()
+        self.past: list[tuple[float, Tensor]] = []  # (λ, x̂₀) of the last steps
+        self.left: tuple[int, Tensor] | None = None  # where the step before this one started
+
+    def step(self, x: Tensor, t: int, s: int, of: int) -> tuple[Tensor, Tensor]:
+        """From x_t to (x_s, x̂₀), one of ``of`` steps."""
+        rule, alpha, sigma = self.rule, self.alpha, self.sigma
+        if rule.churn:
+            x, t = self._churn(x, t, of)
+        x0, eps, v = self._estimate(x, t)
+        if rule.revises and self.past:
+            x = self._revised(x, x0, t)
             eps = (x - alpha[t] * x0) / sigma[t]
-        left = t, x
-        bar, eps = combined(x, x0, eps, t, s) if rule.order > 1 else (x0, eps)
-        mix = rule.step(alpha[t], sigma[t], alpha[s], sigma[s], eta)
+        self.left = t, x
+        bar, bar_eps = self._combined(x, x0, eps, t, s) if rule.order > 1 else (x0, eps)
+        mix = rule.step(alpha[t], sigma[t], alpha[s], sigma[s], self.eta)
         draws = bool(mix.c)
         if rule.learned and draws:
-            mix = mix._replace(c=_learned(v, mix.c, wide(alpha[t], sigma[t], alpha[s], sigma[s], eta).c))
-        reached = mix(bar, eps, noise(s) if draws else None)
+            mix = mix._replace(c=_learned(v, mix.c, wide(alpha[t], sigma[t], alpha[s], sigma[s], self.eta).c))
+        reached = mix(bar, bar_eps, self.noise(s) if draws else None)
         if rule.corrects and s > 0 and alpha[t] > 0:
-            eps_s = estimate(reached, s).eps
+            eps_s = self._estimate(reached, s).eps
             # the trapezium of ε̂ over σ/α instead of its value at t
-            reached = reached + (sigma[s] - alpha[s] * sigma[t] / alpha[t]) * (eps_s - eps) / 2
-        x = reached
-        yield Step(s, x, x0)
+            reached = reached + (sigma[s] - alpha[s] * sigma[t] / alpha[t]) * (eps_s - bar_eps) / 2
+        return reached, x0
+
+    def _estimate(self, x: Tensor, t: int) -> Estimate:
+        at = torch.full((len(x),), t, device=x.device)
+        if self.restrain is None:
+            return self.denoiser.estimate(x, at)
+        x0, v = self.denoiser.clean(x, at)
+        x0 = self.restrain(x0)
+        return Estimate(x0, (x - self.alpha[t] * x0) / self.sigma[t], v)
+
+    def _churn(self, x: Tensor, t: int, of: int) -> tuple[Tensor, int]:
+        """Noise added before a step, as much as brings x to a later time; and that time."""
+        up = _churned(self.lambdas, t, self.rule.churn / of)
+        if up <= t:
+            return x, t
+        ratio = self.alpha[up] / self.alpha[t]
+        more = (self.sigma[up] ** 2 - ratio**2 * self.sigma[t] ** 2) ** 0.5
+        return ratio * x + more * self.noise(up + self.T + 1), up
+
+    def _revised(self, x: Tensor, x0: Tensor, t: int) -> Tensor:
+        """The step to t again, x̂₀ at t being known."""
+        known = [one for one in self.past if not math.isinf(one[0])]
+        if self.left is None or not known or math.isinf(self.lambdas[self.left[0]]):
+            return x
+        (u, x_u), alpha, sigma = self.left, self.alpha, self.sigma
+        bar = extrapolate([(self.lambdas[t], x0), *known], self.lambdas[t])
+        return straight(alpha[u], sigma[u], alpha[t], sigma[t], 0.0)(bar, (x_u - alpha[u] * bar) / sigma[u])
+
+    def _combined(self, x: Tensor, x0: Tensor, eps: Tensor, t: int, s: int) -> tuple[Tensor, Tensor]:
+        """x̂₀ extrapolated from this step's and those before, and the ε̂ that goes with it."""
+        alpha, sigma, lambdas = self.alpha, self.sigma, self.lambdas
+        self.past = [*self.past[1 - self.rule.order :], (lambdas[t], x0)]
+        if s == 0 or math.isinf(lambdas[t]):  # a step that is infinitely long in λ
+            return x0, eps
+        if self.rule.order > 2 and len(self.past) == 1:  # a first step of first order would be felt to the end
+            ahead = straight(alpha[t], sigma[t], alpha[s], sigma[s], 0.0)(x0, eps)
+            bar = interpolate(lambdas[t], x0, lambdas[s], self._estimate(ahead, s).x0)
+        else:
+            bar = extrapolate(self.past, lambdas[s])
+        return bar, (x - alpha[t] * bar) / sigma[t]
 
 
 def _churned(lambdas: list[Any], t: int, share: float) -> int:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ddpm.mix import Mix
-from ddpm.spec import parameters, parse
+from ddpm.spec import Variant, parameters, row
 
 MAX_BETA = 0.999  # Improved DDPM (arXiv 2102.09672) section 3.2 clips cosine's last β here
 RESIDUAL_SIGNAL = 1e-3  # ᾱ_T above which sampling from N(0, I) starts visibly off the process
@@ -191,20 +191,21 @@ def rescale(log_bar: Tensor, *, zero_snr: bool = False) -> Tensor:
     return 2 * ((root - root[-1]) * (root[0] / (root[0] - root[-1]))).log()
 
 
-def make_schedule(spec: str, T: int) -> Schedule:
+def make_schedule(spec: Variant | str, T: int) -> Schedule:
     """The schedule of that name, with its options if there are any (:mod:`ddpm.spec`), and T steps.
 
     :raises ValueError: if T < 1 or the schedule does not exist at this T.
     """
     if T < 1:
         raise ValueError(f"T must be at least 1, not {T}")
-    name, options = parse(spec)
+    variant = Variant.of(spec)
+    function, options = row(SCHEDULES, variant), dict(variant.options)
     common = {key: options.pop(key) for key in parameters(rescale) if key in options}
     try:
-        log_bar = rescale(SCHEDULES[name](T, **options), **common)
+        log_bar = rescale(function(T, **options), **common)
         if not (log_bar.diff(prepend=log_bar.new_zeros(1)) < 0).all():
             raise ValueError("ᾱ does not fall from one step to the next")
     except (ValueError, ArithmeticError) as error:
         raise ValueError(f"schedule '{spec}' is undefined at T={T}: {error}") from None
     log_bar = torch.cat([log_bar.new_zeros(1), log_bar])
-    return Schedule(spec, (log_bar / 2).exp(), (-torch.expm1(log_bar)).sqrt())
+    return Schedule(str(variant), (log_bar / 2).exp(), (-torch.expm1(log_bar)).sqrt())

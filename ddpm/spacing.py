@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ddpm.schedule import Schedule
-from ddpm.spec import parse
+from ddpm.spec import Variant, build
 
 
 def linspace(s: Schedule, steps: int) -> list[int]:
@@ -65,15 +65,14 @@ SPACINGS: dict[str, Callable[..., list[int]]] = {
 }
 
 
-def space(schedule: Schedule, steps: int, spacing: str = "linspace") -> list[int]:
+def space(schedule: Schedule, steps: int, spacing: Variant | str = "linspace") -> list[int]:
     """Exactly ``steps`` distinct times in 1 … T, falling.
 
     :raises ValueError: unless 1 ≤ steps ≤ T.
     """
     if not 1 <= steps <= schedule.T:
         raise ValueError(f"sampling steps must be between 1 and T={schedule.T}, not {steps}")
-    name, options = parse(spacing)
-    return SPACINGS[name](schedule, steps, **options)
+    return build(SPACINGS, spacing, schedule, steps)
 
 
 def _apart(wanted: np.ndarray, T: int) -> list[int]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ddpm.precision import widest
-from ddpm.spec import parse
+from ddpm.spec import Variant, build
 
 
 class Uniform:
@@ -132,7 +132,6 @@ TIMESTEPS: dict[str, Callable[..., Uniform]] = {
 }
 
 
-def make_timesteps(spec: str, T: int, device: torch.device) -> Uniform:
+def make_timesteps(spec: Variant | str, T: int, device: torch.device) -> Uniform:
     """The choice of that name, with its options if there are any (:mod:`ddpm.spec`)."""
-    name, options = parse(spec)
-    return TIMESTEPS[name](T, device, **options)
+    return build(TIMESTEPS, spec, T, device)

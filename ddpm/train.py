@@ -23,6 +23,7 @@ from ddpm.mix import Mix, Table
 from ddpm.muon import Muon, split
 from ddpm.objective import check, loss_weight, make_target
 from ddpm.schedule import Schedule
+from ddpm.spec import Variant
 from ddpm.timestep import make_timesteps
 
 
@@ -41,7 +42,7 @@ class Recipe:
     ema: float = 0.995
     weight_decay: float = 0.0
     optimiser: str = "adamw"
-    timesteps: str = "uniform"
+    timesteps: Variant | str = "uniform"
     snapshots: int = 0
 
 
@@ -79,7 +80,7 @@ class Loss:
     :raises ValueError: if the objective cannot be inverted on this schedule.
     """
 
-    def __init__(self, schedule: Schedule, objective: str, weight: str) -> None:
+    def __init__(self, schedule: Schedule, objective: Variant | str, weight: Variant | str) -> None:
         check(schedule, objective)
         self.T = schedule.T
         self._table = Table(

@@ -103,14 +103,16 @@ def bench_sampling(benchmark: Any) -> Callable[..., None]:
         rounds: int = 3,
     ) -> None:
         from bench.job.generate import generate
+        from bench.rows import read
+        from bench.study.model import Sampling
         from ddpm.schedule import make_schedule
 
         device = next(net.parameters()).device
         table = make_schedule(schedule, T)
-        way: dict[str, Any] = {"sampler": sampler, "steps": steps, "eta": None, "clip": True}
+        way = Sampling(sampler=read("sampler", sampler), sample_steps=steps)
 
         def draw() -> int:
-            batches = generate(net, table, objective, shape=shape, n=n, seed=0, device=device, **way)
+            batches = generate(net, table, objective, way, shape=shape, n=n, device=device)
             return sum(len(batch.images) for batch in batches)
 
         benchmark.extra_info |= {"images": n, "evaluations": steps}

@@ -104,8 +104,9 @@ def _job(job: Job, like: TrainedJob) -> TrainedJob:
 
 def _cell(cell: Cell, like: ScoredCell) -> ScoredCell:
     draw = random.Random(cell.key)
-    fid = (3 + 200 / cell.sample_steps * (1 + (cell.eta or 0))) * math.exp(draw.gauss(0, 0.1))
-    seconds = tuple(s * cell.sample_steps / 10 * draw.uniform(0.9, 1.1) for s in like.sampling.batch_s)
+    way = cell.sampling
+    fid = (3 + 200 / way.sample_steps * (1 + (way.eta or 0))) * math.exp(draw.gauss(0, 0.1))
+    seconds = tuple(s * way.sample_steps / 10 * draw.uniform(0.9, 1.1) for s in like.sampling.batch_s)
     return like.model_copy(
         update={
             "metrics": like.metrics | {"fid": fid, "kid": fid / 3000},

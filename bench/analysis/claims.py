@@ -12,11 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bench.analysis.stats import ALPHA, Ratio, holm, ratio, runs_to_decide
+from bench.study.axes import AXES
 from bench.study.claims import Claim
-from bench.study.model import CLIPPING
 
-COLUMNS = {"clip": "clipping", "weight": "role"}
-"""What a table calls an axis where its column has another name."""
+COLUMN = {axis.name: axis.column for axis in AXES} | {"weight": "role"}
+"""Axis → the column that its levels are told apart by; ``role`` is the weight as the study names it."""
+TELL = {axis.name: axis.tell for axis in AXES}
 SUPPORTED, CONTRADICTED, UNDECIDED, NOT_MEASURED = "supported", "contradicted", "undecided", "not measured"
 
 
@@ -58,11 +59,11 @@ def judge(claims: Sequence[Claim], rows: Iterable[Mapping[Any, Any]], axes: Iter
 
 def _compare(claim: Claim, rows: Sequence[Mapping[Any, Any]], axes: Sequence[str]) -> _Seen | None:
     own = {claim.axis, "seed"} | ({"eta"} if claim.axis == "sampler" else set())
-    rest = [COLUMNS.get(axis, axis) for axis in axes if axis not in own]
-    column = COLUMNS.get(claim.axis, claim.axis)
+    rest = [COLUMN[axis] for axis in axes if axis not in own]
+    column = COLUMN[claim.axis]
     cells: dict[Any, dict[Any, float]] = {}
     for row in rows:
-        here = all(_same(row[COLUMNS.get(axis, axis)], level, axis) for axis, level in claim.where.items())
+        here = all(_same(row[COLUMN[axis]], level, axis) for axis, level in claim.where.items())
         level = next((one for one in (claim.first, claim.second) if _same(row[column], one, claim.axis)), None)
         score = row[claim.metric]
         if here and level is not None and score is not None and 0 < score < math.inf:
@@ -94,8 +95,8 @@ def _verdict(claim: Claim, seen: _Seen | None, p: float) -> Verdict:
 
 
 def _same(value: Any, level: Any, axis: str) -> bool:
-    """Whether a row is at a level; ``clip`` is said in words in tables."""
-    return bool(value == (CLIPPING[level] if axis == "clip" else level))
+    """Whether a row is at a level, as tables tell it."""
+    return bool(value == TELL[axis](level))
 
 
 def _plain(value: Any) -> Any:

@@ -20,9 +20,10 @@ from typing import NamedTuple
 from bench.analysis.stats import ALPHA, Ratio, holm, ratio
 from bench.errors import UserError
 from bench.paths import CHECKOUT
-from bench.score.metrics import METRICS
+from bench.rows import entries
 from bench.store.records import CellRecord, ScoredCell
 from bench.store.store import Store
+from bench.study.axes import AXES
 
 Seeds = tuple[int, int]
 """Training seed and sampling seed."""
@@ -99,12 +100,13 @@ def read(folder: Path, metric: str) -> Side:
             continue
         cell = record.config
         config = cell.model_dump(mode="json", exclude_defaults=True)
-        for name in ("n", "sample_seed"):
-            config.pop(name, None)
-        config["job"].pop("seed")
-        label = f"{cell.job.label.rpartition(' seed ')[0]}, {cell.label}"
+        config.pop("n")
+        for axis in AXES:
+            if axis.repeats:
+                (config if axis.part == "sampling" else config["job"]).pop(axis.name, None)
+        label = f"{cell.job.setting}, {cell.sampling.setting}"
         setting = side.settings.setdefault(json.dumps(config, sort_keys=True), Setting(label, {}))
-        setting.scores.setdefault(cell.n, {})[cell.job.seed, cell.sample_seed] = record.metrics[metric]
+        setting.scores.setdefault(cell.n, {})[cell.job.seed, cell.sampling.sample_seed] = record.metrics[metric]
         made, data = record.provenance, cell.job.dataset
         side.classifiers.setdefault(data, set()).add(made.classifier)
         side.references.setdefault(data, set()).add(made.dataset_sha256)
@@ -148,7 +150,7 @@ def compare(a: Side, b: Side, metric: str = "fid") -> list[Row]:
     shared.sort(key=lambda one: one[:2])
     ratios = [ratio(x, y) for *_, x, y in shared]
     adjusted = holm([found.p for found in ratios])
-    rising = METRICS[metric].better == "higher"
+    rising = entries("metric")[metric].better == "higher"
     return [
         Row(
             label,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -15,29 +15,26 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis import table
+from bench.analysis.claims import COLUMN
 from bench.execute import cost
 from bench.machine.environment import Environment
 from bench.store import status
 from bench.store.records import Bounds, CellRecord, FailedCell, Provenance, Sampled, ScoredCell, TrainedJob
 from bench.store.store import Store
-from bench.study.model import ORACLE, method
+from bench.study import axes
+from bench.study.axis import Axis, said
+from bench.study.model import ORACLE
 from bench.study.study import Study
 from bench.text import plural
 
 H = TypeVar("H", bound=Hashable)
 
-#: column → what a reader calls it, in the order cells are described; ``method`` is the sampler with its η, ``role`` the
-#: weight as the study names it (``default`` where it is the objective's own)
-MODEL_AXES = {
-    "net": "network",
-    "objective": "objective",
-    "role": "loss weight",
-    "schedule": "schedule",
-    "T": "T",
-    "timesteps": "choice of t",
-}
-METHOD = ("sampler", "eta", "clipping", "spacing", "guidance", "ema")
-SAMPLING_AXES = {"method": "sampler", "sample_steps": "sampling steps"}
+_CHOICES = [axis for axis in axes.AXES if not axis.repeats]
+MODEL_AXES = {COLUMN[axis.name]: axis.title for axis in _CHOICES if axis.part == "training"}
+"""Column → what a reader calls it, in the order cells are described."""
+METHOD = [axis for axis in _CHOICES if axis.part == "sampling" and axis.name != "sample_steps"]
+"""The axes that ``method`` says: the sampler with its η and so on. How many steps it takes stands apart."""
+SAMPLING_AXES = {"method": "sampler"} | {axis.name: axis.title for axis in _CHOICES if axis.name == "sample_steps"}
 AXES = MODEL_AXES | SAMPLING_AXES
 SHARED = ["schedule", "T", "way", "sample_steps"]
 """What the sampler's own error depends on; ``way`` is the method whatever the weights are an average of."""
@@ -118,12 +115,8 @@ class Results:
             frame[column] = pd.to_numeric(frame[column])
         named = self.study.axes.weight
         frame["role"] = [weight if weight in named else "default" for weight in frame["weight"]]
-        frame["method"] = [method(*row) for row in zip(*(frame[k] for k in METHOD), strict=True)]
-        columns = [frame[name] for name in METHOD[:-1]]
-        frame["way"] = [
-            method(sampler, eta, clip, space, scale, None)
-            for sampler, eta, clip, space, scale in zip(*columns, strict=True)
-        ]
+        frame["method"] = _said(frame, METHOD)
+        frame["way"] = _said(frame, [axis for axis in METHOD if not axis.of_weights])
         frame["sample_time"] = 1000 / frame["sample_images_per_s"]
         reference = self.reference
         odd = [status == "done" and self.kept[key].provenance != reference
@@ -326,6 +319,15 @@ class Results:
         """The picture kept with a cell, if it is there."""
         path = self.store.path("cells", key, suffix)
         return path if path.is_file() else None
+
+
+def _said(frame: pd.DataFrame, of: Sequence[Axis]) -> list[str]:
+    """What a label says of these axes, for each row; NaN is None."""
+    names = [axis.column for axis in of]
+    rows = [tuple(None if value != value else value for value in row)
+            for row in zip(*(frame[name] for name in names), strict=True)]  # fmt: skip
+    found = {row: said(of, dict(zip(names, row, strict=True))) for row in set(rows)}  # few ways to sample, many rows
+    return [found[row] for row in rows]
 
 
 def _per_1000(timing: Sampled) -> array[float]:

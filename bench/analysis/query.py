@@ -7,22 +7,23 @@ before the query runs: it can read those two tables and nothing else.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.analysis.table import COLUMNS, FLAGS, INTEGERS, TEXT, cell_row, training
+from bench.analysis.table import FLAGS, INTEGERS, TEXT, cell_row, columns, training
 from bench.errors import UserError
 from bench.score.scorer import pinned
 from bench.store.records import CellRecord, JobRecord, TrainedJob
 from bench.store.status import judge
 from bench.store.store import Store
+from bench.study.axis import axes_of
+from bench.study.model import Job
 
 if TYPE_CHECKING:
     import duckdb
 
 
-CELLS = tuple(name for name in COLUMNS if name != "study")  # a cell may be of many studies
-#: a job's own columns, before those of its training in the stable table
+#: a job's own columns, before those of its training in the stable table; axes that came later follow them
 JOBS = (
     "key", "status", "dataset", "net", "objective", "weight", "schedule", "T", "seed", "batch_size", "lr",
     "epochs", "loss", "eps_mse", "x0_mse", "epoch_s", "first_epoch_s", "train_s", "train_images_per_s", "wall_s",
@@ -58,8 +59,9 @@ def ask(sql: str, store: Store) -> Answer:
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise UserError(f"one query that reads is needed: SELECT, DESCRIBE or SUMMARIZE ({HINT})")
         with duckdb.connect(":memory:") as database:
-            _fill(database, "cells", CELLS, _cells(store))
-            _fill(database, "jobs", JOBS, _jobs(store))
+            # a cell may be of many studies
+            _fill(database, "cells", [name for name in columns() if name != "study"], _cells(store))
+            _fill(database, "jobs", list(dict.fromkeys((*JOBS, *(axis.column for axis in axes_of(Job))))), _jobs(store))
             database.execute("SET enable_external_access = false; SET lock_configuration = true")
             found = database.execute(statements[0])
             return Answer([column[0] for column in found.description or []], found.fetchall())
@@ -80,7 +82,7 @@ def _type(column: str) -> str:
 
 
 def _fill(
-    database: duckdb.DuckDBPyConnection, name: str, columns: tuple[str, ...], rows: Iterator[dict[str, Any]]
+    database: duckdb.DuckDBPyConnection, name: str, columns: Sequence[str], rows: Iterator[dict[str, Any]]
 ) -> None:
     """Make a table, a chunk of rows at a time."""
     import pandas as pd
@@ -109,7 +111,8 @@ def _jobs(store: Store) -> Iterator[dict[str, Any]]:
     for key, record in store.records(JobRecord):
         job = record.config
         yield {
-            **job.model_dump(exclude={"train"}),
+            **job.told,
+            "dataset": job.dataset,
             **{name: getattr(job.train, name) for name in ("batch_size", "lr")},
             **(_trained(record) if isinstance(record, TrainedJob) else {}),
             **dict(record.environment),

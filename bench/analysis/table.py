@@ -6,8 +6,10 @@ import statistics
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from bench.errors import UserError
+from bench.rows import entries, origins
 from bench.store.store import Store
-from bench.study.model import CLIPPING, Cell
+from bench.study.axes import AXES
 from bench.study.study import Study
 
 if TYPE_CHECKING:
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
 from bench.store.records import JobRecord, Likelihood, Sampled, ScoredCell, TrainedJob
 from bench.store.status import Found, survey
 
-#: the interface scripts may rely on: columns are added at the end, never renamed or reordered
-COLUMNS = (
+#: the columns that scripts may rely on, never renamed or reordered; axes and metrics that came later follow them
+STABLE = (
     "study", "status", "dataset", "net", "objective", "weight", "schedule", "T", "seed",
     "sampler", "sample_steps", "eta", "n", "fid", "fid_floor", "fid_ceiling", "kid", "kid_se",
     "inception_score", "precision", "recall", "confidence", "epoch_s", "train_images_per_s",
@@ -34,20 +36,33 @@ LIKELIHOOD = {
     "flow_bpd": "flow", "flow_bpd_se": "flow_se",
 }  # fmt: skip
 """Column → what :func:`bench.score.heldout.likelihood` calls it."""
+HOLDS = {axis.column: axis.holds for axis in AXES}
 TEXT = frozenset({
-    "study", "status", "dataset", "net", "objective", "weight", "schedule", "sampler", "device", "commit", "key",
-    "code", "classifier", "job", "reason", "train_engine", "sample_engine", "timesteps", "spacing", "clipping",
+    "study", "status", "dataset", "device", "commit", "key", "code", "classifier", "job", "reason", "train_engine",
+    "sample_engine", *(name for name, holds in HOLDS.items() if holds is str),
 })  # fmt: skip
 INTEGERS = frozenset({
-    "T", "seed", "sample_seed", "sample_steps", "evaluations", "n", "params", "epochs", "train_flops_per_image",
-    "forward_flops_per_image",
+    "evaluations", "n", "params", "epochs", "train_flops_per_image", "forward_flops_per_image",
+    *(name for name, holds in HOLDS.items() if holds is int),
 })  # fmt: skip
-FLAGS = frozenset({"dirty", "clip"})
+FLAGS = frozenset({"dirty", "clip", *(name for name, holds in HOLDS.items() if holds is bool)})
 """Columns by what they hold; the rest are numbers."""
 
 
+def columns() -> tuple[str, ...]:
+    """Every column: :data:`STABLE`, then the axes and metrics that are not among them.
+
+    :raises UserError: if a package's metric has the name of another column.
+    """
+    added = [name for family, name in origins() if family == "metric"]
+    taken = next((name for name in added if name in {*STABLE, *HOLDS}), None)
+    if taken:
+        raise UserError(f"metric '{taken}' has the name of another column of the table: choose another")
+    return tuple(dict.fromkeys((*STABLE, *HOLDS, *entries("metric"))))
+
+
 def rows(study: Study, store: Store) -> list[dict[str, Any]]:
-    """A dict with every one of :data:`COLUMNS` for each cell of the study, None where there is no value."""
+    """A dict with every one of :func:`columns` for each cell of the study, None where there is no value."""
     return list(iter_rows(study, store))
 
 
@@ -62,47 +77,33 @@ def to_rows(found: Iterable[Found], study: str) -> Iterator[dict[str, Any]]:
     """A row for each cell."""
     job: JobRecord | None = None
     trained: dict[str, Any] = {}
+    empty: dict[str, Any] = dict.fromkeys(columns())
     for one in found:
         if one.job is not job:  # a job's columns are worked out once for the cells that share its record
             job, trained = one.job, training(one.job)
-        yield cell_row(one, study) | trained
+        yield empty | cell_row(one, study) | trained
 
 
 def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """The rows as a data frame with the columns in order."""
     import pandas as pd
 
-    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    found: dict[str, list[Any]] = {name: [] for name in columns()}
     for row in rows:  # a column at a time: a hundred thousand dicts would need ten times the memory
-        for name, values in columns.items():
+        for name, values in found.items():
             values.append(row[name])
-    return pd.DataFrame(columns)
+    return pd.DataFrame(found)
 
 
 def cell_row(found: Found, study: str) -> dict[str, Any]:
-    """The row without its training run's columns."""
+    """What there is to say of a cell, but for its training run's columns."""
     cell, record = found.cell, found.record
-    row: dict[str, Any] = dict.fromkeys(COLUMNS)
+    row: dict[str, Any] = {}
     if isinstance(record, ScoredCell):
         row |= record.metrics  # before the rest, so that no metric takes the place of another column
-    row |= {
-        k: getattr(cell.job, k) for k in ("dataset", "net", "objective", "weight", "schedule", "T", "seed", "timesteps")
-    }
-    row |= {
-        k: getattr(cell, k)
-        for k in (
-            "sampler",
-            "sample_steps",
-            "eta",
-            "n",
-            "key",
-            "spacing",
-            "ema",
-            "guidance",
-            "sample_seed",
-        )
-    }
-    row |= {"clip": bool(cell.clip), "clipping": CLIPPING[cell.clip], "evaluations": evaluations(cell)}
+    row |= cell.job.told | cell.sampling.told
+    row |= {"dataset": cell.job.dataset, "n": cell.n, "key": cell.key, "clip": bool(cell.sampling.clip)}
+    row["evaluations"] = cell.evaluations if cell.sampling.sampler.name in entries("sampler") else None
     row |= {"study": study, "status": found.status, "job": cell.job.key, "reason": found.reason}
     if isinstance(record, ScoredCell):
         row |= {"fid_floor": record.floor["fid"], "fid_ceiling": record.ceiling["fid"]}
@@ -111,14 +112,6 @@ def cell_row(found: Found, study: str) -> dict[str, Any]:
         row["classifier"] = record.provenance.classifier[:12]
         row |= {k: getattr(record.environment, k) for k in ("device", "commit", "dirty", "code")}
     return row
-
-
-def evaluations(cell: Cell) -> int | None:
-    """How often the network is evaluated for a sample; None for a sampler that this version does not have."""
-    try:
-        return cell.evaluations
-    except (KeyError, TypeError, ValueError):
-        return None
 
 
 def training(job: JobRecord | None) -> dict[str, Any]:

@@ -33,11 +33,9 @@ def run(args: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from bench.analysis import compare
-    from bench.errors import unknown
-    from bench.score.metrics import METRICS
+    from bench.rows import known
 
-    if args.metric not in METRICS:
-        raise unknown("metric", args.metric, METRICS)
+    known("metric", args.metric)
     with compare.opened(args.a) as first, compare.opened(args.b) as second:
         a, b = compare.read(first, args.metric), compare.read(second, args.metric)
     compare.check(a, b)

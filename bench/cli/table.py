@@ -30,7 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table."""
-    from bench.analysis.table import COLUMNS, iter_rows
+    from bench.analysis.table import columns, iter_rows
     from bench.store.lookup import readable
     from bench.study import load as studies
 
@@ -38,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
     store = readable(args.results, study)
     found = iter_rows(study, store)
     if args.format != "md":
-        output.stream(args.format, COLUMNS, ([row[name] for name in COLUMNS] for row in found))
+        names = columns()
+        output.stream(args.format, names, ([row[name] for name in names] for row in found))
     elif len(study.cells) <= MOST_ROWS:
         print(markdown(list(found)))
     else:

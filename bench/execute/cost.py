@@ -72,7 +72,7 @@ class Model:
             if flops and not rates:
                 return None
             if flops:
-                seconds += flops / rates.get(job.net, statistics.median(rates.values()))
+                seconds += flops / rates.get(str(job.net), statistics.median(rates.values()))
         if not (store.root / "scoring").is_dir():
             seconds += self.reference_s
         return seconds
@@ -81,7 +81,7 @@ class Model:
         """FLOPs of the job's network for one image, as recorded or else counted."""
         if job.net == ORACLE:
             return oracle_flops(job)
-        return self.flops.get((job.net, job.dataset)) or count_flops(job.net, job.dataset)
+        return self.flops.get((str(job.net), job.dataset)) or count_flops(job.net, job.dataset)
 
 
 UNKNOWN = Model({}, {}, {}, 0.0, 0.0, 0.0, here=False)
@@ -141,20 +141,20 @@ def calibrate(store: Store, device: str, threads: int) -> Model:
         if isinstance(record, TrainedJob) and record.environment.device == device and record.exclusive
     }
     for record in jobs.values():
-        flops[record.config.net, record.config.dataset] = record.flops_per_image
+        flops[str(record.config.net), record.config.dataset] = record.flops_per_image
         if record.epochs:
             per_epoch = record.epochs[0].images * record.flops_per_image.train
-            train.add(record.config.net, rank(record), per_epoch / _warm_s(record.epochs))
+            train.add(str(record.config.net), rank(record), per_epoch / _warm_s(record.epochs))
     for _, cell in _newest(store, CellRecord):
         if not (isinstance(cell, ScoredCell) and cell.environment.device == device and cell.sampling.exclusive):
             continue
         config = cell.config
         images[cell.job] += config.n
-        known = flops.get((config.job.net, config.job.dataset))
+        known = flops.get((str(config.job.net), config.job.dataset))
         per_image = _evaluations(config)
         if known and per_image:
             work_done = config.n * per_image * known.forward
-            sample.add(config.job.net, rank(cell), work_done / sum(cell.sampling.batch_s))
+            sample.add(str(config.job.net), rank(cell), work_done / sum(cell.sampling.batch_s))
     for key, record in jobs.items():
         if len(record.harness) == 1 and images[key]:  # after more than one it is not known what was done when
             stages, wall = record.harness[0].stages_s, record.harness[0].wall_s
@@ -197,7 +197,7 @@ def _evaluations(cell: Cell) -> int | None:
     from ddpm.sampler import evaluations
 
     try:
-        return evaluations(cell.sampler, cell.sample_steps)
+        return evaluations(cell.sampling.sampler, cell.sampling.sample_steps)
     except (KeyError, TypeError, ValueError):
         return None
 

@@ -153,6 +153,6 @@ class _Pool:
     @staticmethod
     def _failed(spec: JobSpec, reason: str) -> Failed:
         """The end of a job whose process could not say it, recorded if that can be written."""
-        with suppress(UserError):
+        with suppress(Exception):
             record_failure(list(spec.cells), Store(spec.results), reason, torch.device(spec.device))
         return Failed(job=spec.key, label=spec.job.label, reason=reason)

@@ -103,7 +103,9 @@ class Worker:
         if number in set(signal.Signals):
             name = signal.Signals(number).name
             return f"killed by {name}" + (" (out of memory?)" if number == signal.SIGKILL else "")
-        lines = self._log.read_text(errors="replace").strip().splitlines()
+        lines: list[str] = []
+        with suppress(OSError):
+            lines = self._log.read_text(errors="replace").strip().splitlines()
         return f"crashed with exit code {code}" + (f": {lines[-1]}" if lines else "")
 
 

@@ -33,12 +33,13 @@ from bench.score.distances import Moments, frechet_distance
 from bench.score.scorer import Scorer
 from bench.store.records import Part
 from bench.store.store import Store
-from bench.study.model import Budget, Job
+from bench.study.model import Budget, Job, Sampling
 from ddpm.nets import make_net
 from ddpm.objective import OBJECTIVES, WEIGHTS, loss_weight, make_target
 from ddpm.sampler import SAMPLERS, make_sampler
 from ddpm.schedule import SCHEDULES, make_schedule
 from ddpm.spacing import SPACINGS, space
+from ddpm.spec import Variant
 from ddpm.train import OPTIMISERS, Loss, Recipe, Trainer
 
 NAME = BASELINES / "frozen"
@@ -60,30 +61,30 @@ ROUNDING_AND_CHANGE = {
 class Way:
     """One way to sample the frozen network. It takes t/T, so that it serves a schedule of any T."""
 
-    sampler: str
-    steps: int = 10
+    sampling: Sampling
     T: int = FULL_T
     n: int = 100
-    eta: float = 0.0
-    clip: bool | str = True
-    spacing: str = "linspace"
 
 
 def ways() -> dict[str, Way]:
     """Every sampler, spacing and way to clip; with S = T where a sampler is defined by that."""
-    every: dict[str, Way] = {MAIN: Way("ancestral", 25, n=500)}
+
+    def way(sampler: str | Variant, steps: int = 10, **own: Any) -> Sampling:
+        return Sampling(sampler=Variant.of(sampler), sample_steps=steps, **own)
+
+    every: dict[str, Way] = {MAIN: Way(way("ancestral", 25), n=500)}
     for name in SAMPLERS:
         if not make_sampler(name).learned:
-            every[f"{name}, 10 of 1000"] = Way(name)
+            every[f"{name}, 10 of 1000"] = Way(way(name))
     for name in ("ancestral", "ancestral_beta"):
-        every[f"{name}, 50 of 50"] = Way(name, SHORT_T, SHORT_T)
-    every["heun with churn, 10 of 1000"] = Way("heun(churn=5.0)")
-    every["ddim η=0.5, 10 of 1000"] = Way("ddim", eta=0.5)
+        every[f"{name}, 50 of 50"] = Way(way(name, SHORT_T), SHORT_T)
+    every["heun with churn, 10 of 1000"] = Way(way(Variant("heun", (("churn", 5.0),))))
+    every["ddim η=0.5, 10 of 1000"] = Way(way("ddim", eta=0.5))
     for label, clip in (("unclipped", False), ("dynamic", "dynamic")):
-        every[f"ancestral {label}, 10 of 1000"] = Way("ancestral", clip=clip)
+        every[f"ancestral {label}, 10 of 1000"] = Way(way("ancestral", clip=clip))
     for name in SPACINGS:
         if name != "linspace":
-            every[f"ddim {name}, 10 of 1000"] = Way("ddim", spacing=name)
+            every[f"ddim {name}, 10 of 1000"] = Way(way("ddim", spacing=Variant(name)))
     return every
 
 
@@ -146,14 +147,9 @@ class Frozen:
             self.net,
             make_schedule("cosine", way.T),
             "v",
+            way.sampling,
             shape=self.scorer.images.shape,
-            sampler=way.sampler,
-            steps=way.steps,
-            eta=way.eta,
-            clip=way.clip,
-            spacing=way.spacing,
             n=way.n,
-            seed=0,
             device=CPU,
         )
         return torch.cat([batch.images for batch in batches])

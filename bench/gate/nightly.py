@@ -23,20 +23,18 @@ from bench.errors import UserError
 from bench.gate.baselines import SEEDS, Change, NightlyBaseline, read_json
 from bench.gate.verdicts import FAIL, NOT_MEASURED, PASS, UNDECIDED, Outcome
 from bench.machine.environment import Environment
+from bench.study.axes import AXES
 
 ALPHA = 0.01
 REFERENCE_SEEDS, NIGHTLY_SEEDS = 10, 3
 """How many a baseline and a run are made from, unless said otherwise."""
 MARGIN = 0.25
 """FID must be worse by this share, whatever its significance, to count as a slip."""
-MATCH = ("net", "objective", "weight", "schedule", "T", "sampler", "sample_steps", "eta", "clip")
-LATER: dict[str, list[str | None]] = {
-    "timesteps": ["uniform"],
-    "spacing": ["linspace"],
-    "clipping": ["static", "none"],
-    "ema": [None],
-    "guidance": [None],
-}
+_CHOICES = [axis for axis in AXES if not axis.repeats]
+MATCH = [axis.name for axis in _CHOICES if axis.named]
+LATER: dict[str, list[Any]] = {axis.column: [axis.tell(axis.usual)] for axis in _CHOICES if not axis.named} | {
+    "clipping": ["static", "none"]
+}  # fmt: skip (which clip has said already)
 """What is part of a cell's name unless it is the usual, so that baselines made before it existed keep their names."""
 
 

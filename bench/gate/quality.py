@@ -16,9 +16,9 @@ from bench.errors import UserError, unknown
 from bench.gate import baselines, nightly
 from bench.gate.verdicts import FAIL, PASS, UNDECIDED, Outcome
 from bench.images import datasets, files
+from bench.rows import entries, known
 from bench.score import classifier, printed
 from bench.score.classifier import Features
-from bench.score.metrics import METRICS
 from bench.score.scorer import Scorer
 from bench.store.store import Store
 
@@ -31,8 +31,7 @@ def scorer_of(dataset: str, folder: Path) -> Scorer:
 
     :raises UserError: for a data set that is not known or not there.
     """
-    if dataset not in datasets.DATASETS:
-        raise unknown("dataset", dataset, datasets.DATASETS)
+    known("dataset", dataset)
     return Scorer(dataset, datasets.load(dataset), Store(folder), torch.device("cpu"))
 
 
@@ -50,22 +49,23 @@ def judge(
     :raises UserError: for what cannot be scored, or does not compare.
     """
     margin, alpha = nightly.MARGIN if margin is None else margin, nightly.ALPHA if alpha is None else alpha
-    if metric not in METRICS or METRICS[metric].better is None:
-        raise unknown("metric", metric, [name for name, row in METRICS.items() if row.better])
-    sign = 1 if METRICS[metric].better == "lower" else -1
+    ranking = {name: row.better for name, row in entries("metric").items() if row.better}
+    if metric not in ranking:
+        raise unknown("metric", metric, ranking)
+    sign = 1 if ranking[metric] == "lower" else -1
     images = _images(scorer, samples)
-    known = _baseline(scorer, baseline, metric, len(images))
+    before = _baseline(scorer, baseline, metric, len(images))
     found = scorer.score(images, only=metric)[metric]
     if found == 0 and sign < 0:
-        return Outcome(metric, FAIL, found, None, f"{metric} is 0, baseline {known[0]:.4g} (N = {len(images)})")
-    if not min(found, *known) > 0:
-        raise UserError(f"{metric} is {found:g} where the baseline is {known[0]:g}: ratios need positive numbers")
-    logs = [math.log(value) for value in known]
+        return Outcome(metric, FAIL, found, None, f"{metric} is 0, baseline {before[0]:.4g} (N = {len(images)})")
+    if not min(found, *before) > 0:
+        raise UserError(f"{metric} is {found:g} where the baseline is {before[0]:g}: ratios need positive numbers")
+    logs = [math.log(value) for value in before]
     worse = sign * (math.log(found) - sum(logs) / len(logs))
     verdict, reach = PASS, 0.0
     if worse > math.log1p(margin):
-        several = len(known) >= baselines.SEEDS
-        reach = nightly.prediction_reach(known, 1, alpha) if several else _chance(scorer, images, metric, alpha)
+        several = len(before) >= baselines.SEEDS
+        reach = nightly.prediction_reach(before, 1, alpha) if several else _chance(scorer, images, metric, alpha)
         verdict = FAIL if worse > reach else UNDECIDED
     middle = math.exp(sum(logs) / len(logs))
     limit = middle * math.exp(sign * max(reach, math.log1p(margin)))
@@ -107,6 +107,8 @@ def _chance(scorer: Scorer, images: Tensor, metric: str, alpha: float) -> float:
     logs = []
     for _ in range(RESAMPLES):
         rows = torch.from_numpy(random.integers(len(images), size=len(images)))
-        logs.append(math.log(METRICS[metric].of(Features(seen.features[rows], seen.logits[rows]), scorer.reference)))
+        logs.append(
+            math.log(entries("metric")[metric].of(Features(seen.features[rows], seen.logits[rows]), scorer.reference))
+        )
     # the baseline was drawn as well; and resampled images have a larger bias, so only the spread means anything
     return float(stats.norm.ppf(1 - alpha) * np.std(logs)) * math.sqrt(2)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from bench import files
@@ -16,20 +17,20 @@ from bench.errors import UserError, unknown
 from bench.images import datasets
 from bench.images.grids import png, tile_grid
 from bench.job.checkpoints import averaged
-from bench.job.generate import generate, ways
+from bench.job.generate import generate
 from bench.paths import shown
+from bench.rows import entries, known
 from bench.store.store import Store
-from bench.study.model import ORACLE, Cell
-from ddpm.nets import make_net
+from bench.study.model import ORACLE, Cell, Sampling
+from ddpm.nets import classes_of, make_net
 from ddpm.oracle import Mixture
-from ddpm.sampler import SAMPLERS
 from ddpm.schedule import make_schedule
-from ddpm.spacing import SPACINGS
 from ddpm.spec import parse
 
 FORMATS = (".png", ".npz")
-NAMED: dict[str, Iterable[str]] = {"sampler": list(SAMPLERS), "spacing": list(SPACINGS)}
-"""What of a way to sample is chosen by name."""
+WAY = {"sampler": "sampler", "steps": "sample_steps", "eta": "eta", "clip": "clip", "spacing": "spacing",
+       "guidance": "guidance"}  # fmt: skip
+"""What may be changed of a cell's way to sample: our short name → the field of :class:`bench.study.model.Sampling`."""
 
 
 class Trained(nn.Module):
@@ -41,7 +42,7 @@ class Trained(nn.Module):
     def __init__(self, cell: Cell, net: nn.Module) -> None:
         super().__init__()
         self.cell, self.net = cell, net
-        row = datasets.DATASETS[cell.job.dataset]
+        row = entries("dataset")[cell.job.dataset]
         self.shape = (row.channels, row.side)
         self.schedule = make_schedule(cell.job.schedule, cell.job.T)
 
@@ -57,19 +58,41 @@ class Trained(nn.Module):
             ``guidance``, as a study names them.
         :raises UserError: for a way that does not exist, or samples that are not finite.
         """
-        chosen = ways(self.cell)
-        for name, value in way.items():
-            if name not in chosen:
-                raise unknown("option", name, chosen)
-            if name in NAMED and parse(value)[0] not in NAMED[name]:
-                raise unknown(name, value, NAMED[name])
         device = next((p.device for p in [*self.net.parameters(), *self.net.buffers()]), torch.device("cpu"))
-        options: dict[str, Any] = {"shape": self.shape, "n": n, "seed": seed, "device": device, **chosen, **way}
-        batches = generate(self.net, self.schedule, self.cell.job.objective, **options)
+        batches = generate(
+            self.net,
+            self.schedule,
+            self.cell.job.objective,
+            changed(self.cell.sampling, seed, way),
+            shape=self.shape,
+            n=n,
+            device=device,
+            classes=classes_of(self.cell.job.net),
+        )
         try:
             return torch.cat([batch.images for batch in batches])
-        except (FloatingPointError, TypeError, ValueError) as error:  # not finite, or options that do not exist
+        except (FloatingPointError, ValueError) as error:  # not finite, or more steps than there are
             raise UserError(str(error)) from error
+
+
+def changed(sampling: Sampling, seed: int, way: Mapping[str, Any]) -> Sampling:
+    """A way to sample with another seed and with changes, named as in :data:`WAY`.
+
+    :raises UserError: for a change that does not exist or is not possible.
+    """
+    fields = sampling.model_dump(exclude={"packages"})
+    for name, value in way.items():
+        if name not in WAY:
+            raise unknown("option", name, WAY)
+        if name in ("sampler", "spacing"):
+            known(name, parse(str(value)).name)
+        fields[WAY[name]] = value
+    try:
+        return Sampling.model_validate(fields | {"sample_seed": seed})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
 def trained_network(cell: Cell, store: Store, device: torch.device, data_dir: Path | None = None) -> Trained:
@@ -78,7 +101,7 @@ def trained_network(cell: Cell, store: Store, device: torch.device, data_dir: Pa
     :raises UserError: if its weights are not kept in this results folder.
     """
     job = cell.job
-    row = datasets.DATASETS[job.dataset]
+    row = entries("dataset")[job.dataset]
     kept = None if job.net == ORACLE else store.load_tensors("checkpoints", job.key)
     if kept is None and job.net != ORACLE:
         raise UserError(
@@ -91,7 +114,7 @@ def trained_network(cell: Cell, store: Store, device: torch.device, data_dir: Pa
     else:
         net = make_net(job.net, row.channels, row.side)
         own = {k[4:]: v for k, v in kept[0].items() if k.startswith("ema.")}
-        net.load_state_dict(own if cell.ema is None else averaged(job, store, cell.ema))
+        net.load_state_dict(own if cell.sampling.ema is None else averaged(job, store, cell.sampling.ema))
     return Trained(cell, net).to(device).eval()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -19,14 +19,13 @@ from torch import Tensor
 from bench.images.datasets import to_uint8
 from ddpm.denoiser import Denoiser, Net
 from ddpm.guidance import guided
-from ddpm.nets import classes_of
 from ddpm.sampler import Step, sample
 from ddpm.schedule import Schedule
 from ddpm.spacing import space
 
 if TYPE_CHECKING:
-    from bench.study.model import Cell
-
+    from bench.study.model import Sampling
+    from ddpm.spec import Variant
 
 #: images a forward pass, by device type: part of what a sample's bytes depend on
 TILE = {"cpu": 100, "cuda": 500, "mps": 250}
@@ -98,12 +97,6 @@ def asked(start: int, count: int, classes: int) -> Tensor:
     return torch.arange(start, start + count) % classes
 
 
-def ways(cell: Cell) -> dict[str, Any]:
-    """How a cell samples, as :func:`generate` is told."""
-    own = {name: getattr(cell, name) for name in ("sampler", "eta", "clip", "spacing", "guidance")}
-    return own | {"steps": cell.sample_steps, "classes": classes_of(cell.job.net)}
-
-
 def _told(net: Callable[..., Tensor], start: int, count: int, classes: int, scale: float, device: torch.device) -> Net:
     """The guided network for images ``start`` and up."""
     return guided(net, asked(start, count, classes).to(device), classes, scale)
@@ -137,29 +130,23 @@ def first_outputs(
 def generate(
     net: Callable[..., Tensor],
     schedule: Schedule,
-    objective: str,
+    objective: Variant | str,
+    sampling: Sampling,
     *,
     shape: tuple[int, int],
-    sampler: str,
-    steps: int,
-    eta: float | None,
-    clip: bool | str,
     n: int,
-    seed: int,
     device: torch.device,
     batch: int | None = None,
     first: Tensor | None = None,
-    spacing: str = "linspace",
-    guidance: float | None = None,
     classes: int = 0,
 ) -> Iterator[Batch]:
     """Draw ``n`` samples, yielding them a batch at a time.
 
+    :param net: with the weights that ``sampling`` is to be of.
     :param shape: (channels, side).
     :param batch: images at a time, rounded up to whole tiles (default one tile). It changes memory, not a byte.
     :param first: what :func:`first_outputs` gave, for at least ``n`` images, instead of evaluating it again.
-    :param guidance: the scale of classifier-free guidance towards each of ``classes`` in turn; None tells the network
-        of no class.
+    :param classes: how many the network knows. Guidance is towards each in turn.
     :raises FloatingPointError: if samples stop being finite.
     """
     tile = TILE[device.type]
@@ -167,7 +154,8 @@ def generate(
     whole = tiled(net, tile)
     known: list[Tensor] = []
     size = (shape[0], shape[1], shape[1])
-    times = space(schedule, steps, spacing)
+    seed, guidance = sampling.sample_seed, sampling.guidance
+    times = space(schedule, sampling.sample_steps, sampling.spacing)
     frames = {times[round(i)] for i in np.linspace(0, len(times) - 1, min(STRIP_TIMES, len(times)))}
     for start in range(0, n, batch):
         count = min(batch, -(-(n - start) // tile) * tile)
@@ -182,12 +170,19 @@ def generate(
             known.append(first[start : start + count])
         with torch.inference_mode():
             x = start_noise(seed, start, count, shape).to(device)
-            steps_taken = sample(denoiser, x, times, sampler, fresh, eta=eta or 0.0, clip=clip)
-            x, strip = _follow(steps_taken, x, times[0], set() if start else frames)
-            if not x.isfinite().all():
-                raise FloatingPointError(f"diverged while sampling ({sampler}, {steps} steps): not finite")
-            images = to_uint8(x)[: n - start].cpu()
+            eta = sampling.eta or 0.0
+            steps = sample(denoiser, x, times, sampling.sampler, fresh, eta=eta, clip=sampling.clip)
+            x, strip = _follow(steps, x, times[0], set() if start else frames)
+            images = _as_images(x, sampling)[: n - start].cpu()
         yield Batch(start, images, to_uint8(torch.stack(strip)).cpu() if strip else None)
+
+
+def _as_images(x: Tensor, sampling: Sampling) -> Tensor:
+    if not x.isfinite().all():
+        raise FloatingPointError(
+            f"diverged while sampling ({sampling.sampler}, {sampling.sample_steps} steps): not finite"
+        )
+    return to_uint8(x)
 
 
 def _unless_known(network: Net, known: list[Tensor]) -> Net:

@@ -101,6 +101,6 @@ def _steps(spec: JobSpec, store: Store) -> Generator[Event, None, None]:
 
 
 def _record(spec: JobSpec, store: Store, reason: str) -> None:
-    """Record that the job failed, if that can be written: the disk may be what is full."""
-    with suppress(UserError):
+    """Record that the job failed, if that can be written: a full disk may be why. Its last event is what counts."""
+    with suppress(Exception):
         record_failure(list(spec.cells), store, reason, torch.device(spec.device))

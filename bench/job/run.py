@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from bench.job.training import make_record, train
 from bench.machine import memory
 from bench.score.heldout import likelihood
 from bench.score.scorer import Scorer
-from bench.store.records import CellRecord, EngineChoice, FailedCell, JobRecord, ScoredCell, TrainedJob
+from bench.store.records import CellRecord, EngineChoice, FailedCell, HarnessRun, JobRecord, ScoredCell, TrainedJob
 from bench.store.store import Store
 from bench.study.model import ORACLE, Cell, Job
 from ddpm.denoiser import Denoiser
@@ -60,38 +60,39 @@ def run(
         stages.add("start", began)
     yield Entered(job=job.key, label=job.label, stage="loading data")
     since = time.time()
-    images = datasets.load(job.dataset, data_dir)
-    if (n := max(cell.n for cell in cells)) > len(images.test):
-        raise UserError(f"n={n} is more than the {len(images.test)} test images the floor is drawn from")
+    images = _load(job, max(cell.n for cell in cells), data_dir)
     schedule = make_schedule(job.schedule, job.T)
     net = _make_net(job, images, schedule, device)
     wish = Wish() if job.net == ORACLE else wish
     stages.add("load", since)
 
-    weights, record = trained(job, store)
-    if job.net == ORACLE:
-        engine = EngineChoice(engine=wish.name)
-        record = record or make_record(job, net, work.oracle_flops(job), [], engine, device)
-    elif record is None:
-        record = yield from train(job, net, images, schedule, store, device, exclusive, stages, wish)
-    else:
-        net.load_state_dict(weights)
-        yield Kept(job=job.key, label=job.label, what="training")
-    net.eval()
+    record = yield from _trained(job, net, images, schedule, store, device, exclusive, stages, wish)
+    denoiser = Denoiser(net.eval(), schedule, job.objective)
     if lacks_likelihood(job, record, likelihood_of):
         yield Entered(job=job.key, label=job.label, stage="working out the likelihood")
         since = time.time()
-        found = likelihood(Denoiser(net, schedule, job.objective), images.test, likelihood_of, device)
+        found = likelihood(denoiser, images.test, likelihood_of, device)
         record = record.model_copy(update={"likelihood": found})
         store.write(job.key, record)
         stages.add("validate", since)
 
     sampling = Sampling(job, net, images.shape, schedule, device, stages)
     yield from _cells(cells, sampling, images, store, wish, exclusive, sample_batch)
-    used = stages.summary(estimate)
-    peak = max(record.peak_rss_mb or 0.0, memory.peak_rss_mb())
+    yield _finish(record, stages.summary(estimate), store)
+
+
+def _finish(record: TrainedJob, used: HarnessRun, store: Store) -> JobDone:
+    """Add what the harness took to the job's record."""
+    job, peak = record.config, max(record.peak_rss_mb or 0.0, memory.peak_rss_mb())
     store.write(job.key, record.model_copy(update={"harness": (*record.harness, used), "peak_rss_mb": peak}))
-    yield JobDone(job=job.key, label=job.label, overhead=used.overhead)
+    return JobDone(job=job.key, label=job.label, overhead=used.overhead)
+
+
+def _load(job: Job, n: int, data_dir: Path | None) -> datasets.Images:
+    images = datasets.load(job.dataset, data_dir)
+    if n > len(images.test):
+        raise UserError(f"n={n} is more than the {len(images.test)} test images the floor is drawn from")
+    return images
 
 
 def _make_net(job: Job, images: datasets.Images, schedule: Schedule, device: torch.device) -> nn.Module:
@@ -100,6 +101,28 @@ def _make_net(job: Job, images: datasets.Images, schedule: Schedule, device: tor
     if job.net == ORACLE:
         return Mixture(schedule, job.objective, images.train[: job.train.images]).to(device)
     return make_net(job.net, *images.shape).to(device)
+
+
+def _trained(
+    job: Job,
+    net: nn.Module,
+    images: datasets.Images,
+    schedule: Schedule,
+    store: Store,
+    device: torch.device,
+    exclusive: bool,
+    stages: Stages,
+    wish: Wish,
+) -> Generator[Event, None, TrainedJob]:
+    """Give ``net`` its trained weights, whether they are kept or still to be found; the job's record."""
+    weights, record = trained(job, store)
+    if job.net == ORACLE:
+        return record or make_record(job, net, work.oracle_flops(job), [], EngineChoice(engine=wish.name), device)
+    if record is None:
+        return (yield from train(job, net, images, schedule, store, device, exclusive, stages, wish))
+    net.load_state_dict(weights)
+    yield Kept(job=job.key, label=job.label, what="training")
+    return record
 
 
 def _cells(

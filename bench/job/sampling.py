@@ -14,7 +14,7 @@ from bench.job import engine
 from bench.job.checkpoints import averaged
 from bench.job.engine import Wish
 from bench.job.events import Drawn, Entered, Event
-from bench.job.generate import TILE, Batch, asked, first_outputs, generate, ways
+from bench.job.generate import TILE, Batch, asked, first_outputs, generate
 from bench.job.stages import Stages
 from bench.job.training import choose
 from bench.machine import clocks, memory
@@ -39,7 +39,7 @@ class Start(NamedTuple):
     @classmethod
     def of(cls, cell: Cell) -> Start:
         """Where a cell starts."""
-        return cls(cell.sample_seed, cell.ema, cell.guidance)
+        return cls(cell.sampling.sample_seed, cell.sampling.ema, cell.sampling.guidance)
 
 
 class Sampling:
@@ -77,7 +77,7 @@ class Sampling:
 
     def _starts_at_end(self, cell: Cell) -> bool:
         """Whether the first of its times is T, so that its first output can be shared."""
-        return space(self.schedule, cell.sample_steps, cell.spacing)[0] == self.schedule.T
+        return space(self.schedule, cell.sampling.sample_steps, cell.sampling.spacing)[0] == self.schedule.T
 
     def _evaluate_first(self, start: Start, n: int) -> tuple[Tensor, list[float]]:
         """The network's outputs for x_T, and the seconds that each tile took."""
@@ -101,20 +101,20 @@ class Sampling:
 
     def draw(self, cell: Cell, batch: int | None) -> Iterator[tuple[Batch, float]]:
         """A cell's samples, a batch at a time, with the seconds each took (its share of what was shared included)."""
-        self._use(cell.ema)
+        self._use(cell.sampling.ema)
         first, shared = self._first.get(Start.of(cell), (None, []))
         clock = clocks.make_clock(self.device)
         steps = generate(
             self.chosen.net,
             self.schedule,
             self.job.objective,
+            cell.sampling,
             shape=self.shape,
             n=cell.n,
-            seed=cell.sample_seed,
             device=self.device,
             batch=batch,
             first=first,
-            **ways(cell),
+            classes=classes_of(self.job.net),
         )
         clock.start()
         for drawn in self.chosen.inside(steps, self.device):
@@ -162,7 +162,7 @@ def sample_and_score(
         samples, about = torch.from_numpy(kept[0]), kept[1]
     yield Entered(job=cell.job.key, label=cell.job.label, stage="scoring")
     since = time.time()
-    classes = None if cell.guidance is None else asked(0, cell.n, classes_of(cell.job.net))
+    classes = None if cell.sampling.guidance is None else asked(0, cell.n, classes_of(cell.job.net))
     scores = scorer.score(samples, classes)
     stages.add("score", since)
     return scores, about

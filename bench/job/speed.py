@@ -24,9 +24,11 @@ from bench.machine.flops import flops_per_image
 from bench.paths import LOCAL
 from bench.score import classifier
 from bench.store.store import Store
+from bench.study.model import Sampling
 from ddpm.denoiser import Net
 from ddpm.nets import make_net
 from ddpm.schedule import make_schedule
+from ddpm.spec import Variant
 from ddpm.train import Loss, Recipe, Trainer
 
 BATCH = 128
@@ -157,13 +159,9 @@ def sampler(net: Net, device: torch.device, steps: int = SAMPLE_STEPS) -> Callab
                 net,
                 SCHEDULE,
                 "eps",
+                Sampling(sampler=Variant("ancestral"), sample_steps=steps),
                 shape=(1, SIDE),
-                sampler="ancestral",
-                steps=steps,
-                eta=None,
-                clip=True,
                 n=TILE[device.type],
-                seed=0,
                 device=device,
             )
         )

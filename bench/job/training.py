@@ -191,10 +191,10 @@ def choose(work: engine.Work, job: Job, store: Store, wish: Wish, stages: Stages
     """The engine for this work; what trying takes, which one job does for all, is kept apart from warming up."""
     since = time.time()
     if wish.name == engine.AUTO:
-        engine.learn(work, job.net, store, wish)
+        engine.learn(work, str(job.net), store, wish)
     stages.add("trial", since)
     since = time.time()
-    chosen = engine.choose(work, job.net, store, wish)
+    chosen = engine.choose(work, str(job.net), store, wish)
     stages.add("compile", since)
     return chosen
 

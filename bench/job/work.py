@@ -9,6 +9,7 @@ from bench.store.records import Flops
 
 if TYPE_CHECKING:
     from bench.study.model import Job
+    from ddpm.spec import Variant
 
 
 def oracle_flops(job: Job) -> Flops:
@@ -20,7 +21,7 @@ def oracle_flops(job: Job) -> Flops:
 
 
 @lru_cache
-def count_flops(net: str, dataset: str) -> Flops:
+def count_flops(net: Variant, dataset: str) -> Flops:
     """FLOPs of a network for one image of a data set. A study's jobs share the counting."""
     from bench.images.datasets import DATASETS
     from bench.machine.flops import flops_per_image

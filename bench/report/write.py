@@ -21,11 +21,11 @@ from bench.report.sections import SECTIONS
 from bench.store.store import Store
 from bench.study.study import Study
 
-LIBRARIES = ("matplotlib", "pandas", "seaborn", "typst")
+LIBRARIES = ("matplotlib", "pandas", "pillow", "seaborn", "typst")
 """The versions of these decide how a report looks."""
 
 _DIGEST = re.compile(r"<!-- inputs: ([0-9a-f]{64}) -->\s*\Z")
-_IMAGE = re.compile(r"(?<!\\)\]\((figures/[\w.-]+)\)")
+_IMAGE = re.compile(r"(?<!\\)(?:\]\(|<img src=\")(figures/[\w.-]+)[)\"]")
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def digest(results: Results) -> str:
 
     Of a picture the name and size: it is made from the very samples that its cell's record is about.
     """
-    from bench.score.scorer import pinned
+    from bench.score.scorer import pinned  # it needs torch, which takes a second to import
 
     study, root = results.study, results.store.root
     records = hashlib.sha256()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.errors import UserError, unknown
+from bench.errors import UserError
 from bench.images import datasets, files
 from bench.machine import devices
+from bench.rows import entries, known
 from bench.score import copies
-from bench.score.metrics import METRICS
 from bench.score.printed import ScoreReport
 from bench.score.scorer import Scorer
 from bench.store.store import Store
@@ -37,10 +37,9 @@ def score_path(
     :param thorough: also look for copies of training images, at each class by itself, and at pixels.
     :raises UserError: for what cannot be read or scored.
     """
-    if dataset not in datasets.DATASETS:
-        raise unknown("dataset", dataset, datasets.DATASETS)
+    known("dataset", dataset)
     where = devices.pick_device(device)
-    row = datasets.DATASETS[dataset]
+    row = entries("dataset")[dataset]
     large = files.stream(path, row.channels, row.side)
     if large is None:
         whole, how = files.read(path, row.channels, row.side)
@@ -49,9 +48,9 @@ def score_path(
         n, parts, how = large
         if thorough:
             raise UserError(f"--thorough is for at most {files.STREAMED:,} images, not {n:,}")
-    known = datasets.load(dataset, data_dir)
-    scorer = Scorer(dataset, known, store, where)
-    bounds = scorer.bounds(n)._asdict() if n <= len(known.test) else {}
+    images = datasets.load(dataset, data_dir)
+    scorer = Scorer(dataset, images, store, where)
+    bounds = scorer.bounds(n)._asdict() if n <= len(images.test) else {}
     report = ScoreReport(
         path=str(path),
         read_as=how,
@@ -72,7 +71,7 @@ def to_text(scored: Scored) -> str:
     bounds = [bound for bound in (report.floor, report.ceiling) if bound is not None]
     table = [
         [name, report.metrics[name], *[bound[name] for bound in bounds], metric.better or ""]
-        for name, metric in METRICS.items()
+        for name, metric in entries("metric").items()
         if name in report.metrics
     ]
     heads = ["metric", "value", *(["floor (test images)", "ceiling (noise)"] if bounds else []), "better"]

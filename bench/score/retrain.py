@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench import files
-from bench.errors import UserError, unknown
+from bench.errors import UserError
 from bench.images import datasets
+from bench.rows import known
 from bench.score import classifier
 
 
@@ -27,8 +28,7 @@ def retrain(
     :param epochs: the recipe's number if None.
     :raises UserError: for an unknown data set, or a file that cannot be written.
     """
-    if dataset not in datasets.DATASETS:
-        raise unknown("dataset", dataset, datasets.DATASETS)
+    known("dataset", dataset)
     images = datasets.load(dataset, data_dir)
     if out.is_dir():
         raise UserError(f"--out names a folder: {out}")

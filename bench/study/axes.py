@@ -1,42 +1,61 @@
-"""The axes of a study."""
+"""The axes of a study, collected from the fields that state them (:mod:`bench.study.model`)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from operator import getitem
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import model_validator
+from pydantic import AfterValidator, create_model, model_validator
 
-if TYPE_CHECKING:
-    pass
+from bench.errors import UserError
+from bench.rows import known
+from bench.study.axis import Axis, axes_of
+from bench.study.model import Job, Sampling, StrictModel
+from bench.study.wrong import wrong
+from ddpm.spec import Variant
 
-from bench.study.model import Clip, Eta, Guidance, Length, Natural, Positive, StrictModel
-from bench.study.variants import Net, Objective, Sampler, Schedule, Spacing, Timesteps, Weight
+AXES: tuple[Axis, ...] = (*axes_of(Job), *axes_of(Sampling))
+"""Every axis, in the order in which a grid is gone through: the last varies fastest."""
+LISTED = tuple(axis for axis in AXES if axis.listed)
+"""Those that are lists under ``axes:``."""
 
 
-class Axes(StrictModel):
-    """The lists whose product is the grid. ``weight: default`` is the objective's own."""
-
-    net: list[Net] = ["unet"]
-    objective: list[Objective]
-    weight: list[Weight] = ["default"]
-    schedule: list[Schedule]
-    T: list[Positive] = [1000]
-    seed: list[Natural] = [0]
-    timesteps: list[Timesteps] = ["uniform"]
-    sampler: list[Sampler]
-    sample_steps: list[Positive]
-    eta: list[Eta] = [0.0]
-    clip: list[Clip] = [True]
-    spacing: list[Spacing] = ["linspace"]
-    ema: list[Length | None] = [None]
-    guidance: list[Guidance | None] = [None]
-
+class _Lists(StrictModel):
     @model_validator(mode="after")
-    def _no_repeats(self) -> Axes:
+    def _no_repeats(self) -> _Lists:
         for name, values in self:
             if not values:
-                raise ValueError(f"axis '{name}' is empty")
+                raise wrong(f"axis '{name}' is empty", "axes", name)
             twice = next((v for i, v in enumerate(values) if v in values[:i]), None)
             if twice is not None:
-                raise ValueError(f"axis '{name}' lists {twice} twice: duplicate cells")
+                raise wrong(f"axis '{name}' lists {twice} twice: duplicate cells", "axes", name)
         return self
+
+
+def _existing(axis: Axis) -> Any:
+    """The type of a value on the axis, which must be there now; a record's may be of a package that is not."""
+
+    def check(value: Variant) -> Variant:
+        try:
+            known(str(axis.family), value.name)
+        except UserError as error:
+            raise wrong(str(error)) from error
+        return value
+
+    return getitem(Annotated, (axis.type, AfterValidator(check))) if axis.family else axis.type
+
+
+if TYPE_CHECKING:
+
+    class Axes(StrictModel):
+        """The lists whose product is the grid, a field for each of :data:`LISTED`."""
+
+        def __getattr__(self, name: str) -> list[Any]: ...
+
+else:
+    Axes = create_model(
+        "Axes",
+        __base__=_Lists,
+        __doc__="The lists whose product is the grid, a field for each of :data:`LISTED`.",
+        **{axis.name: (list[_existing(axis)], ... if axis.required else [axis.usual]) for axis in LISTED},
+    )

@@ -41,7 +41,7 @@ def parse(
         raise ValueError(f"'{text}': no metric '{found['metric']}' (metrics: {', '.join(metrics)})")
     try:
         where = yaml.safe_load(found["where"] or "{}")
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise ValueError(f"'{text}': {found['where']} is not a mapping of axes to levels") from None
     for axis, level in where.items():
         if axis not in axes:
@@ -57,9 +57,10 @@ def parse(
 
 
 def _try(named: Callable[[str, Any], Any], axis: str, level: str) -> Any:
+    """The level as the axis has it, written as text or as in YAML; as it is where it is of another axis."""
     try:
-        return named(axis, level)
-    except ValueError:  # a name with options that this axis does not have
+        return named(axis, yaml.safe_load(level) if level.startswith("{") else level)
+    except (ValueError, yaml.YAMLError):
         return level
 
 

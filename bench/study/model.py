@@ -1,4 +1,4 @@
-"""What a study consists of: budget, job, cell, and their keys.
+"""What a study consists of: budget, job, sampling, cell, and their keys. Their annotated fields are the axes.
 
 A key is the hash of the canonical JSON of what it names, values equal to their field's default left out: a field added
 later, with a default that means what was done before, changes no key. Never change a default; add a new field.
@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core.core_schema import ValidationInfo
 
-if TYPE_CHECKING:
-    pass
-
+from bench.rows import DEFAULT, packages
+from bench.rows import ORACLE as ORACLE
+from bench.study.axis import Axis, Part, axes_of, said
+from ddpm.spec import Variant
 
 Positive = Annotated[int, Field(ge=1, lt=2**63, strict=True)]
 Natural = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
@@ -24,6 +35,7 @@ Eta = Annotated[float, Field(ge=0, le=1, strict=True)]
 Count = Annotated[int, Field(ge=20, lt=2**63, strict=True)]
 Length = Annotated[float, Field(gt=0, lt=0.288, strict=True)]  # σ_rel: ddpm.ema
 Guidance = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
+Packages = Annotated[tuple[str, ...], Field(validate_default=True)]
 Clip = Annotated[bool, Field(strict=True)] | Literal["dynamic"]
 
 
@@ -31,6 +43,54 @@ class StrictModel(BaseModel):
     """Frozen; a field that does not exist is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Chosen(StrictModel):
+    """What has axes among its fields, the last of which is ``packages``: those that its rows come from.
+
+    Packages are part of the key, so that a new version of one has results of its own. Built-in rows leave no trace.
+    """
+
+    PART: ClassVar[Part]
+
+    @field_validator("packages", check_fields=False)
+    @classmethod
+    def _as_installed(cls, given: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        return given or packages(cls.rows(info.data))
+
+    @classmethod
+    def rows(cls, fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """(family, name) of each row among the fields."""
+        for axis in axes_of(cls):
+            if axis.family and isinstance(value := fields.get(axis.name), Variant):
+                yield axis.family, value.name
+
+    @model_serializer(mode="wrap")
+    def _without_trace(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        if not fields.get("packages"):
+            fields.pop("packages", None)
+        return fields
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """Column → what a table says, for each axis."""
+        return {axis.column: axis.tell(getattr(self, axis.name)) for axis in axes_of(type(self))}
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """What labels are made of."""
+        return self.told
+
+    @property
+    def label(self) -> str:
+        """A short name for progress lines and figures: every axis that is not at its default."""
+        return said(axes_of(type(self)), self.shown)
+
+    @property
+    def setting(self) -> str:
+        """The label without seeds."""
+        return said((axis for axis in axes_of(type(self)) if not axis.repeats), self.shown)
 
 
 class Budget(StrictModel):
@@ -47,18 +107,47 @@ class Budget(StrictModel):
     snapshots: Natural = 0  # kept on the way, for the axis ``ema``
 
 
-class Job(StrictModel):
+class Job(Chosen):
     """One training run; of the oracle, which is not trained, its data."""
 
+    PART = "training"
+
     dataset: str = "mnist"
-    net: str
-    objective: str
-    weight: str
-    schedule: str
-    T: Positive
-    seed: Natural
-    timesteps: str = "uniform"
+    net: Annotated[Variant, Axis(
+        title="network", family="net", usual=Variant("unet"), say=str,
+        about="What is trained. `oracle` needs no training: it is exact for the training images.",
+    )]  # fmt: skip
+    objective: Annotated[Variant, Axis(
+        title="objective", family="objective", say=str,
+        about="What the network's output is compared with.",
+    )]  # fmt: skip
+    weight: Annotated[Variant, Axis(
+        title="loss weight", family="weight", usual=Variant(DEFAULT),
+        say=lambda weight: "" if weight == DEFAULT else f"weight {weight}",
+        about="What the squared error is multiplied by. `default` is the objective's own.",
+    )]  # fmt: skip
+    schedule: Annotated[Variant, Axis(
+        title="schedule", family="schedule", say=str, about="How much noise there is at each step.",
+    )]  # fmt: skip
+    T: Annotated[Positive, Axis(title="T", usual=1000, say="T={}".format, about="How many diffusion steps there are.")]
+    seed: Annotated[Natural, Axis(
+        title="training seed", usual=0, say="seed {}".format, place=2, repeats=True,
+        about="The random number that training starts from. List several to see what chance does.",
+    )]  # fmt: skip
+    timesteps: Annotated[Variant, Axis(
+        title="choice of t", family="timesteps", say="{} t".format,
+        about="How training chooses the step of each image.",
+    )] = Variant("uniform")  # fmt: skip
     train: Budget
+    packages: Packages = ()
+
+    @classmethod
+    def rows(cls, fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """(family, name) of each row among the fields: the data set's and the optimiser's too."""
+        yield from super().rows(fields)
+        yield "dataset", str(fields.get("dataset"))
+        if train := fields.get("train"):
+            yield "optimiser", train.optimiser
 
     @cached_property
     def canonical(self) -> str:
@@ -71,63 +160,118 @@ class Job(StrictModel):
         return _key(self.canonical)
 
     @property
-    def label(self) -> str:
-        """A short name for progress lines and figures."""
-        drawn = "" if self.timesteps == "uniform" else f" {self.timesteps} t"
-        return f"{self.net} {self.objective} {self.schedule} T={self.T}{drawn} seed {self.seed}"
+    def shown(self) -> dict[str, Any]:
+        """What labels are made of: the weight is ``default`` where it is the objective's own."""
+        from ddpm.objective import OBJECTIVES
+
+        row = OBJECTIVES.get(self.objective.name)  # None: its package is not here
+        own = row is not None and self.weight == row.weight
+        return self.told | ({"weight": DEFAULT} if own else {})
 
 
-class Cell(StrictModel):
-    """One point of the grid: a training run, and a way to sample it. ``eta`` is None for samplers without η."""
+class Sampling(Chosen):
+    """A way to sample a trained network. ``eta`` is None for samplers without η."""
 
-    job: Job
-    sampler: str
-    sample_steps: Positive
-    eta: Eta | None = None
-    clip: Clip = True
-    n: Count
-    sample_seed: Natural = 0
-    spacing: str = "linspace"
-    ema: Length | None = None
-    guidance: Guidance | None = None
+    PART = "sampling"
+
+    sampler: Annotated[Variant, Axis(
+        title="sampler", family="sampler", say=str, about="How an image is made of noise.",
+    )]  # fmt: skip
+    sample_steps: Annotated[Positive, Axis(
+        title="sampling steps", say="{} steps".format, place=1, about="How many of the T steps it takes.",
+    )]  # fmt: skip
+    eta: Annotated[Eta | None, Axis(
+        title="η", usual=0.0, named=True, say="η={:g}".format,
+        about="How much noise `ddim` draws: 0 none, 1 as much as `ancestral`. Other samplers have no η.",
+    )] = None  # fmt: skip
+    clip: Annotated[Clip, Axis(
+        title="clipping", words={True: "static", False: "none", "dynamic": "dynamic"}, column="clipping", named=True,
+        say=lambda word: "unclipped" if word == "none" else str(word),
+        about="What is done to x̂₀ at each step: `true` clips it to [−1, 1], `dynamic` to its 99.5th percentile.",
+    )] = True  # fmt: skip
+    spacing: Annotated[Variant, Axis(
+        title="spacing", family="spacing", say=str, about="Which of the T steps it takes.",
+    )] = Variant("linspace")  # fmt: skip
+    ema: Annotated[Length | None, Axis(
+        title="length of the average", say="EMA {:g}".format, of_weights=True,
+        about="How long the average of the weights is, as σ_rel. It needs `train.snapshots`. "
+        "`null` is the average that training keeps.",
+    )] = None  # fmt: skip
+    guidance: Annotated[Guidance | None, Axis(
+        title="guidance scale", say="guidance {:g}".format,
+        about="The scale of classifier-free guidance, for a network that knows classes. `null` names no class.",
+    )] = None  # fmt: skip
+    sample_seed: Annotated[Natural, Axis(
+        title="sampling seed", say="sampling seed {}".format, place=2, repeats=True, listed=False,
+        about="The random number that sampling starts from: `seed` under `score`, one or a list.",
+    )] = 0  # fmt: skip
+    packages: Packages = ()
 
     @cached_property
-    def key(self) -> str:
-        """16 hexadecimal digits that name this cell."""
-        own = self.model_dump(exclude={"job"}, exclude_defaults=True)
-        # the job's text is put in ready-made: a study has many cells a job (in a string the quotes would be escaped)
-        text = _canonical({**own, "job": None}).replace('"job":null', f'"job":{self.job.canonical}')
-        return _key(text)
-
-    @property
-    def label(self) -> str:
-        """How the cell samples, for progress lines and figures."""
-        way = method(self.sampler, self.eta, CLIPPING[self.clip], self.spacing, self.guidance, self.ema)
-        noise = f" sampling seed {self.sample_seed}" if self.sample_seed else ""
-        return f"{way} {self.sample_steps} steps{noise}"
+    def stated(self) -> dict[str, Any]:
+        """What it adds to a cell's key: whatever is not the default."""
+        return self.model_dump(exclude_defaults=True)
 
     @property
     def evaluations(self) -> int:
-        """How often the network is evaluated for a sample."""
+        """How often the network is evaluated for a sample.
+
+        :raises ValueError: if there is no such sampler.
+        """
         from ddpm import guidance
         from ddpm.sampler import evaluations
 
         return guidance.evaluations(self.guidance) * evaluations(self.sampler, self.sample_steps)
 
 
-CLIPPING: dict[bool | str, str] = {True: "static", False: "none", "dynamic": "dynamic"}
-"""What a table calls each value of ``clip``."""
+class Cell(StrictModel):
+    """One point of the grid: a training run, a way to sample it, and how many samples are drawn.
 
+    As JSON the fields of ``sampling`` are the cell's own.
+    """
 
-def method(
-    sampler: str, eta: float | None, clipping: str, spacing: str, guidance: float | None, ema: float | None
-) -> str:
-    """How a cell samples but for the number of steps: whatever is not the usual is named (η = 0 is DDIM proper)."""
-    said = [sampler, f"η={eta:g}" if eta is not None and eta > 0 else "", "" if spacing == "linspace" else spacing]
-    said.append({"static": "", "none": "unclipped"}.get(clipping, clipping))
-    said.append(f"guidance {guidance:g}" if guidance is not None and guidance >= 0 else "")
-    said.append(f"EMA {ema:g}" if ema is not None and ema > 0 else "")
-    return " ".join(filter(None, said))
+    job: Job
+    sampling: Sampling
+    n: Count
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nested(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "sampling" in given:
+            return given
+        inner = cls.model_fields["sampling"].annotation
+        own = {name for name in given if name in getattr(inner, "model_fields", {})}
+        return {k: v for k, v in given.items() if k not in own} | {"sampling": {name: given[name] for name in own}}
+
+    @model_serializer(mode="wrap")
+    def _flat(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        return fields | fields.pop("sampling", {})
+
+    @cached_property
+    def key(self) -> str:
+        """16 hexadecimal digits that name this cell."""
+        # parts that many cells share are put in ready-made (in a string the quotes of "job":null would be escaped)
+        text = _canonical({**self.sampling.stated, "n": self.n, "job": None})
+        return _key(text.replace('"job":null', f'"job":{self.job.canonical}'))
+
+    @property
+    def label(self) -> str:
+        """How the cell samples, for progress lines and figures."""
+        return self.sampling.label
+
+    @property
+    def evaluations(self) -> int:
+        """How often the network is evaluated for a sample.
+
+        :raises ValueError: if there is no such sampler.
+        """
+        return self.sampling.evaluations
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The packages that its rows and its job's come from, by name and version; none for what is built in."""
+        return tuple(sorted({*self.job.packages, *self.sampling.packages}))
 
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
@@ -135,7 +279,3 @@ _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 def _key(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-ORACLE = "oracle"
-"""The network that needs no training: exact for the data set's own training images (:class:`ddpm.oracle.Mixture`)."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.errors import UserError, unknown
+from bench.errors import UserError
 from bench.images import datasets
 from bench.report.write import write_files
-from bench.study.variants import choices, named
+from bench.rows import known, read
 from bench.theory.page import compose
 from ddpm.schedule import SCHEDULES, make_schedule
 
@@ -21,9 +21,7 @@ def write(
     :param schedules: the ones to show, as a study names them; all if none are given.
     :raises UserError: for an unknown data set or schedule.
     """
-    known = choices()["dataset"]
-    if dataset not in known:
-        raise unknown("dataset", dataset, known)
+    known("dataset", dataset)
     shown = _checked(list(schedules) or list(SCHEDULES), T)
     pixels = datasets.to_float(datasets.load(dataset, data_dir).train).double()
     moments = float(pixels.mean()), float(pixels.std())
@@ -32,15 +30,11 @@ def write(
 
 def _checked(schedules: Sequence[str], T: int) -> list[str]:
     """The schedules' own spelling; the first must be defined at this T, since weights are shown on it."""
-    found = []
-    for i, given in enumerate(schedules):
-        try:
-            name = named("schedule", given)
-            if name.partition("(")[0] not in SCHEDULES:
-                raise unknown("schedule", given, choices()["schedule"])
-            if i == 0:
-                make_schedule(name, T)
-        except ValueError as error:
-            raise UserError(str(error)) from error
-        found.append(name)
-    return found
+    try:
+        found = [read("schedule", given) for given in schedules]
+        for schedule in found:
+            known("schedule", schedule.name)
+        make_schedule(found[0], T)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return list(map(str, found))

@@ -13,7 +13,7 @@ from torch import nn
 
 from ddpm.nets.scorenet import ScoreNet
 from ddpm.nets.unet import UNet
-from ddpm.spec import parse
+from ddpm.spec import Variant, build, option
 
 NETS: dict[str, Callable[..., nn.Module]] = {
     "unet": UNet,
@@ -21,20 +21,19 @@ NETS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def learns_variance(spec: str) -> bool:
+def learns_variance(spec: Variant | str) -> bool:
     """Whether the network of that name has a second half of outputs, for the variance."""
-    return bool(parse(spec)[1].get("variance", False))
+    return bool(option(NETS, spec, "variance", False))
 
 
-def classes_of(spec: str) -> int:
+def classes_of(spec: Variant | str) -> int:
     """How many classes the network of that name can be told of; 0 if it takes none."""
-    return int(parse(spec)[1].get("classes", 0))
+    return int(option(NETS, spec, "classes", 0))
 
 
-def make_net(spec: str, channels: int, side: int) -> nn.Module:
+def make_net(spec: Variant | str, channels: int, side: int) -> nn.Module:
     """The network of that name, with its options if there are any (:mod:`ddpm.spec`), for square images.
 
     :raises ValueError: if it does not exist for this shape.
     """
-    name, options = parse(spec)
-    return NETS[name](channels, side, **options)
+    return build(NETS, spec, channels, side)

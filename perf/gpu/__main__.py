@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 import sys
 import tempfile
@@ -20,8 +21,19 @@ if TYPE_CHECKING:
 
     from perf.gpu.record import File, Run
 
-BEGAN = time.monotonic()
-"""Importing torch and starting the device count too."""
+
+def age() -> float:
+    """Seconds since this process was started; 0 where the system does not tell."""
+    try:
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+        started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+        return max(0.0, uptime - float(started) / os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+BEGAN = time.monotonic() - age()
+"""Starting Python, torch and the device counts too."""
 RESERVE_S = 5.0
 """Kept for ending: the last section may overrun its time by as long as one call of a library takes."""
 LEAST_MINUTES = 0.1
@@ -84,6 +96,7 @@ def run(args: argparse.Namespace) -> Path:
     file = open_file(folder, device, args, names)
     file.start()
     print(f"{file.path}: {', '.join(names)}; {args.minutes:g} minutes", flush=True)
+    _warm()
     with tempfile.TemporaryDirectory(prefix="perf-gpu-", ignore_cleanup_errors=True) as scratch:
         session = Session(
             device=device,
@@ -95,6 +108,12 @@ def run(args: argparse.Namespace) -> Path:
         engine.keep_kernels(session.store)
         measure(session, names, lambda text: print(text, flush=True))
     return file.path
+
+
+def _warm() -> None:
+    """Import what the first training step would otherwise import, and be timed with."""
+    import torch._dynamo
+    import torch._inductor.compile_fx  # noqa: F401
 
 
 def _importable(name: str) -> bool:

@@ -57,7 +57,7 @@ def compile_ahead(session: Session, tasks: Sequence[Task]) -> Generator[Row]:
 def run(each: Sequence[tuple[Task, str]], count: int, session: Session, allowed: float) -> Found:
     """Share the tasks out among so many processes and wait for them, but not for longer than that."""
     since = time.monotonic()
-    environment = os.environ | {"TORCHINDUCTOR_COMPILE_THREADS": "2"}
+    environment = os.environ | {"TORCHINDUCTOR_COMPILE_THREADS": "2", "OMP_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     running = []
     for i in range(min(count, len(each))):

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+AGAIN_S = 0.1
+"""How soon to look again whether an import is done."""
+
 
 class OutOfTime(BaseException):
     """The time of a section is over. Not an ``Exception``, so that no library on the way takes it for a failure."""
@@ -48,9 +51,20 @@ def scale(once_s: float, most: int, allowed_s: float, least: int = 1) -> int:
     return max(least, min(most, int(allowed_s / max(once_s, 1e-9))))
 
 
+def importing(frame: FrameType | None) -> bool:
+    """Whether the frame, or one of those that called it, is an import."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
 @contextmanager
 def limit(seconds: float) -> Iterator[None]:
     """Interrupt what takes longer than that. Outside the main thread, where no signal arrives, it does nothing.
+
+    An import is waited for: one that is broken off leaves half a module behind, for all that comes after.
 
     :raises OutOfTime: inside the block, when the time is over.
     """
@@ -59,6 +73,9 @@ def limit(seconds: float) -> Iterator[None]:
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
+        if importing(frame):
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+            return
         raise OutOfTime
 
     before = signal.signal(signal.SIGALRM, stop)

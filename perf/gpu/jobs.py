@@ -62,7 +62,12 @@ def rows_of(session: Session, chosen: Study, engine_name: str, prefix: str, grid
 
 def _cell(session: Session, cell: Cell, prefix: str, grids: bool) -> Row:
     """What the store holds of a cell that was just done, or why it failed."""
-    at = _at(cell) | {"sampler": cell.sampler, "steps": cell.sample_steps, "clip": str(cell.clip), "n": cell.n}
+    at = _at(cell) | {
+        "sampler": str(cell.sampling.sampler),
+        "steps": cell.sampling.sample_steps,
+        "clip": str(cell.sampling.clip),
+        "n": cell.n,
+    }
     name = f"{prefix}, {cell.job.label}, {cell.label}"
     record = session.store.read(CellRecord, cell.key)
     if not isinstance(record, ScoredCell):
@@ -82,7 +87,7 @@ def _cell(session: Session, cell: Cell, prefix: str, grids: bool) -> Row:
     }
     picture = session.store.path("cells", cell.key, ".png")
     if grids and picture.is_file():
-        kept = f"{cell.job.objective}-T{cell.job.T}-{'clipped' if cell.clip else 'unclipped'}"
+        kept = f"{cell.job.objective}-T{cell.job.T}-{'clipped' if cell.sampling.clip else 'unclipped'}"
         found["picture"] = session.file.picture(kept, picture.read_bytes())
     return Row(name=name, at=at, found=found, raw={"batch_seconds": list(drawn.batch_s)})
 
@@ -111,7 +116,13 @@ def _job(session: Session, cells: list[Cell], prefix: str) -> Row:
 
 def _at(cell: Cell) -> dict[str, Value]:
     job = cell.job
-    return {"net": job.net, "objective": job.objective, "schedule": job.schedule, "T": job.T, "seed": job.seed}
+    return {
+        "net": str(job.net),
+        "objective": str(job.objective),
+        "schedule": str(job.schedule),
+        "T": job.T,
+        "seed": job.seed,
+    }
 
 
 # What a study would take
@@ -244,14 +255,9 @@ class OnDevice(Frozen):
             self.net,
             make_schedule("cosine", way.T),
             "v",
+            way.sampling,
             shape=self.scorer.images.shape,
-            sampler=way.sampler,
-            steps=way.steps,
-            eta=way.eta,
-            clip=way.clip,
-            spacing=way.spacing,
             n=way.n,
-            seed=0,
             device=self.scorer.device,
         )
         return torch.cat([batch.images for batch in batches])

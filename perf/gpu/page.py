@@ -63,6 +63,13 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
 }  # fmt: skip
 """What the page shows of each section; the file has more, raw samples first."""
 
+NOTES = {
+    "scorenet": "The demo that this project started from states around 20 s an epoch, on a GPU that it does not name.",
+    "quick": "In the gate's rows the value is the difference from the baseline, which was made on a CPU. The limit is "
+    "the most that rounding does.",
+    "demo": "FID is of 1,000 samples after as many epochs as there was time for.",
+}
+
 
 Shown = tuple[str, Iterator[Block], str]
 """A section's title, its blocks, and the name of the measurement; "" where there is none."""
@@ -103,6 +110,8 @@ def _section(run: Run, section: Section, folder: Path) -> Iterator[Block]:
     if section.status != DONE:
         yield text(Emph(f"{section.status}{f': {section.reason}' if section.reason else ''}."))
     yield from _table(section)
+    if section.rows and section.name in NOTES:
+        yield text(NOTES[section.name])
     yield from _grids(run, section, folder)
     missing = [row for row in section.rows if row.status != DONE]
     if missing:

@@ -12,8 +12,10 @@ from bench.job.generate import Batch, generate, noise
 from bench.job.speed import SCHEDULE
 from bench.machine.flops import flops as count
 from bench.store.records import EngineChoice
+from bench.study.model import Sampling
 from ddpm.denoiser import Net
 from ddpm.nets import make_net
+from ddpm.spec import Variant
 from perf.gpu.record import Row
 from perf.gpu.session import SIDE, Found, Raw, Session, tile_of
 
@@ -45,13 +47,9 @@ def draw(session: Session, net: Net, name: str, tile: int) -> list[Batch]:
         net,
         SCHEDULE,
         "eps",
+        Sampling(sampler=Variant("ancestral"), sample_steps=session.sizes.sample_steps, sample_seed=session.seed),
         shape=(1, SIDE),
-        sampler="ancestral",
-        steps=session.sizes.sample_steps,
-        eta=None,
-        clip=True,
         n=tile,
-        seed=session.seed,
         device=session.device,
     )
     with tile_of(session.device, tile):

@@ -30,11 +30,11 @@ class Plan(NamedTuple):
 
 
 SECTIONS: dict[str, Plan] = {
-    "card": Plan("The card", card, 0.05),
-    "scorenet": Plan("An epoch of ScoreNet", scorenet, 0.20),
-    "unet": Plan("A training step of the U-Net", unet, 0.23),
+    "card": Plan("The card", card, 0.04),
+    "scorenet": Plan("An epoch of ScoreNet", scorenet, 0.18),
+    "unet": Plan("A training step of the U-Net", unet, 0.28),
     "sampling": Plan("Sampling", sampling, 0.10),
-    "quick": Plan("The study quick with one training seed, and the gate", quick, 0.20),
+    "quick": Plan("The study quick with one training seed, and the gate", quick, 0.18),
     "peers": Plan("Beside diffusers and denoising-diffusion-pytorch", peers, 0.08),
     "scoring": Plan("Scoring", scoring, 0.04),
     "demo": Plan("The demo's own two models", demo, 0.10),

@@ -29,6 +29,8 @@ Raw = dict[str, list[float]]
 SIDE = 28
 CUDA_COMPILING_S: dict[Task, float] = {"train": 30.0, "sample": 15.0}
 """Seconds to compile on a GPU before anything was compiled: a guess, replaced by what the first one takes."""
+MOST_S = 3.0
+"""About how long all samples of one thing may take: what is slow is timed less often."""
 MODES = (None, "reduce-overhead", "default")
 """Engines in the order of what they may show: a small network waits for the host, which captured graphs spare it."""
 
@@ -48,11 +50,11 @@ class Sizes:
     peers_drawn: int
     peers_batch: int
     repeats: int = 5
-    each_s: float = 0.2  # a sample takes about this long
+    each_s: float = 0.1  # a sample takes about this long
     most_calls: int = 400  # of a training step in a sample
     scorenet_batch: int = 128
     sample_steps: int = 20
-    profiled: int = 5
+    profiled: int = 3
     demo_epochs: int = 50
     net: str = "unet"
     demo_net: str = "scorenet"
@@ -82,7 +84,6 @@ SMALL = Sizes(
     peers_drawn=20,
     peers_batch=64,
     repeats=3,
-    each_s=0.1,
     most_calls=20,
     sample_steps=4,
 )
@@ -175,7 +176,8 @@ class Session:
         calls = max(1, math.ceil(sizes.each_s / max(once, 1e-6)))
         calls = min(calls, most_calls or calls)
         found = [once] if once >= sizes.each_s else []
-        while len(found) < sizes.repeats and (self.budget.fits(calls * once) or not found):
+        enough = min(sizes.repeats, 1 + int(MOST_S / max(calls * once, 1e-6)))
+        while len(found) < enough and (self.budget.fits(calls * once) or not found):
             found.append(seconds(calls))
         return Timed(first, found)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from bench.images import datasets
 from bench.job import engine
 from bench.job.engine import ENGINES, Chosen, evaluator
+from bench.job.failures import reason_of
 from bench.job.speed import SCHEDULE
 from bench.machine import clocks
 from bench.machine.flops import flops_per_image
@@ -189,13 +190,21 @@ def _step(session: Session, name: str, batch: int) -> tuple[Found, Raw]:
     }
     raw: Raw = {"seconds": timed.seconds}
     if session.budget.fits(4 * session.sizes.profiled * timed.median):
-        found |= kernels.profile(step, session.sizes.profiled, session.scratch).found(timed.median)
+        found |= _profile(session, step, timed.median)
     if session.budget.fits(4 * timed.median):
         work = engine.Work("train", trainer.net, batch, (1, SIDE), session.device)
         alone = session.timed(lambda: work(name, net), most_calls=session.sizes.most_calls)
         found["network_s"] = alone.median
         raw |= {"network_seconds": alone.seconds}
     return found, raw
+
+
+def _profile(session: Session, step: Callable[[], Tensor], step_s: float) -> Found:
+    """What the device does in a step. A profiler that fails must not cost the row its other figures."""
+    try:
+        return kernels.profile(step, session.sizes.profiled, session.scratch).found(step_s)
+    except Exception as error:
+        return {"top": f"no profile: {reason_of(error)[:200]}"}
 
 
 def tasks(session: Session) -> list[ahead.Task]:

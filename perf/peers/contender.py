@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+Module = TypeVar("Module", bound=nn.Module)
 CPU = torch.device("cpu")
 SAMPLE_BATCH = 100
 """Images a sampling pass, for everybody: the tile of :mod:`bench.job.generate` on a CPU."""
@@ -134,6 +135,11 @@ def train(
             return
         since = now()
     yield Snapshot(waiting[-1], spent + now() - since, done, averaged())
+
+
+def placed(net: Module, device: torch.device) -> Module:
+    """The network on that device. Where that is the CPU it stays where it was built."""
+    return net if device.type == "cpu" else net.to(device)
 
 
 def parameters(net: nn.Module) -> int:

@@ -23,7 +23,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from bench.images.datasets import to_float
-from perf.peers.contender import CPU, SAMPLE_BATCH, Setting, batches, crop, pad, padded_side, unit_to_uint8
+from perf.peers.contender import CPU, SAMPLE_BATCH, Setting, batches, crop, pad, padded_side, placed, unit_to_uint8
 
 NAME = "diffusers"
 EPOCHS = 100
@@ -82,7 +82,7 @@ class Diffusers:
         halvings = len(setting.settings["block_out_channels"]) - 1
         self._side = padded_side(28, 2**halvings)
         made = UNet2DModel(sample_size=self._side, in_channels=1, out_channels=1, **setting.settings)
-        self.net: nn.Module = made.to(device)
+        self.net: nn.Module = placed(made, device)
         self.scheduler = DDPMScheduler(num_train_timesteps=1000)
         self._ema = EMAModel(
             self.net.parameters(), decay=0.9999, use_ema_warmup=True, inv_gamma=1.0, power=3 / 4, foreach=True

@@ -22,7 +22,7 @@ from denoising_diffusion_pytorch import GaussianDiffusion, Unet, denoising_diffu
 from ema_pytorch import EMA
 from torch import Tensor, nn
 
-from perf.peers.contender import CPU, SAMPLE_BATCH, Setting, batches, crop, pad, padded_side, unit_to_uint8
+from perf.peers.contender import CPU, SAMPLE_BATCH, Setting, batches, crop, pad, padded_side, placed, unit_to_uint8
 
 NAME = "denoising-diffusion-pytorch"
 RECIPE: dict[str, Any] = {"lr": 8e-5, "batch_size": 64}
@@ -62,7 +62,7 @@ class DenoisingDiffusion:
         self._recipe, self._seed = setting.recipe, seed
         self._side = padded_side(28, 2 ** (len(setting.settings["dim_mults"]) - 1))
         self.net: nn.Module = Unet(channels=1, **setting.settings)
-        self._diffusion = GaussianDiffusion(self.net, image_size=self._side, timesteps=1000).to(device)
+        self._diffusion = placed(GaussianDiffusion(self.net, image_size=self._side, timesteps=1000), device)
         self._ema = EMA(self._diffusion, beta=0.995, update_every=10)
 
     def steps(self, images: Tensor, planned: int) -> Iterator[None]:  # noqa: ARG002 (its rate is constant)

@@ -19,11 +19,13 @@ from bench.job import engine, speed
 from bench.job.engine import evaluator
 from bench.job.generate import TILE, generate
 from bench.study.load import load
+from bench.study.model import Sampling
 from ddpm.denoiser import Net
 from ddpm.nets import make_net
 from ddpm.schedule import make_schedule
+from ddpm.spec import Variant
 from ddpm.train import Loss, Recipe, Trainer
-from perf.peers.contender import CPU, SAMPLE_BATCH, Setting, batches
+from perf.peers.contender import CPU, SAMPLE_BATCH, Setting, batches, placed
 
 OBJECTIVE = "x0"
 SCHEDULE = make_schedule("cosine", 1000)
@@ -62,13 +64,9 @@ def sampling(evaluate: Net, n: int, evaluations: int, seed: int, device: torch.d
         evaluate,
         SCHEDULE,
         OBJECTIVE,
+        Sampling(sampler=Variant("ancestral"), sample_steps=evaluations, sample_seed=seed),
         shape=(1, 28),
-        sampler="ancestral",
-        steps=evaluations,
-        eta=None,
-        clip=True,
         n=n,
-        seed=seed,
         device=device,
     )
     return torch.cat([batch.images for batch in drawn])
@@ -81,7 +79,7 @@ class Ours:
     """
 
     def __init__(self, setting: Setting, seed: int, device: torch.device = CPU, engine: str | None = None) -> None:
-        self.net = make_net(setting.settings["net"], 1, 28).to(device)
+        self.net = placed(make_net(setting.settings["net"], 1, 28), device)
         self._recipe, self._seed, self._device = Recipe(epochs=1, **setting.recipe), seed, device
         self._weights: dict[str, Tensor] = self.net.state_dict()
         self._evaluate: Net | None = evaluator(engine, self.net, device) if engine else None

@@ -34,9 +34,9 @@ def noise(*parts, scale=0.05):
 def quality(cell):
     """A plausible FID."""
     job = cell.job
-    factor = WORSE[job.net] * WORSE[job.objective] * WORSE[job.schedule] * WORSE[cell.sampler]
-    slope = 0.5 if cell.sampler == "ddim" else 1.1
-    return (3 + 25 * (10 / cell.sample_steps) ** slope) * factor * noise(cell.key)
+    factor = WORSE[job.net] * WORSE[job.objective] * WORSE[job.schedule] * WORSE[cell.sampling.sampler]
+    slope = 0.5 if cell.sampling.sampler == "ddim" else 1.1
+    return (3 + 25 * (10 / cell.sampling.sample_steps) ** slope) * factor * noise(cell.key)
 
 
 def write_job(store, job, exclusive=True, more=None, **env):
@@ -66,7 +66,7 @@ def write_cell(store, cell, digits, exclusive=True, env=None, dataset="d" * 64, 
         "precision": 0.9 / (1 + fid / 100), "recall": 0.9 / (1 + fid / 60),
         "confidence": 0.99 - fid / 800, "class_balance": 0.99, **metrics,
     }  # fmt: skip
-    seconds = [cell.sample_steps / 32 * noise(cell.key, i, scale=0.02) for i in range(batches)]
+    seconds = [cell.sampling.sample_steps / 32 * noise(cell.key, i, scale=0.02) for i in range(batches)]
     made = scored_cell(
         cell, metrics, sampling=sampled(seconds, [100] * batches, exclusive=exclusive, peak_rss_mb=1500.0),
         environment=environment(**(env or {})), created=datetime(2026, 1, 2, 3, 30, tzinfo=UTC),
@@ -78,7 +78,7 @@ def write_cell(store, cell, digits, exclusive=True, env=None, dataset="d" * 64, 
     blur = torch.randn(digits.shape, generator=random) * min(1.5 * fid, 90)
     samples = (digits + blur).clamp(0, 255).to(torch.uint8)
     store.write_bytes(store.path("cells", cell.key, ".png"), png(tile_grid(samples, 8)))
-    shown = min(10, cell.sample_steps)
+    shown = min(10, cell.sampling.sample_steps)
     level = torch.linspace(1, 0, shown)[None, None, :, None, None, None]
     clean = digits[:6][:, None, None].float().expand(6, 2, shown, 1, 28, 28)
     dirty = torch.cat([level, level**3], 1)

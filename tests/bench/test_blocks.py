@@ -79,8 +79,9 @@ def words_of(tokens):
     """What a reader sees of parsed Markdown; images by their descriptions. Nothing may have become HTML but a <br>."""
     for token in tokens:
         if token.type == "html_inline":
-            assert token.content == "<br>"
-            yield "\n"
+            alt = re.fullmatch(r'<br>|<img src="figures/one.png" alt="([^"<>]*)" width="720">', token.content)
+            assert alt, token.content
+            yield f"{html.unescape(alt[1] or '')}\n"
         elif token.type in ("text", "code_inline", "fence"):
             yield token.content
         elif token.type == "softbreak":
@@ -134,7 +135,7 @@ PLAIN = """
 #let data-table(caption: none, breakable: true, ..content) = { caption; table(..content) }
 #let captioned(body, number, caption) = caption
 #let picture(path, alt, title, note, across) = { title; note; across.join() }
-#let gallery(columns, number, caption, ..pictures) = { caption; pictures.pos().join() }
+#let gallery(columns, width, number, caption, ..pictures) = { caption; pictures.pos().join() }
 """
 """The page's functions without a look, for Typst's HTML has none."""
 
@@ -185,7 +186,7 @@ Caption:
 
 |    |    |
 | :---: | :---: |
-| **eps**<br>![digits](figures/digits.png)<br>FID 5 | **v** |
+| **eps**<br><img src="figures/digits.png" alt="digits" width="272"><br>FID 5 | **v** |
 
 *Figure 2. All.*
 """
@@ -214,7 +215,7 @@ def test_typst():
 
 #captioned(image("figures/shown.png", alt: "Seen."), 1, ([] + "Said."))
 
-#gallery(2, 2, ([] + "All."),
+#gallery(2, 100%, 2, ([] + "All."),
   picture("figures/digits.png", "digits", ([] + "eps"), ([] + "FID 5"), ()),
   picture(none, "", ([] + "v"), ([]), ()),
 )"""

@@ -13,7 +13,6 @@ from bench.analysis.claims import CONTRADICTED, NOT_MEASURED, SUPPORTED, UNDECID
 from bench.errors import UserError
 from bench.score.metrics import METRICS
 from bench.study.load import load
-from bench.study.model import CLIPPING
 from bench.study.study import Study
 
 SEEDS = [0, 1, 2, 3, 4]
@@ -34,11 +33,7 @@ def rows(
         job = cell.job
         if seeds is not None and job.seed not in seeds:
             continue
-        row = {k: getattr(job, k) for k in ("net", "objective", "schedule", "T", "seed", "timesteps")}
-        row |= {
-            k: getattr(cell, k) for k in ("sampler", "sample_steps", "sample_seed", "eta", "spacing", "ema", "guidance")
-        }
-        row |= {"role": "default", "clipping": CLIPPING[cell.clip]}
+        row = job.told | cell.sampling.told | {"role": "default"}
         fid = 4.0 * (1 + job.seed)
         for name, factor in factors.items():
             if name in map(str, row.values()):

@@ -26,7 +26,8 @@ def fill(folder: Path, study: Study, factor: float = 1.0, spread: float = 0.02, 
     store = Store(folder)
     random = np.random.default_rng(int(1000 * factor))
     for cell in study.cells:
-        fid = 5 * (1 + cell.job.seed) * (factor if cell.sampler == "ddim" else 1.0) * math.exp(spread * random.normal())
+        slower = factor if cell.sampling.sampler == "ddim" else 1.0
+        fid = 5 * (1 + cell.job.seed) * slower * math.exp(spread * random.normal())
         metrics = {"fid": fid, "confidence": 1 / fid, "kid": fid / 1000}
         store.write(cell.key, scored_cell(cell, metrics, provenance=PROVENANCE.model_copy(update=about)))
 

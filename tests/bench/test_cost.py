@@ -52,7 +52,7 @@ def record(
             for i in range(job.train.epochs)
         ]
         sample_s = {
-            cell.key: cell.n * cell.sample_steps * FLOPS[job.net].forward / SAMPLE[job.net] * slower * noise
+            cell.key: cell.n * cell.sampling.sample_steps * FLOPS[job.net].forward / SAMPLE[job.net] * slower * noise
             for cell in cells
         }
         for cell in cells:

@@ -18,11 +18,11 @@ def test_committed_pages_are_current(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "name"), [(family, name) for family, found in docs.families().items() for name in found.rows]
+    ("family", "name"), [(family, name) for family, found in docs.FAMILIES.items() for name in found.rows()]
 )
 def test_every_entry_says_when_to_use_it(family: str, name: str) -> None:
     """A formula or a sentence, a source unless it is nobody's, and when to use it."""
-    text = docs._text(docs.families()[family].rows[name][0])
+    text = docs._text(docs.FAMILIES[family].rows()[name][0])
     assert "**Use** " in text
     assert len(text.split("**Use** ")[0]) > 20
     assert ":func:" not in text

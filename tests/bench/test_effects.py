@@ -30,7 +30,9 @@ def test_ratios_are_paired(store, digits):
     fill(study, store, digits)
     results = Results(study, store)
     worst, best = effects(results.done, "objective", results.levels("objective"))
-    fid = {(c.job.objective, c.job.schedule, c.sampler, c.sample_steps): quality(c) for c in study.cells}
+    fid = {
+        (c.job.objective, c.job.schedule, c.sampling.sampler, c.sampling.sample_steps): quality(c) for c in study.cells
+    }
     expected = [fid["previous", *k[1:]] / fid[k] for k in fid if k[0] == "eps"]
     assert sorted(worst.ratios) == pytest.approx(sorted(expected))
     assert worst.ratio == pytest.approx(np.exp(np.mean(np.log(expected))))

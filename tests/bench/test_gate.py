@@ -144,18 +144,16 @@ def test_read_baseline_refuses_what_is_not_one(tmp_path: Path, content: str | No
 
 def test_the_committed_baseline_fits_the_smoke_study() -> None:
     """Same cells, same N, and the pinned classifier: `make check` measures what the baseline did."""
+    from bench.analysis.table import cell_row
     from bench.score.classifier import PINNED
+    from bench.store.status import Found
     from bench.study import load
     from bench.study.model import Budget
 
     baseline = nightly.read_baseline(BASELINES / "smoke.json")
     smoke = load.load("smoke")
-    names = {
-        nightly.name_of(
-            {**cell.job.model_dump(), **{k: getattr(cell, k) for k in ("sampler", "sample_steps", "eta", "clip")}}
-        )
-        for cell in smoke.cells
-    }
+    found = [Found(cell, "missing", None, None, None) for cell in smoke.cells]
+    names = {nightly.name_of(cell_row(one, "smoke")) for one in found}
     assert names == set(baseline.fid)
     assert baseline.n == smoke.score.n
     assert baseline.epochs == smoke.train.epochs

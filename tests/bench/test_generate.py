@@ -14,6 +14,7 @@ from bench.images.datasets import Images
 from bench.job import generate as module
 from bench.job.generate import BLOCK, STRIP_IMAGES, STRIP_TIMES, TILE, generate, noise
 from bench.score.heldout import HeldOut
+from bench.study.model import Sampling
 from ddpm.denoiser import Denoiser
 from ddpm.likelihood import Bound
 from ddpm.nets import NETS, make_net
@@ -24,9 +25,23 @@ from tests.pretend import StaticOutput
 SCHEDULE = make_schedule("cosine", 20)
 
 
-def draw(net: Callable[..., Tensor], n: int, batch: int | None = None, **changes: Any) -> Tensor:
-    options: dict[str, Any] = {"sampler": "ancestral", "steps": 3, "eta": None, "clip": True, "seed": 0} | changes
-    batches = generate(net, SCHEDULE, "v", shape=(1, 28), n=n, batch=batch, device=torch.device("cpu"), **options)
+CPU = torch.device("cpu")
+
+
+def way(sampler: str = "ancestral", sample_steps: int = 3, **changes: Any) -> Sampling:
+    return Sampling(sampler=sampler, sample_steps=sample_steps, **changes)
+
+
+def draw(
+    net: Callable[..., Tensor],
+    n: int,
+    batch: int | None = None,
+    first: Tensor | None = None,
+    classes: int = 0,
+    **changes: Any,
+) -> Tensor:
+    options: dict[str, Any] = {"shape": (1, 28), "device": CPU, "batch": batch, "first": first, "classes": classes}
+    batches = generate(net, SCHEDULE, "v", way(**changes), n=n, **options)
     return torch.cat([b.images for b in batches])
 
 
@@ -41,7 +56,7 @@ def test_neither_batch_size_nor_n_changes_a_byte(name: str) -> None:
     for batch in (7, 100, 200, 1000):
         assert torch.equal(draw(net, 230, batch), whole)
     assert torch.equal(draw(net, 40), whole[:40])
-    assert not torch.equal(draw(net, 40, seed=1), whole[:40])
+    assert not torch.equal(draw(net, 40, sample_seed=1), whole[:40])
 
 
 def test_every_tile_divides_into_noise_blocks() -> None:
@@ -79,17 +94,17 @@ class Counting(nn.Module):
 
 def test_the_network_only_sees_whole_tiles() -> None:
     net = Counting()
-    draw(net, 130, 1000, steps=4)
+    draw(net, 130, 1000, sample_steps=4)
     assert net.seen == [TILE["cpu"]] * 2 * 4
 
 
 def test_strip_shows_the_first_images_over_time() -> None:
-    options = {"sampler": "ddim", "eta": 0.0, "clip": True, "n": 150, "seed": 0, "device": torch.device("cpu")}
-    first, second = generate(Counting(), SCHEDULE, "v", shape=(1, 28), steps=20, **options)
+    options: dict[str, Any] = {"shape": (1, 28), "n": 150, "device": CPU}
+    first, second = generate(Counting(), SCHEDULE, "v", way("ddim", 20), **options)
     assert first.strip is not None
     assert first.strip.shape == (STRIP_TIMES, 2, STRIP_IMAGES, 1, 28, 28)
     assert second.strip is None
-    short = next(generate(Counting(), SCHEDULE, "v", shape=(1, 28), steps=3, **options))
+    short = next(generate(Counting(), SCHEDULE, "v", way("ddim", 3), **options))
     assert short.strip is not None
     assert len(short.strip) == 3
 
@@ -187,9 +202,13 @@ def test_the_first_outputs_can_be_shared(batch: int | None) -> None:
         p.data.add_(0.05 * torch.randn_like(p))
     first = torch.cat(list(module.first_outputs(net, shape=(1, 28), n=250, seed=5, device=torch.device("cpu"))))
     assert len(first) == 300
-    for options in ({"sampler": "ancestral", "steps": 3}, {"sampler": "ddim", "steps": 2, "eta": 0.0}, {"steps": 1}):
-        alone = draw(net, 230, batch, seed=5, **options)
-        assert torch.equal(draw(net, 230, batch, seed=5, first=first, **options), alone)
+    for options in (
+        {"sampler": "ancestral", "sample_steps": 3},
+        {"sampler": "ddim", "sample_steps": 2, "eta": 0.0},
+        {"sample_steps": 1},
+    ):
+        alone = draw(net, 230, batch, sample_seed=5, **options)
+        assert torch.equal(draw(net, 230, batch, sample_seed=5, first=first, **options), alone)
     counting = Counting()
-    draw(counting, 230, batch, steps=3, first=first)
+    draw(counting, 230, batch, sample_steps=3, first=first)
     assert len(counting.seen) == 3 * 2

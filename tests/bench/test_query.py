@@ -36,7 +36,7 @@ def store(tmp_path: Path) -> Store:
 
 def test_cells_are_the_stable_table(store: Store) -> None:
     """Every column but the study, with the very values; only cells that have a record."""
-    names = [name for name in table.COLUMNS if name != "study"]
+    names = [name for name in table.columns() if name != "study"]
     answer = query.ask("SELECT * FROM cells ORDER BY key", store)
     assert answer.columns == names
     rows = {row["key"]: row for row in table.rows(load.load("smoke"), store)}

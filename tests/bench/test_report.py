@@ -70,12 +70,18 @@ def test_whole_report(store, digits, tmp_path):
         "frontier",
         "losses",
         "durations",
-        *(f"samples-{i:02}" for i in (1, 2, 3, 4)),
+        *(
+            f"samples-0{i}-{name}"
+            for i, name in enumerate(("previous-linear", "eps-linear", "previous-cosine", "eps-cosine"), 1)
+        ),
         "denoising",
     }
     for path in made.figures:
         assert path.read_bytes().startswith(b"\x89PNG")
-        assert f"(figures/{path.name})" in text
+        assert f"(figures/{path.name})" in text or f'"figures/{path.name}"' in text
+    previews = {path.read_bytes() for path in (store.root / "cells").glob("*.png")}
+    for path in made.figures:
+        assert not path.name.startswith("samples") or path.read_bytes() in previews, "at their own resolution"
     assert made.pdf.read_bytes().startswith(b"%PDF")
     for said in ("Made-up CPU", "d" * 64, "`abcdef012345`", "f" * 40, "class_balance"):
         assert said in text
@@ -88,7 +94,7 @@ def test_replication(store, digits):
     study = make_study(sampler=["ancestral"], seed=[0, 1, 2]).model_copy(update={"score": Score(n=200, seed=[0, 1])})
     fill(study, store, digits)
     results = Results(study, store)
-    assert len(results.done) == 2 * len({(c.job.key, c.sample_steps) for c in study.cells})
+    assert len(results.done) == 2 * len({(c.job.key, c.sampling.sample_steps) for c in study.cells})
     found = scatter(results.done)
     assert (found.runs, found.draws) == (3, 2)
     assert found.both.sd == pytest.approx(0.05, rel=0.5)  # the made-up noise depends on the cell alone
@@ -185,7 +191,13 @@ def test_what_is_missing_or_failed_is_listed(store, digits):
     [
         {"objective": ["eps"], "schedule": ["linear"], "sampler": ["ddim"], "sample_steps": [10]},
         {"objective": ["eps", "v", "x0"], "schedule": ["cosine"], "eta": [0.0, 0.5], "seed": [0, 1, 2]},
-        {"net": ["unet", "scorenet"], "T": [100, 1000], "weight": ["unit"], "objective": ["previous", "v"]},
+        {
+            "net": ["unet", "scorenet"],
+            "T": [100, 1000],
+            "weight": ["unit"],
+            "objective": ["previous", "v"],
+            "sampler": ["ddim"],
+        },
     ],
     ids=["one cell", "seeds and eta", "every axis"],
 )
@@ -273,7 +285,9 @@ def test_the_oracle_splits_a_fid(tmp_path, digits):
         else:
             write_oracle(store, job)
         for cell in cells:
-            write_cell(store, cell, digits, **({"fid": 1.0 + 10 / cell.sample_steps} if job.net == "oracle" else {}))
+            write_cell(
+                store, cell, digits, **({"fid": 1.0 + 10 / cell.sampling.sample_steps} if job.net == "oracle" else {})
+            )
     results = Results(study, store)
     assert set(results.done["net"]) == {"unet"}
     assert "net" not in results.varying
@@ -330,13 +344,15 @@ def test_likelihoods_and_classes(tmp_path, digits):
         )  # fmt: skip
         write_job(store, job, more={"likelihood": likelihood})
         for cell in cells:
-            seen = {} if cell.guidance is None else {"class_accuracy": 0.9 + i / 100, "worst_class_accuracy": 0.7}
+            seen = (
+                {} if cell.sampling.guidance is None else {"class_accuracy": 0.9 + i / 100, "worst_class_accuracy": 0.7}
+            )
             write_cell(store, cell, digits, **seen)
     made = write(told, store, tmp_path / "out")
     text = clean(made.markdown.read_text())
     likelihood = section_of(text, "Likelihood")
     assert re.search(r"\| eps \| cosine \| 1.650 ± 0.011 \| 2.050 ± 0.012 \| 1.00e-04 \| 0.310 \|", likelihood)
-    assert "Of 50 test images" in likelihood
+    assert "The likelihood of 50 test images" in likelihood
     assert "(figures/terms.png)" in likelihood
     classes = section_of(text, "Classes and guidance")
     assert "ddim guidance 4" in classes
@@ -353,7 +369,7 @@ def test_how_many_steps_are_enough(tmp_path, digits):
     for cells in study.jobs.values():
         write_job(store, cells[0].job)
         for cell in cells:
-            fid = fids[cell.sampler, cell.sample_steps] * (1 if cell.job.seed else 4)
+            fid = fids[cell.sampling.sampler, cell.sampling.sample_steps] * (1 if cell.job.seed else 4)
             write_cell(store, cell, digits, fid=fid if cell.job.objective == "eps" else 2000.0)
     text = markdown_of(Results(study, store))
     assert "| ancestral | 80.0 | 18.0 | 10.0 | **25** | 2 |" in text

@@ -299,11 +299,12 @@ def test_samples_are_of_the_averaged_weights(world: World, tiny_study: Study) ->
     assert samples is not None
     net = make_net("tiny", 1, 28).eval()
     schedule = make_schedule(cells[0].job.schedule, cells[0].job.T)
-    options = {"shape": (1, 28), "sampler": cells[0].sampler, "steps": 4, "eta": None, "clip": True, "n": 20}
     drawn = {}
     for which in ("ema", "net"):
         net.load_state_dict({k[4:]: v for k, v in kept[0].items() if k.startswith(f"{which}.")})
-        batches = sampling.generate(net, schedule, cells[0].job.objective, **options, seed=0, device=CPU)
+        batches = sampling.generate(
+            net, schedule, cells[0].job.objective, cells[0].sampling, shape=(1, 28), n=20, device=CPU
+        )
         drawn[which] = torch.cat([batch.images for batch in batches]).numpy()
     assert (drawn["ema"] == samples[0]).all()
     assert not (drawn["net"] == samples[0]).all()
@@ -521,7 +522,7 @@ def test_first_outputs_are_shared_by_what_starts_at_the_end(world: World, make_s
     cells = cells_of(study)
     list(run(cells, world.store, device=CPU))
     for cell in cells:
-        alone = Store(world.store.root.parent / cell.spacing)
+        alone = Store(world.store.root.parent / cell.sampling.spacing)
         shutil.copytree(world.store.root / "checkpoints", alone.root / "checkpoints")
         shutil.copytree(world.store.root / "jobs", alone.root / "jobs")
         list(run([cell], alone, device=CPU))

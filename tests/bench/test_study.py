@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,14 @@ import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from bench.errors import UserError
-from bench.study import variants
+from bench.paths import REFERENCE
+from bench.rows import FAMILIES, names
+from bench.store.store import Store
 from bench.study.load import available, load
-from bench.study.model import Budget, Cell, Job
+from bench.study.model import Budget, Cell, Job, Sampling
 from bench.study.study import Study
 from ddpm.mix import Mix
 from ddpm.objective import OBJECTIVES, WEIGHTS, Objective
@@ -44,6 +50,12 @@ JOB = Job(
     net="unet", objective="eps", weight="unit", schedule="linear", T=1000, seed=0, train=Budget(epochs=5, batch_size=64)
 )
 CELL = Cell(job=JOB, sampler="ddim", sample_steps=50, eta=0.0, n=2000)
+
+
+@cache
+def loaded(name: str) -> Study:
+    """A shipped study, read once for all tests that only look at it."""
+    return load(name)
 
 
 def refused(tmp_path: Path, text: str | bytes) -> str:
@@ -84,15 +96,63 @@ def test_a_field_added_later_changes_no_key() -> None:
         train: LaterBudget
         condition: str = "none"
 
+    class LaterSampling(Sampling):
+        order: int = 1
+
     class LaterCell(Cell):
         job: LaterJob
-        order: int = 1
+        sampling: LaterSampling
 
     later = LaterCell.model_validate(CELL.model_dump())
     assert later.key == CELL.key
     assert later.job.key == JOB.key
     for change in ({"order": 2}, {"job": LaterJob.model_validate(JOB.model_dump() | {"condition": "class"})}):
-        assert later.model_copy(update=change).model_validate(later.model_dump() | change).key != CELL.key
+        assert later.model_validate(later.model_dump() | change).key != CELL.key
+
+
+def test_a_key_is_the_hash_of_what_is_not_the_default() -> None:
+    """However it is put together: of the canonical JSON of the cell, flat, without defaults."""
+    for cell in (
+        CELL,
+        Cell(job=JOB, sampling=Sampling(sampler="ddim", sample_steps=3, guidance=2.0, clip=False), n=20),
+    ):
+        text = json.dumps(cell.model_dump(exclude_defaults=True), sort_keys=True, separators=(",", ":"))
+        assert cell.key == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize(("kind", "model"), [("cells", Cell), ("jobs", Job)])
+def test_committed_results_keep_their_keys_and_their_form(kind: str, model: type[Cell | Job]) -> None:
+    """Each file's configuration gives the file's name as its key, and comes back from the model as it was."""
+    store = Store(REFERENCE)
+    found = [(path.stem, store.read(kind, path.stem)) for path in (REFERENCE / kind).glob("*.json")]  # type: ignore[arg-type]
+    assert len(found) > 90
+    for key, record in found:
+        assert record is not None
+        known = model.model_validate(record["config"])
+        assert known.key == key
+        assert known.model_dump(mode="json") == record["config"]
+
+
+def test_labels_tell_committed_jobs_apart() -> None:
+    """Every axis that is not at its default is in the label, the weight where it is not the objective's own."""
+    jobs = [cells[0].job for name in available() for cells in loaded(name).jobs.values()]
+    alike: dict[tuple[str, str, Budget], set[str]] = {}
+    for job in jobs:
+        alike.setdefault((job.label, job.dataset, job.train), set()).add(job.key)
+    assert {label: keys for label, keys in alike.items() if len(keys) > 1} == {}
+    for name in set(available()) - {"full"}:
+        cells = loaded(name).cells
+        assert len({(cell.job.key, cell.label) for cell in cells}) == len(cells)
+
+
+def test_a_label_says_the_weight_that_is_not_the_objectives_own() -> None:
+    plain = {"net": "unet", "schedule": "linear", "T": 1000, "seed": 3, "train": JOB.train}
+    assert Job(objective="eps", weight="unit", **plain).label == "unet eps linear T=1000 seed 3"
+    assert Job(objective="score", weight="snr", **plain).label == "unet score linear T=1000 seed 3"
+    assert Job(objective="eps", weight="snr", **plain).label == "unet eps weight snr linear T=1000 seed 3"
+    drawn = Job(objective="eps", weight="p2(k=2.0)", timesteps="stratified", **plain)
+    assert drawn.label == "unet eps weight p2(k=2.0) linear T=1000 stratified t seed 3"
+    assert drawn.setting == drawn.label.removesuffix(" seed 3")
 
 
 def test_every_field_matters_to_the_key() -> None:
@@ -104,9 +164,10 @@ def test_every_field_matters_to_the_key() -> None:
         "snapshots": 8, "guidance": 2.0,
     }  # fmt: skip
     budget, job, cell = JOB.train.model_dump(), JOB.model_dump(), CELL.model_dump()
+    other |= {"packages": ["rows 1.0"]}
     jobs = [Job.model_validate(job | {"train": budget | {k: other[k]}}) for k in Budget.model_fields]
     jobs += [Job.model_validate(job | {k: other[k]}) for k in Job.model_fields if k != "train"]
-    cells = [Cell.model_validate(cell | {k: other[k]}) for k in Cell.model_fields if k != "job"]
+    cells = [Cell.model_validate(cell | {k: other[k]}) for k in ("n", *Sampling.model_fields)]
     cells += [Cell.model_validate(cell | {"job": j}) for j in jobs]
     assert len({j.key for j in jobs} | {JOB.key}) == len(jobs) + 1
     assert len({c.key for c in cells} | {CELL.key}) == len(cells) + 1
@@ -125,22 +186,21 @@ def test_a_key_survives_json_and_spelling() -> None:
 @pytest.mark.parametrize("name", available())
 def test_every_shipped_study_loads(name: str) -> None:
     """Its cells are distinct, its jobs hold them all, and it samples within T."""
-    found = load(name)
+    found = loaded(name)
     assert found.name == name
     assert found.description
     assert len({cell.key for cell in found.cells}) == len(found.cells) > 0
     assert [cell for cells in found.jobs.values() for cell in cells] == found.cells
-    assert all(cell.sample_steps <= cell.job.T for cell in found.cells)
+    assert all(cell.sampling.sample_steps <= cell.job.T for cell in found.cells)
     assert all(cell.job.key == key for key, cells in found.jobs.items() for cell in cells)
 
 
 def test_studies_cover_what_the_issue_asks_for() -> None:
     assert {"smoke", "quick", "demo", "full"} <= set(available())
 
-    cells = {name: load(name).cells for name in ("quick", "demo", "full")}
-
     def axis(name: str, field: str) -> set[Any]:
-        return {getattr(cell, field, None) or getattr(cell.job, field, None) for cell in cells[name]}
+        owners = {id(owner): owner for cell in loaded(name).cells for owner in (cell, cell.job, cell.sampling)}
+        return {getattr(owner, field) for owner in owners.values() if field in type(owner).model_fields}
 
     assert axis("quick", "objective") >= {"previous", "eps", "v"}
     assert axis("quick", "schedule") >= {"linear", "cosine"}
@@ -148,16 +208,16 @@ def test_studies_cover_what_the_issue_asks_for() -> None:
     assert len(axis("quick", "sampler")) >= 2
     assert min(axis("quick", "n")) >= 2000
     for name in ("quick", "demo"):
-        assert len({cell.job.seed for cell in cells[name]}) >= 3
-        assert load(name).claims
-    assert axis("demo", "net") == {"scorenet"}
-    assert axis("demo", "objective") == {"previous", "eps"}
-    assert {c.job.train.epochs >= 5 for c in cells["demo"]} == {True}
+        assert len({cell.job.seed for cell in loaded(name).cells}) >= 3
+        assert loaded(name).claims
+    assert axis("seed", "net") == {"scorenet"}
+    assert axis("seed", "objective") == {"previous", "eps"}
+    assert {c.job.train.epochs >= 5 for c in loaded("demo").cells} == {True}
     assert axis("full", "objective") == set(OBJECTIVES)
     assert axis("full", "schedule") == set(SCHEDULES)
     assert {10, 1000} <= axis("full", "T")
     assert {10, 1000} <= axis("full", "sample_steps")
-    assert len({c.job.seed for c in cells["full"]}) == 3
+    assert len({c.job.seed for c in loaded("full").cells}) == 3
     assert axis("full", "n") == {10_000}
 
 
@@ -167,7 +227,10 @@ def test_expansion_by_hand(tmp_path: Path) -> None:
     path.write_text(GOOD)
     found = load(str(path))
     assert found.name == "mine"
-    points = [(c.job.objective, c.job.schedule, c.sampler, c.eta, c.sample_steps) for c in found.cells]
+    points = [
+        (c.job.objective, c.job.schedule, c.sampling.sampler, c.sampling.eta, c.sampling.sample_steps)
+        for c in found.cells
+    ]
     trained = [("eps", "linear"), ("eps", "cosine"), ("v", "linear")]
     ways = [("ancestral", None), ("ddim", 0.0), ("ddim", 1.0)]
     assert sorted(points, key=str) == sorted(((*j, *w, s) for j in trained for w in ways for s in (10, 50)), key=str)
@@ -186,7 +249,7 @@ def test_default_weight_is_the_objectives_own(make_study: Any, objective: str) -
 
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS if not make_sampler(name).learned])
 def test_eta_collapses_where_it_means_nothing(make_study: Any, sampler: str) -> None:
-    found = [c.eta for c in make_study(objective=["eps"], sampler=[sampler], eta=[0.5, 0.0, 1.0]).cells]
+    found = [c.sampling.eta for c in make_study(objective=["eps"], sampler=[sampler], eta=[0.5, 0.0, 1.0]).cells]
     assert found == ([0.5, 0.0, 1.0] if make_sampler(sampler).uses_eta else [None])
 
 
@@ -195,7 +258,7 @@ def test_an_exclusion_of_one_eta_leaves_samplers_without_eta_alone(make_study: A
     for etas in ([0.0, 1.0], [1.0, 0.0]):
         found = make_study(objective=["eps"], eta=etas)
         excluding = found.model_copy(update={"exclude": [{"eta": 0.0}]})
-        assert {(c.sampler, c.eta) for c in excluding.cells} == {("ancestral", None), ("ddim", 1.0)}
+        assert {(c.sampling.sampler, c.sampling.eta) for c in excluding.cells} == {("ancestral", None), ("ddim", 1.0)}
 
 
 def test_jobs_hold_every_cell_even_when_weights_meet(make_study: Any) -> None:
@@ -224,7 +287,7 @@ def test_clipping_is_an_axis(make_study: Any) -> None:
     assert {c.key for c in plain.cells} < {c.key for c in both.cells}
     assert len(both.cells) == 2 * len(plain.cells)
     assert set(both.jobs) == set(plain.jobs)
-    assert ["unclipped" in c.label for c in both.cells] == [not c.clip for c in both.cells]
+    assert ["unclipped" in c.label for c in both.cells] == [not c.sampling.clip for c in both.cells]
     assert {c.label for c in make_study(clip=["dynamic"], sampler=["ddim"]).cells} == {"ddim dynamic 4 steps"}
 
 
@@ -252,11 +315,55 @@ exclude:
     assert {c.job.weight for c in cells} == {"min_snr(gamma=2.5)", "min_snr"}
     assert {c.job.schedule for c in cells} == {"linear(zero_snr=true)", "cosine"}
     assert {c.job.timesteps for c in cells} == {"uniform", "logit_normal(mean=-0.5)"}
-    assert {(c.sampler, c.spacing) for c in cells} == {
-        ("ddim", "linspace"), ("ddim", "karras(rho=5.0)"), ("heun(churn=10)", "linspace")
+    assert {(c.sampling.sampler, c.sampling.spacing) for c in cells} == {
+        ("ddim", "linspace"), ("ddim", "karras(rho=5.0)"), ("heun(churn=10.0)", "linspace")
     }  # fmt: skip
     assert {c.evaluations for c in cells} == {10, 19}
     assert len(cells) == (2 * 2 - 1) * 2 * 2 * 3
+
+
+def test_a_whole_number_is_the_same_value_of_a_real_option(make_study: Any) -> None:
+    """``s: 1`` and ``s: 1.0``, as a mapping or as text: one value, one key; both in a list is one too many."""
+    spelt = [{"cosine": {"s": 1}}, {"cosine": {"s": 1.0}}, "cosine(s=1)", "cosine( s = 1.0 )"]
+    keys = {tuple(c.key for c in make_study(objective=["v"], schedule=[one]).cells) for one in spelt}
+    assert len(keys) == 1
+    with pytest.raises(ValidationError, match=r"lists cosine\(s=1.0\) twice"):
+        make_study(objective=["v"], schedule=spelt[:2])
+
+
+def test_a_study_made_in_python_is_checked_too(make_study: Any) -> None:
+    for axes, words in (
+        ({"schedule": ["cosin"]}, "unknown schedule 'cosin'; did you mean 'cosine'"),
+        ({"sampler": [{"heun": {"churn": "much"}}]}, "takes a value like 0.0"),
+        ({"budget": {"optimiser": "moun"}}, "unknown optimiser 'moun'"),
+    ):
+        with pytest.raises(ValidationError, match=words):
+            make_study(**axes)
+
+
+def test_claims_with_options(tmp_path: Path) -> None:
+    """Levels with options, as text and as YAML, in a claim and in its condition."""
+    text = """\
+train: {epochs: 1}
+axes:
+  objective: [eps, v]
+  schedule: [linear, {cosine: {s: 0.01}}]
+  sampler: [ddim, {heun: {churn: 10}}]
+  sample_steps: [10]
+claims:
+  - 'cosine(s=0.01) < linear on fid'
+  - '{cosine: {s: 0.01}} < linear on kid at {sampler: {heun: {churn: 10}}, objective: v}'
+  - 'eps < v on fid at {schedule: {cosine: {s: 0.01}}}'
+"""
+    path = tmp_path / "claims.yaml"
+    path.write_text(text)
+    first, second, third = load(str(path)).hypotheses
+    assert (first.axis, first.first, first.second, first.where) == ("schedule", "cosine(s=0.01)", "linear", {})
+    assert (second.first, second.where) == ("cosine(s=0.01)", {"sampler": "heun(churn=10.0)", "objective": "v"})
+    assert third.where == {"schedule": "cosine(s=0.01)"}
+    path.write_text(text.replace("at {schedule: {cosine: {s: 0.01}}}", "at {schedule: {cosine: {s: 0.02}}}"))
+    with pytest.raises(UserError, match=r"claims.yaml:10: claims: .*is not on the axis"):
+        load(str(path))
 
 
 @pytest.mark.parametrize(
@@ -554,7 +661,7 @@ def test_too_many_sampling_steps(tmp_path: Path) -> None:
 def test_too_many_sampling_steps_can_be_excluded(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(changed("[10, 50]", "[10, 500]").replace("exclude:", "exclude:\n  - {sample_steps: 500}"))
-    assert {c.sample_steps for c in load(str(path)).cells} == {10}
+    assert {c.sampling.sample_steps for c in load(str(path)).cells} == {10}
 
 
 def test_duplicate_through_the_default_weight(tmp_path: Path) -> None:
@@ -617,13 +724,14 @@ def test_good_studies_of_any_shape_load(tmp_path: Path) -> None:
     }
     path.write_text(yaml.safe_dump(minimal))
     (cell,) = load(str(path)).cells
-    assert (cell.job.net, cell.job.T, cell.job.seed, cell.n, cell.eta) == ("unet", 1000, 0, 2000, 0.0)
+    assert (cell.job.net, cell.job.T, cell.job.seed, cell.n, cell.sampling.eta) == ("unet", 1000, 0, 2000, 0.0)
 
 
 def test_weights_are_listed() -> None:
     """What a study may say is what the tables hold."""
-    assert variants.choices()["weight"] == ["default", *WEIGHTS]
-    assert set(variants.choices()) == {"dataset", "optimiser", *variants.KINDS}
+    assert names("weight") == [*WEIGHTS, "default"]
+    assert names("net")[-1] == "oracle"
+    assert {"dataset", "optimiser", "metric"} <= set(FAMILIES)
 
 
 def test_several_sampling_seeds(tmp_path: Path) -> None:
@@ -635,7 +743,7 @@ def test_several_sampling_seeds(tmp_path: Path) -> None:
         cells[text] = load(str(path)).cells
     assert cells[""] == cells[", seed: 0"] == cells[", seed: [0]"]
     both = cells[", seed: [0, 3]"]
-    assert [cell.sample_seed for cell in both[:2]] == [0, 3]
+    assert [cell.sampling.sample_seed for cell in both[:2]] == [0, 3]
     assert both[::2] == cells[""]
     assert {cell.job.key for cell in both} == {cell.job.key for cell in cells[""]}
     assert len({cell.key for cell in both}) == len(both) == 2 * len(cells[""])

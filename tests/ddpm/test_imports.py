@@ -20,7 +20,7 @@ PACKAGES = ("bench", "ddpm", "perf")
 
 LAYERS: tuple[set[str], ...] = (
     {"errors", "paths", "text"},
-    {"files"},
+    {"files", "rows"},
     {"images", "machine"},
     {"study"},
     {"store"},
@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "ddpm.spacing": {"ddpm.schedule", "ddpm.spec"},
     "ddpm.timestep": {"ddpm.precision", "ddpm.spec"},
     "ddpm.objective": {"ddpm.mix", "ddpm.schedule", "ddpm.spec"},
-    "ddpm.denoiser": {"ddpm.mix", "ddpm.schedule", "ddpm.objective"},
+    "ddpm.denoiser": {"ddpm.mix", "ddpm.schedule", "ddpm.objective", "ddpm.spec"},
     "ddpm.guidance": {"ddpm.denoiser"},
     "ddpm.likelihood": {"ddpm.mix", "ddpm.precision", "ddpm.schedule", "ddpm.denoiser"},
     "ddpm.sampler": {"ddpm.mix", "ddpm.spec", "ddpm.denoiser"},
@@ -59,8 +59,9 @@ MAY_IMPORT = {
         "ddpm.likelihood",
         "ddpm.timestep",
         "ddpm.muon",
+        "ddpm.spec",
     },
-    "ddpm.oracle": {"ddpm.mix", "ddpm.precision", "ddpm.schedule", "ddpm.objective", "ddpm.denoiser"},
+    "ddpm.oracle": {"ddpm.mix", "ddpm.precision", "ddpm.schedule", "ddpm.objective", "ddpm.denoiser", "ddpm.spec"},
     "ddpm.nets": {"ddpm.nets.scorenet", "ddpm.nets.unet", "ddpm.spec"},
     "ddpm.nets.scorenet": set(),
     "ddpm.nets.unet": set(),
@@ -76,16 +77,8 @@ LONGEST_FUNCTION, LONGEST_FILE = 50, 400
 # What breaks a rule today. These lists only get shorter: an entry that is no longer needed fails its test too.
 
 READ_BY_REPORTS = {"bench.job.generate"}
-UPWARDS = {
-    ("bench.study.study", "bench.score.metrics"),
-}
-LONG_FUNCTIONS = {
-    "bench/docs.py": 1,
-    "bench/job/generate.py": 1,
-    "bench/job/run.py": 1,
-    "bench/study/study.py": 1,
-    "ddpm/sampler.py": 1,
-}
+UPWARDS: set[tuple[str, str]] = set()
+LONG_FUNCTIONS: dict[str, int] = {}
 LONG_FILES: set[str] = set()
 
 PUBLIC_UNDERSCORES = {"_replace", "_asdict", "_fields", "_make"}

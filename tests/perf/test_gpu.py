@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -218,6 +219,7 @@ def test_peers_that_are_not_installed_are_named(session: Session, monkeypatch: p
         "theirs/best": Setting("theirs", "big", {}, {"batch_size": 8}),
     }
     monkeypatch.setattr(peers, "settings", lambda: settings)
+    monkeypatch.setattr(peers, "EVALUATIONS", 2)
     monkeypatch.setitem(__import__("perf.peers.build", fromlist=["x"]).CONTENDERS, "theirs", ("no_such_library", "X"))
     session.file.run.sections[2].rows = [Row(name="x", at={"engine": "compiled", "batch": 32}, found={"step_s": 0.1})]
     rows = rows_of(session, "peers")
@@ -247,6 +249,7 @@ def test_peers(session: Session, monkeypatch: pytest.MonkeyPatch, library: str) 
     name = f"{library.replace('_', '-')}/best"
     monkeypatch.setattr(peers, "settings", lambda: {name: settings[name].using(batch_size=2)})
     monkeypatch.setattr(peers, "formats", lambda session: ["float32"])
+    monkeypatch.setattr(peers, "EVALUATIONS", 2)
     rows = rows_of(session, "peers")
     assert not failures(rows)
     assert all(row.found["step_s"] > 0 and row.found["image_steps_per_s"] > 0 for row in rows)
@@ -366,7 +369,7 @@ def test_epochs_that_fit() -> None:
     whole = load.load(str(jobs.DEMO))
     assert len(whole.jobs) == 4
     assert len(whole.cells) == 8
-    assert all(cell.sample_steps == cell.job.T for cell in whole.cells)
+    assert all(cell.sampling.sample_steps == cell.job.T for cell in whole.cells)
     assert (whole.train.epochs, whole.train.lr) == (50, 1e-4)
     pair = jobs.altered(whole, axes=whole.axes.model_copy(update={"T": [50], "sample_steps": [50]}), exclude=[],
                         train=whole.train.model_copy(update={"epochs": 1}))  # fmt: skip
@@ -461,7 +464,8 @@ def test_a_process_that_compiles_goes_on_after_a_failure(
 def test_sections_are_in_order_and_share_the_time() -> None:
     assert list(SECTIONS) == ORDER
     assert sum(plan.share for plan in SECTIONS.values()) == pytest.approx(1)
-    ends = deadlines(["card", "demo"], 100.0, 30.0, SECTIONS)
+    uneven = {name: SECTIONS[name]._replace(share=share) for name, share in (("card", 1.0), ("demo", 2.0))}
+    ends = deadlines(["card", "demo"], 100.0, 30.0, uneven)
     assert ends["card"] == pytest.approx(110)
     assert ends["demo"] == pytest.approx(130)
     assert list(deadlines(ORDER, 0.0, 1.0, SECTIONS).values()) == sorted(deadlines(ORDER, 0.0, 1.0, SECTIONS).values())
@@ -495,10 +499,23 @@ def test_what_takes_too_long_is_interrupted() -> None:
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
 
 
-def test_samples_fit_the_time(session: Session) -> None:
+def test_an_import_is_not_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a module would stay behind."""
+    (tmp_path / "slow_to_import.py").write_text(
+        "import time\ntime.sleep(0.3)\nwhole = True\nwait = lambda: time.sleep(5)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(OutOfTime), budget.limit(0.05):
+        import_module("slow_to_import").wait()
+    assert sys.modules.pop("slow_to_import").whole
+
+
+def test_samples_fit_the_time(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     timed = session.timed(lambda: calls.append(1))
     assert len(timed.seconds) == TINY.repeats
+    monkeypatch.setattr("perf.gpu.session.MOST_S", 0.0)
+    assert len(session.timed(lambda: calls.append(1)).seconds) == 1
     session.budget = Budget(0.0)
     with pytest.raises(NoTimeError):
         session.timed(lambda: time.sleep(1e-3))
@@ -720,6 +737,14 @@ def test_a_try_out_is_no_measurement_of_a_gpu() -> None:
     assert default_folder(CPU) == LOCAL / "perf"
     assert default_folder(torch.device("cuda")) == perf_record.FOLDER
     assert card_name(CPU) == "gpu-cpu"
+
+
+def test_the_time_counts_from_the_start_of_the_process() -> None:
+    from perf.gpu.__main__ import age
+
+    first = age()
+    assert (first > 0) == Path("/proc/self/stat").exists()
+    assert first <= age() < first + 60
 
 
 def test_the_name_of_a_card(monkeypatch: pytest.MonkeyPatch) -> None:

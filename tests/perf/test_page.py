@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from bench.report.blocks import Figure
+from bench.report.blocks import Figure, Gallery
 from bench.report.render import markdown
 from perf import page, peers_page
 from perf.record import claim
@@ -125,7 +126,13 @@ def test_everything_is_shown() -> None:
     assert [figure.name for figure in figures] == ["roofline", "peers"]
     assert all(len(frame) for figure in figures for frame in figure.data.values())
     titles = [line[3:] for line in text.splitlines() if line.startswith("## ")]
-    assert titles == ["Share of the machine", "ScoreNet against its plain form", "Against the peers", "Quality"]
+    assert titles == [
+        "Share of the machine",
+        "ScoreNet against its plain form",
+        "Against the peers",
+        "Quality",
+        "On a GPU",
+    ]
     assert "| unet training, share | ≥ 60% | 61% | yes | roofline |" in text
     assert "| unet sampling, share | ≥ 70% | 50% | **no** | roofline |" in text
     assert "| u\\_n\\*et | 1 | – | yes |" in text
@@ -145,7 +152,7 @@ def test_the_peers_bars_follow_from_the_measurement() -> None:
 
 @pytest.mark.parametrize("name", FOUND)
 def test_each_measurement_alone(name: str) -> None:
-    assert markdown.source(page.compose({name: FOUND[name]})).count("\n## ") == 1
+    assert markdown.source(page.compose({name: FOUND[name]})).count("\n## ") == 2  # and that no GPU was measured
 
 
 def test_the_files_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,3 +165,65 @@ def test_the_files_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert page.main(["--results", str(results), "--out", str(out)]) == 0
     assert (out / "report.pdf").read_bytes().startswith(b"%PDF")
     assert "figures/peers.png" in (out / "report.md").read_text()
+
+
+# On a GPU
+
+
+def gpu_run() -> dict[str, Any]:
+    """A file of perf.gpu, some of it not reached, with two pictures."""
+    about = {"gpu": "A Card 80GB", "driver": "580.1", "cuda": "13.0"}
+    row = {
+        "name": "unet, batch 128, eager",
+        "found": {"step_s": 0.005, "kernels": 500.0, "idle": 0.25, "peak_mb": None},
+    }
+    late = {"name": "unet, batch 128, graphs", "status": "failed", "reason": "crashed: no | compiler"}
+    drawn = [
+        {"name": f"demo, {objective}", "at": {"objective": objective, "T": 50, "clip": "False"},
+         "found": {"fid": 40.5, "epochs": 7, "picture": f"gpu-a-card/{objective}.png"}}
+        for objective in ("previous", "eps")
+    ]  # fmt: skip
+    sections = [
+        {
+            "name": "unet",
+            "title": "A training step",
+            "status": "cut off",
+            "reason": "its time was over",
+            "rows": [row, late],
+        },
+        {"name": "scoring", "title": "Scoring", "status": "not reached", "reason": "no time was left"},
+        {"name": "demo", "title": "The demo", "status": "done", "rows": drawn},
+    ]
+    made = ABOUT | {"environment": ABOUT["environment"] | about}  # type: ignore[operator]
+    return made | {"name": "gpu-a-card", "device": "cuda", "minutes": 8.0, "seed": 0, "sections": sections}
+
+
+def test_a_gpu_that_was_measured(tmp_path: Path) -> None:
+    """Figures in their units, what is missing with its reason, and the demo's samples side by side."""
+    (tmp_path / "gpu-a-card").mkdir()
+    for i, objective in enumerate(("previous", "eps")):
+        Image.new("L", (20, 20), 50 * i).save(tmp_path / "gpu-a-card" / f"{objective}.png")
+    blocks = list(page.compose(FOUND | {"gpu-a-card": gpu_run()}, tmp_path))
+    text = markdown.source(blocks)
+    assert "## On a GPU: A Card 80GB\n" in text
+    assert "nobody" not in text.lower()
+    assert "| unet, batch 128, eager | 5.00 | 500 | 25.0% |" in text
+    assert "*cut off: its time was over.*" in text
+    assert "*not reached: no time was left.*" in text
+    assert "- unet, batch 128, graphs: failed, crashed: no \\| compiler" in text
+    (gallery,) = (block for block in blocks if isinstance(block, Gallery))
+    assert [picture.name for picture in gallery.pictures if picture] == ["gpu-a-card-T50-1", "gpu-a-card-T50-2"]
+    assert [picture.title for picture in gallery.pictures if picture] == [("previous, unclipped",), ("eps, unclipped",)]
+    assert "Samples at T = 50." in text
+
+
+def test_without_a_gpu_it_says_that_nobody_has_measured_it() -> None:
+    text = markdown.source(page.compose(FOUND))
+    assert text.count("## On a GPU\n") == 1
+    assert "Nobody has measured it yet" in text
+
+
+def test_a_file_that_is_none_of_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "gpu-x.json").write_text(json.dumps(ABOUT))
+    assert page.main(["--results", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "gpu-x.json is not a file of `python -m perf.gpu`" in capsys.readouterr().err

@@ -33,7 +33,7 @@ def test_the_study_is_what_the_bar_asks_for() -> None:
     study = load(str(quality.STUDY))
     assert len(study.jobs) == len(study.cells) == 3
     assert {cell.n for cell in study.cells} == {5000}
-    assert max(cell.sample_steps for cell in study.cells) <= quality.EVALUATIONS
+    assert max(cell.sampling.sample_steps for cell in study.cells) <= quality.EVALUATIONS
     assert quality.budget(quality.STUDY) == study.train.images // study.train.batch_size * study.train.batch_size
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,6 +30,8 @@ from bench.report.formats import shown
 from bench.text import one_line, visible
 
 FENCE = 3
+WIDTH, STRIP_WIDTH = 272, 720
+"""How wide a browser shows a picture, in pixels; a strip is one with titles of columns."""
 
 
 def render(blocks: Sequence[Block], path: Path) -> None:
@@ -148,8 +151,15 @@ def _picture(picture: Picture | None) -> str:
         return ""
     title = f"**{inline(picture.title)}**" if picture.title else ""
     across = f"columns: {escape(', '.join(picture.across))}" if picture.across else ""
-    image = f"![{escape(picture.alt).strip()}](figures/{picture.name}.png)" if picture.png else ""
+    width = STRIP_WIDTH if picture.across else WIDTH
+    image = f'<img src="figures/{picture.name}.png" alt="{_attribute(picture.alt)}" width="{width}">'
+    image = image if picture.png else ""
     return "<br>".join(filter(None, [title, image, across, inline(picture.note)]))
+
+
+def _attribute(text: str) -> str:
+    """Text between the quotes of an attribute, in a table: entities for whatever has a meaning there."""
+    return html.escape(one_line(text)).replace("|", "&#124;").replace("`", "&#96;")
 
 
 def _caption(content: Spans, numbers: Iterator[int]) -> str:

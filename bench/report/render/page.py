@@ -59,14 +59,14 @@ PAGE = """\
     grid(columns: (1fr,) * across.len(), ..across.map(it => align(center, it)))
     v(0.35em, weak: true)
   }
-  if path != none { image(path, alt: alt, width: 100%, scaling: "pixelated") }
+  if path != none { image(path, alt: alt, width: 100%, scaling: if across.len() > 0 { "pixelated" } else { "smooth" }) }
 }))
 
-#let gallery(columns, number, caption, ..pictures) = {
+#let gallery(columns, width, number, caption, ..pictures) = {
   set block(breakable: true)
-  block(above: 1.2em, below: 0.7em, width: 100%, grid(
+  align(center, block(above: 1.2em, below: 0.7em, width: width, grid(
     columns: (1fr,) * columns, column-gutter: 4mm, row-gutter: 3mm, ..pictures.pos(),
-  ))
+  )))
   block(sticky: false, below: 1.2em, align(center, said-below(number, caption)))
 }
 """

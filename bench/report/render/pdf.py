@@ -168,7 +168,8 @@ def _(block: Figure, numbers: Iterator[int]) -> str:
 def _(block: Gallery, numbers: Iterator[int]) -> str:
     wide = min(block.columns, len(block.pictures))
     pictures = ",\n  ".join(map(_picture, block.pictures))
-    return f"gallery({wide}, {next(numbers)}, {inline(block.caption)},\n  {pictures},\n)"
+    alone = wide == 1 and not any(picture and picture.across for picture in block.pictures)
+    return f"gallery({wide}, {'50%' if alone else '100%'}, {next(numbers)}, {inline(block.caption)},\n  {pictures},\n)"
 
 
 def _picture(picture: Picture | None) -> str:

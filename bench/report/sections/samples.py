@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from bench.report.formats import short
 from bench.report.sections.common import several_seeds
 
 MOST_ROWS, COLUMNS = 12, 3
+LONGEST_NAME = 80
 
 
 def section(results: Results) -> Iterator[Block]:
@@ -22,7 +24,7 @@ def section(results: Results) -> Iterator[Block]:
     if count > MOST_ROWS:
         rows = sorted(rows, key=lambda row: _lowest(results, row))[:MOST_ROWS]
     models = [model for row in rows for model in row]
-    pictures = tuple(_picture(results, model, f"samples-{i:02}") for i, model in enumerate(models, 1))
+    pictures = tuple(_picture(results, model, i) for i, model in enumerate(models, 1))
     if not any(picture and picture.png for picture in pictures):
         return
     yield heading(2, "Samples")
@@ -61,11 +63,13 @@ def _lowest(results: Results, row: list[Any]) -> float:
     return min((float(cell["fid"]) for cell in cells if cell is not None), default=float("inf"))
 
 
-def _picture(results: Results, model: Any, name: str) -> Picture | None:
+def _picture(results: Results, model: Any, number: int) -> Picture | None:
     """One model's samples, with its name and the scores of the best of its cells."""
     if model is None:
         return None
     best, title = results.best_of(model), results.model(model)
+    slug = re.sub(r"[^\w.]+", "-", title, flags=re.ASCII).strip("-.")[:LONGEST_NAME]
+    name = f"samples-{number:02}-{slug}"
     if best is None:
         return Picture(name, None, "", (title,), ("not scored",))
     path = results.preview(best["key"])

@@ -1,0 +1,111 @@
+"""What a study varies and what it leaves the same: all that its cells follow from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, field_validator, model_validator
+
+from bench.errors import UserError, unknown
+from bench.rows import ORACLE, entries, known, read
+from bench.study.axes import LISTED, Axes
+from bench.study.model import Budget, Count, Natural, StrictModel
+from bench.study.wrong import wrong
+
+FAMILY = {axis.name: axis.family for axis in LISTED}
+
+
+class Score(StrictModel):
+    """How many samples are drawn of each cell, and from which noise; of how many test images to find the likelihood.
+
+    ``seed`` is a number or a list of them: a cell for each, sampled from the same network.
+    """
+
+    n: Count = 2000
+    seed: Annotated[list[Natural], BeforeValidator(lambda given: given if isinstance(given, list) else [given])] = [0]
+    likelihood: Natural = 0
+
+    @field_validator("seed")
+    @classmethod
+    def _no_repeats(cls, seeds: list[int]) -> list[int]:
+        if not seeds:
+            raise wrong("seed is empty")
+        if len(set(seeds)) < len(seeds):
+            raise wrong(f"seed lists {max(seeds, key=seeds.count)} twice: duplicate cells")
+        return seeds
+
+
+class Design(StrictModel):
+    """The grid, its exclusions, and what all of its cells share."""
+
+    dataset: str = "mnist"
+    train: Budget
+    axes: Axes
+    exclude: list[dict[str, Any]] = []
+    score: Score = Score()
+
+    @field_validator("exclude")
+    @classmethod
+    def _as_on_the_axes(cls, rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Names with options in the one form that the axes have them in."""
+        return [
+            {axis: [on_axis(axis, one) for one in level] if isinstance(level, list) else on_axis(axis, level)
+             for axis, level in rule.items()}
+            for rule in rules
+        ]  # fmt: skip
+
+    @model_validator(mode="after")
+    def _possible(self) -> Design:
+        """What no validator of one field can see."""
+        for check in (_known_names, _enough_images, _exclusions_on_the_axes):
+            for message, *at in check(self):
+                raise wrong(message, *at)
+        return self
+
+
+def on_axis(axis: str, level: Any) -> Any:
+    """A level as the axis has it: a row in its one form.
+
+    :raises ValueError: if an option is wrong.
+    """
+    family = FAMILY.get(axis)
+    return read(family, level) if family and isinstance(level, str | dict) else level
+
+
+Mistakes = Iterable[tuple[Any, ...]]
+"""(what is wrong, the path to it …)."""
+
+
+def _known_names(design: Design) -> Mistakes:
+    """Names that are no axis: the data set and the optimiser."""
+    for family, name, *at in (("dataset", design.dataset, "dataset"),
+                              ("optimiser", design.train.optimiser, "train", "optimiser")):  # fmt: skip
+        try:
+            known(family, name)
+        except UserError as error:
+            yield str(error), *at
+    if design.train.epochs == 0 and set(design.axes.net) != {ORACLE}:
+        yield f"train.epochs: 0 trains nothing but '{ORACLE}'", "train", "epochs"
+
+
+def _enough_images(design: Design) -> Mistakes:
+    """More samples than there are test images."""
+    most = entries("dataset")[design.dataset].test
+    for field, what in (("n", "that the floor is drawn from"), ("likelihood", "that there are")):
+        if (n := getattr(design.score, field)) > most:
+            yield f"score.{field}: {n} is more than the {most} test images {what}", "score", field
+
+
+def _exclusions_on_the_axes(design: Design) -> Mistakes:
+    """Exclusions that name no axis, or nothing on it."""
+    for i, rule in enumerate(design.exclude):
+        for axis, level in rule.items():
+            if axis not in FAMILY:
+                yield str(unknown("axis", axis, FAMILY)), "exclude", i, axis
+                return
+            levels = getattr(design.axes, axis)
+            for item in level if isinstance(level, list) else [level]:
+                if item not in levels:
+                    listed = ", ".join(map(str, levels))
+                    yield f"exclusion of {axis}={item} matches nothing (axis: {listed})", "exclude", i, axis

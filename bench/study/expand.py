@@ -1,0 +1,271 @@
+"""From a design to its cells: the grid without what is excluded; every impossible cell is refused before a run."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+from bench.rows import DEFAULT, ORACLE, entries
+from bench.study.axes import LISTED
+from bench.study.design import Design
+from bench.study.model import Budget, Cell, Job, Sampling
+from ddpm.nets import classes_of, learns_variance, make_net
+from ddpm.objective import check, default_weight
+from ddpm.sampler import make_sampler
+from ddpm.schedule import make_schedule
+from ddpm.spec import Variant
+
+At = Mapping[str, Any]
+"""Axis → value: one point of the grid."""
+TRAINING = tuple(axis.name for axis in LISTED if axis.part == "training")
+SAMPLING = tuple(axis.name for axis in LISTED if axis.part == "sampling")
+
+
+class Without(NamedTuple):
+    """Axes that mean nothing where ``holds``, which looks at ``axis`` alone: all their values are one cell."""
+
+    axis: str
+    holds: Callable[[Any], bool]
+    values: dict[str, Any]
+
+
+WITHOUT = (
+    Without("sampler", lambda sampler: not make_sampler(sampler).uses_eta, {"eta": None}),
+    # the oracle is the same whatever it would be trained on, and with
+    Without("net", lambda net: net == ORACLE, {
+        "objective": Variant("x0"), "weight": Variant(DEFAULT), "seed": 0, "timesteps": Variant("uniform"),
+        "ema": None, "guidance": None,
+    }),
+)  # fmt: skip
+
+
+class Check(NamedTuple):
+    """A kind of impossible cell: the axes it depends on, and (design, point) → why it is impossible, or None."""
+
+    axes: tuple[str, ...]
+    why: Callable[[Design, At], str | None]
+
+
+def _average_of_nothing(design: Design, at: At) -> str | None:
+    if at["ema"] is None or design.train.snapshots >= 2:
+        return None
+    return (
+        f"ema={at['ema']:g} is made of a training run's snapshots: "
+        "train.snapshots must be 2 or more (8 are enough)"
+    )  # fmt: skip
+
+
+def _guidance_without_classes(design: Design, at: At) -> str | None:
+    if at["guidance"] is None or classes_of(at["net"]):
+        return None
+    return (
+        f"guidance={at['guidance']:g} needs a network that knows classes "
+        f"(net: [{{unet: {{classes: {entries('dataset')[design.dataset].classes}}}}}]), not {at['net']}"
+    )
+
+
+def _variance_not_learned(design: Design, at: At) -> str | None:
+    if not make_sampler(at["sampler"]).learned or learns_variance(at["net"]):
+        return None
+    return (
+        f"sampler {at['sampler']} needs a network that learns its variance "
+        f"(net: [{{unet: {{variance: true}}}}]), not {at['net']}"
+    )
+
+
+def _too_many_steps(design: Design, at: At) -> str | None:
+    if at["sample_steps"] <= at["T"]:
+        return None
+    return f"sample_steps={at['sample_steps']} is more than T={at['T']}; exclude it or lower it"
+
+
+def _not_inverted(design: Design, at: At) -> str | None:
+    try:
+        check(make_schedule(at["schedule"], at["T"]), at["objective"])
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+CHECKS = (
+    Check(("ema",), _average_of_nothing),
+    Check(("guidance", "net"), _guidance_without_classes),
+    Check(("sampler", "net"), _variance_not_learned),
+    Check(("sample_steps", "T"), _too_many_steps),
+    Check(("schedule", "objective", "T"), _not_inverted),
+)
+
+
+LINKS = tuple(
+    axis
+    for axis in TRAINING
+    if axis in {without.axis for without in WITHOUT}
+    or any(axis in check.axes and set(check.axes) & set(SAMPLING) for check in CHECKS)
+)
+"""The axes of training that what holds for a way to sample depends on."""
+
+
+def expand(design: Design) -> Iterator[Cell]:
+    """Every cell, jobs in order, exclusions applied.
+
+    :raises ValueError: for impossible or duplicate cells, naming them.
+    """
+    _check_networks(design)
+    _check_snapshots(design)
+    grid = _Grid(design)
+    for at, rules in _trainings(design):
+        yield from grid.cells(at, rules)
+
+
+def _trainings(design: Design) -> Iterator[tuple[dict[str, Any], list[dict[str, list[Any]]]]]:
+    """The points of the training axes, each with the exclusions that are left for the ways to sample it."""
+    rules = [[{k: v if isinstance(v, list) else [v] for k, v in rule.items() if k in part}
+              for part in (TRAINING, SAMPLING)] for rule in design.exclude]  # fmt: skip
+    for at in _product(design, TRAINING):
+        left = [of_sampling for of_training, of_sampling in rules if _matches(of_training, at)]
+        if {} not in left:
+            yield at, left
+
+
+def _product(design: Design, axes: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """Every combination of what the study lists of these axes, the last fastest."""
+    for point in itertools.product(*(getattr(design.axes, axis) for axis in axes)):
+        yield dict(zip(axes, point, strict=True))
+
+
+def _matches(rule: Mapping[str, list[Any]], at: At) -> bool:
+    return all(at[axis] in levels for axis, levels in rule.items())
+
+
+class _Training(NamedTuple):
+    """A training run that is possible: its point, what the study asked for, and its ways to sample by number."""
+
+    at: At
+    asked: tuple[Any, ...]
+    job: Job
+    ways: dict[int, _Way]
+
+
+class _Way(NamedTuple):
+    """A possible way to sample, one a sampling seed, and what the study asked for."""
+
+    asked: tuple[Any, ...]
+    each: list[Sampling]
+
+
+class _Grid:
+    """Makes cells of points. What many points share is worked out once: a grid may have a million."""
+
+    def __init__(self, design: Design) -> None:
+        self.design = design
+        self.sampled = list(_product(design, SAMPLING))
+        self.seen: dict[tuple[int, int], tuple[Any, ...]] = {}  # a job and a way to sample → what the study asked for
+        self.jobs: dict[tuple[Any, ...], Job] = {}
+        self.ways: dict[tuple[Any, ...], list[Sampling]] = {}
+        self.linked: dict[tuple[Any, ...], dict[int, _Way]] = {}
+
+    def cells(self, at: At, rules: list[dict[str, list[Any]]]) -> Iterator[Cell]:
+        """The cells of one point of the training axes: each once, however many points collapse to it.
+
+        :raises ValueError: if they are impossible, or another point asks for the same.
+        """
+        run: _Training | None = None
+        for i, sampled in enumerate(self.sampled):
+            if any(_matches(rule, sampled) for rule in rules):
+                continue
+            run = run or self._training(at)
+            way = run.ways.get(i) or run.ways.setdefault(i, self._way(run.at, sampled))
+            asked = run.asked, way.asked
+            before = self.seen.setdefault((id(run.job), id(way.each)), asked)
+            if before is asked:
+                yield from (Cell(job=run.job, sampling=each, n=self.design.score.n) for each in way.each)
+            elif before != asked:
+                raise ValueError(_twice(run.job, way.each[0], before, asked))
+
+    def _training(self, given: At) -> _Training:
+        """The training run of a point, if it is possible."""
+        at = _settled(given)
+        asked = tuple(at[axis] for axis in TRAINING)
+        if at["weight"] == DEFAULT:
+            at["weight"] = Variant(default_weight(at["objective"]))
+        _check(self.design, at, TRAINING)
+        values = tuple(at[axis] for axis in TRAINING)
+        if values not in self.jobs:
+            budget = self.design.train
+            train = Budget(epochs=0, images=budget.images) if at["net"] == ORACLE else budget
+            self.jobs[values] = Job(
+                dataset=self.design.dataset, train=train, **dict(zip(TRAINING, values, strict=True))
+            )
+        ways = self.linked.setdefault(tuple(at[axis] for axis in LINKS), {})
+        return _Training(at, asked, self.jobs[values], ways)
+
+    def _way(self, trained: At, sampled: At) -> _Way:
+        """A way to sample a training run, if it is possible."""
+        at = _settled({**trained, **sampled})
+        _check(self.design, at, SAMPLING)
+        values = tuple(at[axis] for axis in SAMPLING)
+        if values not in self.ways:
+            own = dict(zip(SAMPLING, values, strict=True))
+            self.ways[values] = [Sampling(sample_seed=seed, **own) for seed in self.design.score.seed]
+        return _Way(values, self.ways[values])
+
+
+def _settled(at: At) -> dict[str, Any]:
+    """The point, with axes that mean nothing here at the value that says so."""
+    settled = dict(at)
+    for without in WITHOUT:
+        if without.axis in at and without.holds(at[without.axis]):
+            settled |= {axis: value for axis, value in without.values.items() if axis in at}
+    return settled
+
+
+def _check(design: Design, at: At, part: tuple[str, ...]) -> None:
+    """Refuse what is impossible by a check that is about axes of this part.
+
+    :raises ValueError: saying why.
+    """
+    for one in CHECKS:
+        if (set(one.axes) <= set(TRAINING)) == (part is TRAINING) and (why := one.why(design, at)):
+            raise ValueError(f"impossible cell: {why}")
+
+
+def _twice(job: Job, way: Sampling, before: Iterable[Any], asked: Iterable[Any]) -> str:
+    """What to say of a cell that two points of the grid ask for."""
+    values = zip(TRAINING + SAMPLING, itertools.chain(*before), itertools.chain(*asked), strict=True)
+    axis, one, other = next(each for each in values if each[1] != each[2])
+    return f"duplicate cells: {job.label}, {way.label} comes from {axis}={one} and from {axis}={other}"
+
+
+def _check_networks(design: Design) -> None:
+    """Refuse networks that do not fit the images.
+
+    :raises ValueError: saying which, and why.
+    """
+    data = entries("dataset")[design.dataset]
+    with torch.device("meta"):
+        for net in design.axes.net:
+            if net == ORACLE:
+                continue
+            try:
+                make_net(net, data.channels, data.side)
+            except ValueError as error:
+                raise ValueError(f"impossible cell: {error}") from error
+            if (known := classes_of(net)) not in (0, data.classes):
+                raise ValueError(
+                    f"impossible cell: net {net}: {design.dataset} has {data.classes} classes, not {known}"
+                )
+
+
+def _check_snapshots(design: Design) -> None:
+    """Refuse more snapshots than there are steps.
+
+    :raises ValueError: with both numbers.
+    """
+    train, data = design.train, entries("dataset")[design.dataset]
+    images = min(train.images or data.train, data.train)
+    steps = train.epochs * max(1, images // train.batch_size)
+    if train.snapshots > steps:
+        raise ValueError(f"train.snapshots: {train.snapshots} are more than the {steps} training steps")
