@@ -15,6 +15,7 @@ import pytest
 
 from bench.cli import main
 from bench.paths import REFERENCE
+from bench.store.records import CellRecord, ScoredCell
 from bench.store.store import Store
 from bench.study.study import Study
 from tests.records import PROVENANCE, scored_cell
@@ -128,10 +129,10 @@ def test_a_revision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     copy = Store(tmp_path / "copy")
     shutil.copytree(REFERENCE / "cells", copy.root / "cells", ignore=shutil.ignore_patterns("*.png"))
     for path in (copy.root / "cells").glob("*.json"):
-        record = copy.read("cells", path.stem)
-        assert record is not None
-        record.get("metrics", {})["fid"] = 2 * record.get("metrics", {}).get("fid", 1.0)
-        copy.write("cells", path.stem, record)
+        record = copy.read(CellRecord, path.stem)
+        if isinstance(record, ScoredCell):
+            doubled = {**record.metrics, "fid": 2 * record.metrics["fid"]}
+            copy.write(path.stem, record.model_copy(update={"metrics": doubled}))
     changed = table(capsys, "HEAD", copy.root)
     assert [row["cell"] for row in changed] == [row["cell"] for row in rows]
     assert [float(row["B/A"]) for row in changed] == pytest.approx([2.0] * len(rows))

@@ -195,7 +195,7 @@ def test_some_are_noise(check: Check, known: Any, monkeypatch: pytest.MonkeyPatc
         return images
 
     monkeypatch.setattr(change, "generate", altered(known[0].drawn[MAIN], spoil))
-    monkeypatch.setattr(change, "_quality", functools.partial(change._quality, resamples=20))
+    monkeypatch.setattr(change, "_quality", functools.partial(change._quality, resamples=5))
     (outcome,) = [one for one in check(MAIN) if one.verdict == verdicts.FAIL]
     assert "worse" in outcome.note
     assert "no worse" not in outcome.note
