@@ -19,7 +19,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from bench.job.checkpoints import resumable
 from bench.job.work import count_flops, oracle_flops
 from bench.store.records import CellRecord, Epoch, Flops, JobRecord, ScoredCell, TrainedJob
 from bench.study.model import ORACLE
@@ -92,6 +91,7 @@ UNKNOWN = Model({}, {}, {}, 0.0, 0.0, 0.0, here=False)
 def work(left: Sequence[Found], store: Store, flops: Flops) -> tuple[float, float]:
     """FLOPs of training and of sampling still to be done for the cells left of one job."""
     from bench.images.datasets import DATASETS
+    from bench.job.checkpoints import resumable
 
     job, record = left[0].cell.job, left[0].job
     train = job.train
