@@ -26,7 +26,7 @@ import yaml
 from bench.execute import processes
 from bench.machine.memory import peak_rss_mb
 from bench.paths import REFERENCE, ROOT
-from bench.store.records import JobRecord, Record, ScoredCell, TrainedJob
+from bench.store.records import CellRecord, JobRecord, Record, ScoredCell, TrainedJob
 from bench.store.store import Store
 from bench.study.load import load
 from bench.study.model import Cell, Job
@@ -86,7 +86,7 @@ def fill(study: Study, store: Store) -> None:
 def _models(study: Study) -> tuple[TrainedJob, ScoredCell]:
     """A real job's record and a real cell's."""
     store = Store(REFERENCE)
-    job, cell = store.read(JobRecord, study.cells[0].job.key), store.read_cell(study.cells[0])
+    job, cell = store.read(JobRecord, study.cells[0].job.key), store.read_cell(CellRecord, study.cells[0])
     if not isinstance(job, TrainedJob) or not isinstance(cell, ScoredCell):
         raise SystemExit(f"{REFERENCE} has no results of the study quick to model these on")
     return job, cell

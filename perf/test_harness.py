@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.analysis import table
+from bench.store.records import CellRecord
 from bench.store.store import Store
 from bench.study import load
 from tests.records import failed_cell, sampled, scored_cell
@@ -27,7 +28,7 @@ def test_store_write(benchmark: Benchmark, tmp_path: Path) -> None:
 def test_store_read(benchmark: Benchmark, tmp_path: Path) -> None:
     store, cell = Store(tmp_path), load.load("quick").cells[0]
     store.write(cell.key, scored_cell(cell))
-    benchmark(store.read_cell, cell)
+    benchmark(store.read_cell, CellRecord, cell)
 
 
 def test_store_samples(benchmark: Benchmark, tmp_path: Path) -> None:

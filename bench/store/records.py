@@ -28,6 +28,7 @@ from pydantic import (
 )
 
 from bench.machine.environment import Count, Environment
+from bench.store.equality import same
 from bench.study.model import Cell, Job, Natural
 
 Kind = Literal["jobs", "cells", "references", "engines"]
@@ -262,7 +263,7 @@ class CellRecord(_Made):
 
     def is_of(self, cell: Cell) -> bool:
         """Whether this is the record of that cell: as :meth:`belongs_to`, and quicker where the cell is at hand."""
-        return self.job == cell.job.key and self.config == cell
+        return self.job == cell.job.key and same(self.config, cell)
 
 
 class ScoredCell(CellRecord):

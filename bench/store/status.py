@@ -34,7 +34,7 @@ def survey(cells: Iterable[Cell], store: Store, classifier: str | None) -> Itera
     for key, together in itertools.groupby(cells, lambda cell: cell.job.key):
         job = store.read(JobRecord, key)
         for cell in together:
-            yield judge(cell, store.read_cell(cell), job, classifier)
+            yield judge(cell, store.read_cell(CellRecord, cell), job, classifier)
 
 
 def judge(cell: Cell, record: CellRecord | None, job: JobRecord | None, classifier: str | None) -> Found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench.errors import UserError
-from bench.gate import nightly, verdicts
+from bench.gate import baselines, nightly, verdicts
 from bench.paths import BASELINES
 
 ROW = {
@@ -166,3 +167,19 @@ def test_the_committed_baseline_fits_the_smoke_study() -> None:
     assert made.dirty is False
     assert re.fullmatch("[0-9a-f]{40}", made.commit)
     assert made.commit == baseline.history[-1].commit
+
+
+def test_a_baseline_of_another_shape_is_one_line(tmp_path: Path) -> None:
+    """Each field that a nightly baseline needs, gone or of another type; what is more than that is ignored."""
+    path = tmp_path / "baseline.json"
+    good = nightly.make_baseline("smoke", rows([9.0, 10.0, 11.0]), history=[baselines.change("the first")])
+    baselines.write_json(path, good)
+    assert nightly.read_baseline(path) == good
+    text = json.loads(path.read_text())
+    path.write_text(json.dumps(text | {"later": 1}))
+    assert nightly.read_baseline(path) == good
+    for name in ("study", "dataset", "n", "classifier", "epochs", "seeds", "fid"):
+        for bad in ({k: v for k, v in text.items() if k != name}, text | {name: [None]}, text | {"history": [{}]}):
+            path.write_text(json.dumps(bad))
+            with pytest.raises(UserError, match="is not a baseline"):
+                nightly.read_baseline(path)

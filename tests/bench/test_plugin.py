@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -135,3 +136,17 @@ def test_from_somebody_elses_repository(
     result = pytester.runpytest_subprocess("--import-mode=importlib")
     result.assert_outcomes(passed=3, failed=2)
     result.stdout.fnmatch_lines(["*fid * baseline * (limit *, N = 200)*", "*could not measure: samples has 3 images*"])
+
+
+def test_a_score_file_of_another_shape_is_one_line(scorer: Scorer, mnist: Images, tmp_path: Path) -> None:
+    """Whatever is missing or of another type; and one that lacks the metric says so."""
+    images, path = digits(mnist, 0), tmp_path / "score.json"
+    about = {"n": N, "metrics": {"fid": 1.0}, **dict(scorer.provenance)}
+    good = json.loads(ScoreReport(path="samples", read_as="uint8", **about).text())
+    for bad in ({}, [], good | {"n": "20"}, good | {"metrics": {"fid": None}}, good | {"metrics": [1.0]}):
+        path.write_text(json.dumps(bad))
+        with pytest.raises(UserError, match="is not what `ddpm-bench score --format json` prints"):
+            quality.judge(scorer, images, path)
+    path.write_text(json.dumps(good))
+    with pytest.raises(UserError, match="lacks precision"):
+        quality.judge(scorer, images, path, metric="precision")

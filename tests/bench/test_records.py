@@ -121,7 +121,7 @@ def test_builders_and_classes_agree(tmp_path: Path) -> None:
         assert store.read(type(record).__mro__[1] if record.kind != "references" else ReferenceRecord, key) == record
     nan = scored_cell(cell, {"fid": math.nan})
     store.write(cell.key, nan)
-    kept = store.read_cell(cell)
+    kept = store.read_cell(CellRecord, cell)
     assert isinstance(kept, ScoredCell)
     assert math.isnan(kept.metrics["fid"])
 
@@ -185,7 +185,7 @@ def test_another_shape_is_damage_and_counts_as_missing(name: str, real: Any, tmp
     path = put(store, CellRecord, cell.key, DAMAGE[name](records[CellRecord, cell.key]))
     readings: list[Callable[[], object]] = [
         lambda: store.read(CellRecord, cell.key),
-        lambda: store.read_cell(cell),
+        lambda: store.read_cell(CellRecord, cell),
         lambda: next(iter(store.records(CellRecord)), None),
         lambda: next(survey([cell], store, None)).record,
     ]
@@ -253,11 +253,11 @@ def mutations(draw: st.DrawFn, record: Json) -> Json:
             case "remove":
                 del inner[last]
             case "add" if isinstance(inner, dict):
-                inner[draw(st.sampled_from(["net", "status", "n", "fid", "later"]))] = draw(VALUES)
+                inner[draw(st.sampled_from(["net", "status", "n", "fid", "later"]))] = copy.deepcopy(draw(VALUES))
             case "double" if isinstance(inner, list):
                 inner += inner
             case _:
-                inner[last] = draw(VALUES)
+                inner[last] = copy.deepcopy(draw(VALUES))
     return changed
 
 
