@@ -13,10 +13,11 @@ from bench.analysis.effects import effects, profiles, scatter
 from bench.analysis.frames import Results
 from bench.images import datasets
 from bench.report import marks
+from bench.report.blocks import Figure
 from bench.report.formats import short
 from bench.report.render import RENDERERS
 from bench.report.render.markdown import escape
-from bench.report.write import write
+from bench.report.write import compose, write
 from bench.store.records import Likelihood
 from bench.store.store import Store
 from bench.study.study import Score
@@ -87,6 +88,22 @@ def test_whole_report(store, digits, tmp_path):
         assert said in text
     assert "The demo's claims" not in text, "they are in the report of the demo's study alone"
     assert text.count("\n| ") > 40
+
+
+def test_figures_have_data(store, digits):
+    """What every figure draws is in its block, with the axes of the cells it is of."""
+    study = make_study()
+    fill(study, store, digits)
+    figures = {block.name: block for block in compose(Results(study, store)) if isinstance(block, Figure)}
+    assert set(figures) == {"choices", "profiles", "heat-map", "steps", "frontier", "losses", "durations"}
+    for figure in figures.values():
+        assert figure.mark in marks.MARKS
+        assert figure.alt
+        empty = [name for name, frame in figure.data.items() if frame.empty]
+        assert empty == (["front"] if figure.name == "steps" else []), figure.name
+    points = figures["steps"].data["points"]
+    assert sorted(points["fid"]) == pytest.approx(sorted(map(quality, study.cells)))
+    assert set(points["key"]) == {cell.key for cell in study.cells}
 
 
 def test_replication(store, digits):

@@ -20,7 +20,7 @@ PAGE = """\
   stroke: none,
   fill: (_, y) => if y > 0 and calc.even(y) { luma(245) },
 )
-#show table: set text(size: 8pt, number-width: "tabular")
+#show table: set text(number-width: "tabular")
 #show table: set par(justify: false, leading: 0.5em)
 #show table.cell.where(y: 0): set text(weight: "bold")
 #set table.hline(stroke: 0.6pt)
@@ -33,7 +33,14 @@ PAGE = """\
   above: 1.2em, below: 1.2em, width: 100%, breakable: breakable,
   {
     if caption != none { block(sticky: true, below: 0.8em, par(caption)) }
-    align(center, table(..content))
+    // a table that is a little too wide gets smaller letters; one that is much too wide, lines that break
+    layout(size => {
+      set text(size: 8pt)
+      let fit = calc.clamp(size.width / measure(table(..content)).width, 0.84, 1)
+      set text(size: 8pt * fit)
+      set table(inset: (x: 3.6pt * fit, y: 2.7pt))
+      align(center, table(..content))
+    })
   },
 )
 
