@@ -177,4 +177,7 @@ def _same(before: Run, now: Run) -> bool:
 
 if __name__ == "__main__":
     processes.start_again()
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # all is written, and to take down what was loaded would take seconds of the time
