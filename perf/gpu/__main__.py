@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> Path:
     file = open_file(folder, device, args, names)
     file.start()
     print(f"{file.path}: {', '.join(names)}; {args.minutes:g} minutes", flush=True)
-    _warm()
+    _warm(device)
     with tempfile.TemporaryDirectory(prefix="perf-gpu-", ignore_cleanup_errors=True) as scratch:
         session = Session(
             device=device,
@@ -108,10 +108,12 @@ def run(args: argparse.Namespace) -> Path:
     return file.path
 
 
-def _warm() -> None:
-    """Import what the first training step would otherwise import, and be timed with."""
+def _warm(device: torch.device) -> None:
+    """Import what the first training step and the first compiled network would otherwise be timed with."""
     import torch._dynamo
-    import torch._inductor.compile_fx  # noqa: F401
+
+    if device.type == "cuda":
+        import torch._inductor.compile_fx  # noqa: F401
 
 
 def _importable(name: str) -> bool:
