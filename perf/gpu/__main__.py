@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> Path:
     file = open_file(folder, device, args, names)
     file.start()
     print(f"{file.path}: {', '.join(names)}; {args.minutes:g} minutes", flush=True)
-    _warm()
+    _warm(device)
     with tempfile.TemporaryDirectory(prefix="perf-gpu-", ignore_cleanup_errors=True) as scratch:
         session = Session(
             device=device,
@@ -110,10 +110,12 @@ def run(args: argparse.Namespace) -> Path:
     return file.path
 
 
-def _warm() -> None:
-    """Import what the first training step would otherwise import, and be timed with."""
+def _warm(device: torch.device) -> None:
+    """Import what the first training step and the first compiled network would otherwise be timed with."""
     import torch._dynamo
-    import torch._inductor.compile_fx  # noqa: F401
+
+    if device.type == "cuda":
+        import torch._inductor.compile_fx  # noqa: F401
 
 
 def _importable(name: str) -> bool:
@@ -179,4 +181,7 @@ def _same(before: Run, now: Run) -> bool:
 
 if __name__ == "__main__":
     processes.start_again()
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # all is written, and to take down what was loaded would take seconds of the time

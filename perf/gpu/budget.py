@@ -43,7 +43,11 @@ class Budget:
         :raises NoTimeError: if it does not.
         """
         if not self.fits(seconds):
-            raise NoTimeError(f"no time: {what} would take about {seconds:.3g} s, and {self.left():.3g} s are left")
+            raise NoTimeError(f"no time: {what} would take about {_s(seconds)}, and {_s(self.left())} are left")
+
+
+def _s(seconds: float) -> str:
+    return f"{seconds:,.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
 
 
 def scale(once_s: float, most: int, allowed_s: float, least: int = 1) -> int:

@@ -92,7 +92,7 @@ def scorenet(session: Session) -> Generator[Row]:
             yield session.attempt(f"{name}, {one}", _at(session, one), partial(_epoch, session, one))
     best = session.best("scorenet", "epoch_s")
     if best is not None:
-        yield Row(name="the fastest", found={"engine": best.at["engine"], "epoch_s": best.found["epoch_s"]})
+        yield Row(name=f"the fastest: {best.at['engine']}", found={"epoch_s": best.found["epoch_s"]})
 
 
 def _at(session: Session, name: str) -> Found:
