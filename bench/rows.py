@@ -11,8 +11,8 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from pkgutil import resolve_name
 from typing import Any, NamedTuple
@@ -33,12 +33,19 @@ class Family:
 
     ``table``: where the dict is. ``options``: row → the function whose keyword-only parameters are its options; None if
     there are no options. ``common``: a function whose options every row has. ``besides``: names that have no row.
+    ``formerly``: name → the name it once had. Keys and records still write that one, so that no key changes.
     """
 
     table: str
     options: Callable[[Any], Callable[..., Any]] | None = None
     common: str | None = None
     besides: tuple[str, ...] = ()
+    formerly: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def now(self) -> dict[str, str]:
+        """A former name → the name."""
+        return {former: name for name, former in self.formerly.items()}
 
 
 def _itself(row: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,7 +56,7 @@ FAMILIES: dict[str, Family] = {
     "dataset": Family("bench.images.datasets:DATASETS"),
     "net": Family("ddpm.nets:NETS", _itself, besides=(ORACLE,)),
     "objective": Family("ddpm.objective:OBJECTIVES", lambda row: row.target),
-    "weight": Family("ddpm.objective:WEIGHTS", lambda row: row.table, besides=(DEFAULT,)),
+    "weight": Family("ddpm.objective:WEIGHTS", lambda row: row.table, besides=(DEFAULT,), formerly={"demo": "seed"}),
     "schedule": Family("ddpm.schedule:SCHEDULES", _itself, common="ddpm.schedule:rescale"),
     "timesteps": Family("ddpm.timestep:TIMESTEPS", _itself),
     "sampler": Family("ddpm.sampler:SAMPLERS", _itself),
@@ -117,13 +124,21 @@ def read(family: str, given: object) -> Variant:
         variant = Variant.of(given)
     else:
         raise ValueError(f"a name, or a name with its options, is needed, not {given!r}")
-    row, about = entries(family).get(variant.name), FAMILIES[family]
+    about = FAMILIES[family]
+    variant = replace(variant, name=about.now.get(variant.name, variant.name))
+    row = entries(family).get(variant.name)
     if row is None:
         if variant.options and variant.name in about.besides:
             return canonical(variant)  # which has no options
         return variant
     functions = [about.options(row)] if about.options else []
     return canonical(variant, *functions, *([resolve_name(about.common)] if about.common else []))
+
+
+def written(family: str, variant: Variant) -> str:
+    """The text of a variant in keys and records, which :func:`read` reads."""
+    former = FAMILIES[family].formerly.get(variant.name)
+    return variant.text if former is None else replace(variant, name=former).text
 
 
 # other packages
@@ -236,7 +251,7 @@ def _wrong(one: Added, other: Package | None) -> str | None:
     if not isinstance(one.name, str) or not re.fullmatch(r"\w+", one.name):
         return "is not a name: letters, digits and _ only"
     about, built_in = FAMILIES[one.family], _table(one.family)
-    if one.name in built_in or one.name in about.besides:
+    if one.name in {*built_in, *about.besides, *about.now}:
         return "is built in: choose another name"
     if other is not None:
         return f"is there already, from package {other}"

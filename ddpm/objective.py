@@ -33,9 +33,9 @@ class Objective:
 
 
 def previous(s: Schedule) -> Mix:
-    """The *drawn* X_{t−1} ~ q(x_{t−1} | x_t, x₀): the seed's Part 1. Index 0 repeats t = 1 and is never used.
+    """The *drawn* X_{t−1} ~ q(x_{t−1} | x_t, x₀): the demo's Part 1. Index 0 repeats t = 1 and is never used.
 
-    Use: to reproduce the seed's Part 1, and to see what a drawn target costs beside `mean`, which has the same
+    Use: to reproduce the demo's Part 1, and to see what a drawn target costs beside `mean`, which has the same
     minimiser.
     """
     return bridge(*_neighbours(s))
@@ -50,7 +50,7 @@ def mean(s: Schedule) -> Mix:
 
 
 def eps(s: Schedule) -> Mix:
-    """ε (DDPM, eq. 14): the seed's Part 2.
+    """ε (DDPM, eq. 14): the demo's Part 2.
 
     Use: the field's habit, and what most published numbers are for. Not where the schedule leaves no signal in x_T:
     nothing can be said about x₀ there, and such cells are refused.
@@ -106,8 +106,8 @@ def edm(s: Schedule, *, sigma_data: float = 0.5) -> Mix:
 
 
 OBJECTIVES: dict[str, Objective] = {
-    "previous": Objective(previous, weight="seed"),
-    "mean": Objective(mean, weight="seed"),
+    "previous": Objective(previous, weight="demo"),
+    "mean": Objective(mean, weight="demo"),
     "eps": Objective(eps, weight="unit"),
     "x0": Objective(x0, weight="unit"),
     "v": Objective(v, weight="unit"),
@@ -144,10 +144,10 @@ def unit(s: Schedule) -> Tensor:
     return torch.ones_like(s.alpha)
 
 
-def seed(s: Schedule) -> Tensor:
-    """1/(2β_t) on the error of X_{t−1}: the seed's L₁, and DDPM's eq. 8 with σ_t² = β_t.
+def demo(s: Schedule) -> Tensor:
+    """1/(2β_t) on the error of X_{t−1}: the demo's L₁, and DDPM's eq. 8 with σ_t² = β_t.
 
-    Use: to reproduce the seed's loss, or DDPM's bound with the larger variance.
+    Use: to reproduce the demo's loss, or DDPM's bound with the larger variance.
     """
     return 1 / (2 * s.beta)
 
@@ -216,7 +216,7 @@ def sigmoid_weight(s: Schedule, *, bias: float = 2.0) -> Tensor:
 
 WEIGHTS: dict[str, Weight] = {
     "unit": Weight(unit),
-    "seed": Weight(seed, of="previous"),
+    "demo": Weight(demo, of="previous"),
     "vlb": Weight(vlb, of="x0"),
     "snr": Weight(snr, of="x0"),
     "truncated_snr": Weight(truncated_snr, of="x0"),

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from bench.rows import read
+from bench.rows import read, written
 from ddpm.spec import Variant
 
 Part = Literal["training", "sampling"]
@@ -56,9 +56,9 @@ class Axis:
         """A row is read from text or a mapping, and written as text."""
         if self.family is None:
             return handler(source)
-        written = core_schema.to_string_ser_schema(when_used="always")
-        whole = core_schema.is_instance_schema(Variant, serialization=written)
-        return core_schema.no_info_before_validator_function(partial(_read, self.family), whole, serialization=written)
+        text = core_schema.plain_serializer_function_ser_schema(partial(written, self.family), when_used="always")
+        whole = core_schema.is_instance_schema(Variant, serialization=text)
+        return core_schema.no_info_before_validator_function(partial(_read, self.family), whole, serialization=text)
 
     @property
     def required(self) -> bool:

@@ -1,4 +1,4 @@
-"""ScoreNet, the seed's network: the U-Net of Song's score-SDE tutorial for 28×28 grey images.
+"""ScoreNet, the demo's network: the U-Net of Song's score-SDE tutorial for 28×28 grey images.
 
 Each level is a 3×3 convolution without padding, a projection of the time embedding added to every pixel, a group
 norm and a swish; the decoder mirrors it with transposed convolutions on concatenated skips. The tutorial divides the

@@ -34,7 +34,7 @@ def test_options_are_there_with_their_defaults() -> None:
     assert "Options: `s` (0.008), `max_beta` (0.999)." in PAGES["schedules.md"]
     assert "Options: `mean` (0), `std` (1)." in PAGES["timesteps.md"]
     assert "Options: `churn` (0)." in PAGES["samplers.md"]
-    assert "Trained with weight `seed`" in PAGES["objectives.md"]
+    assert "Trained with weight `demo`" in PAGES["objectives.md"]
 
 
 def test_every_axis_has_a_sentence_and_a_link_to_its_rows() -> None:

@@ -158,7 +158,7 @@ def test_irreducible_part_of_previous() -> None:
     """Loss of ``previous`` minus ``mean`` at the seed's weight: β̃/(2β), .4952 a dimension, 388.3 an image."""
     s = make_schedule("linear", 1000)
     c = OBJECTIVES["previous"].target(s).c
-    extra = float((loss_weight(s, "previous", "seed") * c**2)[1:].mean())
+    extra = float((loss_weight(s, "previous", "demo") * c**2)[1:].mean())
     assert extra == pytest.approx(0.4952, abs=5e-5)
     assert 784 * extra == pytest.approx(388.3, abs=0.05)
     tilde = (1 - s.alpha[:-1] ** 2) / (1 - s.alpha[1:] ** 2) * s.beta[1:]
@@ -176,7 +176,7 @@ def test_first_posterior_variance_that_is_not_zero() -> None:
 def test_seed_weight_on_eps(t: int, expected: float) -> None:
     """The seed's L₁ as a loss on ε: β/(2α(1 − ᾱ)) with the paper's α_t = 1 − β_t."""
     s = make_schedule("linear", 1000)
-    found = float(loss_weight(s, "eps", "seed")[t])
+    found = float(loss_weight(s, "eps", "demo")[t])
     assert found == pytest.approx(expected, abs=5e-6)
     beta, bar = float(s.beta[t]), float(s.alpha[t] ** 2)
     assert found == pytest.approx(beta / (2 * (1 - beta) * (1 - bar)), rel=1e-9)
@@ -229,8 +229,8 @@ def test_weights_in_closed_form() -> None:
         ("edm", "edm"): one,
         ("x0", "min_snr(gamma=2.5)"): snr.clamp(max=2.5),
         ("eps", "p2(gamma=0.5,k=3)"): (3 + snr) ** -0.5,
-        ("previous", "seed"): 1 / (2 * s.beta[1:]),
-        ("mean", "seed"): 1 / (2 * s.beta[1:]),
+        ("previous", "demo"): 1 / (2 * s.beta[1:]),
+        ("mean", "demo"): 1 / (2 * s.beta[1:]),
     }
     for (objective, weight), table in expected.items():
         assert_close(loss_weight(s, objective, weight)[1:], table, rtol=1e-8, atol=0)
@@ -250,7 +250,7 @@ def test_weights_of_the_bound() -> None:
 
 def test_eps_weight_of_the_seeds_loss() -> None:
     """REFERENCE 2.5: L₁ with σ² = β weighs ε by β/(2α(1 − ᾱ))."""
-    found = loss_weight(make_schedule("linear", 1000), "eps", "seed")
+    found = loss_weight(make_schedule("linear", 1000), "eps", "demo")
     for t, expected in {1: 0.50005, 100: 0.01008, 250: 0.00534, 1000: 0.01020}.items():
         assert float(found[t]) == pytest.approx(expected, abs=6e-6)
 

@@ -130,7 +130,7 @@ def test_seed_loss_as_written_in_the_seed() -> None:
     mean = at(past.sqrt() * beta / (1 - bar)) * x0 + at((1 - beta).sqrt() * (1 - past) / (1 - bar)) * x_t
     drawn = mean + at(((1 - past) / (1 - bar) * beta).sqrt()) * z
     expected = ((drawn - net(x_t, t.double() / s.T)).square() / (2 * at(beta))).mean()
-    loss = Loss(s, "previous", "seed")
+    loss = Loss(s, "previous", "demo")
     assert loss.draws
     assert_close(loss(net, x0, t, eps, z), expected, rtol=1e-9, atol=0)
 
@@ -287,7 +287,7 @@ def test_z_is_fresh(objective: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     make_generator = train.random_stream
     monkeypatch.setattr(train, "random_stream", watched)
-    loss = RecordingLoss(make_schedule("linear", 50), objective, "seed")
+    loss = RecordingLoss(make_schedule("linear", 50), objective, "demo")
     loss.seen = []
     finish(Trainer(tiny(), loss, Recipe(epochs=3, batch_size=32), seed=0), pictures(64))
     eps, z = (torch.cat(column).flatten() for column in zip(*loss.seen, strict=True))
