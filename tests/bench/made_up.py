@@ -41,7 +41,7 @@ def quality(cell):
 
 def write_job(store, job, exclusive=True, more=None, **env):
     size = {"unet": (448_321, 448_321, 1.713, 51_200_000), "scorenet": (1_115_425, 1_115_297, 4.257, 33_400_000)}
-    params, trained, megabytes, flops = size[job.net.partition("(")[0]]
+    params, trained, megabytes, flops = size[job.net.name]
     images = (job.train.images or 60_000) // job.train.batch_size * job.train.batch_size
     epochs = []
     for i in range(job.train.epochs):

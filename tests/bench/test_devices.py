@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from bench.job.events import JobDone
 from bench.job.generate import TILE, generate
 from bench.job.run import run
 from bench.score import classifier
 from bench.score.scorer import classifier_of
+from bench.store.records import CellRecord, ScoredCell
+from bench.study.model import Sampling
 from bench.study.study import Study
 from ddpm.denoiser import Denoiser
 from ddpm.ema import combine
@@ -92,12 +95,11 @@ def test_a_job_needs_no_float64_of_its_device(
 ) -> None:
     """All of it: training, validation, likelihood, averages made afterwards, sampling, scoring."""
     (cells,) = make_study(budget={"epochs": 2, "snapshots": 2}, **axes).jobs.values()
-    assert list(run(cells, world.store, device=MPS, likelihood_of=likelihood))[-1]["event"] == "done"
+    assert isinstance(list(run(cells, world.store, device=MPS, likelihood_of=likelihood))[-1], JobDone)
     for cell in cells:
-        record = world.store.read("cells", cell.key)
-        assert record is not None
-        assert record["status"] == "done"
-        assert record["sampling"]["peak_device_mb"] == 5
+        record = world.store.read_cell(CellRecord, cell)
+        assert isinstance(record, ScoredCell)
+        assert record.sampling.peak_device_mb == 5
     assert mps.calls["conv2d", True] > 0
     assert mps.calls["conv2d", False] == 0
 
@@ -117,8 +119,8 @@ def test_every_way_to_train(timesteps: str, optimiser: str, mps: Pretended) -> N
 
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "ancestral_learned"])
 def test_every_sampler(sampler: str, mps: Pretended) -> None:
-    told: dict[str, Any] = {"shape": (1, 28), "steps": 3, "eta": None, "clip": True, "n": 50, "seed": 0}
-    (batch,) = generate(TinyNet().to(MPS), SCHEDULE, "v", sampler=sampler, device=MPS, **told)
+    how = Sampling(sampler=sampler, sample_steps=3)
+    (batch,) = generate(TinyNet().to(MPS), SCHEDULE, "v", how, shape=(1, 28), n=50, device=MPS)
     assert batch.images.device == CPU
     assert mps.calls["conv2d", False] == 0
 

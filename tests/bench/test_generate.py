@@ -158,7 +158,7 @@ class Both(nn.Module):
 def test_a_captured_graph_gives_the_same_bytes(sampler: str, guidance: float | None) -> None:
     """One that writes over what it returned before, in batches of two tiles, with and without a shared first output."""
     fresh, static = Both().eval(), StaticOutput(Both().eval())
-    told: dict[str, Any] = {"sampler": sampler, "steps": 4, "guidance": guidance, "classes": 10}
+    told: dict[str, Any] = {"sampler": sampler, "sample_steps": 4, "guidance": guidance, "classes": 10}
     expected = draw(fresh, 130, **told)
     assert torch.equal(draw(static, 130, 200, **told), expected)
     start: dict[str, Any] = {"shape": (1, 28), "n": 200, "seed": 0, "device": torch.device("cpu")}
