@@ -119,8 +119,8 @@ def axes_page(every: Iterable[str]) -> str:
     parts = [
         "# Axes",
         WRITTEN,
-        "What a study varies. Each axis is a list under `axes:`, and the grid is all combinations of them. An axis that "
-        "is not listed has its usual value.",
+        "What a study varies. Each axis is a list under `axes:`, and the grid is all combinations of them. "
+        "An axis that is not listed has its usual value.",
         "An axis is one field of `Job` or `Sampling` in `bench/study/model.py`.",
     ]
     for axis in AXES:
