@@ -133,6 +133,10 @@ WRONG = {
     "no metric": ('ROWS = {"metric": {"a": len}}', "not bench.score.metrics.Metric"),
     "no objective": ('ROWS = {"objective": {"a": len}}', "not ddpm.objective.Objective"),
     "no word": ('ROWS = {"schedule": {"a b": len}}', "schedule 'a b' is not a name"),
+    "no target": (
+        'from ddpm.objective import Objective\nROWS = {"objective": {"a": Objective(3, "unit")}}',
+        "objective 'a' is no function whose parameters can be read",
+    ),
     "no default": ('def a(T, *, x): ...\nROWS = {"schedule": {"a": a}}', "an option without a default: 'x'"),
     "it breaks": ("1 / 0", "its rows cannot be loaded: ZeroDivisionError: division by zero"),
     "it is not there": ("x = 1", "its rows cannot be loaded: AttributeError"),
