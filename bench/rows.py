@@ -261,6 +261,9 @@ def _wrong(one: Added, other: Package | None) -> str | None:
             return f"is of type {type(one.row).__name__}, not {kind.__module__}.{kind.__name__}"
     elif not callable(one.row):
         return f"is of type {type(one.row).__name__}, and not a function or class"
-    options = parameters(about.options(one.row)) if about.options else {}
+    try:
+        options = parameters(about.options(one.row)) if about.options else {}
+    except (TypeError, ValueError):
+        return "is no function whose parameters can be read"
     missing = next((name for name, default in options.items() if default is inspect.Parameter.empty), None)
     return f"has an option without a default: '{missing}'" if missing else None

@@ -58,7 +58,7 @@ class Axis:
             return handler(source)
         text = core_schema.plain_serializer_function_ser_schema(partial(written, self.family), when_used="always")
         whole = core_schema.is_instance_schema(Variant, serialization=text)
-        return core_schema.no_info_before_validator_function(partial(_read, self.family), whole, serialization=text)
+        return core_schema.no_info_before_validator_function(partial(read, self.family), whole, serialization=text)
 
     @property
     def required(self) -> bool:
@@ -75,10 +75,6 @@ class Axis:
         if self.words is not None:
             return self.words[value]
         return str(value) if isinstance(value, Variant) else value
-
-
-def _read(family: str, value: Any) -> Any:
-    return value if type(value) is Variant else read(family, value)
 
 
 def _plain_type(annotation: Any) -> type:

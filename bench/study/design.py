@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, field_validator, model_validator
+from pydantic import BeforeValidator, field_serializer, field_validator, model_validator
 
 from bench.errors import UserError, unknown
 from bench.rows import ORACLE, entries, known, read
 from bench.study.axes import LISTED, Axes
 from bench.study.model import Budget, Count, Natural, StrictModel
 from bench.study.wrong import wrong
+from ddpm.spec import Variant
 
 FAMILY = {axis.name: axis.family for axis in LISTED}
 
@@ -55,6 +56,11 @@ class Design(StrictModel):
             for rule in rules
         ]  # fmt: skip
 
+    @field_serializer("exclude")
+    def _as_written(self, rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Names with options as text."""
+        return [{axis: _written(level) for axis, level in rule.items()} for rule in rules]
+
     @model_validator(mode="after")
     def _possible(self) -> Design:
         """What no validator of one field can see."""
@@ -71,6 +77,12 @@ def on_axis(axis: str, level: Any) -> Any:
     """
     family = FAMILY.get(axis)
     return read(family, level) if family and isinstance(level, str | dict) else level
+
+
+def _written(level: Any) -> Any:
+    if isinstance(level, list):
+        return [_written(one) for one in level]
+    return str(level) if isinstance(level, Variant) else level
 
 
 Mistakes = Iterable[tuple[Any, ...]]

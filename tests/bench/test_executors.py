@@ -41,6 +41,7 @@ from bench.job.events import (
 from bench.job.process import perform
 from bench.job.spec import JobSpec
 from bench.store.store import Store
+from bench.study.model import Cell
 from bench.study.study import Study
 
 Make = Callable[[Path], Executor]
@@ -115,7 +116,9 @@ def by_job(events: Iterable[Event]) -> dict[str, list[OfJob]]:
 def test_each_job_ends_by_itself(make: Make, results: Path, finished: Path) -> None:
     """One diverges, one is refused, two give the bytes they always give; none is asked for before there is room."""
     study, open_ = make_study(), set[str]()
-    diverging, refused = (specs(made, results)[0] for made in (make_study(lr=1e30), make_study(n=10_001, **ORACLE)))
+    diverging, drawn = (specs(made, results)[0] for made in (make_study(lr=1e30), make_study(**ORACLE)))
+    too_many = Cell.model_validate(drawn.cells[0].model_dump() | {"n": 10_001})
+    refused = drawn.model_copy(update={"cells": (too_many,)})
     good = specs(study, results)
 
     def asked() -> Iterator[JobSpec]:

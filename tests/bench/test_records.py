@@ -50,7 +50,7 @@ def one_job() -> Study:
     quick = load.load("quick")
     axes = quick.axes.model_dump(mode="json")
     axes |= {name: values[:1] for name, values in axes.items() if name not in ("sampler", "sample_steps")}
-    return Study.model_validate({**quick.model_dump(mode="json"), "axes": axes})
+    return Study.model_validate({**quick.model_dump(mode="json"), "axes": axes, "claims": []})
 
 
 @pytest.fixture(scope="module")

@@ -17,14 +17,17 @@ from bench import rows
 from bench.analysis import table
 from bench.analysis.query import ask
 from bench.errors import UserError
-from bench.execute.local import run_study
+from bench.execute.run import run_study
 from bench.execute.schedule import Options
+from bench.job.events import CellDone, Drawn, Ended, Event, JobDone, Planned
 from bench.job.process import work
 from bench.job.run import run
+from bench.job.spec import JobSpec
 from bench.machine import provenance
 from bench.paths import ROOT
 from bench.score.metrics import METRICS, Metric
 from bench.score.scorer import Scorer
+from bench.store.records import CellRecord, ScoredCell
 from bench.store.status import survey
 from bench.store.store import Store
 from bench.study.load import load
@@ -133,6 +136,10 @@ WRONG = {
     "no metric": ('ROWS = {"metric": {"a": len}}', "not bench.score.metrics.Metric"),
     "no objective": ('ROWS = {"objective": {"a": len}}', "not ddpm.objective.Objective"),
     "no word": ('ROWS = {"schedule": {"a b": len}}', "schedule 'a b' is not a name"),
+    "no target": (
+        'from ddpm.objective import Objective\nROWS = {"objective": {"a": Objective(3, "unit")}}',
+        "objective 'a' is no function whose parameters can be read",
+    ),
     "no default": ('def a(T, *, x): ...\nROWS = {"schedule": {"a": a}}', "an option without a default: 'x'"),
     "it breaks": ("1 / 0", "its rows cannot be loaded: ZeroDivisionError: division by zero"),
     "it is not there": ("x = 1", "its rows cannot be loaded: AttributeError"),
@@ -221,21 +228,22 @@ def test_a_package_that_is_gone(example: Install, tmp_path: Path, monkeypatch: p
 def test_the_example_runs_in_processes_of_its_own(example: Install, scorer: Scorer, tmp_path: Path) -> None:
     """A study of its schedule and sampler, scored by its metric; the records say so, and nothing is done twice."""
     shutil.copytree(scorer.store.root, tmp_path / "results")
-    study, store = study_of(tmp_path), Store(tmp_path / "results")
+    one_job = STUDY.replace("cosine, power, {power: {p: 3}}", "{power: {p: 3}}")
+    study, store = study_of(tmp_path, one_job), Store(tmp_path / "results")
     options = Options("cpu", threads=1)
-    assert list(run_study(study, store, options))[-1] == {"event": "end", "failed": []}
-    assert [event["event"] for event in run_study(study, store, options)] == ["plan", "end"]
+    assert list(run_study(study, store, options))[-1] == Ended()
+    assert [type(event) for event in run_study(study, store, options)] == [Planned, Ended]
     found = table.rows(study, store)
-    assert len(found) == 6
+    assert len(found) == 2
     assert {row["status"] for row in found} == {"done"}
-    assert {row["schedule"] for row in found} == {"cosine", "power", "power(p=3.0)"}
+    assert {row["schedule"] for row in found} == {"power(p=3.0)"}
     assert all(row["spread"] > 0 for row in found)
-    assert len({row["fid"] for row in found}) == 6
-    record = store.read("cells", study.cells[-1].key)
-    assert record is not None
-    assert record["config"]["packages"] == record["config"]["job"]["packages"] == ["ddpm_bench_example 0.1.0"]
-    assert record["environment"]["packages"] == "ddpm_bench_example 0.1.0"
-    assert record["floor"]["spread"] == pytest.approx(1, abs=0.3)
+    assert len({row["fid"] for row in found}) == 2
+    record = store.read_cell(CellRecord, study.cells[-1])
+    assert isinstance(record, ScoredCell)
+    assert record.config.sampling.packages == record.config.job.packages == ("ddpm_bench_example 0.1.0",)
+    assert record.environment.packages == "ddpm_bench_example 0.1.0"
+    assert record.floor["spread"] == pytest.approx(1, abs=0.3)
     answer = ask("SELECT spread FROM cells ORDER BY spread", store)
     assert [value for (value,) in answer.rows] == sorted(row["spread"] for row in found)
 
@@ -244,15 +252,12 @@ def test_a_job_process_finds_the_rows_itself(world: World, install: Install, mak
     """Given names alone, as an executor gives them."""
     install(code=TOYS)
     study = make_study(budget={"epochs": 1}, objective=["v"], schedule=["toy"], sampler=["ddim"])
-    cells = [cell.model_dump(mode="json") for cell in study.cells]
+    text = JobSpec(cells=study.cells, results=world.store.root, device="cpu").model_dump_json()
     install.again()  # type: ignore[attr-defined]
     assert "toy" not in SCHEDULES
-    spec: dict[str, Any] = {"cells": cells, "store": str(world.store.root), "device": "cpu", "threads": 1}
-    spec |= {"data_dir": None, "exclusive": True, "sample_batch": None, "began": None, "estimate_s": None}
-    spec |= {"engine": "eager", "likelihood": 0, "calls": {}}
-    said: list[dict[str, Any]] = []
-    assert work(spec, said.append) == 0, said
-    assert [event["event"] for event in said][-1] == "done"
+    said: list[Event] = []
+    assert work(JobSpec.model_validate_json(text), said.append) == 0, said
+    assert isinstance(said[-1], JobDone)
 
 
 METRIC = """\
@@ -266,20 +271,20 @@ def test_cells_scored_by_another_version_of_a_metric_are_stale(world: World, ins
     study = make_study(budget={"epochs": 1}, objective=["v"], sampler=["ddim"])
     (cells,) = study.jobs.values()
 
-    def again() -> list[str]:
-        return [event["event"] for event in run(cells, world.store, device=CPU) if event["event"] in ("cell", "sample")]
+    def again() -> list[type[Event]]:
+        return [type(event) for event in run(cells, world.store, device=CPU) if isinstance(event, CellDone | Drawn)]
 
-    assert again() == ["sample", "cell"]
+    assert again() == [Drawn, CellDone]
     install(version="1.0", code=METRIC)
     assert again() == []
     assert [row["toy"] for row in table.rows(study, world.store)] == [None]
     world.store.path("cells", cells[0].key, ".json").unlink()
-    assert again() == ["cell"]
+    assert again() == [CellDone]
     (row,) = table.rows(study, world.store)
     assert (row["toy"], row["status"]) == (20.0, "done")
     install(version="1.1", code=METRIC)
     assert [row["status"] for row in table.rows(study, world.store)] == ["stale"]
-    assert again() == ["cell"]
+    assert again() == [CellDone]
     assert [row["status"] for row in table.rows(study, world.store)] == ["done"]
 
 

@@ -26,6 +26,7 @@ from ddpm.mix import Mix
 from ddpm.objective import OBJECTIVES, WEIGHTS, Objective
 from ddpm.sampler import SAMPLERS, make_sampler
 from ddpm.schedule import RESIDUAL_SIGNAL, SCHEDULES, Schedule
+from ddpm.spec import Variant
 
 GOOD = """\
 description: A study to break.
@@ -327,6 +328,21 @@ def test_a_whole_number_is_the_same_value_of_a_real_option(make_study: Any) -> N
     assert len(keys) == 1
     with pytest.raises(ValidationError, match=r"lists cosine\(s=1.0\) twice"):
         make_study(objective=["v"], schedule=spelt[:2])
+
+
+def test_a_variant_that_spells_a_default_out_is_the_plain_one() -> None:
+    spelt = Variant("unet", (("width", 32),))
+    assert Job.model_validate(JOB.model_dump() | {"net": spelt}).key == JOB.key
+
+
+def test_a_study_comes_back_from_its_own_form(tmp_path: Path) -> None:
+    """Exclusions with options too: the nightly gate makes a study of another's fields."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(changed("{objective: v, schedule: cosine}", "{objective: v, schedule: [{cosine: {s: 0.008}}]}"))
+    study = load(str(path))
+    for again in (Study.model_validate(study.model_dump()), Study.model_validate_json(study.model_dump_json())):
+        assert again.exclude == study.exclude == [{"objective": "v", "schedule": ["cosine"]}]
+        assert [cell.key for cell in again.cells] == [cell.key for cell in study.cells]
 
 
 def test_a_study_made_in_python_is_checked_too(make_study: Any) -> None:

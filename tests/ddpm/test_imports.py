@@ -202,14 +202,17 @@ def defined(tree: ast.AST) -> set[str]:
 
 
 def borrowed(tree: ast.AST) -> set[str]:
-    """Private names of other modules that a file imports or reaches for; torch's and those of ``self`` do not count."""
+    """Private names of other modules that a file imports or reaches for.
+
+    Torch's, ``os._exit`` and those of ``self`` do not count.
+    """
     own, found = defined(tree), set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module != "__future__":
             found |= {f"{node.module}.{alias.name}" for alias in node.names if private(alias.name)}
         elif isinstance(node, ast.Attribute) and private(node.attr) and node.attr not in own:
             whose = ast.unparse(node.value)
-            if whose not in ("self", "cls", "torch"):
+            if whose not in ("self", "cls", "torch") and (whose, node.attr) != ("os", "_exit"):
                 found.add(f"{whose}.{node.attr}")
     return found
 

@@ -21,6 +21,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench import files
 from bench.errors import UserError
 from bench.gate import change
 from bench.job import engine, run
@@ -30,6 +31,7 @@ from bench.paths import ROOT
 from bench.score.scorer import Scorer
 from bench.store.store import Store
 from bench.study import load
+from bench.study.model import Sampling
 from bench.study.study import Study
 from perf import record as perf_record
 from perf.gpu import ahead, budget, card, jobs, kernels, peers, sampling, scoring, sections, training
@@ -311,7 +313,7 @@ def test_the_gate_is_sampled_on_the_device(world: Any, monkeypatch: pytest.Monke
     _, weights = change.read()
     scorer = Scorer("mnist", world.images, world.store, CPU)
     made = jobs.OnDevice(weights, scorer)
-    way = change.Way("ddim", 2, n=20)
+    way = change.Way(Sampling(sampler="ddim", sample_steps=2), n=20)
     assert torch.equal(made.draw(way), change.Frozen(weights, scorer).draw(way))
     asked: list[torch.device] = []
     monkeypatch.setattr(
@@ -592,22 +594,21 @@ def test_what_is_cut_off_at_any_write_is_whole(
 ) -> None:
     """Every write in turn is the last: the file then holds what was there before it, or all of it."""
     found = plans(card=one_row, scorenet=one_row)
-    whole = Store.write_bytes
+    whole = files.write_bytes
     counts = []
     for last in range(1, 8):
         file = make_file(tmp_path / f"{last}" / "gpu-x.json", list(found))
         written: list[Path] = []
 
-        def write(self: Store, path: Path, content: bytes, *, durable: bool = True, last: int = last,
-                  written: list[Path] = written) -> None:  # fmt: skip
+        def write(path: Path, content: bytes, *, last: int = last, written: list[Path] = written, **how: Any) -> None:
             written.append(path)
             if len(written) == last:
                 path.parent.mkdir(exist_ok=True)
                 path.with_name(f".{path.name}.tmp").write_bytes(content[: len(content) // 2])
                 raise KeyboardInterrupt
-            whole(self, path, content, durable=durable)
+            whole(path, content, **how)
 
-        monkeypatch.setattr(Store, "write_bytes", write)
+        monkeypatch.setattr(files, "write_bytes", write)
         session.file, session.budget = file, Budget(time.monotonic() + 100)
         try:
             file.start()
