@@ -189,7 +189,7 @@ def _step(session: Session, name: str, batch: int) -> tuple[Found, Raw]:
         **session.shares(flops / timed.median, name),
     }
     raw: Raw = {"seconds": timed.seconds}
-    if session.budget.fits(4 * session.sizes.profiled * timed.median):
+    if session.cuda and session.budget.fits(4 * session.sizes.profiled * timed.median):
         found |= _profile(session, step, timed.median)
     if session.budget.fits(4 * timed.median):
         work = engine.Work("train", trainer.net, batch, (1, SIDE), session.device)

@@ -176,9 +176,26 @@ def test_unet(session: Session) -> None:
     ]  # fmt: skip
     for row in rows:
         assert row.found["images_per_s"] == pytest.approx(int(str(row.at["batch"])) / row.found["step_s"])
-        assert {"network_s", "idle", "share_of_conv3x3", "loss"} <= row.found.keys()
+        assert {"network_s", "share_of_conv3x3", "loss"} <= row.found.keys()
         assert row.raw["seconds"]
         assert row.raw["network_seconds"]
+
+
+def test_a_step_on_a_card_is_profiled(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And where the profiler fails, the step's other figures stay."""
+    monkeypatch.setattr(Session, "cuda", property(lambda self: True))
+    summary = kernels.Summary(kernels=500.0, launches=20.0, busy_s=0.0, top="a kernel")
+    monkeypatch.setattr(kernels, "profile", lambda *_: summary)
+    found, _ = training._step(session, "eager", 32)
+    assert (found["kernels"], found["launches"], found["idle"], found["top"]) == (500.0, 20.0, 1.0, "a kernel")
+
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("no CUPTI")
+
+    monkeypatch.setattr(kernels, "profile", broken)
+    found, raw = training._step(session, "eager", 32)
+    assert found["top"] == "no profile: crashed: RuntimeError: no CUPTI"
+    assert raw["seconds"]
 
 
 def test_a_batch_that_would_take_too_long_is_not_tried(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
