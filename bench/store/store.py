@@ -62,15 +62,18 @@ class Store:
     def read(self, kind: type[R], key: str) -> R | None:
         """The record of that kind, or None if there is none or it is damaged."""
         record = self._parsed(kind, key)
-        return record if record is None or record.belongs_to(key) else self._foreign(kind, key)
+        if record is None or record.belongs_to(key):
+            return record
+        self.note(self.path(kind.kind, key, ".json"))
+        return None
 
     def read_cell(self, kind: type[CellRecord], cell: Cell) -> CellRecord | None:
         """A cell's record: :meth:`read` where the cell is at hand, which is quicker."""
         record = self._parsed(kind, cell.key)
-        return record if record is None or record.is_of(cell) else self._foreign(kind, cell.key)
-
-    def _foreign(self, kind: type[Record], key: str) -> None:
-        self.note(self.path(kind.kind, key, ".json"))
+        if record is None or record.is_of(cell):
+            return record
+        self.note(self.path(kind.kind, cell.key, ".json"))
+        return None
 
     def _parsed(self, kind: type[R], key: str) -> R | None:
         path = f"{self.root}/{kind.kind}/{key}.json"  # no Path: this runs a hundred thousand times for a large study
