@@ -26,7 +26,7 @@ from bench.machine import clocks
 from bench.machine.clocks import HostClock
 from bench.score import classifier
 from bench.score.scorer import classifier_of
-from bench.store.records import JobRecord, TrainedJob
+from bench.store.records import JobRecord, TrainedJob, Trial
 from bench.store.store import Store
 from bench.study.model import Cell
 from bench.study.study import Score, Study
@@ -437,9 +437,9 @@ def test_trying_engines_is_a_stage_of_its_own(
 ) -> None:
     """Work, done once for the study, and not what each job takes to warm up."""
 
-    def slow(work: Work, names: list[str]) -> dict[str, Any]:
+    def slow(work: Work, names: list[str]) -> dict[str, Trial]:
         time.sleep(0.2)
-        return {name: {"failed": "made up"} for name in names}
+        return {name: Trial(failed="made up") for name in names}
 
     monkeypatch.setattr(engine, "trial", slow)
     store, amount = Store(tmp_path / "tried"), Calls(10, 10**9)
