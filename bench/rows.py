@@ -135,8 +135,9 @@ def read(family: str, given: object) -> Variant:
     return canonical(variant, *functions, *([resolve_name(about.common)] if about.common else []))
 
 
-def written(family: str, variant: Variant) -> str:
+def written(family: str, given: Variant | str) -> str:
     """The text of a variant in keys and records, which :func:`read` reads."""
+    variant = Variant.of(given)
     former = FAMILIES[family].formerly.get(variant.name)
     return variant.text if former is None else replace(variant, name=former).text
 
@@ -189,13 +190,14 @@ def outdated(metrics: Iterable[str], recorded: str) -> bool:
 
 
 def needed(wanted: Iterable[str]) -> None:
-    """Refuse what needs packages that are not here.
+    """Refuse what needs packages that are not here; add the rows of those that are, which a new process lacks.
 
     :param wanted: ``name version`` of each.
     :raises UserError: in one line, naming them.
     """
     if lines := absent(wanted):
         raise UserError(f"rows are missing: {'; '.join(lines)}")
+    origins()
 
 
 def absent(wanted: Iterable[str]) -> list[str]:

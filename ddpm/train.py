@@ -54,7 +54,8 @@ def adamw(net: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
 def muon(net: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """Muon for matrices, AdamW for the rest, at one learning rate (:mod:`ddpm.muon`)."""
     matrices, rest = split(net)
-    return [Muon(matrices, recipe.lr, recipe.weight_decay)] * bool(matrices) + [_adamw(rest, recipe)] * bool(rest)
+    found: list[torch.optim.Optimizer] = [Muon(matrices, recipe.lr, recipe.weight_decay)] if matrices else []
+    return found + ([_adamw(rest, recipe)] if rest else [])
 
 
 OPTIMISERS: dict[str, Callable[[nn.Module, Recipe], list[torch.optim.Optimizer]]] = {

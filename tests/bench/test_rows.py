@@ -231,7 +231,9 @@ def test_the_example_runs_in_processes_of_its_own(example: Install, scorer: Scor
     one_job = STUDY.replace("cosine, power, {power: {p: 3}}", "{power: {p: 3}}")
     study, store = study_of(tmp_path, one_job), Store(tmp_path / "results")
     options = Options("cpu", threads=1)
-    assert list(run_study(study, store, options))[-1] == Ended()
+    ended = list(run_study(study, store, options))[-1]
+    assert isinstance(ended, Ended)
+    assert ended.failures == ()
     assert [type(event) for event in run_study(study, store, options)] == [Planned, Ended]
     found = table.rows(study, store)
     assert len(found) == 2

@@ -516,3 +516,7 @@ def test_hybrid_loss(objective: str) -> None:
     for a, p in zip(moved, net.mean.parameters(), strict=True):
         assert p.grad is not None
         assert_close(a, p.grad, rtol=1e-12, atol=0)
+
+
+def test_muon_serves_a_network_without_matrices() -> None:
+    assert len(OPTIMISERS["muon"](nn.GroupNorm(1, 4), Recipe(1, optimiser="muon"))) == 1
