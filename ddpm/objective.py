@@ -97,7 +97,7 @@ def edm(s: Schedule, *, sigma_data: float = 0.5) -> Mix:
 
     (σ x₀ − α σ_d² ε)/(σ_d √(α² σ_d² + σ²)): the part of x₀, and up to its sign of any target y, that a linear function
     of x_t cannot tell, at variance 1. Preconditioning an objective c_skip x_t + c_out F_θ is therefore this objective
-    with that one's weight; c_skip = b/D and c_out = −σ/D are what :func:`ddpm.mix.unmix` finds.
+    with that one's weight. c_skip = b/D and c_out = −σ/D are what :func:`ddpm.mix.unmix` finds.
 
     Use: on the schedule `karras`, for EDM; on any other its gain is at most σ_d.
     """

@@ -144,8 +144,9 @@ def dpmpp_3m() -> Sampler:
 def unipc() -> Sampler:
     """UniPC of order 2 with B₂(h) (Zhao et al., arXiv 2302.04867): each step of `dpmpp_2m`, taken again (UniC).
 
-    When x̂₀ is known at s as well, the step to s is repeated with a polynomial through three x̂₀ and not two, which makes
-    it one of third order at no further evaluation. All order conditions being met, B(h) drops out after the first step.
+    When x̂₀ is known at s as well, the step to s is repeated. Its polynomial then goes through three x̂₀ and not two. So
+    the step is of third order, at no further evaluation. As all order conditions are met, B(h) drops out after the
+    first step.
 
     Use: with twenty steps or more, where an evaluation more than `dpmpp_2m`'s cannot be had.
     """

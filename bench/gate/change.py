@@ -138,6 +138,11 @@ class Frozen:
                 "--network KEY --why …`"
             ) from error
 
+    @property
+    def device(self) -> torch.device:
+        """Where it samples: on the CPU, as the baseline was, whatever scores the images."""
+        return CPU
+
     def draw(self, way: Way) -> Tensor:
         """The images of one way, uint8 (n, C, H, W).
 
@@ -150,7 +155,7 @@ class Frozen:
             way.sampling,
             shape=self.scorer.images.shape,
             n=way.n,
-            device=CPU,
+            device=self.device,
         )
         return torch.cat([batch.images for batch in batches])
 

@@ -15,18 +15,17 @@ from torch import Tensor
 from bench.execute.run import run_study
 from bench.execute.schedule import Options
 from bench.gate import change
-from bench.gate.change import Frozen, Way
+from bench.gate.change import Frozen
 from bench.gate.verdicts import PASS
 from bench.job import engine
 from bench.job.engine import Chosen
 from bench.job.events import CellDone, Event, Failed, JobDone, Refused
-from bench.job.generate import TILE, generate
+from bench.job.generate import TILE
 from bench.score.scorer import Scorer
 from bench.store.records import EAGER, CellRecord, FailedCell, JobRecord, ScoredCell, TrainedJob
 from bench.study import load
 from bench.study.model import Cell
 from bench.study.study import Study
-from ddpm.schedule import make_schedule
 from perf.gpu import sampling, scoring, training
 from perf.gpu.budget import scale
 from perf.gpu.record import Row, Value
@@ -249,18 +248,10 @@ class OnDevice(Frozen):
         super().__init__(weights, scorer)
         self.net.to(scorer.device)
 
-    def draw(self, way: Way) -> Tensor:
-        """As :meth:`Frozen.draw`."""
-        batches = generate(
-            self.net,
-            make_schedule("cosine", way.T),
-            "v",
-            way.sampling,
-            shape=self.scorer.images.shape,
-            n=way.n,
-            device=self.scorer.device,
-        )
-        return torch.cat([batch.images for batch in batches])
+    @property
+    def device(self) -> torch.device:
+        """The scorer's."""
+        return self.scorer.device
 
 
 def check(session: Session) -> Generator[Row]:

@@ -334,7 +334,7 @@ def test_the_gate_is_sampled_on_the_device(world: Any, monkeypatch: pytest.Monke
     assert torch.equal(made.draw(way), change.Frozen(weights, scorer).draw(way))
     asked: list[torch.device] = []
     monkeypatch.setattr(
-        jobs,
+        change,
         "generate",
         lambda *_, device, **__: asked.append(device) or iter([SimpleNamespace(images=torch.zeros(1))]),
     )
