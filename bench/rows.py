@@ -125,7 +125,8 @@ def read(family: str, given: object) -> Variant:
     else:
         raise ValueError(f"a name, or a name with its options, is needed, not {given!r}")
     about = FAMILIES[family]
-    variant = replace(variant, name=about.now.get(variant.name, variant.name))
+    if variant.name in about.now:
+        variant = replace(variant, name=about.now[variant.name])
     row = entries(family).get(variant.name)
     if row is None:
         if variant.options and variant.name in about.besides:

@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 Row = TypeVar("Row")
@@ -65,6 +65,7 @@ class Variant:
         return hash(self.text)
 
 
+@lru_cache(maxsize=4096)  # every record of a study spells the same few
 def parse(text: str) -> Variant:
     """``name(k=v,…)``, values being JSON, as a variant. Defaults are not known here: see :func:`canonical`.
 
@@ -92,6 +93,7 @@ def parse(text: str) -> Variant:
     return Variant(found["name"], tuple(options.items()))
 
 
+@lru_cache(maxsize=4096)
 def canonical(variant: Variant, *of: Callable[..., Any]) -> Variant:
     """The one form of a variant of functions ``of``, whose keyword-only parameters are its options.
 

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from bench.execute.inline import Inline
-from bench.execute.local import Local
 from bench.execute.schedule import Options, Stop
 from bench.job.events import Event
 from bench.job.spec import JobSpec
@@ -30,5 +28,19 @@ class Executor(Protocol):
         ...
 
 
-EXECUTORS: dict[str, Callable[[Options, Path], Executor]] = {"local": Local, "inline": Inline}
-"""Where jobs can run: a process each on this machine, or one after the other in this process."""
+def local(options: Options, results: Path) -> Executor:
+    """A process for each job, on this machine."""
+    from bench.execute.local import Local
+
+    return Local(options, results)
+
+
+def inline(options: Options, results: Path) -> Executor:
+    """One job after the other, in this process."""
+    from bench.execute.inline import Inline
+
+    return Inline(options, results)
+
+
+EXECUTORS: dict[str, Callable[[Options, Path], Executor]] = {"local": local, "inline": inline}
+"""Where jobs can run. Each imports what it needs when it is chosen, so that a plan need not wait for it."""

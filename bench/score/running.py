@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
-from scipy.stats import entropy
+import torch
 
 from bench.images.files import MINIMUM
 from bench.score.classifier import CLASSES, Features
@@ -68,8 +70,13 @@ class Running:
             "fid_bias": frechet_bias(self.moments, reference.moments, self.n),
             "inception_score": float(np.exp(self.entropy / self.n + entropy(p))),
             "confidence": self.confidence / self.n,
-            "class_balance": float(entropy(share) / np.log(CLASSES)),
+            "class_balance": entropy(share) / math.log(CLASSES),
         }
+
+
+def entropy(p: np.ndarray) -> float:
+    """−Σ p log p, in nats."""
+    return float(torch.special.entr(torch.from_numpy(p / p.sum())).sum())
 
 
 def check(n: int, finite: bool) -> None:

@@ -23,12 +23,14 @@ from pydantic import (
     Discriminator,
     Field,
     TypeAdapter,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
     field_serializer,
+    field_validator,
     model_validator,
 )
 
 from bench.machine.environment import Count, Environment
-from bench.store.equality import same
 from bench.study.model import Cell, Job, Natural
 
 Kind = Literal["jobs", "cells", "references", "engines"]
@@ -43,12 +45,13 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", ser_json_inf_nan="constants")
 
     @classmethod
-    def parse(cls, text: bytes) -> Self:
+    def parse(cls, text: bytes, at_hand: object = None) -> Self:
         """What is written so in JSON.
 
+        :param at_hand: what the record is probably of, which is then not made again.
         :raises ValueError: if it has another shape.
         """
-        return _VALIDATORS.get(cls, cls.__pydantic_validator__).validate_json(text)
+        return _VALIDATORS.get(cls, cls.__pydantic_validator__).validate_json(text, context=at_hand)
 
     def as_json(self) -> dict[str, Any]:
         """What is written. A field that was never set stays away, so that a part comes back as it was."""
@@ -206,7 +209,7 @@ class JobRecord(_Made):
 
     @field_serializer("config")
     def _whole(self, config: Job) -> dict[str, Any]:
-        return config.model_dump(mode="json")
+        return config.written
 
     def belongs_to(self, key: str) -> bool:
         """Whether this is the record of that key, which is its file's name."""
@@ -253,17 +256,19 @@ class CellRecord(_Made):
     config: Cell
     job: str
 
+    @field_validator("config", mode="wrap")
+    @classmethod
+    def _at_hand(cls, given: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        cell = info.context  # a large study's cells would take longer to make than all the rest
+        return cell if isinstance(cell, Cell) and given == cell.written else handler(given)
+
     @field_serializer("config")
     def _whole(self, config: Cell) -> dict[str, Any]:
-        return config.model_dump(mode="json")
+        return config.written
 
     def belongs_to(self, key: str) -> bool:
         """Whether this is the record of that key, which is its file's name."""
         return self.config.key == key and self.config.job.key == self.job
-
-    def is_of(self, cell: Cell) -> bool:
-        """Whether this is the record of that cell: as :meth:`belongs_to`, and quicker where the cell is at hand."""
-        return self.job == cell.job.key and same(self.config, cell)
 
 
 class ScoredCell(CellRecord):

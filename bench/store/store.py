@@ -61,25 +61,18 @@ class Store:
 
     def read(self, kind: type[R], key: str) -> R | None:
         """The record of that kind, or None if there is none or it is damaged."""
-        record = self._parsed(kind, key)
-        return self._own(kind, key, record, record is not None and record.belongs_to(key))
+        return self._read(kind, key)
 
     def read_cell(self, kind: type[CellRecord], cell: Cell) -> CellRecord | None:
         """A cell's record: :meth:`read` where the cell is at hand, which is quicker."""
-        record = self._parsed(kind, cell.key)
-        return self._own(kind, cell.key, record, record is not None and record.is_of(cell))
+        return self._read(kind, cell.key, cell)
 
-    def _own(self, kind: type[R], key: str, record: R | None, own: bool) -> R | None:
-        """That record, or None where it belongs to another key, which is noted."""
-        if record is not None and not own:
-            self.note(self.path(kind.kind, key, ".json"))
-            return None
-        return record
-
-    def _parsed(self, kind: type[R], key: str) -> R | None:
+    def _read(self, kind: type[R], key: str, at_hand: Cell | None = None) -> R | None:
         path = f"{self.root}/{kind.kind}/{key}.json"  # no Path: this runs a hundred thousand times for a large study
         try:
-            return kind.parse(_checked(_content(path)))
+            record = kind.parse(_checked(_content(path)), at_hand)
+            if record.belongs_to(key):
+                return record
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, KeyError, TypeError):

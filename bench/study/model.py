@@ -72,6 +72,11 @@ class Chosen(StrictModel):
             fields.pop("packages", None)
         return fields
 
+    @cached_property
+    def written(self) -> dict[str, Any]:
+        """The JSON in a record."""
+        return self.model_dump(mode="json")
+
     @property
     def told(self) -> dict[str, Any]:
         """Column → what a table says, for each axis."""
@@ -247,6 +252,11 @@ class Cell(StrictModel):
     def _flat(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields: dict[str, Any] = handler(self)
         return fields | fields.pop("sampling", {})
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """The JSON in a record."""
+        return {"job": self.job.written, "n": self.n, **self.sampling.written}
 
     @cached_property
     def key(self) -> str:

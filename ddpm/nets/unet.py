@@ -85,7 +85,9 @@ class UNet(nn.Module):
             raise ValueError(f"net 'unet' takes images whose side is a multiple of 4, not {side}")
         embed = 4 * width
         self.frequencies: Tensor
-        self.register_buffer("frequencies", torch.logspace(0, 3, FREQUENCIES), persistent=False)
+        # numbers, not a tensor: on the meta device, which checks shapes alone, logspace takes a second to set up
+        frequencies = torch.logspace(0, 3, FREQUENCIES, device="cpu").tolist()
+        self.register_buffer("frequencies", torch.tensor(frequencies), persistent=False)
         self.embed = nn.Sequential(nn.Linear(2 * FREQUENCIES, embed), nn.SiLU(), nn.Linear(embed, embed), nn.SiLU())
         self.first = nn.Conv2d(4 * channels, width, 3, padding=1)
         self.encoder = nn.ModuleList(Block(width, width, embed) for _ in range(blocks))
