@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from bench.job.work import count_flops, oracle_flops
 from bench.store.records import CellRecord, Epoch, Flops, JobRecord, ScoredCell, TrainedJob
+from bench.store.tensors import Resume
 from bench.study.model import ORACLE
 
 if TYPE_CHECKING:
@@ -91,13 +92,12 @@ UNKNOWN = Model({}, {}, {}, 0.0, 0.0, 0.0, here=False)
 def work(left: Sequence[Found], store: Store, flops: Flops) -> tuple[float, float]:
     """FLOPs of training and of sampling still to be done for the cells left of one job."""
     from bench.images.datasets import DATASETS
-    from bench.job.checkpoints import resumable
 
     job, record = left[0].cell.job, left[0].job
     train = job.train
     epochs = 0
     if not (isinstance(record, TrainedJob) and store.path("checkpoints", job.key, ".safetensors").is_file()):
-        kept = resumable(store.load_meta("resume", job.key) or {})
+        kept = store.load_about(Resume, job.key)
         epochs = train.epochs - (len(kept.epochs) if kept else 0)
     images = min(train.images or DATASETS[job.dataset].train, DATASETS[job.dataset].train)
     images -= images % min(train.batch_size, images)

@@ -9,6 +9,7 @@ from bench.errors import unknown
 from bench.execute.executor import EXECUTORS
 from bench.execute.schedule import Options, Stop, pending
 from bench.execute.specs import Specs
+from bench.images import datasets
 from bench.job.events import Ended, Event, Failed, Failure, JobEnd, Planned, Refused, Started
 from bench.store.status import survey
 from bench.store.store import Store
@@ -21,7 +22,8 @@ def run_study(study: Study, store: Store, options: Options, *, stop: Stop | None
     A job that fails ends nothing but itself. Closing the generator, an interrupt or ``stop`` ends the jobs; each goes
     on from its last whole epoch when the study is run again.
 
-    :raises UserError: for an executor that does not exist, or a results folder that cannot be written.
+    :raises UserError: for an executor that does not exist, a results folder that cannot be written, or data that
+        are missing or damaged.
     """
     if options.executor not in EXECUTORS:
         raise unknown("executor", options.executor, EXECUTORS)
@@ -29,6 +31,7 @@ def run_study(study: Study, store: Store, options: Options, *, stop: Stop | None
     ends: dict[str, JobEnd] = {}
     yield Planned(jobs=len(study.jobs), cells=len(study.cells))
     if pending(study, store, options.retry):
+        datasets.load(study.dataset, options.data_dir)  # each job would have the same to say
         store.writable()
         specs = Specs(study, store, options)
         events = EXECUTORS[options.executor](options, store.root).run(specs, stop=stop)

@@ -19,7 +19,6 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from bench import files
@@ -33,7 +32,8 @@ from bench.score.distances import Moments, frechet_distance
 from bench.score.scorer import Scorer
 from bench.store.records import Part
 from bench.store.store import Store
-from bench.study.model import Budget, Job, Sampling
+from bench.store.tensors import Checkpoint
+from bench.study.model import Budget, Sampling
 from ddpm.nets import make_net
 from ddpm.objective import OBJECTIVES, WEIGHTS, loss_weight, make_target
 from ddpm.sampler import SAMPLERS, make_sampler
@@ -302,18 +302,15 @@ def trained(store: Store, key: str) -> dict[str, Tensor]:
 
     :raises UserError: if it is not there, or of another kind than what is sampled here.
     """
-    kept = store.load_tensors("checkpoints", key)
+    kept = store.load_tensors(Checkpoint, key)
     if kept is None:
         raise UserError(f"no weights of a training run {key} in {store.root}")
-    try:
-        job = Job.model_validate(kept[1].get("job"))
-    except ValidationError as error:
-        raise UserError(f"the weights of training run {key} do not say what they are of") from error
+    weights, about = kept
     wanted = {"dataset": "mnist", "net": "unet", "objective": "v", "schedule": "cosine"}
     for what, value in wanted.items():
-        if (found := getattr(job, what)) != value:
+        if (found := getattr(about.job, what)) != value:
             raise UserError(f"training run {key} has {what}={found}: what is frozen has {value}")
-    return {k[4:]: v for k, v in kept[0].items() if k.startswith("ema.")}
+    return {k[4:]: v for k, v in weights.items() if k.startswith("ema.")}
 
 
 class _Past(Part):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from contextlib import suppress
-from typing import Any
-
 from torch import Tensor
 
 from bench.errors import UserError
-from bench.store.records import JobRecord, Resume, TrainedJob
+from bench.store.records import JobRecord, TrainedJob
 from bench.store.store import Store
+from bench.store.tensors import Checkpoint, Snapshot
 from bench.study.model import ORACLE, Job
 from ddpm.ema import KEPT, coefficients, combine
 
@@ -22,19 +19,12 @@ def trained(job: Job, store: Store) -> tuple[dict[str, Tensor], TrainedJob | Non
         return {}, None
     if job.net == ORACLE:
         return {}, record
-    kept = store.load_tensors("checkpoints", job.key)
+    kept = store.load_tensors(Checkpoint, job.key)
     if kept is None:
         return {}, None
-    if any(store.load_meta("snapshots", key) is None for key in snapshots(job)):
+    if any(store.load_about(Snapshot, key) is None for key in snapshots(job)):
         return {}, None
     return {k[4:]: v for k, v in kept[0].items() if k.startswith("ema.")}, record
-
-
-def resumable(meta: dict[str, Any]) -> Resume | None:
-    """What is kept beside the weights of an interrupted training run, or None if this version cannot go on from it."""
-    with suppress(ValueError):
-        return Resume.parse(json.dumps(meta).encode())
-    return None
 
 
 def snapshots(job: Job) -> list[str]:
@@ -53,13 +43,13 @@ def averaged(job: Job, store: Store, length: float | None) -> dict[str, Tensor]:
         if record is None:
             raise gone
         return weights
-    whole = [one for key in snapshots(job) if (one := store.load_tensors("snapshots", key)) is not None]
+    whole = [one for key in snapshots(job) if (one := store.load_tensors(Snapshot, key)) is not None]
     if len(whole) < job.train.snapshots:
         raise gone
     parts, at = [], []
-    for tensors, meta in whole:
+    for tensors, snapshot in whole:
         for sigma_rel in KEPT:
             prefix = f"{sigma_rel:g}/"
             parts.append({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-            at.append((meta["step"], sigma_rel))
+            at.append((snapshot.step, sigma_rel))
     return combine(parts, coefficients(at, max(step for step, _ in at), length))

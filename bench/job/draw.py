@@ -21,6 +21,7 @@ from bench.job.generate import generate
 from bench.paths import shown
 from bench.rows import entries, known, needed
 from bench.store.store import Store
+from bench.store.tensors import Checkpoint
 from bench.study.model import ORACLE, Cell, Sampling
 from ddpm.nets import classes_of, make_net
 from ddpm.oracle import Mixture
@@ -103,7 +104,7 @@ def trained_network(cell: Cell, store: Store, device: torch.device, data_dir: Pa
     needed(cell.packages)
     job = cell.job
     row = entries("dataset")[job.dataset]
-    kept = None if job.net == ORACLE else store.load_tensors("checkpoints", job.key)
+    kept = None if job.net == ORACLE else store.load_tensors(Checkpoint, job.key)
     if kept is None and job.net != ORACLE:
         raise UserError(
             f"no checkpoint of {job.label} in {shown(store.root)}; "

@@ -18,6 +18,7 @@ from bench.job.engine import Wish
 from bench.job.events import CellDone, Entered, Event, JobDone, Kept
 from bench.job.failures import origin
 from bench.job.sampling import Sampling, sample_and_score
+from bench.job.setting import Setting
 from bench.job.stages import Stages
 from bench.job.training import make_record, train
 from bench.machine import memory
@@ -68,7 +69,8 @@ def run(
     wish = Wish() if job.net == ORACLE else wish
     stages.add("load", since)
 
-    record = yield from _trained(job, net, images, schedule, store, device, exclusive, stages, wish)
+    setting = Setting(job, images, schedule, store, device, exclusive, stages, wish)
+    record = yield from _trained(setting, net)
     denoiser = Denoiser(net.eval(), schedule, job.objective)
     if lacks_likelihood(job, record, likelihood_of):
         yield Entered(job=job.key, label=job.label, stage="working out the likelihood")
@@ -78,8 +80,7 @@ def run(
         store.write(job.key, record)
         stages.add("validate", since)
 
-    sampling = Sampling(job, net, images.shape, schedule, device, stages)
-    yield from _cells(cells, sampling, images, store, wish, exclusive, sample_batch)
+    yield from _cells(cells, Sampling(setting, net), sample_batch)
     yield _finish(record, stages.summary(estimate), store)
 
 
@@ -105,56 +106,40 @@ def _make_net(job: Job, images: datasets.Images, schedule: Schedule, device: tor
     return make_net(job.net, *images.shape).to(device)
 
 
-def _trained(
-    job: Job,
-    net: nn.Module,
-    images: datasets.Images,
-    schedule: Schedule,
-    store: Store,
-    device: torch.device,
-    exclusive: bool,
-    stages: Stages,
-    wish: Wish,
-) -> Generator[Event, None, TrainedJob]:
+def _trained(setting: Setting, net: nn.Module) -> Generator[Event, None, TrainedJob]:
     """Give ``net`` its trained weights, whether they are kept or still to be found; the job's record."""
-    weights, record = trained(job, store)
+    job = setting.job
+    weights, record = trained(job, setting.store)
     if job.net == ORACLE:
-        return record or make_record(job, net, work.oracle_flops(job), [], EngineChoice(engine=wish.name), device)
+        engine = EngineChoice(engine=setting.wish.name)
+        return record or make_record(job, net, work.oracle_flops(job), [], engine, setting.device)
     if record is None:
-        return (yield from train(job, net, images, schedule, store, device, exclusive, stages, wish))
+        return (yield from train(setting, net))
     net.load_state_dict(weights)
     yield Kept(job=job.key, label=job.label, what="training")
     return record
 
 
-def _cells(
-    cells: list[Cell],
-    sampling: Sampling,
-    images: datasets.Images,
-    store: Store,
-    wish: Wish,
-    exclusive: bool,
-    batch: int | None,
-) -> Iterator[Event]:
+def _cells(cells: list[Cell], sampling: Sampling, batch: int | None) -> Iterator[Event]:
     """Sample and score whatever cells are left, and record them."""
-    job, stages, device = sampling.job, sampling.stages, sampling.device
+    job, store, device, stages = sampling.job, sampling.store, sampling.device, sampling.stages
     yield Entered(job=job.key, label=job.label, stage="preparing the scores")
     since = time.time()
-    scorer = Scorer(job.dataset, images, store, device)
+    scorer = Scorer(job.dataset, sampling.images, store, device)
     bounds = {n: scorer.bounds(n) for n in {cell.n for cell in cells}}
     stages.add("reference", since)
     left = [cell for cell in cells if _unscored(cell, store, scorer)]
     unsampled = [cell for cell in left if store.load_samples(cell.key) is None]
     if unsampled:
         yield Entered(job=job.key, label=job.label, stage="choosing an engine")
-        sampling.prepare(unsampled, store, wish)
+        sampling.prepare(unsampled)
     for cell in left:
         floor, ceiling = bounds[cell.n]
         about: dict[str, Any] = {"config": cell, "job": job.key, "provenance": scorer.provenance}
         about |= {"floor": floor, "ceiling": ceiling}
         said: dict[str, Any] = {"job": job.key, "label": job.label, "cell": cell.key, "way": cell.label}
         try:
-            scores, sampled = yield from sample_and_score(cell, sampling, store, scorer, exclusive, batch)
+            scores, sampled = yield from sample_and_score(cell, sampling, scorer, batch)
         except FloatingPointError as error:
             store.write(cell.key, FailedCell(status="failed", reason=str(error), **about, **origin(device)))
             yield CellDone(**said, status="failed", reason=str(error))

@@ -12,18 +12,16 @@ from torch import Tensor, nn
 from bench.images.grids import png, tile_grid
 from bench.job import engine
 from bench.job.checkpoints import averaged
-from bench.job.engine import Wish
 from bench.job.events import Drawn, Entered, Event
 from bench.job.generate import TILE, Batch, asked, first_outputs, generate
-from bench.job.stages import Stages
+from bench.job.setting import Setting
 from bench.job.training import choose
 from bench.machine import clocks, memory
 from bench.score.scorer import Scorer
 from bench.store.records import Sampled, Scores
 from bench.store.store import Store
-from bench.study.model import Cell, Job
+from bench.study.model import Cell
 from ddpm.nets import classes_of
-from ddpm.schedule import Schedule
 from ddpm.spacing import space
 
 PREVIEW = 64
@@ -45,20 +43,18 @@ class Start(NamedTuple):
 class Sampling:
     """Draws the samples of a job's cells, evaluating the network for x_T but once for all that start alike."""
 
-    def __init__(
-        self, job: Job, net: nn.Module, shape: tuple[int, int], schedule: Schedule, device: torch.device, stages: Stages
-    ) -> None:
-        self.job, self.net, self.shape, self.schedule = job, net, shape, schedule
-        self.device, self.stages = device, stages
-        self.tile = TILE[device.type]
+    def __init__(self, setting: Setting, net: nn.Module) -> None:
+        self.setting, self.net = setting, net
+        self.job, self.images, self.schedule = setting.job, setting.images, setting.schedule
+        self.store, self.device, self.stages = setting.store, setting.device, setting.stages
+        self.shape, self.tile = setting.images.shape, TILE[setting.device.type]
         self._first: dict[Start, tuple[Tensor, list[float]]] = {}
         self._length: float | None = None
 
-    def prepare(self, cells: list[Cell], store: Store, wish: Wish) -> None:
+    def prepare(self, cells: list[Cell]) -> None:
         """Get ready for these cells."""
-        self.store = store
         work = engine.Work("sample", self.net, self.tile, self.shape, self.device, classes_of(self.job.net))
-        self.chosen = choose(work, self.job, store, wish, self.stages)
+        self.chosen = choose(work, self.setting)
         since = time.time()
         starts: dict[Start, list[int]] = {}
         for cell in filter(self._starts_at_end, cells):
@@ -126,13 +122,11 @@ class Sampling:
 def sample_and_score(
     cell: Cell,
     sampling: Sampling,
-    store: Store,
     scorer: Scorer,
-    exclusive: bool,
     batch: int | None,
 ) -> Generator[Event, None, tuple[Scores, Sampled]]:
     """Sample (unless that was done) and score one cell; its metrics, and how it was sampled."""
-    stages = sampling.stages
+    store, stages = sampling.store, sampling.stages
     kept = store.load_samples(cell.key)
     if kept is None:
         since = time.time()
@@ -150,7 +144,7 @@ def sample_and_score(
         about = Sampled(
             batch_s=tuple(durations),
             batch_images=tuple(len(drawn.images) for drawn in batches),
-            exclusive=exclusive,
+            exclusive=sampling.setting.exclusive,
             engine=sampling.chosen.about,
             peak_rss_mb=memory.peak_rss_mb(),
             peak_device_mb=memory.peak_device_mb(sampling.device),

@@ -12,51 +12,42 @@ from torch import Tensor, nn
 
 from bench.images import datasets
 from bench.job import engine
-from bench.job.checkpoints import resumable, snapshots
-from bench.job.engine import Wish
+from bench.job.checkpoints import snapshots
 from bench.job.events import Entered, EpochDone, Event, Outdated, Resumed, Stepped
 from bench.job.failures import origin
-from bench.job.stages import Stages
+from bench.job.setting import Setting
 from bench.machine import clocks, memory
 from bench.machine.flops import flops_per_image
 from bench.machine.sources import code_hash
 from bench.score.heldout import HeldOut
-from bench.store.records import EngineChoice, Epoch, Flops, Resume, TrainedJob
-from bench.store.store import Store
+from bench.store.records import EngineChoice, Epoch, Flops, TrainedJob
+from bench.store.tensors import Checkpoint, Resume, Snapshot
 from bench.study.model import Job
 from ddpm.denoiser import Denoiser
 from ddpm.nets import classes_of, make_net
-from ddpm.schedule import Schedule
 from ddpm.train import Loss, Recipe, Step, Trainer
 
 
-def train(
-    job: Job,
-    net: nn.Module,
-    images: datasets.Images,
-    schedule: Schedule,
-    store: Store,
-    device: torch.device,
-    exclusive: bool,
-    stages: Stages,
-    wish: Wish,
-) -> Generator[Event, None, TrainedJob]:
+def train(setting: Setting, net: nn.Module) -> Generator[Event, None, TrainedJob]:
     """Train from the last complete epoch; leaves the averaged weights in ``net`` and returns the job's record."""
+    job, images, store, device, stages = (
+        setting.job, setting.images, setting.store, setting.device, setting.stages,
+    )  # fmt: skip
     recipe = Recipe(**job.train.model_dump(exclude={"images"}), timesteps=job.timesteps)
-    trainer = Trainer(net, Loss(schedule, job.objective, job.weight), recipe, job.seed)
+    trainer = Trainer(net, Loss(setting.schedule, job.objective, job.weight), recipe, job.seed)
     since = time.time()
-    training = _Training(job, trainer, store, exclusive, stages, clocks.make_clock(device))
+    training = _Training(setting, trainer, clocks.make_clock(device))
     yield from training.resume()
     train = images.train[: job.train.images].to(device)
     none = classes_of(job.net)
     classes = images.train_labels[: len(train)].to(device) if none else None
     flops = Flops(**flops_per_image(net, *images.shape))
-    validate = _Validation(job, images, schedule, device)
+    validate = _Validation(setting)
     stages.add("load", since)
 
     yield Entered(job=job.key, label=job.label, stage="choosing an engine")
     size = min(recipe.batch_size, len(train))
-    chosen = choose(engine.Work("train", net.train(), size, images.shape, device, none), job, store, wish, stages)
+    chosen = choose(engine.Work("train", net.train(), size, images.shape, device, none), setting)
     steps = trainer.steps(train, datasets.to_float, chosen.net, classes, none)
     memory.reset_peak(device)
     yield from training.run(chosen.inside(steps, device), size, validate)
@@ -64,11 +55,11 @@ def train(
     since = time.time()
     ema = {f"ema.{k}": v for k, v in trainer.ema.weights.items()}
     raw = {f"net.{k}": v for k, v in net.state_dict().items()}
-    store.save_tensors("checkpoints", job.key, ema | raw, {"job": job.model_dump(mode="json")})
+    store.save_tensors(job.key, ema | raw, Checkpoint(job=job))
     net.load_state_dict(trainer.ema.weights)
     record = make_record(job, net, flops, training.epochs, chosen.about, device)
     store.write(job.key, record)
-    store.path("resume", job.key, ".safetensors").unlink(missing_ok=True)
+    store.path(Resume.kind, job.key, ".safetensors").unlink(missing_ok=True)
     stages.add("store", since)
     return record
 
@@ -76,10 +67,11 @@ def train(
 class _Validation:
     """The errors of weights on held-out images, by a copy of the network."""
 
-    def __init__(self, job: Job, images: datasets.Images, schedule: Schedule, device: torch.device) -> None:
-        self._held_out = HeldOut(images.test, schedule, device)
-        self._copy = make_net(job.net, *images.shape).to(device).eval()
-        self._denoiser = Denoiser(self._copy, schedule, job.objective)
+    def __init__(self, setting: Setting) -> None:
+        job, images = setting.job, setting.images
+        self._held_out = HeldOut(images.test, setting.schedule, setting.device)
+        self._copy = make_net(job.net, *images.shape).to(setting.device).eval()
+        self._denoiser = Denoiser(self._copy, setting.schedule, job.objective)
 
     def __call__(self, weights: dict[str, Tensor]) -> dict[str, float]:
         self._copy.load_state_dict(weights)
@@ -90,22 +82,22 @@ class _Validation:
 class _Training:
     """The loop over steps: what is timed, kept and said of them."""
 
-    job: Job
+    setting: Setting
     trainer: Trainer
-    store: Store
-    exclusive: bool
-    stages: Stages
     clock: clocks.Clock
     epochs: list[Epoch] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.job, self.store, self.stages = self.setting.job, self.setting.store, self.setting.stages
+
     def resume(self) -> Iterator[Event]:
         """Go on from the last complete epoch, if there is one of this version of the code."""
-        kept = self.store.load_tensors("resume", self.job.key)
+        kept = self.store.load_tensors(Resume, self.job.key)
         if kept is None:
             return
-        done = resumable(kept[1])
-        if done is not None and done.code == code_hash():
-            self.trainer.load_state(kept[0])
+        state, done = kept
+        if done.code == code_hash():
+            self.trainer.load_state(state)
             self.epochs = list(done.epochs)
             yield Resumed(job=self.job.key, label=self.job.label, epoch=self.trainer.epoch)
         else:
@@ -145,9 +137,8 @@ class _Training:
 
     def _snapshot(self, step: Step) -> None:
         since = time.time()
-        at = {"step": (step.epoch - 1) * step.of + step.index}
-        key = snapshots(self.job)[step.snapshot - 1]
-        self.store.save_tensors("snapshots", key, self.trainer.snapshot(), at)
+        at = Snapshot(step=(step.epoch - 1) * step.of + step.index)
+        self.store.save_tensors(snapshots(self.job)[step.snapshot - 1], self.trainer.snapshot(), at)
         self.stages.add("store", since)
 
     def _progress(self, step: Step) -> Stepped:
@@ -173,7 +164,7 @@ class _Training:
                 seconds=seconds,
                 images=step.of * size,
                 warm=warm,
-                exclusive=self.exclusive,
+                exclusive=self.setting.exclusive,
                 loss=loss,
                 **validate(self.trainer.ema.weights),
             )
@@ -184,18 +175,19 @@ class _Training:
         """Make it possible to go on from here."""
         if step.epoch < self.job.train.epochs:
             so_far = Resume(code=code_hash(), epochs=tuple(self.epochs))
-            self.store.save_tensors("resume", self.job.key, self.trainer.state(), so_far.as_json())
+            self.store.save_tensors(self.job.key, self.trainer.state(), so_far)
 
 
-def choose(work: engine.Work, job: Job, store: Store, wish: Wish, stages: Stages) -> engine.Chosen:
+def choose(work: engine.Work, setting: Setting) -> engine.Chosen:
     """The engine for this work; what trying takes, which one job does for all, is kept apart from warming up."""
+    net, store, wish = str(setting.job.net), setting.store, setting.wish
     since = time.time()
     if wish.name == engine.AUTO:
-        engine.learn(work, str(job.net), store, wish)
-    stages.add("trial", since)
+        engine.learn(work, net, store, wish)
+    setting.stages.add("trial", since)
     since = time.time()
-    chosen = engine.choose(work, str(job.net), store, wish)
-    stages.add("compile", since)
+    chosen = engine.choose(work, net, store, wish)
+    setting.stages.add("compile", since)
     return chosen
 
 

@@ -16,6 +16,7 @@ from bench.score import classifier, metrics, running
 from bench.score.reference import Reference
 from bench.store.records import Bounds, Provenance, ReferenceRecord
 from bench.store.store import Store
+from bench.store.tensors import ReferenceFeatures
 
 
 class Scorer:
@@ -36,11 +37,11 @@ class Scorer:
 
     def _reference(self) -> Reference:
         text = f"{self.classifier} {self.dataset_sha256} reference"
-        key, about = hashlib.sha256(text.encode()).hexdigest()[:16], {"code": self.code}
-        kept = self.store.load_tensors("scoring", key)
+        key, about = hashlib.sha256(text.encode()).hexdigest()[:16], ReferenceFeatures(code=self.code)
+        kept = self.store.load_tensors(ReferenceFeatures, key)
         if kept is None or kept[1] != about:
             reference = Reference(classifier.extract(self.network, self.images.train, self.device).features)
-            self.store.save_tensors("scoring", key, reference.state(), about)
+            self.store.save_tensors(key, reference.state(), about)
             return reference
         return Reference.from_state(kept[0])
 

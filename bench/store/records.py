@@ -386,10 +386,3 @@ _VALIDATORS: dict[type[Part], Any] = {
 
 
 KINDS: tuple[type[Record], ...] = (JobRecord, CellRecord, ReferenceRecord, EngineRecord)
-
-
-class Resume(Part):
-    """What is kept beside the weights of a training run that was interrupted."""
-
-    code: str
-    epochs: tuple[Epoch, ...] = ()

@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.store.records import CellRecord, Record, Sampled
+    from bench.store.tensors import About
     from bench.study.model import Cell
 
+    A = TypeVar("A", bound=About)
     R = TypeVar("R", bound=Record)
 
 
@@ -108,20 +110,20 @@ class Store:
         """
         files.check_writable(self.root / folder, self.root)
 
-    def save_tensors(self, kind: str, key: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-        """Write tensors and a JSON-able ``meta`` as one checksummed safetensors file."""
+    def save_tensors(self, key: str, tensors: dict[str, Tensor], about: About) -> None:
+        """Write tensors, and what they are, as one checksummed safetensors file."""
         from safetensors.torch import save
 
         tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        text = json.dumps(meta, sort_keys=True)
+        text = json.dumps(about.as_json(), sort_keys=True)
         header = {"meta": text, "sha256": _digest_tensors(tensors, text)}
-        self.write_bytes(self.path(kind, key, ".safetensors"), save(tensors, header))
+        self.write_bytes(self.path(about.kind, key, ".safetensors"), save(tensors, header))
 
-    def load_tensors(self, kind: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    def load_tensors(self, kind: type[A], key: str) -> tuple[dict[str, Tensor], A] | None:
         """What :meth:`save_tensors` wrote, on the CPU, or None if there is none or it is damaged."""
         from safetensors import SafetensorError, safe_open
 
-        path = self.path(kind, key, ".safetensors")
+        path = self.path(kind.kind, key, ".safetensors")
         if not path.is_file():
             return None
         try:
@@ -129,23 +131,22 @@ class Store:
                 header = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             if header["sha256"] == _digest_tensors(tensors, header["meta"]):
-                return tensors, json.loads(header["meta"])
+                return tensors, kind.parse(header["meta"].encode())
         except (SafetensorError, KeyError, ValueError, OSError):
             pass
         self.note(path)
         return None
 
-    def load_meta(self, kind: str, key: str) -> dict[str, Any] | None:
-        """The ``meta`` that :meth:`save_tensors` wrote, unchecked and without reading the tensors, or None."""
+    def load_about(self, kind: type[A], key: str) -> A | None:
+        """What tensors are, unchecked and without reading them, or None."""
         from safetensors import SafetensorError, safe_open
 
-        path = self.path(kind, key, ".safetensors")
+        path = self.path(kind.kind, key, ".safetensors")
         if not path.is_file():
             return None
         try:
             with safe_open(path, "np") as file:
-                meta: dict[str, Any] = json.loads(file.metadata()["meta"])
-                return meta
+                return kind.parse(file.metadata()["meta"].encode())
         except (SafetensorError, KeyError, TypeError, ValueError, OSError):
             return None
 

@@ -25,6 +25,7 @@ from bench.score.scorer import Scorer
 from bench.store.records import Record as Kept
 from bench.store.records import Sampled
 from bench.store.store import Store, cached_record
+from bench.store.tensors import About
 from perf.peers.build import build
 from perf.peers.contender import SAMPLE_BATCH, Contender, Setting, parameters, train
 from perf.peers.options import LIBRARIES, NEAR, PACE_TURNS, PACED, SLACK, TARGET, Options
@@ -38,6 +39,12 @@ class Stage(Kept):
     model_config = ConfigDict(extra="allow")
     kind = "jobs"
     wall_s: float
+
+
+class Weights(About):
+    """Of a contender's averaged weights; the stage that made them says the rest."""
+
+    kind = "checkpoints"
 
 
 class Stages:
@@ -121,7 +128,7 @@ class Stages:
             for taken in train(steps, [math.inf] if mine else marks, contender.averaged, self.now):
                 mark = planned_s if mine else taken.mark_s
                 weights = f"{key}-{mark:g}"
-                self.store.save_tensors("checkpoints", weights, taken.weights, {})
+                self.store.save_tensors(weights, taken.weights, Weights())
                 snapshots.append({"mark_s": mark, "train_s": taken.train_s, "step": taken.step, "weights": weights})
             last = snapshots[-1]
             return {
@@ -165,7 +172,7 @@ class Stages:
         return torch.from_numpy(kept[0]), record["seconds"]
 
     def _restored(self, setting: Setting, weights: str) -> Contender:
-        kept = self.store.load_tensors("checkpoints", weights)
+        kept = self.store.load_tensors(Weights, weights)
         if kept is None:
             raise self._gone(f"weights {weights}")
         contender = build(setting, self.options.seed)

@@ -16,9 +16,10 @@ from bench.job import work
 from bench.machine import provenance, sources
 from bench.machine.environment import Environment
 from bench.paths import REFERENCE
-from bench.store.records import CellRecord, Flops, JobRecord, Resume, ScoredCell, TrainedJob
+from bench.store.records import CellRecord, Flops, JobRecord, ScoredCell, TrainedJob
 from bench.store.status import Found, judge, survey
 from bench.store.store import Store
+from bench.store.tensors import Checkpoint, Resume
 from bench.study.model import Cell, Job
 from bench.study.study import Study
 from tests.records import environment, epoch, failed_job, harness_run, sampled, scored_cell, trained_job
@@ -147,11 +148,11 @@ def test_only_what_is_left_counts(store: Store) -> None:
     epoch_s = 59_968 * FLOPS["unet"].train / TRAIN["unet"]
     import torch
 
-    store.save_tensors("resume", key, {"a": torch.zeros(1)}, Resume(code="any", epochs=(epoch(), epoch())).as_json())
+    store.save_tensors(key, {"a": torch.zeros(1)}, Resume(code="any", epochs=(epoch(), epoch())))
     assert model.seconds(left, store) == pytest.approx(whole - 2 * epoch_s)
     record(store, make_study(seed=[9]))
     trained = [judge(found.cell, None, store.read(JobRecord, key), None) for found in left]
-    store.save_tensors("checkpoints", key, {"a": torch.zeros(1)}, {})
+    store.save_tensors(key, {"a": torch.zeros(1)}, Checkpoint(job=study.cells[0].job))
     assert model.seconds(trained, store) == pytest.approx(whole - 3 * epoch_s)
     for found in left:
         store.write_bytes(store.path("samples", found.cell.key, ".npz"), b"")

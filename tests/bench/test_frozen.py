@@ -22,6 +22,7 @@ from bench.job.generate import Batch
 from bench.score import classifier
 from bench.score.scorer import Scorer
 from bench.store.store import Store
+from bench.store.tensors import Checkpoint
 from bench.study.model import Job
 from ddpm import denoiser, sampler, schedule, train
 from ddpm.denoiser import Denoiser
@@ -269,10 +270,11 @@ def test_freezing_another_network(known: tuple[Baseline, dict[str, Tensor]], sco
     """The averaged weights of a training run of the right kind; the history goes on."""
     store = Store(tmp_path)
     given = {"net": "unet", "objective": "v", "weight": "unit", "schedule": "cosine", "T": 1000, "seed": 0}
-    job = Job(**given, train={"epochs": 1}).model_dump(mode="json")
+    job = Job(**given, train={"epochs": 1})
+    other = Job(**given | {"objective": "eps"}, train={"epochs": 1})
     tensors = {f"ema.{k}": v for k, v in known[1].items()}
-    store.save_tensors("checkpoints", "right", tensors, {"job": job})
-    store.save_tensors("checkpoints", "wrong", tensors, {"job": job | {"objective": "eps"}})
+    store.save_tensors("right", tensors, Checkpoint(job=job))
+    store.save_tensors("wrong", tensors, Checkpoint(job=other))
     assert change.trained(store, "right").keys() == known[1].keys()
     with pytest.raises(UserError, match="objective=eps: what is frozen has v"):
         change.trained(store, "wrong")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 import signal
 import subprocess
@@ -22,10 +21,11 @@ import torch
 import yaml
 from filelock import FileLock
 
+from bench.errors import UserError
 from bench.execute import processes
 from bench.execute.run import run_study
 from bench.execute.schedule import Options
-from bench.job.events import Ended, Entered, EpochDone, Event, Refused, Started, Stepped, from_json
+from bench.job.events import Ended, Entered, EpochDone, Event, Started, Stepped, from_json
 from bench.paths import ROOT
 from bench.store.store import Store
 from bench.study.study import Study
@@ -124,9 +124,10 @@ def test_a_killed_job_is_recorded_and_the_next_run_mends_it(store: Store, childr
 def test_a_second_run_waits_for_the_first(store: Store) -> None:
     lock = FileLock(store.path("locks", f"host-{platform.node()}", ".lock"), thread_local=False)
     lock.acquire()
-    threading.Timer(1.0, lock.release).start()
     events = run_study(make_study(**ORACLE), store, OPTIONS)
-    assert [next(events).event for _ in range(3)] == ["planned", "waiting", "started"]
+    assert [next(events).event for _ in range(2)] == ["planned", "waiting"]
+    lock.release()
+    assert next(events).event == "started"
     events.close()  # type: ignore[attr-defined]
 
 
@@ -161,8 +162,7 @@ def test_each_slot_is_a_device_this_process_may_use(
     assert Options(device).slots == slots
 
 
-def test_bad_data_is_each_jobs_failure_with_its_line(store: Store, tmp_path: Path) -> None:
-    """The study goes on to its end; with good data the next run does everything."""
+def test_bad_data_is_one_line_before_anything_is_done(store: Store, tmp_path: Path) -> None:
     (tmp_path / "mnist").mkdir()
     for name in (
         "train-images-idx3-ubyte",
@@ -171,14 +171,10 @@ def test_bad_data_is_each_jobs_failure_with_its_line(store: Store, tmp_path: Pat
         "t10k-labels-idx1-ubyte",
     ):
         (tmp_path / "mnist" / name).write_bytes(b"\0\0\x08\x01\0\0\0\x01\x07")
-    study = make_study(**ORACLE)
-    *said, end = run_study(study, store, Options("cpu", threads=1, data_dir=tmp_path))
-    refused = [event for event in said if isinstance(event, Refused)]
-    assert {event.job for event in refused} == study.jobs.keys()
-    assert isinstance(end, Ended)
-    assert [failure.job for failure in end.failures] == list(study.jobs)
-    for failure in end.failures:
-        assert re.match(r"corrupt data: .*train-images-idx3-ubyte has sha256", failure.reason)
+    study, before = make_study(**ORACLE), sorted(store.root.rglob("*"))
+    with pytest.raises(UserError, match=r"corrupt data: .*train-images-idx3-ubyte has sha256"):
+        list(run_study(study, store, Options("cpu", threads=1, data_dir=tmp_path)))
+    assert sorted(store.root.rglob("*")) == before
     assert list(run_study(study, store, OPTIONS))[-1] == Ended(failures=())
 
 

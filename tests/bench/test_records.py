@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +25,7 @@ from bench.paths import REFERENCE
 from bench.store.records import KINDS, CellRecord, JobRecord, Record, ReferenceRecord, ScoredCell, TrainedJob
 from bench.store.status import survey
 from bench.store.store import Store, encode
+from bench.store.tensors import About, Checkpoint, Resume, Snapshot
 from bench.study import load
 from bench.study.study import Study
 from bench.text import duration
@@ -219,6 +221,41 @@ def test_samples_that_do_not_say_how_they_were_drawn_are_damage(tmp_path: Path) 
     assert store.load_samples("right") is not None
     assert store.load_samples("few") is None
     assert store.load_samples("flat") is None
+
+
+class Unlike(About):
+    """Says nothing of its tensors."""
+
+    kind = "checkpoints"
+
+
+@pytest.mark.parametrize("kind", [Checkpoint, Snapshot, Resume])
+def test_tensors_that_do_not_say_what_they_are_are_damage(kind: type[About], tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.save_tensors("k", {"a": torch.zeros(1)}, Unlike())
+    path = store.path(kind.kind, "k", ".safetensors")
+    path.parent.mkdir(exist_ok=True)
+    store.path("checkpoints", "k", ".safetensors").rename(path)
+    assert store.load_about(kind, "k") is None
+    assert store.load_tensors(kind, "k") is None
+    assert store.damaged == [path]
+
+
+def test_a_cell_at_hand_is_not_made_again(real: Any, tmp_path: Path) -> None:
+    """Unless its record spells it in another way; then both are equal."""
+    study, records = real
+    cell, store = study.cells[0], Store(tmp_path)
+    written = records[CellRecord, cell.key]
+    put(store, CellRecord, cell.key, written)
+    kept = store.read_cell(CellRecord, cell)
+    assert kept is not None
+    assert kept.config is cell
+    short = {name: value for name, value in written["config"].items() if name != "spacing"}
+    put(store, CellRecord, cell.key, written | {"config": short})
+    other = store.read_cell(CellRecord, cell)
+    assert other is not None
+    assert other.config is not cell
+    assert other == kept
 
 
 # whatever a file holds

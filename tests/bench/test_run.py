@@ -29,6 +29,7 @@ from bench.score import classifier
 from bench.score.scorer import classifier_of
 from bench.store.records import CellRecord, JobRecord, ScoredCell, TrainedJob, Trial
 from bench.store.store import Store
+from bench.store.tensors import Checkpoint
 from bench.study.model import Cell
 from bench.study.study import Score, Study
 from ddpm.nets import make_net
@@ -53,7 +54,7 @@ def events(cells: list[Cell], store: Store, **options: Any) -> list[str]:
 
 def content(store: Store, cells: list[Cell]) -> list[bytes]:
     """The bytes of samples and weights."""
-    kept = store.load_tensors("checkpoints", cells[0].job.key)
+    kept = store.load_tensors(Checkpoint, cells[0].job.key)
     assert kept is not None
     weights = [value.numpy().tobytes() for _, value in sorted(kept[0].items())]
     samples = [store.load_samples(cell.key) for cell in cells]
@@ -294,7 +295,7 @@ def test_epochs_of_other_code_are_not_gone_on_from(
 def test_samples_are_of_the_averaged_weights(world: World, tiny_study: Study) -> None:
     cells = cells_of(tiny_study)
     list(run(cells, world.store, device=CPU))
-    kept, samples = world.store.load_tensors("checkpoints", cells[0].job.key), world.store.load_samples(cells[0].key)
+    kept, samples = world.store.load_tensors(Checkpoint, cells[0].job.key), world.store.load_samples(cells[0].key)
     assert kept is not None
     assert samples is not None
     net = make_net("tiny", 1, 28).eval()

@@ -15,6 +15,7 @@ from bench import cli
 from bench.images.grids import tile_grid
 from bench.job.run import run
 from bench.store.store import Store
+from bench.store.tensors import Checkpoint
 from bench.study.model import Cell
 from bench.study.study import Study
 
@@ -111,9 +112,11 @@ def test_mistakes(world: World, tiny_study: Study, tmp_path: Path, capsys: pytes
     assert "2 cells in " in refused(capsys, world.store, "", out)
     assert "no cell in " in refused(capsys, world.store, "zz", out)
     assert "must end in .png or .npz, not 'none.jpg'" in refused(capsys, world.store, cell.key, out.with_suffix(".jpg"))
-    weights, about = world.store.load_tensors("checkpoints", cell.job.key) or ({}, {})
+    kept = world.store.load_tensors(Checkpoint, cell.job.key)
+    assert kept is not None
+    weights, about = kept
     broken = {name: torch.full_like(value, torch.nan) for name, value in weights.items() if value.is_floating_point()}
-    world.store.save_tensors("checkpoints", cell.job.key, weights | broken, about)
+    world.store.save_tensors(cell.job.key, weights | broken, about)
     assert "diverged while sampling" in refused(capsys, world.store, cell.key, out)
     world.store.path("checkpoints", cell.job.key, ".safetensors").unlink()
     assert f"no checkpoint of {cell.job.label} in " in refused(capsys, world.store, cell.key, out)

@@ -15,6 +15,7 @@ import torch
 from bench.errors import UserError
 from bench.store.records import CellRecord
 from bench.store.store import Store
+from bench.store.tensors import Checkpoint
 from bench.study.model import Cell
 from tests.records import failed_cell, sampled, scored_cell
 
@@ -29,7 +30,7 @@ TENSORS = {"a": torch.arange(12.0).reshape(3, 4).T, "b": torch.tensor(3)}
 
 def fill(store: Store) -> dict[str, Path]:
     store.write(CELL.key, RECORD)
-    store.save_tensors("checkpoints", "k", TENSORS, {"epoch": 3})
+    store.save_tensors("k", TENSORS, Checkpoint(job=CELL.job))
     store.save_samples("k", IMAGES, ABOUT)
     suffixes = {"cells": ".json", "checkpoints": ".safetensors", "samples": ".npz"}
     keys = {"cells": CELL.key}
@@ -39,7 +40,7 @@ def fill(store: Store) -> dict[str, Path]:
 def read(store: Store, kind: str) -> Any:
     return {
         "cells": lambda: store.read(CellRecord, CELL.key),
-        "checkpoints": lambda: store.load_tensors("checkpoints", "k"),
+        "checkpoints": lambda: store.load_tensors(Checkpoint, "k"),
         "samples": lambda: store.load_samples("k"),
     }[kind]()
 
@@ -48,9 +49,9 @@ def test_round_trips(tmp_path: Path) -> None:
     store = Store(tmp_path)
     fill(store)
     assert store.read(CellRecord, CELL.key) == RECORD
-    kept = store.load_tensors("checkpoints", "k")
+    kept = store.load_tensors(Checkpoint, "k")
     assert kept is not None
-    assert kept[1] == {"epoch": 3}
+    assert kept[1] == Checkpoint(job=CELL.job)
     assert all(torch.equal(kept[0][name], value) for name, value in TENSORS.items())
     samples = store.load_samples("k")
     assert samples is not None

@@ -120,9 +120,15 @@ def home(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home.venv)], check=True)
     (home.site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
     (home.site / "sitecustomize.py").write_text(NO_NETWORK)
-    words = ["--python", str(home.venv / "bin" / "python"), "install", "--quiet", "--no-index", "--no-deps"]
-    subprocess.run([sys.executable, "-m", "pip", *words, "--ignore-installed", "--no-compile", str(wheel)], check=True)
+    install(home, wheel, "--ignore-installed")
     return home
+
+
+def install(home: Home, package: Path, *words: str) -> None:
+    """Have pip install a wheel or a folder."""
+    pip = [sys.executable, "-m", "pip", "--python", str(home.venv / "bin" / "python"), "install", "--quiet"]
+    words = (*words, "--no-index", "--no-deps", "--no-compile", "--no-build-isolation")
+    subprocess.run([*pip, *words, str(package)], check=True)
 
 
 def test_the_wheel_carries_data_and_packages_once(wheel: Path) -> None:
@@ -181,3 +187,18 @@ def _plugin(home: Home, samples: str) -> None:
     (theirs / "test_theirs.py").write_text(text)
     shutil.copytree(home.folder / "results" / "scoring", theirs / ".pytest_cache" / "d" / "ddpm-bench" / "scoring")
     assert "1 passed" in home("python", "-m", "pytest", "-q", "-W", "error", cwd=theirs)
+
+
+def test_a_package_with_rows_of_its_own(home: Home, tmp_path: Path) -> None:
+    """The example, as pip installs it: its rows are there, are run, and are named in the record."""
+    example = shutil.copytree(ROOT / "examples" / "third_party", tmp_path / "example")
+    study = home.folder / "example.yaml"
+    study.write_text((example / "study.yaml").read_text())
+    assert "unknown schedule" in home("ddpm-bench", "plan", str(study), code=2)
+    install(home, example)
+    home("ddpm-bench", "run", str(study), "--device", "cpu", "--engine", "eager", "--results", "of_example")
+    records = [json.loads(path.read_text())["record"] for path in (home.folder / "of_example/cells").glob("*.json")]
+    assert records
+    for record in records:
+        assert record["status"] == "done"
+        assert "ddpm-bench-example 0.1.0" in record["config"]["job"]["packages"]
