@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from filelock import FileLock
+from torch import nn
 
 from bench.analysis.table import rows
 from bench.execute.schedule import pending
+from bench.images.datasets import Images
 from bench.images.grids import png, tile_grid
 from bench.job import checkpoints, engine, process, sampling, training
 from bench.job.engine import Calls, Chosen, Wish, Work
 from bench.job.events import BUSY, EpochDone, Event, Failed, Refused, Resumed
 from bench.job.failures import reason_of
 from bench.job.run import run
+from bench.job.setting import Setting
 from bench.job.spec import JobSpec
 from bench.job.stages import Stages
 from bench.machine import clocks, memory
@@ -391,18 +394,26 @@ def test_cells_share_what_the_network_says_of_the_start(
     assert content(world.store, cells) == whole
 
 
-def test_shared_time_is_part_of_every_cells_durations(tiny_study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+def drawing_of(cells: list[Cell], images: Images, net: nn.Module) -> sampling.Sampling:
+    """What draws the samples of these cells, which is ready."""
+    job = cells[0].job
+    schedule, store = make_schedule(job.schedule, job.T), Store(Path("nowhere"))
+    drawing = sampling.Sampling(Setting(job, images, schedule, store, CPU, True, Stages(0.0), Wish("eager")), net)
+    drawing.prepare(cells)
+    return drawing
+
+
+def test_shared_time_is_part_of_every_cells_durations(
+    world: World, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A clock that adds a second at every look: a second for x_T, a second for the rest, of each tile."""
     cells = [cell.model_copy(update={"n": 250}) for cell in cells_of(tiny_study)]
     monkeypatch.setattr(clocks, "make_clock", lambda device: HostClock(now=iter(range(1000)).__next__))
     net = make_net("tiny", 1, 28).eval()
-    schedule = make_schedule(cells[0].job.schedule, cells[0].job.T)
-    drawing = sampling.Sampling(cells[0].job, net, (1, 28), schedule, CPU, Stages(0.0))
-    drawing.prepare(cells, Store(Path("nowhere")), Wish("eager"))
+    drawing = drawing_of(cells, world.images, net)
     assert [seconds for _, seconds in drawing.draw(cells[0], None)] == [2, 2, 2]
     assert [seconds for _, seconds in drawing.draw(cells[0], 200)] == [3, 2]
-    drawing = sampling.Sampling(cells[0].job, net, (1, 28), schedule, CPU, Stages(0.0))
-    drawing.prepare(cells[:1], Store(Path("nowhere")), Wish("eager"))
+    drawing = drawing_of(cells[:1], world.images, net)
     assert [seconds for _, seconds in drawing.draw(cells[0], None)] == [1, 1, 1]
 
 
@@ -434,18 +445,16 @@ def test_peak_memory_is_of_the_training_or_the_cell_alone(
 
 @pytest.mark.parametrize("shared", [1, 2])
 def test_an_engine_that_returns_the_same_memory_each_time(
-    shared: int, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
+    shared: int, world: World, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Samples of several tiles, sharing their first evaluation or not, are those of an engine that does not."""
     cells = [cell.model_copy(update={"n": 230}) for cell in cells_of(tiny_study)]
     torch.manual_seed(0)
     net = make_net("tiny", 1, 28).eval()
-    schedule = make_schedule(cells[0].job.schedule, cells[0].job.T)
     drawn, captured, plain = [], StaticOutput(net), engine.choose
     for choose in (plain, lambda *work: plain(*work)._replace(net=captured)):
         monkeypatch.setattr(engine, "choose", choose)
-        drawing = sampling.Sampling(cells[0].job, net, (1, 28), schedule, CPU, Stages(0.0))
-        drawing.prepare(cells[:shared], Store(Path("nowhere")), Wish("eager"))
+        drawing = drawing_of(cells[:shared], world.images, net)
         batches = [batch for cell in cells for batch, _ in drawing.draw(cell, 200)]
         drawn.append(torch.cat([batch.images for batch in batches]))
     assert len(drawn[0]) == 2 * 230
