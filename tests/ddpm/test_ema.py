@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from ddpm.ema import KEPT, PowerEma, coefficients, combine, exponent
+from ddpm.ema import KEPT, Ema, PowerEma, coefficients, combine, exponent
 from ddpm.schedule import make_schedule
 from ddpm.train import Loss, Recipe, Trainer
 
@@ -52,6 +52,25 @@ def test_published_exponents(sigma_rel: float, gamma: float) -> None:
     assert exponent(sigma_rel) == pytest.approx(gamma, abs=5e-3)
     g = exponent(sigma_rel)
     assert math.sqrt((g + 1) / (g + 3)) / (g + 2) == pytest.approx(sigma_rel, rel=1e-9)
+
+
+def test_the_decay_grows_as_it_is_said_to() -> None:
+    """(1 + k)/(10 + k) at update k, until that is more than the decay."""
+    net = Walk()
+    average, found = Ema(net, 0.5), []
+    for w in (1.0, 2.0, 3.0, 10.0):
+        net.w.data.fill_(w)
+        average.update()
+        found.append((average.rate(), float(average.weights["w"][0])))
+    value, expected = 0.0, []
+    for rate, w in ((2 / 11, 1.0), (3 / 12, 2.0), (4 / 13, 3.0), (5 / 14, 10.0)):
+        value = rate * value + (1 - rate) * w
+        expected.append((rate, value))
+    assert np.array(found) == pytest.approx(np.array(expected), rel=1e-12)
+    average.updates = 8
+    assert average.rate() == 0.5
+    average.updates = 7
+    assert average.rate() == 8 / 17
 
 
 @pytest.mark.parametrize("sigma_rel", [0.0, -0.1, 0.29, 1.0])
