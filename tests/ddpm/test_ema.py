@@ -164,3 +164,21 @@ def test_a_trainer_takes_snapshots_at_even_distances() -> None:
         pass
     assert all(torch.equal(v, again.snapshot()[k]) for k, v in whole.snapshot().items())
     assert Trainer(Walk(), Loss(make_schedule("cosine", 4), "x0", "unit"), Recipe(epochs=1), 0).snapshot() == {}
+
+
+def test_the_longest_average_is_nearly_uniform() -> None:
+    """γ = 0 at 1/√12, which is refused, as the message says; a little less is possible."""
+    assert exponent(0.288) == pytest.approx(0, abs=0.02)
+    with pytest.raises(ValueError, match=r"above 0 and below 0\.289, not 0\.288675"):
+        exponent(12**-0.5)
+
+
+def test_a_combination_is_in_the_type_of_its_parts() -> None:
+    """One part, or several; and as many coefficients as parts."""
+    parts = [{"w": torch.full((2,), value)} for value in (1.0, 3.0)]
+    made = combine(parts, np.array([0.5, 0.5]))["w"]
+    assert made.dtype == torch.float32
+    assert made.tolist() == [2.0, 2.0]
+    assert combine(parts[:1], np.array([2.0]))["w"].tolist() == [2.0, 2.0]
+    with pytest.raises(ValueError, match="zip"):
+        combine(parts, np.array([1.0]))

@@ -197,3 +197,9 @@ def test_a_choice_that_does_not_reweight_has_factor_one() -> None:
     factor = make_timesteps("uniform", 10, CPU).factor(torch.tensor([1, 5, 10]))
     assert factor.tolist() == [1.0, 1.0, 1.0]
     assert not make_timesteps("uniform", 10, CPU).reweights
+
+
+def test_a_share_of_one_is_the_last_step() -> None:
+    """The logistic of a large number is 1 in float32."""
+    drawn = make_timesteps("logit_normal(mean=40.0)", 10, CPU).draw(50, generator())
+    assert drawn.tolist() == [10] * 50
