@@ -7,7 +7,7 @@ STUDY  ?= quick
 DEVICE ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablate report check nightly test test-wheel lint types perf perf-long perf-compare peers gpu \
+.PHONY: help setup ablate report check change nightly mutants test test-wheel lint types perf perf-long perf-compare peers gpu \
   gpu-wheels baseline ci clean
 
 help: ## this list
@@ -29,11 +29,20 @@ ablate: $(VENV)/.ready ## run a study (default quick) and write its report; inte
 report: $(VENV)/.ready ## write the report of whatever results there are (or of STUDY=)
 	$(BENCH) report $(if $(filter-out undefined default file,$(origin STUDY)),$(STUDY))
 
-check: $(VENV)/.ready ## the gate of every change: a frozen network against its baseline, in a minute or two
-	$(BENCH) check
+check: $(VENV)/.ready ## the gate of every change: every part of the code against its baseline, in about half a minute
+	$(BENCH) check $(if $(filter-out auto,$(DEVICE)),--device $(DEVICE)) $(if $(ENGINE),--engine $(ENGINE))
 
-nightly: $(VENV)/.ready ## the nightly gate: train the smoke study on SEEDS= fresh seeds (3); fails when FID slips
+change: $(VENV)/.ready ## what CI asks of a change: both gates, the nightly one on one seed; fails only where it is sure
+	@# 4, cannot tell, is no reason to stop a change: one seed cannot tell in a fifth of changes that change nothing
+	$(BENCH) check || [ $$? -eq 4 ]
+	$(BENCH) check nightly --device $(DEVICE) --seeds 1 || [ $$? -eq 4 ]
+
+nightly: $(VENV)/.ready ## the nightly gate: train the smoke study on fresh seeds, 3 to 12 or SEEDS=; fails when FID slips
 	$(BENCH) check nightly --device $(DEVICE) $(if $(SEEDS),--seeds $(SEEDS))
+
+mutants: $(VENV)/.ready ## change the code in a thousand small ways and see that a test fails (long); MODULES='ddpm/ema.py …'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutants]'
+	$(BIN)/python -m perf.mutants $(MODULES)
 
 test: $(VENV)/.ready ## the tests, a process a core (eight at most)
 	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal

@@ -2,7 +2,8 @@
 
 A power-function average (Karras et al., arXiv 2312.02696, section 3.1) weighs the weights of step τ by τ^γ, so that
 its length is a share of the run, σ_rel. Snapshots of two of them, taken while training, combine to nearly any other:
-each is a known mix of the same weights, and the wanted mix is their least-squares fit (their section 3.2).
+each is a known mix of the same weights, and the wanted mix is their least-squares fit (their section 3.2), with
+coefficients that add up to 1.
 """
 
 from __future__ import annotations
@@ -73,14 +74,21 @@ def exponent(sigma_rel: float) -> float:
 def coefficients(snapshots: Sequence[tuple[int, float]], end: int, sigma_rel: float) -> np.ndarray:
     """What to multiply each snapshot by to get the average of length ``sigma_rel`` at step ``end``.
 
+    They add up to 1, so that weights that never moved stay as they are. (The paper's fit leaves the sum free: where
+    snapshots are few or the length is far from theirs, it is below 1, and all weights come out too small.)
+
     :param snapshots: (step, σ_rel) of each.
     """
     profiles = [(step, exponent(length)) for step, length in snapshots]
     wanted = (end, exponent(sigma_rel))
     between = np.array([[_product(p, q) for q in profiles] for p in profiles])
     with_wanted = np.array([_product(p, wanted) for p in profiles])
-    found: np.ndarray = np.linalg.lstsq(between, with_wanted, rcond=1e-12)[0]
-    return found
+    # the last is 1 less all others, and what is fitted is how far each profile is from the last one
+    row = between[-1]
+    apart = (between - row - row[:, None] + row[-1])[:-1, :-1]
+    towards = (with_wanted - with_wanted[-1] - row + row[-1])[:-1]
+    others: np.ndarray = np.linalg.lstsq(apart, towards, rcond=1e-12)[0]
+    return np.append(others, 1 - others.sum())
 
 
 def _product(p: tuple[int, float], q: tuple[int, float]) -> float:

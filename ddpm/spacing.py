@@ -49,8 +49,7 @@ def karras(s: Schedule, steps: int, *, rho: float = 7.0) -> list[int]:
 
     Use: with `heun` or `dpmpp_2m`.
     """
-    with np.errstate(divide="ignore"):
-        noise = (s.sigma / s.alpha)[1:].numpy().clip(max=1e6)  # no signal at all is no place on this scale
+    noise = (s.sigma / s.alpha)[1:].numpy().clip(max=1e6)  # no signal at all is no place on this scale
     low, high = noise[0] ** (1 / rho), noise[-1] ** (1 / rho)
     wanted = np.linspace(low, high, steps) ** rho if steps > 1 else noise[-1:]
     return _apart(np.interp(np.log(wanted), np.log(noise), np.arange(1, s.T + 1)), s.T)

@@ -43,8 +43,8 @@ class Uniform:
         return {}
 
     def _whole(self, u: Tensor) -> Tensor:
-        """(0, 1) → 1 … T."""
-        return (u * self.T).floor().long().add(1).clamp(1, self.T)
+        """[0, 1] → 1 … T."""
+        return (u * self.T).floor().long().add(1).clamp(max=self.T)
 
 
 class Stratified(Uniform):

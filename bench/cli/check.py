@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 HELP = "compare this version with a committed baseline: fails when quality slips"
 MORE = """\
-change     a frozen network, sampled from the noise it had when the
-           baseline was made, in a minute or two; nothing is trained but
-           two tiny networks. Catches changes of schedules, samplers,
-           objectives, averages, scores and how images are written
+change     formulas, tiny training runs and jobs, and two frozen networks,
+           with the random numbers they had when the baseline was made,
+           in about half a minute. Every row of every table has a check.
+           --device and --engine say how the frozen networks are sampled
+           (auto: eager, on the CPU)
 nightly    trains the study on fresh seeds: fails where FID is worse than
-           the baseline's by more than its seeds explain, and by 25%
+           the baseline's by more than its seeds explain, and by 25%.
+           While it cannot tell, it trains on more
 promotion  the same runs, but passes only where FID is shown not to be
            worse by 25%"""
 MODES = ("change", "nightly", "promotion")
@@ -35,6 +37,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--study", default="smoke", help="what nightly and promotion train (default smoke)")
     parser.add_argument(
         "--seeds", type=arguments.positive, metavar="N", help="training seeds (default 3; 10 for a baseline)"
+    )
+    parser.add_argument(
+        "--most",
+        type=arguments.positive,
+        metavar="N",
+        help="of nightly and promotion: while nobody can tell, train on twice as many seeds, up to N (default 12; as "
+        "many as --seeds where that is given)",
     )
     parser.add_argument(
         "--only", metavar="TEXT", default="", help="of change: only checks with this text in their name"
@@ -58,6 +67,10 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--update-baseline needs --why: what changed, and why that is meant")
     if args.only and (args.update_baseline or args.mode != "change"):
         raise UserError("--only is for `ddpm-bench check change` without --update-baseline")
+    if args.update_baseline and args.mode == "change" and (args.device, args.engine) != ("auto", "auto"):
+        raise UserError("the baseline of `ddpm-bench check change` is made on the CPU: leave out --device and --engine")
+    if args.most and (args.update_baseline or args.mode == "change"):
+        raise UserError("--most is for `ddpm-bench check nightly` and `promotion` without --update-baseline")
     if args.update_baseline:
         (_update_change if args.mode == "change" else _update_runs)(args)
         return 0
@@ -70,8 +83,14 @@ def _change(args: argparse.Namespace) -> list[Outcome]:
     from bench.gate.gates import check_change
     from bench.store.store import Store
 
-    store = Store(args.results or LOCAL)
-    return check_change(store, data_dir=args.data_dir, file=args.baseline, only=args.only)
+    return check_change(
+        Store(args.results or LOCAL),
+        data_dir=args.data_dir,
+        file=args.baseline,
+        only=args.only,
+        device=args.device,
+        engine=args.engine,
+    )
 
 
 def _update_change(args: argparse.Namespace) -> None:
@@ -88,7 +107,9 @@ def _runs(args: argparse.Namespace) -> list[Outcome]:
 
     promotion = args.mode == "promotion"
     results, train = args.results or LOCAL, _train(args)
-    return check_runs(args.study, results, train, seeds=args.seeds, file=args.baseline, promotion=promotion)
+    return check_runs(
+        args.study, results, train, seeds=args.seeds, most=args.most, file=args.baseline, promotion=promotion
+    )
 
 
 def _update_runs(args: argparse.Namespace) -> None:

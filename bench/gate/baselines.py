@@ -14,7 +14,7 @@ from bench import files
 from bench.errors import UserError
 from bench.machine.environment import Environment
 from bench.machine.provenance import git, version
-from bench.store.records import Part, Scores
+from bench.store.records import Part
 from bench.study.model import Natural
 
 SEEDS = 3
@@ -53,12 +53,14 @@ class NightlyBaseline(Part):
 
 
 class FrozenNumbers(Part):
-    """The numbers of a frozen network's baseline; its images and weights lie beside it."""
+    """The numbers of the baseline of every change, by check; images and weights lie beside it.
+
+    ``classifier`` is the hash of the one that scored.
+    """
 
     classifier: str
     history: tuple[Change, ...]
-    scores: Scores
-    tables: dict[str, tuple[float, ...]]
+    numbers: dict[str, tuple[float, ...]]
 
 
 def read_json(path: Path, kind: type[P], what: str) -> P:

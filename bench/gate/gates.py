@@ -8,14 +8,14 @@ from pathlib import Path
 from bench.analysis.table import rows
 from bench.errors import UserError
 from bench.gate import baselines, change, nightly, verdicts
+from bench.gate.subject import CPU, Subject
 from bench.gate.verdicts import Outcome
 from bench.images import datasets
-from bench.job.failures import reason_of
+from bench.job.engine import AUTO
 from bench.machine.devices import pick_device
 from bench.machine.provenance import environment
 from bench.machine.sources import code_hash
 from bench.paths import BASELINES, baseline
-from bench.score.scorer import Scorer
 from bench.store.store import Store
 from bench.study import load as studies
 from bench.study.study import Study
@@ -25,23 +25,26 @@ Train = Callable[[Study, Store], bool]
 
 
 def check_change(
-    store: Store, *, data_dir: Path | None = None, file: Path | None = None, only: str = ""
+    store: Store,
+    *,
+    data_dir: Path | None = None,
+    file: Path | None = None,
+    only: str = "",
+    device: str = "auto",
+    engine: str = AUTO,
 ) -> list[Outcome]:
-    """The gate of every change: the frozen network against its baseline.
+    """The gate of every change, against its baseline.
 
     :param file: the baseline; that of the project if None.
     :param only: leave out every check whose name does not contain this text.
-    :raises UserError: if there is no such baseline, or no check with such a name.
+    :param device: where the frozen networks are sampled; ``auto`` is the CPU, as when the baseline was made.
+    :param engine: how they are evaluated; ``auto`` is eager, as when the baseline was made.
+    :raises UserError: if there is no such baseline, device or engine, or no check with such a name.
     """
     kept, weights = change.read((file or baseline("frozen.json")).with_suffix(""))
-    network = change.Frozen(weights, _scorer(store, data_dir))
-    outcomes: list[Outcome] = []
-    try:
-        outcomes.extend(change.check(network, kept, only))
-    except UserError:
-        raise
-    except Exception as error:  # whatever a change has broken
-        outcomes.append(Outcome("frozen network", verdicts.NOT_MEASURED, None, None, reason_of(error)))
+    where = CPU if device == "auto" else pick_device(device)
+    with Subject(weights, datasets.load("mnist", data_dir), where, "eager" if engine == AUTO else engine, store) as one:
+        outcomes = list(change.check(one, kept, only))
     if only and not outcomes:
         raise UserError(f"no check has '{only}' in its name")
     return outcomes
@@ -56,18 +59,12 @@ def update_change(
     :raises UserError: if there is no such training run or baseline.
     """
     path = (file or change.NAME).with_suffix("")
-    if network:
-        weights, history = change.trained(store, network), change.past(path)
-    else:
-        kept, weights = change.read((file or baseline("frozen.json")).with_suffix(""))
-        history = kept.history
-    frozen = change.Frozen(weights, _scorer(store, data_dir))
-    change.write(change.measure(frozen, [*history, baselines.change(why)]), weights, path)
+    before = (file or baseline("frozen.json")).with_suffix("")
+    weights = change.trained(store, network) if network else change.read_weights(before)["net"]
+    with Subject({"net": weights}, datasets.load("mnist", data_dir)) as subject:
+        made, networks = change.measure(subject, [*change.past(before), baselines.change(why)])
+    change.write(made, networks, path)
     return path
-
-
-def _scorer(store: Store, data_dir: Path | None) -> Scorer:
-    return Scorer("mnist", datasets.load("mnist", data_dir), store, change.CPU)
 
 
 def check_runs(
@@ -76,22 +73,27 @@ def check_runs(
     train: Train,
     *,
     seeds: int | None = None,
+    most: int | None = None,
     file: Path | None = None,
     promotion: bool = False,
 ) -> list[Outcome]:
-    """The nightly gate: a study trained on fresh seeds against its baseline.
+    """The nightly gate: a study trained on fresh seeds against its baseline, on more seeds while nobody can tell.
 
-    :param seeds: how many; :data:`bench.gate.nightly.NIGHTLY_SEEDS` if None.
+    :param seeds: how many at first, and ``most``: how many in the end (:func:`bench.gate.nightly.looks`).
     :param promotion: whether a cell passes only where it is shown not to be worse.
     :raises UserError: if there is no baseline, or it does not compare.
     """
     study = studies.load(name)
     kept = nightly.read_baseline(file or baseline(f"{study.name}.json"))
-    study = _on_seeds(study, nightly.fresh_seeds(kept, seeds or nightly.NIGHTLY_SEEDS))
-    store = _of_this_code(results)
-    if not train(study, store):
-        return [Outcome(study.name, verdicts.NOT_MEASURED, None, None, "some cells failed")]
-    return nightly.judge(rows(study, store), kept, promotion=promotion)
+    store, looks, outcomes = _of_this_code(results), nightly.looks(seeds, most), list[Outcome]()
+    for count in looks:
+        wider = _on_seeds(study, nightly.fresh_seeds(kept, count))
+        if not train(wider, store):
+            return [Outcome(study.name, verdicts.NOT_MEASURED, None, None, "some cells failed")]
+        outcomes = nightly.judge(rows(wider, store), kept, promotion=promotion, looks=len(looks))
+        if verdicts.overall(outcomes) != verdicts.UNDECIDED:
+            break
+    return outcomes
 
 
 def update_runs(

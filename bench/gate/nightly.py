@@ -26,8 +26,8 @@ from bench.machine.environment import Environment
 from bench.study.axes import AXES
 
 ALPHA = 0.01
-REFERENCE_SEEDS, NIGHTLY_SEEDS = 10, 3
-"""How many a baseline and a run are made from, unless said otherwise."""
+REFERENCE_SEEDS, NIGHTLY_SEEDS, MOST_SEEDS = 10, 3, 12
+"""How many a baseline and a run are made from, and a run that cannot tell in the end, unless said otherwise."""
 MARGIN = 0.25
 """FID must be worse by this share, whatever its significance, to count as a slip."""
 _CHOICES = [axis for axis in AXES if not axis.repeats]
@@ -99,10 +99,31 @@ def fresh_seeds(baseline: NightlyBaseline, count: int) -> list[int]:
     return list(itertools.islice((i for i in itertools.count() if i not in set(baseline.seeds)), count))
 
 
-def judge(rows: list[dict[str, Any]], baseline: NightlyBaseline, promotion: bool = False) -> list[Outcome]:
+def looks(seeds: int | None = None, most: int | None = None) -> list[int]:
+    """Numbers of seeds at which a run is judged, each twice the one before, up to ``most``.
+
+    Without either it starts at :data:`NIGHTLY_SEEDS` and goes up to :data:`MOST_SEEDS`; who names ``seeds`` alone gets
+    those and no more.
+
+    :raises UserError: if there are to be more seeds at first than in the end.
+    """
+    first = seeds or NIGHTLY_SEEDS
+    last = most or (seeds if seeds else MOST_SEEDS)
+    if last < first:
+        raise UserError(f"--most {last} is fewer than the {first} seeds to start with")
+    found = [first]
+    while found[-1] < last:
+        found.append(min(2 * found[-1], last))
+    return found
+
+
+def judge(
+    rows: list[dict[str, Any]], baseline: NightlyBaseline, promotion: bool = False, looks: int = 1
+) -> list[Outcome]:
     """Each cell's runs against the baseline's; the chance of one false alarm among all cells is at most α.
 
     :param promotion: whether a cell passes only where it is shown not to be worse than the margin.
+    :param looks: how often the run may be judged, on more seeds each time; α is shared among them.
     :raises UserError: if the two were not measured alike, or do not name the same cells.
     """
     for row in rows:
@@ -114,7 +135,7 @@ def judge(rows: list[dict[str, Any]], baseline: NightlyBaseline, promotion: bool
     for without, only in (("baseline", here - there), ("run", there - here)):
         if only:
             raise UserError(f"the {without} lacks the cell {min(only)}: they cannot be compared")
-    alpha = ALPHA / len(cells)  # Bonferroni: each cell's limit is known before the run
+    alpha = ALPHA / len(cells) / looks  # Bonferroni: each cell's limit is known before the run
     return [_judge(name, fids, baseline.fid[name], alpha, promotion) for name, fids in cells.items()]
 
 

@@ -45,9 +45,9 @@ class Batch(NamedTuple):
 def noise(seed: int, times: Sequence[int], start: int, count: int, shape: tuple[int, ...]) -> Tensor:
     """Standard normal (len(times), count, *shape) float32: at each of ``times``, rows ``start`` … of its noise.
 
-    Both ``start`` and ``count`` are multiples of BLOCK.
+    It is drawn in whole blocks; ``start`` is a multiple of BLOCK.
     """
-    drawn = np.empty((len(times), count // BLOCK, BLOCK, *shape), np.float32)
+    drawn = np.empty((len(times), -(-count // BLOCK), BLOCK, *shape), np.float32)
 
     def draw(place: tuple[int, int]) -> None:
         at, block = place
@@ -55,7 +55,7 @@ def noise(seed: int, times: Sequence[int], start: int, count: int, shape: tuple[
         random.standard_normal(out=drawn[place], dtype=np.float32)
 
     list(_drawers().map(draw, np.ndindex(drawn.shape[:2])))
-    return torch.from_numpy(drawn).flatten(1, 2)
+    return torch.from_numpy(drawn).flatten(1, 2)[:, :count]
 
 
 class _Ahead:
@@ -139,6 +139,7 @@ def generate(
     batch: int | None = None,
     first: Tensor | None = None,
     classes: int = 0,
+    tile: int | None = None,
 ) -> Iterator[Batch]:
     """Draw ``n`` samples, yielding them a batch at a time.
 
@@ -147,9 +148,10 @@ def generate(
     :param batch: images at a time, rounded up to whole tiles (default one tile). It changes memory, not a byte.
     :param first: what :func:`first_outputs` gave, for at least ``n`` images, instead of evaluating it again.
     :param classes: how many the network knows. Guidance is towards each in turn.
+    :param tile: images a forward pass (default :data:`TILE`); fewer than BLOCK only if ``n`` is no more than that.
     :raises FloatingPointError: if samples stop being finite.
     """
-    tile = TILE[device.type]
+    tile = tile or TILE[device.type]
     batch = -(-(batch or tile) // tile) * tile
     whole = tiled(net, tile)
     known: list[Tensor] = []

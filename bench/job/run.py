@@ -46,6 +46,7 @@ def run(
     estimate: float | None = None,
     wish: Wish = Wish(),  # noqa: B008 (it is frozen)
     likelihood_of: int = 0,
+    images: datasets.Images | None = None,
 ) -> Iterator[Event]:
     """Do whatever is missing of one job's cells, yielding events as it goes.
 
@@ -53,6 +54,7 @@ def run(
     :param estimate: the seconds expected of it, recorded beside those it took.
     :param wish: the engine to evaluate the network with.
     :param likelihood_of: of how many test images the likelihood is wanted.
+    :param images: the data set, where it is at hand (the gate's is a part of it).
     :raises FloatingPointError: if training diverges.
     :raises UserError: for bad data or a results folder that cannot be written.
     """
@@ -63,7 +65,7 @@ def run(
     yield Entered(job=job.key, label=job.label, stage="loading data")
     since = time.time()
     needed(name for cell in cells for name in cell.packages)
-    images = _load(job, max(cell.n for cell in cells), data_dir)
+    images = _load(job, max(cell.n for cell in cells), data_dir) if images is None else images
     schedule = make_schedule(job.schedule, job.T)
     net = _make_net(job, images, schedule, device)
     wish = Wish() if job.net == ORACLE else wish

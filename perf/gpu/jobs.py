@@ -5,24 +5,19 @@ from __future__ import annotations
 import statistics
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
-
-import torch
-from torch import Tensor
 
 from bench.execute.run import run_study
 from bench.execute.schedule import Options
 from bench.gate import change
-from bench.gate.change import Frozen
+from bench.gate.subject import Subject
 from bench.gate.verdicts import PASS
 from bench.job import engine
-from bench.job.engine import Chosen
 from bench.job.events import CellDone, Event, Failed, JobDone, Refused
 from bench.job.generate import TILE
-from bench.score.scorer import Scorer
-from bench.store.records import EAGER, CellRecord, FailedCell, JobRecord, ScoredCell, TrainedJob
+from bench.store.records import CellRecord, FailedCell, JobRecord, ScoredCell, TrainedJob
 from bench.study import load
 from bench.study.model import Cell
 from bench.study.study import Study
@@ -241,36 +236,21 @@ def _whole(session: Session, chosen: Study, prefix: str) -> Generator[Row]:
     yield Row(name=f"{prefix}, together", found=found | stages, raw={"wall_seconds": wall})
 
 
-class OnDevice(Frozen):
-    """The gate's frozen network, sampled on a device instead of the CPU."""
-
-    def __init__(self, weights: dict[str, Tensor], scorer: Scorer) -> None:
-        super().__init__(weights, scorer)
-        self.net.to(scorer.device)
-
-    @property
-    def device(self) -> torch.device:
-        """The scorer's."""
-        return self.scorer.device
-
-
 def check(session: Session) -> Generator[Row]:
     """Images and scores of the gate's baseline, made on a CPU, against this device's, in float32.
 
-    Its tables are formulas, and its training runs draw other random numbers on another device: both are left out.
+    Its formulas are worked out on the CPU, and its training runs draw other random numbers on another device: both are
+    left out.
     """
     passed: list[bool] = []
     try:
-        session.budget.need(reference_s(session), "the features of the training images")
-        scorer = Scorer("mnist", session.images, session.store, session.device)
         baseline, weights = change.read()
-        of_images = replace(baseline, tables={}, training={})
-        made = OnDevice(weights, scorer)
-        outcomes = Chosen("eager", made.net, EAGER).inside(change.check(made, of_images), session.device)
-        for outcome in outcomes:
-            passed.append(outcome.verdict == PASS)
-            found: Found = {"verdict": outcome.verdict, "value": outcome.value, "limit": outcome.limit}
-            yield Row(name=f"check, {outcome.name}", found=found | {"note": outcome.note})
+        with Subject(weights, session.images, session.device) as subject:
+            for part in ("images ", "score "):
+                for outcome in change.check(subject, baseline, part):
+                    passed.append(outcome.verdict == PASS)
+                    found: Found = {"verdict": outcome.verdict, "value": outcome.value, "limit": outcome.limit}
+                    yield Row(name=f"check, {outcome.name}", found=found | {"note": outcome.note})
     except Exception as error:
         yield session.refused("check", error)
     if passed:

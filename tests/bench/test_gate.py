@@ -59,6 +59,60 @@ def test_false_alarms_among_real_runs() -> None:
     assert alarms / len(trials) <= nightly.ALPHA + 2 * (nightly.ALPHA * (1 - nightly.ALPHA) / len(trials)) ** 0.5
 
 
+def night(reference: np.ndarray, new: np.ndarray, looks: list[int]) -> tuple[str, int]:
+    """The verdict on runs that are drawn until it is decided, and how many there were; (cells, seeds) log FIDs."""
+
+    def named(logs: np.ndarray) -> list[dict[str, Any]]:
+        return [row for k, cell in zip(CELLS, logs, strict=True) for row in rows(list(np.exp(cell)), sample_steps=k)]
+
+    baseline = nightly.make_baseline("smoke", named(reference))
+    for count in looks:
+        word = verdicts.overall(nightly.judge(named(new[:, :count]), baseline, looks=len(looks)))
+        if word != verdicts.UNDECIDED:
+            break
+    return word, count
+
+
+@pytest.mark.parametrize(
+    ("looks", "red", "unclear"),
+    [([1], 0.01, (0.18, 0.30)), ([3], 0.01, (0.08, 0.16)), (nightly.looks(), 0.01, (0.0, 0.035))],
+    ids=["a change", "three seeds", "a night"],
+)
+def test_how_often_a_clean_change_goes_red(looks: list[int], red: float, unclear: tuple[float, float]) -> None:
+    """Runs as like the baseline's as its own seeds are like each other, their scatter between cells kept.
+
+    One seed cannot tell in about a fifth of clean changes, which is no reason to stop one: `.ci/run` lets it pass. A
+    night that goes on drawing fails by chance in less than 1%, and gives up without a verdict in about 2%.
+    """
+    kept = nightly.read_baseline(BASELINES / "smoke.json")
+    logs = np.log(list(kept.fid.values()))
+    assert len(logs) == len(CELLS)
+    middle, scatter = logs.mean(1), np.linalg.cholesky(np.cov(logs))
+    random, found, trials = np.random.default_rng(0), [], 400
+    for _ in range(trials):
+        drawn = middle[:, None] + scatter @ random.normal(size=(len(logs), 10 + looks[-1]))
+        found.append(night(drawn[:, :10], drawn[:, 10:], looks)[0])
+    chance = 2 * (red * (1 - red) / trials) ** 0.5
+    assert found.count(verdicts.FAIL) / trials <= red + chance
+    assert unclear[0] <= found.count(verdicts.UNDECIDED) / trials <= unclear[1]
+
+
+def test_a_night_finds_what_is_worse_and_draws_more_only_while_nobody_can_tell() -> None:
+    kept = nightly.read_baseline(BASELINES / "smoke.json")
+    logs = np.log(list(kept.fid.values()))
+    assert nightly.looks() == [3, 6, 12]
+    assert nightly.looks(1) == [1]
+    assert nightly.looks(2, 7) == [2, 4, 7]
+    with pytest.raises(UserError, match="fewer than the 3"):
+        nightly.looks(None, 2)
+    assert night(logs, logs, [3, 6, 10]) == (verdicts.PASS, 3)
+    assert night(logs, logs + np.log(2), [3, 6, 10]) == (verdicts.FAIL, 3)
+    noisy = logs.copy()  # one cell beyond the margin, and within the reach of its scatter
+    noisy[1] = logs[1].mean() + np.log(1.4)
+    assert night(logs, noisy, [1]) == (verdicts.UNDECIDED, 1)
+    assert night(logs, noisy, [3, 6, 10])[1] > 3
+
+
 def test_power() -> None:
     """Twice the FID is found by three seeds; 1.1 of it is within the margin; 1.4 of it, of a noisy seed, is unclear."""
     reference = rows([9.0, 10.0, 11.0, 10.5, 9.5, 10.2, 9.8, 10.1, 9.9, 10.3])

@@ -144,3 +144,23 @@ def test_the_network_with_classes() -> None:
         assert float((net(x, u, torch.arange(4)) - none).abs().max()) > 1e-3
     assert classes_of("unet") == 0
     assert not [name for name, _ in make_net("unet", 1, 28).named_parameters() if name.startswith("classes")]
+
+
+def test_classes_are_left_out_by_the_generator_alone() -> None:
+    """The same ones for the same seed, whatever else was drawn; where the classes are."""
+    classes = torch.arange(400) % CLASSES
+    seeds = (3, 3, 4)
+    first, again, other = (forget(classes, CLASSES, torch.Generator().manual_seed(seed)) for seed in seeds)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    untold = torch.rand(400, generator=torch.Generator().manual_seed(3)) < UNTOLD
+    assert torch.equal(first == CLASSES, untold)
+    assert forget(classes.to("meta"), CLASSES, torch.Generator()).device.type == "meta"
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 2.5])
+def test_a_guided_network_is_told_the_time(scale: float) -> None:
+    net, u = Recorder(), torch.tensor([0.25, 0.5])
+    guided(net, torch.tensor([0, 1]), CLASSES, scale)(torch.zeros(2, 1, 4, 4), u)
+    assert net.seen
+    assert all(torch.equal(at, u) for _, at in net.seen)

@@ -343,3 +343,22 @@ def test_network_sees_the_share_of_steps() -> None:
     x = torch.zeros(3, 1, 2, 2)
     Denoiser(net, make_schedule("cosine", 10), "v")(x, torch.tensor([1, 5, 10]))
     assert_close(seen[0], torch.tensor([0.1, 0.5, 1.0]))
+
+
+def test_the_bounds_weight_where_there_are_one_or_two_steps() -> None:
+    """β̃₂ stands in for β̃₁, and β₁ where there is no second step."""
+    two = make_schedule("cosine", 2)
+    alpha, sigma, beta = two.alpha, two.sigma, two.beta
+    tilde = sigma[1] ** 2 / sigma[2] ** 2 * beta[2]
+    for t in (1, 2):
+        expected = (alpha[t - 1] * beta[t] / sigma[t] ** 2) ** 2 / (2 * tilde)
+        assert_close(loss_weight(two, "x0", "vlb")[t], expected, rtol=1e-9, atol=0)
+    one = make_schedule("linear(start=0.0005,end=0.001)", 1)
+    expected = (one.beta[1] / one.sigma[1] ** 2) ** 2 / (2 * one.beta[1])
+    assert_close(loss_weight(one, "x0", "vlb")[1], expected, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_target_is_tabulated_in_all_three(name: str) -> None:
+    """(T + 1,) float64 each, so that tables can be made of them."""
+    assert all(k.shape == (6,) and k.dtype == torch.float64 for k in make_target(make_schedule("cosine", 5), name))

@@ -164,3 +164,42 @@ def test_a_resumed_run_is_the_same_run(name: str) -> None:
         pass
     assert again.state().keys() == whole.state().keys()
     assert all(torch.equal(v, again.state()[k]) for k, v in whole.state().items())
+
+
+@pytest.mark.parametrize("name", ["uniform", "stratified", "logit_normal"])
+def test_draws_are_where_training_is(name: str) -> None:
+    """On the device that was named: ``meta`` stands for any that is not the CPU."""
+    meta = torch.device("meta")
+    chosen = make_timesteps(name, 10, meta)
+    assert chosen.device == meta
+    assert chosen.draw(5, generator()).device == meta
+    assert chosen.factor(torch.ones(3)).device == meta
+
+
+def test_draws_are_these_functions_of_the_generator() -> None:
+    """So that seeded runs stay what they were: one uniform number a batch in float32, and σ(mean + std · normal)."""
+    found = make_timesteps("stratified", 100, CPU).draw(4, generator(5))
+    u = torch.rand(1, generator=generator(5), dtype=torch.float32)
+    assert found.tolist() == [int(100 * (i + float(u)) / 4) + 1 for i in range(4)]
+    with_default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(make_timesteps("stratified", 100, CPU).draw(4, generator(5)), found)
+    finally:
+        torch.set_default_dtype(with_default)
+    found = make_timesteps("logit_normal(mean=0.5,std=2.0)", 1000, CPU).draw(6, generator(5))
+    normal = torch.randn(6, generator=generator(5))
+    assert torch.equal(found, (1000 * torch.sigmoid(0.5 + 2 * normal)).floor().long() + 1)
+
+
+def test_a_choice_that_does_not_reweight_has_factor_one() -> None:
+    """In the shape of its argument."""
+    factor = make_timesteps("uniform", 10, CPU).factor(torch.tensor([1, 5, 10]))
+    assert factor.tolist() == [1.0, 1.0, 1.0]
+    assert not make_timesteps("uniform", 10, CPU).reweights
+
+
+def test_a_share_of_one_is_the_last_step() -> None:
+    """The logistic of a large number is 1 in float32."""
+    drawn = make_timesteps("logit_normal(mean=40.0)", 10, CPU).draw(50, generator())
+    assert drawn.tolist() == [10] * 50

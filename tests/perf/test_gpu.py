@@ -24,6 +24,7 @@ from torch import Tensor
 from bench import files
 from bench.errors import UserError
 from bench.gate import change
+from bench.gate.subject import Subject
 from bench.job import engine, run
 from bench.job.engine import Engine
 from bench.job.events import Event, Planned
@@ -31,7 +32,6 @@ from bench.paths import ROOT
 from bench.score.scorer import Scorer
 from bench.store.store import Store
 from bench.study import load
-from bench.study.model import Sampling
 from bench.study.study import Study
 from perf import record as perf_record
 from perf.gpu import ahead, budget, card, jobs, kernels, peers, sampling, scoring, sections, training
@@ -310,8 +310,11 @@ def here(session: Session, monkeypatch: pytest.MonkeyPatch) -> Session:
 
 
 def test_quick_and_the_gate(here: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "OnDevice", lambda weights, scorer: SimpleNamespace(net=None))
-    monkeypatch.setattr(change, "check", lambda made, baseline: iter([change.Outcome("images x", "pass", 0.0, 0.02)]))
+    def outcomes(subject: Subject, baseline: Any, only: str) -> Iterator[change.Outcome]:
+        assert subject.device == here.device
+        yield change.Outcome(f"{only}x", "pass", 0.0, 0.02)
+
+    monkeypatch.setattr(change, "check", outcomes)
     rows = rows_of(here, "quick")
     assert not failures(rows)
     assert rows[0].name == "quick, as planned"
@@ -322,25 +325,7 @@ def test_quick_and_the_gate(here: Session, monkeypatch: pytest.MonkeyPatch) -> N
     assert together.found["stage train"] > 0
     assert len(together.raw["wall_seconds"]) == 2
     assert rows[-1].name == "check, together"
-    assert rows[-1].found == {"passed": 1, "of": 1}
-
-
-def test_the_gate_is_sampled_on_the_device(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the baseline's images and scores; a way to sample at a time, the same as the gate's own."""
-    _, weights = change.read()
-    scorer = Scorer("mnist", world.images, world.store, CPU)
-    made = jobs.OnDevice(weights, scorer)
-    way = change.Way(Sampling(sampler="ddim", sample_steps=2), n=20)
-    assert torch.equal(made.draw(way), change.Frozen(weights, scorer).draw(way))
-    asked: list[torch.device] = []
-    monkeypatch.setattr(
-        change,
-        "generate",
-        lambda *_, device, **__: asked.append(device) or iter([SimpleNamespace(images=torch.zeros(1))]),
-    )
-    made.scorer = SimpleNamespace(images=scorer.images, device=torch.device("meta"))  # type: ignore[assignment]
-    made.draw(way)
-    assert asked == [torch.device("meta")]
+    assert rows[-1].found == {"passed": 2, "of": 2}
 
 
 def test_demo(here: Session) -> None:

@@ -13,6 +13,7 @@ from bench import cli
 from bench.analysis import table
 from bench.cli import output
 from bench.gate import gates, nightly
+from bench.gate.verdicts import PASS, Outcome
 from bench.paths import BASELINES
 from bench.store.store import Store
 from bench.study import load
@@ -72,3 +73,55 @@ def test_a_baseline_says_who_changed_it_and_why(tmp_path: Path, measured: list[A
     history = json.loads(path.read_text())["history"]
     assert [change["why"] for change in history] == ["the first", "a better network"]
     assert all(change["who"] and change["when"] for change in history)
+
+
+def test_a_night_trains_on_more_seeds_until_it_is_decided(
+    tmp_path: Path, measured: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Doubling, up to --most; one seed named alone stays one seed."""
+    baseline = json.loads((BASELINES / "smoke.json").read_text())
+    noisy = max(baseline["fid"], key=lambda name: np.log(baseline["fid"][name]).std())
+    for row in measured:
+        row["fid"] *= 1.35 if nightly.name_of(row) == noisy else 1.0
+    asked: list[int] = []
+    monkeypatch.setattr(output, "run_study", lambda study, *_: not asked.append(len(study.axes.seed)))
+    argv = ["check", "nightly", "--results", str(tmp_path)]
+    for more, counts in (
+        (["--seeds", "1"], [1]),
+        ([], [3, 6, 12]),
+        (["--seeds", "2", "--most", "5"], [2, 4, 5]),
+    ):
+        asked.clear()
+        assert cli.main([*argv, *more]) == 4
+        assert asked == counts
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--engine", "nonsense"], "unknown engine 'nonsense'"),
+        (["--engine", "graphs_bf16"], "does not fit device cpu (engines that do: auto, eager"),
+        (["--device", "tpu"], "unknown device 'tpu'"),
+        (["--update-baseline", "--why", "x", "--engine", "compiled"], "leave out --device and --engine"),
+        (["--most", "3"], "--most is for"),
+        (["--only", "no such check"], "no check has 'no such check' in its name"),
+    ],
+)
+def test_mistakes_are_one_line(argv: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "change", *argv]) == 2
+    said = capsys.readouterr()
+    assert says in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_device_and_engine_reach_what_is_sampled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[tuple[str, str]] = []
+
+    def note(subject: Any, baseline: Any, only: str) -> list[Outcome]:
+        seen.append((subject.device.type, subject.engine))
+        return [Outcome("x", PASS, 0.0, 1.0)]
+
+    monkeypatch.setattr(gates.change, "check", note)
+    assert cli.main(["check", "--results", str(tmp_path)]) == 0
+    assert cli.main(["check", "--results", str(tmp_path), "--device", "cpu", "--engine", "compiled"]) == 0
+    assert seen == [("cpu", "eager"), ("cpu", "compiled")]

@@ -1,0 +1,105 @@
+"""Tiny training runs in float64: every objective, weight, network, optimiser and choice of t, from several seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.gate.kinds import Check, fingerprint
+from bench.gate.subject import Subject
+from bench.images import datasets
+from ddpm.nets import NETS, classes_of, make_net
+from ddpm.objective import OBJECTIVES, WEIGHTS, default_weight
+from ddpm.schedule import make_schedule
+from ddpm.timestep import TIMESTEPS
+from ddpm.train import OPTIMISERS, Loss, Recipe, Trainer
+
+SMALL = "unet(blocks=1,inner=32,middle=1,width=8{})"
+IMAGES, BATCH, SIDE, FULL_SIDE = 48, 16, 8, 28
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is trained: two epochs of three steps."""
+
+    net: str = SMALL.format("")
+    objective: str = "v"
+    weight: str | None = None
+    timesteps: str = "uniform"
+    optimiser: str = "adamw"
+    weight_decay: float = 0.0
+    snapshots: int = 0
+    seed: int = 3
+    T: int = 50
+
+
+def runs() -> dict[str, Run]:
+    """Name → run."""
+    return (
+        {f"optimiser {name}": Run(optimiser=name, weight_decay=0.1) for name in OPTIMISERS}
+        | {f"objective {name}": Run(objective=name) for name in OBJECTIVES}
+        | {f"weight {name}": Run(weight=name) for name in WEIGHTS}
+        | {f"timesteps {name}": Run(timesteps=name, T=2) for name in TIMESTEPS}
+        | {f"net {name}": Run(net=name) for name in NETS}
+        | {
+            "with snapshots": Run(snapshots=2),
+            "with classes": Run(net=SMALL.format(",classes=10")),
+            "with learned variance": Run(net=SMALL.format(",variance=true")),
+            "from another seed": Run(seed=0),
+        }
+    )
+
+
+def rows() -> Iterable[tuple[str, Check]]:
+    """A check for each run."""
+    for name, run in runs().items():
+        yield f"training {name}", Check("training", partial(trained, run))
+
+
+def trained(run: Run, subject: Subject) -> np.ndarray:
+    """Losses; and fingerprints of how far averaged and raw weights came, and of the averages kept for snapshots."""
+    net, prepare = _made(run)
+    start = {name: value.clone() for name, value in net.state_dict().items()}
+    loss = Loss(make_schedule("cosine", run.T), run.objective, run.weight or default_weight(run.objective))
+    recipe = Recipe(
+        epochs=2,
+        batch_size=BATCH,
+        ema=0.7,
+        weight_decay=run.weight_decay,
+        optimiser=run.optimiser,
+        timesteps=run.timesteps,
+        snapshots=run.snapshots,
+    )
+    trainer = Trainer(net, loss, recipe, run.seed)
+    none = classes_of(run.net)
+    images, labels = subject.images.train[:IMAGES], subject.images.train_labels[:IMAGES]
+    steps = list(trainer.steps(images, prepare, None, labels if none else None, none))
+    found = [torch.stack([step.loss for step in steps] + [torch.zeros(())] * (16 - len(steps))).numpy()]
+    for weights in (trainer.ema.weights, net.state_dict()):
+        found.append(fingerprint(*[(weights[name] - value).numpy() for name, value in start.items()]))
+    if run.snapshots:
+        found.append(fingerprint(*[value.numpy() for value in trainer.snapshot().values()]))
+        found.append(np.array([float(step.snapshot) for step in steps] + [1.0] * (16 - len(steps))))
+    return np.concatenate(found)
+
+
+def _made(run: Run) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+    """The network before training, and what makes its images: small ones, if it takes them."""
+    torch.manual_seed(run.seed)
+    side = SIDE
+    try:
+        net = make_net(run.net, 1, side)
+    except ValueError:
+        side = FULL_SIDE
+        net = make_net(run.net, 1, side)
+
+    def prepare(batch: Tensor) -> Tensor:
+        whole = datasets.to_float(batch).double()
+        return whole if side == FULL_SIDE else nn.functional.adaptive_avg_pool2d(whole, side)
+
+    return net.double(), prepare

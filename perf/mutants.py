@@ -1,0 +1,155 @@
+"""``python -m perf.mutants``: change the code in many small ways, one at a time, and see that a test fails.
+
+mutmut makes the mutants of a module's functions. For each it runs those of the module's tests that call the function;
+the gate's formulas are among the tests. Mutants that may live are in ``tests/survivors.toml``, each with a reason. The
+run fails where others are more than 5% of a module's mutants.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.paths import ROOT
+
+WANTED = 0.95
+SURVIVORS = ROOT / "tests" / "survivors.toml"
+NEEDED = ("bench", "ddpm", "ddpm_bench", "data", "results/baselines", "tests", "pyproject.toml")
+FORMULAS = "tests/bench/test_formulas.py"
+
+MODULES: dict[str, tuple[str, ...]] = {
+    "ddpm/mix.py": ("tests/ddpm/test_mix.py",),
+    "ddpm/ema.py": ("tests/ddpm/test_ema.py",),
+    "ddpm/spacing.py": ("tests/ddpm/test_spacing.py",),
+    "ddpm/guidance.py": ("tests/ddpm/test_guidance.py",),
+    "ddpm/objective.py": ("tests/ddpm/test_objective.py",),
+    "ddpm/timestep.py": ("tests/ddpm/test_timestep.py",),
+    "ddpm/schedule.py": ("tests/ddpm/test_schedule.py",),
+    "ddpm/likelihood.py": ("tests/ddpm/test_likelihood.py",),
+    "ddpm/sampler.py": ("tests/ddpm/test_sampler.py",),
+    "ddpm/denoiser.py": ("tests/ddpm/test_objective.py", "tests/ddpm/test_sampler.py"),
+    "ddpm/muon.py": ("tests/ddpm/test_muon.py",),
+    "ddpm/oracle.py": ("tests/ddpm/test_oracle.py",),
+    "ddpm/precision.py": ("tests/ddpm/test_mix.py",),
+    "ddpm/spec.py": ("tests/ddpm/test_spec.py",),
+    "ddpm/train.py": ("tests/ddpm/test_train.py", "tests/ddpm/test_ema.py"),
+    "ddpm/nets/unet.py": ("tests/ddpm/test_nets.py",),
+    "ddpm/nets/scorenet.py": ("tests/ddpm/test_nets.py",),
+    "bench/score/distances.py": ("tests/bench/test_metrics.py",),
+    "bench/score/metrics.py": ("tests/bench/test_metrics.py",),
+}
+"""Module → its tests, beside the gate's formulas."""
+
+
+class Mutant(NamedTuple):
+    """A mutant: what mutmut calls it, whether a test killed it, and for a survivor the lines before and after."""
+
+    name: str
+    killed: bool
+    change: tuple[str, str] = ("", "")
+
+
+class Survivor(NamedTuple):
+    """A mutant that may live, and why."""
+
+    module: str
+    before: str
+    after: str
+    reason: str
+
+
+def settings(module: str, tests: Sequence[str]) -> str:
+    """mutmut's configuration for one module."""
+    quoted = ", ".join(f'"{name}"' for name in NEEDED if not module.startswith(f"{name}/"))
+    chosen = ", ".join(f'"{name}"' for name in (*tests, FORMULAS))
+    return (
+        f'\n[tool.mutmut]\nsource_paths = ["{module.split("/")[0]}"]\nonly_mutate = ["{module}"]\n'
+        f"also_copy = [{quoted}]\npytest_add_cli_args_test_selection = [{chosen}]\n"
+    )
+
+
+def read(path: Path) -> list[Survivor]:
+    """The survivors that have a reason."""
+    return [Survivor(**entry) for entry in tomllib.loads(path.read_text(encoding="utf-8")).get("survivor", [])]
+
+
+def parse(results: str) -> Iterator[tuple[str, bool]]:
+    """(name, killed) of every mutant from ``mutmut results``; a test that does not end has killed it."""
+    for line in results.splitlines():
+        name, colon, status = line.strip().rpartition(": ")
+        if colon and "__mutmut_" in name:
+            yield name, status in ("killed", "timeout", "segfault")
+
+
+def change(shown: str) -> tuple[str, str]:
+    """The lines that differ, of what ``mutmut show`` prints: before, and after."""
+    lines = [line for line in shown.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    return tuple("\n".join(line[1:].strip() for line in lines if line[0] == sign) for sign in "-+")  # type: ignore[return-value]
+
+
+def mutate(module: str, tests: Sequence[str], folder: Path) -> list[Mutant]:
+    """All mutants of a module, made and run in ``folder``."""
+    for name in NEEDED:
+        source, target = ROOT / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, target)
+    with open(folder / "pyproject.toml", "a", encoding="utf-8") as file:
+        file.write(settings(module, tests))
+
+    def mutmut(*words: str) -> str:
+        command = [sys.executable, "-m", "mutmut", *words]
+        done = subprocess.run(command, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True)
+        return done.stdout.decode(errors="replace")
+
+    said = mutmut("run")
+    found = list(parse(mutmut("results", "--all", "true")))
+    if not found:
+        raise SystemExit(f"{module}: mutmut made no mutants: {said[-500:]}")
+    return [Mutant(name, killed, ("", "") if killed else change(mutmut("show", name))) for name, killed in found]
+
+
+def judged(module: str, mutants: Sequence[Mutant], known: Iterable[Survivor]) -> tuple[str, list[Mutant]]:
+    """A line on a module, and its survivors without a reason."""
+    reasons = {(one.before, one.after) for one in known if one.module == module}
+    alive = [one for one in mutants if not one.killed]
+    open_ = [one for one in alive if one.change not in reasons]
+    killed = len(mutants) - len(alive)
+    share = killed / len(mutants)
+    return f"{module}: {killed} of {len(mutants)} killed ({share:.1%}), {len(alive) - len(open_)} with a reason", open_
+
+
+def passes(counts: Mapping[str, tuple[int, int]]) -> bool:
+    """Whether each module's (mutants, survivors without a reason) is good enough."""
+    return all(left == 0 or 1 - left / total >= WANTED for total, left in counts.values())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run it; 0 if enough are killed."""
+    parser = argparse.ArgumentParser(prog="python -m perf.mutants", description=__doc__)
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help=f"default: {', '.join(MODULES)}")
+    args = parser.parse_args(argv)
+    if wrong := [name for name in args.modules if name not in MODULES]:
+        parser.error(f"no module {wrong[0]} here (modules: {', '.join(MODULES)})")
+    known, counts = read(SURVIVORS), {}
+    for module in args.modules or MODULES:
+        with tempfile.TemporaryDirectory(prefix="ddpm-bench-mutants-") as folder:
+            mutants = mutate(module, MODULES[module], Path(folder))
+        line, left = judged(module, mutants, known)
+        print(line, flush=True)
+        for one in left:
+            print(f"  {one.name}\n    - {one.change[0]}\n    + {one.change[1]}", flush=True)
+        counts[module] = (len(mutants), len(left))
+    return 0 if passes(counts) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""The driver of mutation tests: what it reads of mutmut, and when it fails. It is run weekly, not here."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from bench.paths import ROOT
+from perf import mutants
+from perf.mutants import MODULES, SURVIVORS, Mutant, Survivor
+
+RESULTS = """
+    ddpm.mix.x_bridge__mutmut_1: killed
+    ddpm.mix.x_bridge__mutmut_2: survived
+    ddpm.mix.x_bridge__mutmut_3: no tests
+    ddpm.mix.xǁTableǁat__mutmut_1: timeout
+"""
+SHOWN = """# ddpm.mix.x_bridge__mutmut_2: survived
+--- ddpm/mix.py
++++ ddpm/mix.py
+@@ -1,3 +1,3 @@
+ def bridge():
+-    return 1
++    return 2
+"""
+
+
+def test_results_are_read() -> None:
+    found = dict(mutants.parse(RESULTS))
+    assert list(found.values()) == [True, False, False, True]
+    assert mutants.change(SHOWN) == ("return 1", "return 2")
+
+
+def test_a_survivor_needs_a_reason() -> None:
+    made = [Mutant("a", True), Mutant("b", False, ("x", "y")), Mutant("c", False, ("x", "z"))]
+    known = [Survivor("ddpm/mix.py", "x", "y", "equal"), Survivor("ddpm/ema.py", "x", "z", "equal")]
+    line, left = mutants.judged("ddpm/mix.py", made, known)
+    assert line == "ddpm/mix.py: 1 of 3 killed (33.3%), 1 with a reason"
+    assert [one.name for one in left] == ["c"]
+    assert mutants.passes({"a": (3, 0), "b": (100, 5)})
+    assert not mutants.passes({"a": (3, 0), "b": (100, 6)})
+
+
+def test_every_module_of_the_model_has_tests() -> None:
+    """A new module is in the map, its tests exist, and mutmut's settings are TOML."""
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "ddpm").rglob("*.py") if path.name != "__init__.py"}
+    assert modules <= MODULES.keys()
+    for module, tests in MODULES.items():
+        assert (ROOT / module).is_file()
+        assert all((ROOT / name).is_file() for name in (*tests, mutants.FORMULAS))
+        content = tomllib.loads(mutants.settings(module, tests))["tool"]["mutmut"]
+        assert content["only_mutate"] == [module]
+
+
+def test_every_reason_is_of_a_line_that_is_there() -> None:
+    known = mutants.read(SURVIVORS)
+    assert len(set(known)) == len(known)
+    for one in known:
+        source = (ROOT / one.module).read_text(encoding="utf-8")
+        assert all(line.strip() in source for line in one.before.splitlines()), one
+        assert one.reason.strip()
+        assert one.before != one.after
+
+
+def test_a_module_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        mutants.main(["ddpm/mixx.py"])
+    assert stop.value.code == 2
+    assert "no module ddpm/mixx.py here (modules: ddpm/mix.py" in capsys.readouterr().err
