@@ -139,7 +139,7 @@ def axes_page(every: Iterable[str]) -> str:
             values = f"names with options: see [{page}]({page}.md)" if page in every else "names with options"
         elif axis.words:
             values = ", ".join(f"`{_plain(value)}`" for value in axis.words)
-        usual = "" if axis.usual is None else f" Usual: `{_plain(axis.usual)}`."
+        usual = "" if axis.usual is None or not axis.listed else f" Usual: `{_plain(axis.usual)}`."
         parts += [
             f"## `{axis.name}`",
             f"{axis.about} Values: {values}.{' It must be listed.' if axis.required else usual}",

@@ -11,6 +11,7 @@ be wrong for long.
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 import statistics
@@ -21,10 +22,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.analysis import claims
+from bench.analysis.best import best_of
+from bench.analysis.effects import scatter as components
 from bench.analysis.frames import Results
+from bench.analysis.steps import enough, in_words
 from bench.errors import UserError
 from bench.paths import REFERENCE, ROOT
 from bench.report.formats import short
+from bench.report.sections.common import learnt
 from bench.store.store import Store
 from bench.study.load import load
 
@@ -78,9 +83,12 @@ def verdicts(study: str) -> dict[str, claims.Verdict]:
 
 
 def claim(study: str, text: str, what: str) -> str:
-    """Of a claim: its ``word``, the ``ratio``, its ``interval``, or how many times ``lower`` the first is."""
+    """Of a claim: its ``word``, the ``ratio``, its ``interval``, or how many times ``lower`` the first is.
+
+    :raises LookupError: if its metric is compared by differences.
+    """
     verdict = verdicts(study)[text]
-    ratio = _known(verdict.ratio)
+    ratio = _known(verdict.found if verdict.scale == "ratio" else None)
     said: dict[str, Callable[[], str]] = {
         "word": lambda: verdict.word,
         "ratio": lambda: f"{ratio.value:.2f}",
@@ -91,11 +99,32 @@ def claim(study: str, text: str, what: str) -> str:
     return said[what]()
 
 
-def scatter(study: str, what: str) -> str:
-    """The standard deviation of log FID that belongs to the ``training`` seed, the ``noise``, or to ``both``."""
-    from bench.analysis.effects import scatter as components
+def of_many(study: str, what: str) -> str:
+    """Of the best setting: its ``value`` without the luck of being chosen, and the ``chance`` that it is the best.
 
-    found = _known(components(results(study).done))
+    And how many ``members`` there are that cannot be told from it, and how many settings (``of``).
+    """
+    found = _known(best_of(results(study)))
+    said = {
+        "value": lambda: short(math.exp(found.value)),
+        "chance": lambda: f"{found.chance:.0%}",
+        "members": lambda: f"{len(found.members)}",
+        "of": lambda: f"{found.of}",
+    }
+    return said[what]()
+
+
+def steps(study: str, method: str) -> str:
+    """How many steps of a sampler are enough, as far as seeds can tell."""
+    found = results(study)
+    cells = learnt(found)
+    return in_words(_known(enough(cells[cells["method"] == method], sorted(found.done["sample_steps"].unique()))))
+
+
+def scatter(study: str, objective: str, what: str) -> str:
+    """The standard deviation of log FID that belongs to the ``training`` seed, the ``noise``, or to ``both``."""
+    done = results(study).done
+    found = _known(components(done[done["objective"] == objective]))
     part = {"training": found.training, "noise": found.noise, "both": found.both}[what]
     return f"{part.sd:.1%}"
 
@@ -126,6 +155,8 @@ def _at(value: Any, path: Sequence[str]) -> Any:
 
 FACTS: dict[str, Callable[..., str]] = {
     "best": best,
+    "of_many": of_many,
+    "steps": steps,
     "setting": setting,
     "times": times,
     "bound": bound,

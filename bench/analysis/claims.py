@@ -1,7 +1,8 @@
 """A study's claims, such as ``eps < previous on fid at {sampler: ddim, sample_steps: 10}``, and what its results say.
 
 Two levels of one axis are compared over every pair of cells that differ in nothing else. Each training seed gives one
-number, the geometric mean of its pairs' ratios, and the seeds decide (:mod:`bench.analysis.stats`).
+number, the mean of its pairs' differences (of logarithms, for a ratio), and the seeds decide
+(:mod:`bench.analysis.stats`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bench.analysis.stats import ALPHA, Ratio, holm, ratio, runs_to_decide
+from bench.analysis import panel
+from bench.analysis.stats import ALPHA, Contrast, Needed, Scale, Seeds, by_training, holm, needed_runs, paired
+from bench.rows import entries
 from bench.study.axes import AXES
 from bench.study.claims import Claim
 
@@ -24,40 +27,72 @@ SUPPORTED, CONTRADICTED, UNDECIDED, NOT_MEASURED = "supported", "contradicted", 
 class Verdict(NamedTuple):
     """What results say of a claim.
 
-    ``ratio`` is first over second; ``pairs`` are cells, ``seeds`` training seeds; ``needed`` is how many seeds would
-    decide with a chance of 80% if what was seen were the truth and p were adjusted by as much, None where that cannot
-    be said.
+    ``found`` is first over second, or first less second (``scale``). ``pairs`` are cells, ``seeds`` training seeds.
+    ``left_out`` are pairs with a score that has no logarithm. ``needed`` is how many seeds would decide with a chance
+    of 80%, were p adjusted by as much, None where that cannot be said. ``panel``: the same claim's verdict under each
+    other judge.
     """
 
     claim: Claim
     word: str
-    ratio: Ratio | None
+    found: Contrast | None
     p: float
     pairs: int
     seeds: int
-    needed: int | None
+    needed: Needed | None
+    scale: Scale = "ratio"
+    left_out: int = 0
+    panel: Mapping[str, str] = {}
 
 
 class _Seen(NamedTuple):
-    """The ratio over seeds, each seed's logarithm, and the pairs of cells behind them."""
+    """The contrast over seeds, the difference of each seed, the pairs of cells behind them, and those left out."""
 
-    ratio: Ratio
-    logs: tuple[float, ...]
+    found: Contrast | None
+    differences: dict[Seeds, float]
     pairs: int
+    left_out: int
 
 
 def judge(claims: Sequence[Claim], rows: Iterable[Mapping[Any, Any]], axes: Iterable[str]) -> list[Verdict]:
-    """A verdict on each; p-values are adjusted for how many claims were tested (Holm).
+    """A verdict on each, and what the other judges of its metric say.
+
+    p-values are adjusted for how many claims were tested (Holm), for each judge alone.
 
     :param rows: of finished cells: the columns of the stable table, and ``role`` (the weight as the study names it).
     """
     rows, axes = list(rows), list(axes)
-    seen = [_compare(claim, rows, axes) for claim in claims]
-    adjusted = holm([math.nan if one is None else one.ratio.p for one in seen])
-    return [_verdict(*each) for each in zip(claims, seen, adjusted, strict=True)]
+    columns = [name for name in (rows[0] if rows else ()) if any(_measured(row[name]) for row in rows)]
+    own = _judge(claims, rows, axes)
+    panels: list[dict[str, str]] = [{} for _ in claims]
+    seats = [panel.others(claim.metric, columns) for claim in claims]
+    for name in dict.fromkeys(name for seat in seats for name in seat):
+        asked = [i for i, seat in enumerate(seats) if name in seat]
+        there = _judge([claims[i]._replace(metric=seats[i][name]) for i in asked], rows, axes)
+        for i, verdict in zip(asked, there, strict=True):
+            panels[i][name] = verdict.word
+    return [verdict._replace(panel=said) for verdict, said in zip(own, panels, strict=True)]
 
 
-def _compare(claim: Claim, rows: Sequence[Mapping[Any, Any]], axes: Sequence[str]) -> _Seen | None:
+def _judge(claims: Sequence[Claim], rows: Sequence[Mapping[Any, Any]], axes: Sequence[str]) -> list[Verdict]:
+    """A verdict on each, under the judge that its metric names."""
+    scales = [scale_of(claim.metric) for claim in claims]
+    seen = [_compare(claim, rows, axes, scale) for claim, scale in zip(claims, scales, strict=True)]
+    adjusted = holm([math.nan if one.found is None else one.found.p for one in seen])
+    return [_verdict(*each) for each in zip(claims, seen, adjusted, scales, strict=True)]
+
+
+def scale_of(metric: str) -> Scale:
+    """Whether the metric is compared by ratios or by differences; another judge's column is a ratio."""
+    row = entries("metric").get(metric)
+    return "ratio" if row is None else row.compared
+
+
+def _measured(value: Any) -> bool:
+    return value is not None and value == value
+
+
+def _compare(claim: Claim, rows: Sequence[Mapping[Any, Any]], axes: Sequence[str], scale: Scale) -> _Seen:
     own = {claim.axis, "seed"} | ({"eta"} if claim.axis == "sampler" else set())
     rest = [COLUMN[axis] for axis in axes if axis not in own]
     column = COLUMN[claim.axis]
@@ -66,32 +101,35 @@ def _compare(claim: Claim, rows: Sequence[Mapping[Any, Any]], axes: Sequence[str
         here = all(_same(row[COLUMN[axis]], level, axis) for axis, level in claim.where.items())
         level = next((one for one in (claim.first, claim.second) if _same(row[column], one, claim.axis)), None)
         score = row[claim.metric]
-        if here and level is not None and score is not None and 0 < score < math.inf:
+        if here and level is not None and _measured(score):
             key = (row["seed"], row["sample_seed"], *(_plain(row[name]) for name in rest))
-            cells.setdefault(key, {})[level] = math.log(score)
-    by_seed: dict[Any, list[float]] = {}
-    for (seed, *_), pair in cells.items():
+            cells.setdefault(key, {})[level] = score
+    by_seed: dict[Seeds, list[float]] = {}
+    left_out = 0
+    for (seed, draw, *_), pair in cells.items():
         if len(pair) == 2:
-            by_seed.setdefault(seed, []).append(pair[claim.first] - pair[claim.second])
-    if not by_seed:
-        return None
-    logs = {seed: statistics.fmean(found) for seed, found in by_seed.items()}
-    scores = {seed: math.exp(log) for seed, log in logs.items()}
-    found = ratio(dict.fromkeys(scores, 1.0), scores)
-    return _Seen(found, tuple(logs.values()), sum(map(len, by_seed.values())))
+            scores = pair[claim.first], pair[claim.second]
+            if all(math.isfinite(score) and (scale == "difference" or score > 0) for score in scores):
+                first, second = map(math.log, scores) if scale == "ratio" else scores
+                by_seed.setdefault((seed, draw), []).append(first - second)
+            else:
+                left_out += 1
+    differences = {seeds: statistics.fmean(found) for seeds, found in by_seed.items()}
+    found = paired(differences, scale) if differences else None
+    return _Seen(found, differences, sum(map(len, by_seed.values())), left_out)
 
 
-def _verdict(claim: Claim, seen: _Seen | None, p: float) -> Verdict:
-    if seen is None:
-        return Verdict(claim, NOT_MEASURED, None, math.nan, 0, 0, None)
+def _verdict(claim: Claim, seen: _Seen, p: float, scale: Scale) -> Verdict:
+    found = seen.found
+    if found is None:
+        return Verdict(claim, NOT_MEASURED, None, math.nan, 0, 0, None, scale, seen.left_out)
     word, needed = UNDECIDED, None
     if p < ALPHA:
-        word = SUPPORTED if (seen.ratio.value < 1) == claim.below else CONTRADICTED
-    elif len(seen.logs) > 1:
-        alpha = ALPHA * seen.ratio.p / p
-        needed = runs_to_decide(statistics.fmean(seen.logs), statistics.stdev(seen.logs), alpha)
-        needed = needed and max(needed, len(seen.logs) + 1)  # those there are have not
-    return Verdict(claim, word, seen.ratio, p, seen.pairs, len(seen.logs), needed)
+        word = SUPPORTED if (found.value < (scale == "ratio")) == claim.below else CONTRADICTED
+    elif found.pairs == len(seen.differences):  # planned with the training seeds' spread alone
+        needed = needed_runs(list(seen.differences.values()), ALPHA * found.p / p)
+    seeds = len(by_training(seen.differences))
+    return Verdict(claim, word, found, p, seen.pairs, seeds, needed, scale, seen.left_out)
 
 
 def _same(value: Any, level: Any, axis: str) -> bool:

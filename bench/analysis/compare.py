@@ -14,19 +14,17 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import geometric_mean
+from statistics import fmean, geometric_mean
 from typing import NamedTuple
 
-from bench.analysis.stats import ALPHA, Ratio, holm, ratio
+from bench.analysis.claims import scale_of
+from bench.analysis.stats import ALPHA, Contrast, Scale, Seeds, contrast, holm
 from bench.errors import UserError
 from bench.paths import CHECKOUT
 from bench.rows import entries
 from bench.store.records import CellRecord, ScoredCell
 from bench.store.store import Store
 from bench.study.axes import AXES
-
-Seeds = tuple[int, int]
-"""Training seed and sampling seed."""
 
 
 class Setting(NamedTuple):
@@ -45,7 +43,7 @@ class Side(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One setting that both sets have: geometric means, their ratio B/A, and what to make of it."""
+    """One setting that both sets have: means, their ratio B/A or difference B − A, and what to make of it."""
 
     label: str
     n: int
@@ -53,7 +51,7 @@ class Row(NamedTuple):
     runs_b: int
     a: float
     b: float
-    ratio: Ratio
+    found: Contrast
     p_holm: float
     verdict: str
 
@@ -140,52 +138,55 @@ def compare(a: Side, b: Side, metric: str = "fid") -> list[Row]:
 
     :raises UserError: if there is nothing to compare.
     """
+    scale = scale_of(metric)
     shared = [
-        (a.settings[key].label, n, by_run(a.settings[key], n, metric), by_run(b.settings[key], n, metric))
+        (a.settings[key].label, n, scores(a.settings[key], n, metric), scores(b.settings[key], n, metric))
         for key in a.settings.keys() & b.settings.keys()
         for n in a.settings[key].scores.keys() & b.settings[key].scores.keys()
     ]
     if not shared:
         raise UserError("A and B have no cell in common")
     shared.sort(key=lambda one: one[:2])
-    ratios = [ratio(x, y) for *_, x, y in shared]
-    adjusted = holm([found.p for found in ratios])
+    contrasts = [contrast(x, y, scale) for *_, x, y in shared]
+    adjusted = holm([found.p for found in contrasts])
     rising = entries("metric")[metric].better == "higher"
+    mean = geometric_mean if scale == "ratio" else fmean
     return [
         Row(
             label,
             n,
-            len(x),
-            len(y),
-            geometric_mean(x.values()),
-            geometric_mean(y.values()),
+            len({seed for seed, _ in x}),
+            len({seed for seed, _ in y}),
+            mean(x.values()),
+            mean(y.values()),
             found,
             p,
-            _verdict(found, p, rising),
+            _verdict(found, p, scale, rising),
         )
-        for (label, n, x, y), found, p in zip(shared, ratios, adjusted, strict=True)
+        for (label, n, x, y), found, p in zip(shared, contrasts, adjusted, strict=True)
     ]
 
 
-def by_run(setting: Setting, n: int, metric: str) -> dict[int, float]:
-    """Scores by training seed: the geometric mean where a run was sampled with several seeds.
+def scores(setting: Setting, n: int, metric: str) -> dict[Seeds, float]:
+    """Scores by training and sampling seed.
 
-    :raises UserError: for a score that has no logarithm.
+    :raises UserError: for a score that cannot be compared.
     """
-    runs: dict[int, list[float]] = {}
-    for (seed, _), score in sorted(setting.scores[n].items()):
-        if not 0 < score < math.inf:
-            raise UserError(f"{metric} of {setting.label} is {score:g}: ratios need positive numbers")
-        runs.setdefault(seed, []).append(score)
-    return {seed: geometric_mean(scores) for seed, scores in runs.items()}
+    positive = scale_of(metric) == "ratio"
+    for score in setting.scores[n].values():
+        if not math.isfinite(score) or (positive and score <= 0):
+            needs = "ratios need positive numbers" if positive else "it is not a finite number"
+            raise UserError(f"{metric} of {setting.label} is {score:g}: {needs}")
+    return dict(sorted(setting.scores[n].items()))
 
 
-def _verdict(found: Ratio, p: float, rising: bool) -> str:
+def _verdict(found: Contrast, p: float, scale: Scale, rising: bool) -> str:
     """In a word; ``rising``: whether more is better."""
-    if found.value == 1 and (math.isnan(p) or found.low == found.high):
+    nothing = 1 if scale == "ratio" else 0
+    if found.value == nothing and (math.isnan(p) or found.low == found.high):
         return "the same"
     if math.isnan(p):
         return "one run: cannot tell"
     if p >= ALPHA:
         return "undecided"
-    return "B better" if (found.value > 1) == rising else "B worse"
+    return "B better" if (found.value > nothing) == rising else "B worse"

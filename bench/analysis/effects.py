@@ -127,8 +127,10 @@ def factors(done: pd.DataFrame, axes: Sequence[str]) -> tuple[list[Factor], floa
     """Main effects and interactions of two choices on log FID, the largest first; and the share that they leave.
 
     Sums of squares are of type II: what a term adds to all others that do not contain it, so that cells may be missing.
-    What is left is what seeds do, and how three choices or more go together. Intervals are the jackknife's over
-    training seeds, the unit of replication (Efron & Stein 1981).
+    What is left is what seeds do, and how three choices or more go together.
+
+    Chance alone explains something too, in proportion to 1 / seeds. With two training seeds or more, the unit of
+    replication, the jackknife over them takes that away. Intervals are the jackknife's (Efron & Stein 1981).
     """
     positive = done[done["fid"] > 0]
     y = np.log(positive["fid"].to_numpy())
@@ -142,17 +144,27 @@ def factors(done: pd.DataFrame, axes: Sequence[str]) -> tuple[list[Factor], floa
     if len(y) == 0 or np.ptp(y) == 0:
         return [], math.nan
     levels = np.unique(seeds)
-    found = []
-    without = [_shares({k: x[seeds != s] for k, x in terms.items()}, y[seeds != s])[0] for s in levels]
-    for axes_of, share in whole.items():
-        low = high = math.nan
-        if len(levels) >= 3:
-            others = np.array([one[axes_of] for one in without])
-            error = math.sqrt((len(levels) - 1) / len(levels) * float(np.square(others - others.mean()).sum()))
-            reach = error * float(stats.t.ppf(0.975, len(levels) - 1))
-            low, high = max(0.0, share - reach), min(1.0, share + reach)
-        found.append(Factor(axes_of, share, low, high))
-    return sorted(found, key=lambda factor: -factor.share), left
+    if len(levels) < 2:
+        return sorted((Factor(of, share, math.nan, math.nan) for of, share in whole.items()), key=_largest), left
+    without = [_shares({k: x[seeds != s] for k, x in terms.items()}, y[seeds != s]) for s in levels]
+    found = [_jackknife(of, share, np.array([one[0][of] for one in without])) for of, share in whole.items()]
+    rest = _jackknife((), left, np.array([one[1] for one in without]))
+    return sorted(found, key=_largest), rest.share
+
+
+def _largest(factor: Factor) -> float:
+    return -factor.share
+
+
+def _jackknife(axes: tuple[str, ...], share: float, without: np.ndarray) -> Factor:
+    """A share with its bias taken away and its interval, from what it is without each seed."""
+    n = len(without)
+    value = min(max(n * share - (n - 1) * float(without.mean()), 0.0), 1.0)
+    if n < 3:
+        return Factor(axes, value, math.nan, math.nan)
+    error = math.sqrt((n - 1) / n * float(np.square(without - without.mean()).sum()))
+    reach = error * float(stats.t.ppf(0.975, n - 1))
+    return Factor(axes, value, max(0.0, value - reach), min(1.0, value + reach))
 
 
 def _shares(terms: dict[tuple[str, ...], np.ndarray], y: np.ndarray) -> tuple[dict[tuple[str, ...], float], float]:

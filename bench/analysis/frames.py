@@ -265,6 +265,11 @@ class Results:
         """The training seeds of the comparable cells."""
         return sorted(int(seed) for seed in self.done["seed"].unique())
 
+    @property
+    def one_noise(self) -> bool:
+        """Whether there are several training seeds and all were sampled from one sampling seed."""
+        return len(self.seeds) > 1 and self.done["sample_seed"].nunique() == 1
+
     @cached_property
     def varying(self) -> list[str]:
         """The axes with more than one level among the study's cells."""

@@ -1,67 +1,161 @@
 """The statistics of repeated training runs: pure functions of scores, by training seed.
 
-Scores such as FID vary by factors, so everything is computed on logarithms and said as ratios. The unit of replication
-is the training run: two cells of one seed share its initial weights, batches and noise, and are compared as a pair.
+Scores such as FID vary by factors, so they are compared on logarithms and said as ratios; scores that may be negative
+are compared as differences. The unit of replication is the training run: two cells of one seed share its initial
+weights, batches and noise, and are compared as a pair.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 ALPHA = 0.05
 CONFIDENCE = 1 - ALPHA
 
 
-class Ratio(NamedTuple):
-    """b over a: the ratio of geometric means, its 95% interval, the two-sided p of no difference, and how it was made.
+FEWEST = 5
+"""With fewer training seeds the spread of a difference is known too badly to plan by, and a chance says nothing."""
 
-    Interval and p are NaN where there are too few runs to tell.
+Seeds = tuple[int, int]
+"""Training seed and sampling seed."""
+Scale = Literal["ratio", "difference"]
+"""How two scores are compared: as a ratio, on logarithms, or as a difference where a score may be negative."""
+
+
+class Contrast(NamedTuple):
+    """b against a: b over a of geometric means, or b less a of means, with its 95% interval and p, and how it was made.
+
+    ``p`` is the two-sided one of no difference. Interval and p are NaN where there are too few runs to tell. ``pairs``
+    are the training seeds in common, 0 if the two were compared as independent samples. ``shared``: training seeds were
+    sampled from one noise, whose part in the difference could not be seen, so that p is too small.
     """
 
     value: float
     low: float
     high: float
     p: float
-    pairs: int  # seeds in common; 0 if the two were compared as independent samples
+    pairs: int
+    shared: bool = False
 
 
-def ratio(a: Mapping[Any, float], b: Mapping[Any, float]) -> Ratio:
-    """Scores by seed against scores by seed, all positive.
+def contrast(a: Mapping[Seeds, float], b: Mapping[Seeds, float], scale: Scale = "ratio") -> Contrast:
+    """Scores by seeds against scores by seeds; for a ratio all are positive.
 
-    With two seeds in common or more, the paired t-test of log b − log a over those seeds; else Welch's t-test, where
-    both sides have two runs.
+    With two training seeds in common or more, :func:`paired` over the seeds in common; else Welch's t-test over
+    training seeds, where both sides have two.
     """
-    common = [seed for seed in a if seed in b]
-    if len(common) >= 2 or (common and min(len(a), len(b)) < 2):
-        differences = np.log([b[seed] for seed in common]) - np.log([a[seed] for seed in common])
-        return Ratio(*_t_interval(differences), len(common))
-    x, y = np.log(list(a.values())), np.log(list(b.values()))
-    value = math.exp(y.mean() - x.mean())
-    if min(len(x), len(y)) < 2:
-        return Ratio(value, math.nan, math.nan, math.nan, 0)
-    if x.std() == y.std() == 0:
-        return Ratio(value, value, value, float(value == 1), 0)
-    found = stats.ttest_ind(y, x, equal_var=False)
-    low, high = found.confidence_interval(CONFIDENCE)
-    return Ratio(value, math.exp(low), math.exp(high), float(found.pvalue), 0)
+    a, b = ({seeds: math.log(v) if scale == "ratio" else v for seeds, v in side.items()} for side in (a, b))
+    common = {seeds: b[seeds] - a[seeds] for seeds in a if seeds in b}
+    x, y = (np.array(list(by_training(side).values())) for side in (a, b))
+    if len(by_training(common)) >= 2 or (common and min(len(x), len(y)) < 2):
+        return paired(common, scale)
+    value, low, high, p = y.mean() - x.mean(), math.nan, math.nan, math.nan
+    if min(len(x), len(y)) >= 2:
+        if x.std() == y.std() == 0:
+            low, high, p = value, value, float(value == 0)
+        else:
+            found = stats.ttest_ind(y, x, equal_var=False)
+            (low, high), p = found.confidence_interval(CONFIDENCE), float(found.pvalue)
+    return _on(scale, Contrast(float(value), float(low), float(high), p, 0))
 
 
-def _t_interval(logs: np.ndarray) -> tuple[float, float, float, float]:
-    """exp of the mean, of its interval's ends, and the p of a mean of zero."""
-    mean = float(logs.mean())
-    if len(logs) < 2:
-        return math.exp(mean), math.nan, math.nan, math.nan
-    error = float(logs.std(ddof=1)) / math.sqrt(len(logs))
-    if error == 0:  # the same to the last bit, or by one factor
-        return math.exp(mean), math.exp(mean), math.exp(mean), float(mean == 0)
-    reach = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, len(logs) - 1))
-    p = 2 * float(stats.t.sf(abs(mean) / error, len(logs) - 1))
-    return math.exp(mean), math.exp(mean - reach), math.exp(mean + reach), p
+def paired(differences: Mapping[Seeds, float], scale: Scale = "difference") -> Contrast:
+    """Whether the mean of differences (of logarithms, for a ratio) is zero.
+
+    Where training seeds have sampling seeds of their own, the t-test over training seeds. Where several were each
+    sampled from the same two noises or more, the test of :func:`crossed`, with the parts of either seed.
+    """
+    grid = _grid(differences)
+    by_seed = by_training(differences)
+    if grid is not None:
+        mean, error, tail = crossed(grid)
+        return _on(scale, _tested(mean, error, tail, len(grid)))
+    values = np.array(list(by_seed.values()))
+    shared = len({draw for _, draw in differences}) < len(differences)
+    mean, n = float(values.mean()), len(values)
+    if n < 2:
+        return _on(scale, Contrast(mean, math.nan, math.nan, math.nan, n))
+    error = float(values.std(ddof=1)) / math.sqrt(n)
+    found = _tested(mean, error, partial(_two_sided, df=n - 1), n)
+    return _on(scale, found._replace(shared=shared))
+
+
+def by_training(values: Mapping[Seeds, float]) -> dict[int, float]:
+    """The mean of each training seed."""
+    found: dict[int, list[float]] = {}
+    for (seed, _), value in values.items():
+        found.setdefault(seed, []).append(value)
+    return {seed: statistics.fmean(each) for seed, each in found.items()}
+
+
+def _grid(differences: Mapping[Seeds, float]) -> np.ndarray | None:
+    """(training seeds, sampling seeds) of the training seeds that have every sampling seed; None if it has no two."""
+    draws = sorted({draw for _, draw in differences})
+    whole = [s for s in sorted({s for s, _ in differences}) if all((s, draw) in differences for draw in draws)]
+    if min(len(whole), len(draws)) < 2:
+        return None
+    return np.array([[differences[seed, draw] for draw in draws] for seed in whole])
+
+
+def crossed(grid: np.ndarray) -> tuple[float, float, Callable[[float], float]]:
+    """Mean and standard error of a two-way table whose rows and columns are both drawn by chance, and t → p.
+
+    The variance of the mean is (A + B − E) / RD of the mean squares of rows, of columns and of the rest, and at least
+    that of either alone. No p is exact here. That with Satterthwaite's degrees of freedom is a little too small. The
+    mean of both t-tests' by their share in the variance (as that of Cochran & Cox) is a little too large. The result is
+    between the two; with two or three rows or columns, whose mean square is hardly known, it is the larger one.
+
+    :param grid: (R, D), at least two of either.
+    """
+    rows, columns = grid.shape
+    mean, df = float(grid.mean()), (rows - 1, columns - 1)
+    a = columns * float(grid.mean(1).var(ddof=1))
+    b = rows * float(grid.mean(0).var(ddof=1))
+    rest = grid - grid.mean(1, keepdims=True) - grid.mean(0) + mean
+    e = float(np.square(rest).sum()) / (df[0] * df[1])
+    error = math.sqrt(max(a + b - e, a, b) / grid.size)
+    share = a / (a + b) if a + b > 0 else 1.0
+    both = 1 / (share**2 / df[0] + (1 - share) ** 2 / df[1])
+    trust = 0.5 if min(grid.shape) > 3 else 0.0
+
+    def tail(t: float) -> float:
+        careful = share * _two_sided(t, df[0]) + (1 - share) * _two_sided(t, df[1])
+        return trust * _two_sided(t, both) + (1 - trust) * careful
+
+    return mean, error, tail
+
+
+def _two_sided(t: float, df: float) -> float:
+    """The p of Student's t, in microseconds."""
+    return 2 * float(special.stdtr(df, -abs(t)))
+
+
+def _tested(mean: float, error: float, tail: Callable[[float], float], pairs: int) -> Contrast:
+    """The mean with the interval of the values that a test at α does not refuse.
+
+    :param tail: |t| → the two-sided p.
+    """
+    if error <= 1e-12 * abs(mean):  # the same to the last bits, or by one factor
+        return Contrast(mean, mean, mean, float(mean == 0), pairs)
+    most = 1.0
+    while tail(most) > ALPHA:
+        most *= 2
+    reach = error * float(optimize.brentq(lambda t: tail(t) - ALPHA, 0, most))
+    return Contrast(mean, mean - reach, mean + reach, tail(abs(mean) / error), pairs)
+
+
+def _on(scale: Scale, found: Contrast) -> Contrast:
+    """As ratios, where that is how scores are compared."""
+    if scale == "difference":
+        return found
+    return found._replace(value=math.exp(found.value), low=math.exp(found.low), high=math.exp(found.high))
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -95,6 +189,32 @@ def runs_to_decide(
         middle = (low + high) // 2
         low, high = (low, middle) if chance(middle) >= power else (middle + 1, high)
     return low
+
+
+class Needed(NamedTuple):
+    """How many runs would decide: from ``low`` to ``high``, None where nobody can say how many at most."""
+
+    low: int
+    high: int | None
+
+
+def needed_runs(logs: Sequence[float], alpha: float = ALPHA) -> Needed | None:
+    """:func:`runs_to_decide` for the effect that these runs found, at both ends of its 50% interval.
+
+    The interval is that of the effect over its spread, by its generalised pivot: the effect seen with the scatter of
+    normal runs taken from it. It holds the truth half of the time: a single number would be taken for more than a
+    guess. None with fewer than :data:`FEWEST` runs, or without spread.
+    """
+    n = len(logs)
+    if n < FEWEST or (spread := statistics.stdev(logs)) <= 0:
+        return None
+    random = np.random.default_rng(0)
+    scale = np.sqrt(random.chisquare(n - 1, 20_000) / (n - 1))
+    effects = statistics.fmean(logs) / spread * scale - random.standard_normal(20_000) / math.sqrt(n)
+    low, high = map(float, np.quantile(effects, [0.25, 0.75]))
+    fewest = runs_to_decide(max(abs(low), abs(high)), 1.0, alpha)
+    most = None if low <= 0 <= high else runs_to_decide(min(abs(low), abs(high)), 1.0, alpha)
+    return None if fewest is None else Needed(max(fewest, n + 1), most and max(most, n + 1))  # those there are have not
 
 
 class Spread(NamedTuple):

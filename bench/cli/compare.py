@@ -15,7 +15,7 @@ MORE = (
     "A and B are results folders, or git revisions of one\n(REVISION or REVISION:FOLDER, by default "
     "results/reference). Cells that share training seeds are paired."
 )
-COLUMNS = ("cell", "n", "runs A", "runs B", "A", "B", "B/A", "low", "high", "pairs", "p", "p (Holm)", "verdict")
+BETWEEN = {"ratio": "B/A", "difference": "B-A"}
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from bench.analysis import compare
+    from bench.analysis.claims import scale_of
     from bench.rows import known
 
     known("metric", args.metric)
@@ -40,22 +41,26 @@ def run(args: argparse.Namespace) -> int:
         a, b = compare.read(first, args.metric), compare.read(second, args.metric)
     compare.check(a, b)
     rows = compare.compare(a, b, args.metric)
+    between = BETWEEN[scale_of(args.metric)]
+    columns = ("cell", "n", "runs A", "runs B", "A", "B", between, "low", "high", "pairs", "p", "p (Holm)", "verdict")
     if args.format != "md":
-        output.stream(args.format, COLUMNS, _body(rows, None))
+        output.stream(args.format, columns, _body(rows, None))
         return 0
-    print(tabulate(_body(rows, ""), COLUMNS, tablefmt="github", floatfmt=".3g"))
+    print(tabulate(_body(rows, ""), columns, tablefmt="github", floatfmt=".3g"))
     counts = Counter(row.verdict for row in rows)
     only = [len(side.settings.keys() - other.settings.keys()) for side, other in ((a, b), (b, a))]
     print(f"\n{args.metric}: {', '.join(f'{count} {verdict}' for verdict, count in counts.most_common())}", end="")
     print(f"; only in A {only[0]}, only in B {only[1]}" if any(only) else "")
     print("Intervals are 95%, over training seeds; a verdict needs p (Holm) below 0.05.")
+    if any(row.found.shared for row in rows):
+        print("Training seeds share a sampling seed here: p is too small, and intervals are too narrow.")
     return 0
 
 
 def _body(rows: list[Row], nothing: str | None) -> list[list[Any]]:
     """The columns' values, ``nothing`` for NaN."""
     whole = [
-        [r.label, r.n, r.runs_a, r.runs_b, r.a, r.b, *r.ratio[:3], r.ratio.pairs, r.ratio.p, r.p_holm, r.verdict]
+        [r.label, r.n, r.runs_a, r.runs_b, r.a, r.b, *r.found[:3], r.found.pairs, r.found.p, r.p_holm, r.verdict]
         for r in rows
     ]
     return [[nothing if value != value else value for value in row] for row in whole]

@@ -160,5 +160,10 @@ def _center(fids: Iterable[float]) -> float:
 
 def prediction_reach(reference: Sequence[float], runs: int, alpha: float) -> float:
     """How far above the reference's the mean logarithm of so many runs of its kind is, with a chance of α or less."""
+    return spread_reach([math.log(value) for value in reference], runs, alpha)
+
+
+def spread_reach(reference: Sequence[float], runs: int, alpha: float) -> float:
+    """The same of the values themselves."""
     n = len(reference)
-    return float(stats.t.ppf(1 - alpha, n - 1) * np.log(reference).std(ddof=1) * math.sqrt(1 / runs + 1 / n))
+    return float(stats.t.ppf(1 - alpha, n - 1) * np.std(reference, ddof=1) * math.sqrt(1 / runs + 1 / n))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from bench.store.store import Store
 
 RESAMPLES = 50
 """Bootstrap samples of the images."""
+DOUBT = 0.05
+"""A difference that chance explains with a smaller probability than this is no pass any more."""
 
 
 def scorer_of(dataset: str, folder: Path) -> Scorer:
@@ -55,6 +58,8 @@ def judge(
     sign = 1 if ranking[metric] == "lower" else -1
     images = _images(scorer, samples)
     before = _baseline(scorer, baseline, metric, len(images))
+    if entries("metric")[metric].compared == "difference":
+        return _by_difference(scorer, images, before, metric, sign, margin, alpha)
     found = scorer.score(images, only=metric)[metric]
     if found == 0 and sign < 0:
         return Outcome(metric, FAIL, found, None, f"{metric} is 0, baseline {before[0]:.4g} (N = {len(images)})")
@@ -71,6 +76,34 @@ def judge(
     limit = middle * math.exp(sign * max(reach, math.log1p(margin)))
     note = f"{metric} {found:.4g}, baseline {middle:.4g} (limit {limit:.4g}, N = {len(images)})"
     return Outcome(metric, verdict, found, limit, note)
+
+
+def _by_difference(
+    scorer: Scorer, images: Tensor, before: list[float], metric: str, sign: int, margin: float, alpha: float
+) -> Outcome:
+    """The verdict on a metric that may be negative: the difference against its own standard error.
+
+    The margin is a share of the baseline, which may be next to nothing. So samples fail only if they are worse by more
+    than chance explains at α too, and are undecided from :data:`DOUBT` on.
+    """
+    found, middle = scorer.score(images, only=metric)[metric], fmean(before)
+    least = margin * abs(middle)
+    if len(before) >= baselines.SEEDS:
+        doubt, reach = (nightly.spread_reach(before, 1, level) for level in (DOUBT, alpha))
+    else:
+        error = _error(scorer, images, metric) * math.sqrt(2)  # the baseline was drawn as well
+        doubt, reach = (float(stats.norm.ppf(1 - level)) * error for level in (DOUBT, alpha))
+    worse = sign * (found - middle)
+    verdict = FAIL if worse > max(least, reach) else UNDECIDED if worse > max(least, doubt) else PASS
+    limit = middle + sign * max(least, reach)
+    note = f"{metric} {found:.4g}, baseline {middle:.4g} (limit {limit:.4g}, N = {len(images)})"
+    return Outcome(metric, verdict, found, limit, note)
+
+
+def _error(scorer: Scorer, images: Tensor, metric: str) -> float:
+    """The metric's standard error over draws of images: its own, or by bootstrap where it has none."""
+    stated = entries("metric")[metric].error
+    return scorer.score(images, only=stated)[stated] if stated else float(np.std(_resampled(scorer, images, metric)))
 
 
 def _images(scorer: Scorer, samples: Any) -> Tensor:
@@ -103,12 +136,16 @@ def _baseline(scorer: Scorer, baseline: Any, metric: str, n: int) -> list[float]
 
 def _chance(scorer: Scorer, images: Tensor, metric: str, alpha: float) -> float:
     """How far the log of the metric may be above its mean by the drawing of images alone, but for a chance of α."""
-    seen, random = classifier.extract(scorer.network, images, scorer.device), np.random.default_rng(0)
-    logs = []
-    for _ in range(RESAMPLES):
-        rows = torch.from_numpy(random.integers(len(images), size=len(images)))
-        logs.append(
-            math.log(entries("metric")[metric].of(Features(seen.features[rows], seen.logits[rows]), scorer.reference))
-        )
+    logs = np.log(_resampled(scorer, images, metric))
     # the baseline was drawn as well; and resampled images have a larger bias, so only the spread means anything
     return float(stats.norm.ppf(1 - alpha) * np.std(logs)) * math.sqrt(2)
+
+
+def _resampled(scorer: Scorer, images: Tensor, metric: str) -> list[float]:
+    """The metric of bootstrap samples of the images."""
+    seen, random = classifier.extract(scorer.network, images, scorer.device), np.random.default_rng(0)
+    of, found = entries("metric")[metric].of, []
+    for _ in range(RESAMPLES):
+        rows = torch.from_numpy(random.integers(len(images), size=len(images)))
+        found.append(of(Features(seen.features[rows], seen.logits[rows]), scorer.reference))
+    return found

@@ -169,23 +169,27 @@ class Metric:
     """A function of (sample, reference), and which way is better (None: neither, as for an error).
 
     ``asks``: whether it is of samples that were to be of given classes, and of no others.
+    ``compared``: by ratios, or by differences where it can be negative or zero for good samples.
+    ``error``: the metric that is its standard error.
     """
 
     of: Callable[[Features, Reference], float]
     better: Literal["lower", "higher"] | None
     asks: bool = False
+    compared: Literal["ratio", "difference"] = "ratio"
+    error: str | None = None
 
 
 METRICS: dict[str, Metric] = {
     "fid": Metric(fid, "lower"),
-    "kid": Metric(kid, "lower"),
+    "kid": Metric(kid, "lower", compared="difference", error="kid_se"),
     "kid_se": Metric(kid_se, None),
     "inception_score": Metric(score_of_classes, "higher"),
     "precision": Metric(precision, "higher"),
     "recall": Metric(recall, "higher"),
     "confidence": Metric(confidence, "higher"),
     "class_balance": Metric(class_balance, "higher"),
-    "fid_infinity": Metric(fid_infinity, "lower"),
+    "fid_infinity": Metric(fid_infinity, "lower", compared="difference"),
     "fid_bias": Metric(fid_bias, None),
     "density": Metric(density, "higher"),
     "coverage": Metric(coverage, "higher"),

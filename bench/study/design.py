@@ -17,24 +17,34 @@ from ddpm.spec import Variant
 FAMILY = {axis.name: axis.family for axis in LISTED}
 
 
+Seeds = Annotated[list[Natural], BeforeValidator(lambda given: given if isinstance(given, list) else [given])]
+
+
 class Score(StrictModel):
     """How many samples are drawn of each cell, and from which noise; of how many test images to find the likelihood.
 
-    ``seed`` is a number or a list of them: a cell for each, sampled from the same network.
+    ``seed`` is a number or a list of them: a cell for each, sampled from the same network. Left out, it is the
+    network's own training seed, so that networks of different seeds share no noise, and cells of one seed do.
     """
 
     n: Count = 2000
-    seed: Annotated[list[Natural], BeforeValidator(lambda given: given if isinstance(given, list) else [given])] = [0]
+    seed: Seeds | None = None
     likelihood: Natural = 0
 
     @field_validator("seed")
     @classmethod
-    def _no_repeats(cls, seeds: list[int]) -> list[int]:
+    def _no_repeats(cls, seeds: list[int] | None) -> list[int] | None:
+        if seeds is None:
+            return None
         if not seeds:
             raise wrong("seed is empty")
         if len(set(seeds)) < len(seeds):
             raise wrong(f"seed lists {max(seeds, key=seeds.count)} twice: duplicate cells")
         return seeds
+
+    def draws(self, training: int) -> list[int]:
+        """The sampling seeds of a network with this training seed."""
+        return [training] if self.seed is None else self.seed
 
 
 class Design(StrictModel):

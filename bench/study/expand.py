@@ -199,18 +199,19 @@ class _Grid:
             self.jobs[values] = Job(
                 dataset=self.design.dataset, train=train, **dict(zip(TRAINING, values, strict=True))
             )
-        ways = self.linked.setdefault(tuple(at[axis] for axis in LINKS), {})
+        draws = self.design.score.draws(at["seed"])
+        ways = self.linked.setdefault((*(at[axis] for axis in LINKS), *draws), {})
         return _Training(at, asked, self.jobs[values], ways)
 
     def _way(self, trained: At, sampled: At) -> _Way:
         """A way to sample a training run, if it is possible."""
         at = _settled({**trained, **sampled})
         _check(self.design, at, SAMPLING)
-        values = tuple(at[axis] for axis in SAMPLING)
-        if values not in self.ways:
+        values, draws = tuple(at[axis] for axis in SAMPLING), self.design.score.draws(at["seed"])
+        if (*values, *draws) not in self.ways:
             own = dict(zip(SAMPLING, values, strict=True))
-            self.ways[values] = [Sampling(sample_seed=seed, **own) for seed in self.design.score.seed]
-        return _Way(values, self.ways[values])
+            self.ways[*values, *draws] = [Sampling(sample_seed=seed, **own) for seed in draws]
+        return _Way(values, self.ways[*values, *draws])
 
 
 def _settled(at: At) -> dict[str, Any]:

@@ -208,7 +208,8 @@ class Sampling(Chosen):
     )] = None  # fmt: skip
     sample_seed: Annotated[Natural, Axis(
         title="sampling seed", say="sampling seed {}".format, place=2, repeats=True, listed=False,
-        about="The random number that sampling starts from: `seed` under `score`, one or a list.",
+        about="The random number that sampling starts from: `seed` under `score`, one or a list. Left out, it is the "
+        "training seed.",
     )] = 0  # fmt: skip
     packages: Packages = ()
 

@@ -60,13 +60,13 @@ def test_verdicts(make_study: Any) -> None:
     words = [one.word for one in found]
     assert words == [SUPPORTED, CONTRADICTED, SUPPORTED, UNDECIDED, UNDECIDED]
     first = found[0]
-    assert first.ratio is not None
-    assert first.ratio.value == pytest.approx(0.5, rel=0.1)
-    assert first.ratio.low < first.ratio.value < first.ratio.high < 1
+    assert first.found is not None
+    assert first.found.value == pytest.approx(0.5, rel=0.1)
+    assert first.found.low < first.found.value < first.found.high < 1
     assert (first.pairs, first.seeds, first.needed) == (5 * 2 * 2 * 2, 5, None)
-    assert found[3].needed is None or found[3].needed > 5
+    assert found[3].needed is None or found[3].needed.low > 5
     assert found[4].pairs == 5 * 2 * 2
-    assert all(a.ratio is None or a.p >= a.ratio.p for a in found)
+    assert all(a.found is None or a.p >= a.found.p for a in found)
 
 
 def test_what_would_decide_allows_for_the_other_claims(make_study: Any) -> None:
@@ -79,7 +79,63 @@ def test_what_would_decide_allows_for_the_other_claims(make_study: Any) -> None:
     assert alone.word == among.word == UNDECIDED
     assert alone.needed is not None
     assert among.needed is not None
-    assert among.needed > alone.needed > len(SEEDS)
+    assert among.needed.low > alone.needed.low > len(SEEDS)
+
+
+def test_three_seeds_are_too_few_to_plan_by(make_study: Any) -> None:
+    """What they would say is noise, so nothing is said."""
+    study = with_claims(make_study(seed=SEEDS, schedule=["linear", "cosine"]), "linear < cosine on fid")
+    (three,) = verdicts(study, rows(study, {"cosine": 0.99}, seeds=[0, 1, 2]))
+    (five,) = verdicts(study, rows(study, {"cosine": 0.99}))
+    assert three.word == five.word == UNDECIDED
+    assert three.needed is None
+    assert five.needed is not None
+
+
+def test_a_metric_that_may_be_negative_is_compared_by_differences(make_study: Any) -> None:
+    """KID of good samples is about 0: no pair is dropped for its sign."""
+    study = with_claims(make_study(seed=SEEDS), "eps < previous on kid")
+    random = np.random.default_rng(3)
+    found = [row | {"kid": 2e-4 * random.standard_normal() + 5e-4 * (row["objective"] == "previous")}
+             for row in rows(study, {})]  # fmt: skip
+    assert any(row["kid"] <= 0 for row in found)
+    (verdict,) = verdicts(study, found)
+    assert (verdict.scale, verdict.word, verdict.pairs, verdict.left_out) == ("difference", SUPPORTED, 10, 0)
+    assert verdict.found is not None
+    assert verdict.found.low < -5e-4 < verdict.found.high < 0
+
+
+def test_a_ratio_of_nothing_is_left_out_and_counted(make_study: Any) -> None:
+    """A pair with a zero has no ratio: it is not dropped in silence."""
+    study = with_claims(make_study(seed=SEEDS), "eps < previous on fid")
+    found = rows(study, {"previous": 2.0})
+    found[0]["fid"] = 0.0
+    (verdict,) = verdicts(study, found)
+    assert (verdict.pairs, verdict.left_out) == (9, 1)
+
+
+def test_the_panel_is_asked_too(make_study: Any) -> None:
+    """The headline judge decides; each other judge that scored the cells says what it makes of the same claim."""
+    study = with_claims(make_study(seed=SEEDS), "eps < previous on fid", "ddim < ancestral on fid")
+    found = rows(study, {"previous": 2.0, "ancestral": 2.0})
+    assert [one.panel for one in verdicts(study, found)] == [{}, {}], "one judge is no panel"
+    for row in found:
+        row |= {"fid_texture": row["fid"] ** 2, "fid_pixels": 1 / row["fid"], "fid_floor": 0.1, "fid_absent": None}
+    first, second = verdicts(study, found)
+    assert first.word == second.word == SUPPORTED
+    assert first.panel == second.panel == {"texture": SUPPORTED, "pixels": CONTRADICTED}
+
+
+def test_sampling_seeds_in_common_are_not_taken_for_runs(make_study: Any) -> None:
+    """Three networks sampled four times are three training seeds; the sampling seed's part counts in p."""
+    given = make_study(seed=[0, 1, 2])
+    study = with_claims(given.model_validate(given.model_dump() | {"score": {"n": 20, "seed": [0, 1, 2, 3]}}),
+                        "ddim < ancestral on fid")  # fmt: skip
+    noise = dict(enumerate(np.random.default_rng(2).normal(-0.02, 0.05, 4)))
+    found = [row | {"fid": math.exp(noise[row["sample_seed"]] * (row["sampler"] == "ddim"))} for row in rows(study, {})]
+    (verdict,) = verdicts(study, found)
+    assert (verdict.seeds, verdict.word) == (3, UNDECIDED)
+    assert verdict.p > 0.05
 
 
 def test_a_condition_selects(make_study: Any) -> None:
@@ -98,10 +154,10 @@ def test_one_seed_decides_nothing_and_none_measures_nothing(make_study: Any) -> 
     study = with_claims(make_study(seed=SEEDS), "eps < previous on fid")
     (alone,) = verdicts(study, rows(study, {"previous": 9.0}, seeds=[0]))
     assert (alone.word, alone.seeds, alone.needed) == (UNDECIDED, 1, None)
-    assert alone.ratio is not None
-    assert alone.ratio.value == pytest.approx(1 / 9, rel=0.2)
+    assert alone.found is not None
+    assert alone.found.value == pytest.approx(1 / 9, rel=0.2)
     (nothing,) = verdicts(study, [row for row in rows(study, {}) if row["objective"] == "eps"])
-    assert (nothing.word, nothing.ratio, nothing.pairs) == (NOT_MEASURED, None, 0)
+    assert (nothing.word, nothing.found, nothing.pairs) == (NOT_MEASURED, None, 0)
 
 
 def test_levels_are_found_as_studies_write_them(tmp_path: Path) -> None:

@@ -80,6 +80,22 @@ def test_single_runs_are_not_judged(tmp_path: Path, make_study: Any, capsys: pyt
     assert {row["verdict"] for row in table(capsys, tmp_path / "a", tmp_path / "b")} == {"one run: cannot tell"}
 
 
+def test_a_metric_that_may_be_negative_is_a_difference(
+    sets: Any, make_study: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """KID below zero on both sides: B − A, with a verdict, where ratios used to be refused."""
+    a, b, study = sets
+    for folder, shift in ((a, -1e-4), (b, 3e-4)):
+        store, random = Store(folder), np.random.default_rng(5)
+        for cell in study.cells:
+            metrics = {"fid": 1.0, "kid": shift + 1e-5 * random.standard_normal()}
+            store.write(cell.key, scored_cell(cell, metrics, provenance=PROVENANCE))
+    row = table(capsys, a, b, "--metric", "kid")[0]
+    assert float(row["A"]) < 0 < float(row["B"])
+    assert float(row["B-A"]) == pytest.approx(4e-4, rel=0.05)
+    assert row["verdict"] == "B worse"
+
+
 def test_cells_of_one_set_only_are_counted(sets: Any, make_study: Any, capsys: pytest.CaptureFixture[str]) -> None:
     a, b, _ = sets
     fill(b, make_study(objective=["v"]))

@@ -69,6 +69,39 @@ def test_what_may_be_chance_is_undecided(scorer: Scorer, mnist: Images) -> None:
         assert quality.judge(scorer, worse, better, margin=0.0).verdict == verdicts.UNDECIDED
 
 
+def test_a_metric_about_zero_is_compared_by_its_standard_error(scorer: Scorer, mnist: Images) -> None:
+    """KID of real images scatters about 0. Of ten pairs of halves of real data none fails (α is 1%), and few are
+    undecided (5%); what is damaged fails.
+    """
+    random = torch.Generator().manual_seed(4)
+    words = []
+    for _ in range(10):
+        both = mnist.test[torch.randperm(len(mnist.test), generator=random)[: 2 * N]]
+        words.append(quality.judge(scorer, both[:N], both[N:], metric="kid").verdict)
+    assert words.count(verdicts.FAIL) == 0
+    assert words.count(verdicts.PASS) >= 8
+    for share in (0.3, 0.5):
+        bad = blurred(digits(mnist, 0), share)
+        assert quality.judge(scorer, bad, digits(mnist, 1), metric="kid").verdict == verdicts.FAIL
+
+
+def test_a_metric_about_zero_against_several_runs(scorer: Scorer, mnist: Images, tmp_path: Path) -> None:
+    """With three runs or more, their own spread is what chance does."""
+    files = []
+    for i, kid in enumerate((-1e-4, 2e-4, 0.0)):
+        path = tmp_path / f"{i}.json"
+        about = {"n": N, "metrics": {"kid": kid}, **dict(scorer.provenance)}
+        path.write_text(ScoreReport(path="samples", read_as="uint8", **about).text())
+        files.append(path)
+    outcome = quality.judge(scorer, blurred(digits(mnist, 0), 0.4), files, metric="kid")
+    assert outcome.verdict == verdicts.FAIL
+    assert outcome.limit is not None
+    # t(0.99, 2 df) times the spread of the three, for one new run against three
+    assert outcome.limit == pytest.approx(
+        1e-4 / 3 + 6.9646 * np.std([-1e-4, 2e-4, 0.0], ddof=1) * (4 / 3) ** 0.5, rel=1e-4
+    )
+
+
 def test_what_does_not_compare_is_refused(scorer: Scorer, mnist: Images, tmp_path: Path) -> None:
     images = digits(mnist, 0)
     other = printed(scorer, images, tmp_path / "other.json", classifier="x" * 64)

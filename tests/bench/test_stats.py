@@ -8,57 +8,81 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.analysis.stats import CONFIDENCE, components, holm, improvement, profile, ratio, runs_to_decide
+from bench.analysis.stats import (
+    CONFIDENCE,
+    Needed,
+    Scale,
+    components,
+    contrast,
+    holm,
+    improvement,
+    needed_runs,
+    paired,
+    profile,
+    runs_to_decide,
+)
 
 
-def runs(logs: np.ndarray, first: int = 0) -> dict[int, float]:
-    return {first + seed: math.exp(value) for seed, value in enumerate(logs)}
+def runs(logs: np.ndarray, first: int = 0) -> dict[tuple[int, int], float]:
+    """Scores by training seed, each sampled from a seed of its own."""
+    return {(first + seed, first + seed): math.exp(value) for seed, value in enumerate(logs)}
 
 
-def test_paired_is_the_paired_t_test() -> None:
-    """p and interval of scipy's, on logarithms, over the seeds in common."""
+@pytest.mark.parametrize("scale", ["ratio", "difference"])
+def test_paired_is_the_paired_t_test(scale: Scale) -> None:
+    """p and interval of scipy's over the seeds in common: on logarithms for a ratio, on the values for a difference."""
     random = np.random.default_rng(0)
     x, noise = random.normal(1, 0.5, 6), random.normal(0.1, 0.05, 6)
-    found = ratio(runs(x) | {99: 5.0}, runs(x + noise) | {77: 3.0})
+    say = math.exp if scale == "ratio" else float
+    first, second = ({(i, i): say(v) for i, v in enumerate(values)} for values in (x, x + noise))
+    found = contrast(first | {(99, 99): 5.0}, second | {(77, 77): 3.0}, scale)
     expected = stats.ttest_rel(x + noise, x)
     low, high = expected.confidence_interval(CONFIDENCE)
-    assert found == pytest.approx((math.exp(noise.mean()), math.exp(low), math.exp(high), expected.pvalue, 6), rel=1e-9)
+    assert found[:5] == pytest.approx((say(noise.mean()), say(low), say(high), expected.pvalue, 6), rel=1e-7)
+    assert not found.shared
 
 
-def test_without_common_seeds_it_is_welchs() -> None:
+@pytest.mark.parametrize("scale", ["ratio", "difference"])
+def test_without_common_seeds_it_is_welchs(scale: Scale) -> None:
     random = np.random.default_rng(1)
     x, y = random.normal(1, 0.1, 5), random.normal(1.3, 0.4, 3)
-    found = ratio(runs(x), runs(y, first=10))
+    say = math.exp if scale == "ratio" else float
+    first, second = ({(i + k, 0): say(v) for i, v in enumerate(values)} for k, values in ((0, x), (10, y)))
+    found = contrast(first, second, scale)
     expected = stats.ttest_ind(y, x, equal_var=False)
     low, high = expected.confidence_interval(CONFIDENCE)
-    assert found == pytest.approx(
-        (math.exp(y.mean() - x.mean()), math.exp(low), math.exp(high), expected.pvalue, 0), rel=1e-9
-    )
+    assert found[:5] == pytest.approx(
+        (say(y.mean() - x.mean()), say(low), say(high), expected.pvalue, 0), rel=1e-9
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "pairs"), [({0: 2.0}, {0: 4.0}, 1), ({0: 2.0}, {1: 4.0}, 0), ({0: 2.0, 1: 2.0}, {2: 4.0}, 0)]
-)
-def test_one_run_tells_nothing(a: dict[int, float], b: dict[int, float], pairs: int) -> None:
-    """The ratio is there; interval and p are not."""
-    found = ratio(a, b)
+    ("a", "b", "pairs"),
+    [({(0, 0): 2.0}, {(0, 0): 4.0}, 1), ({(0, 0): 2.0}, {(1, 1): 4.0}, 0),
+     ({(0, 0): 2.0, (1, 1): 2.0}, {(2, 2): 4.0}, 0), ({(0, 0): 2.0, (0, 1): 2.0}, {(0, 0): 4.0, (0, 1): 4.0}, 1)],
+)  # fmt: skip
+def test_one_run_tells_nothing(a: dict[tuple[int, int], float], b: dict[tuple[int, int], float], pairs: int) -> None:
+    """The ratio is there; interval and p are not, however often the run was sampled."""
+    found = contrast(a, b)
     assert (found.value, found.pairs) == (pytest.approx(2), pairs)
     assert all(map(math.isnan, (found.low, found.high, found.p)))
 
 
 def test_the_same_to_the_last_bit() -> None:
     """No spread is no reason for a division by zero."""
-    same = {0: 2.0, 1: 3.0}
-    assert ratio(same, dict(same)) == (1, 1, 1, 1, 2)
-    assert ratio({0: 2.0, 1: 2.0}, {2: 2.0, 3: 2.0}) == (1, 1, 1, 1, 0)
-    doubled = ratio({0: 2.0, 1: 4.0}, {0: 4.0, 1: 8.0})
+    same = {(0, 0): 2.0, (1, 1): 3.0}
+    assert contrast(same, dict(same)) == (1, 1, 1, 1, 2, False)
+    assert contrast({(0, 0): 2.0, (1, 0): 2.0}, {(2, 0): 2.0, (3, 0): 2.0})[:5] == (1, 1, 1, 1, 0)
+    doubled = contrast({(0, 0): 2.0, (1, 1): 4.0}, {(0, 0): 4.0, (1, 1): 8.0})
     assert doubled.value == pytest.approx(2)
     assert doubled.p < 1e-9
+    grid = {(seed, draw): 2.0 + seed for seed in range(3) for draw in range(2)}
+    assert contrast(grid, dict(grid))[:5] == (1, 1, 1, 1, 3)
 
 
-@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("alike", [True, False])
 @pytest.mark.parametrize("count", [3, 10])
-def test_intervals_cover_and_false_alarms_are_rare(paired: bool, count: int) -> None:
+def test_intervals_cover_and_false_alarms_are_rare(alike: bool, count: int) -> None:
     """In 1,000 simulated comparisons of a true ratio the 95% interval holds it 92 to 98 times in a hundred, and in
     1,000 others with no difference p < .05 comes five times in a hundred, within two standard errors.
     """
@@ -66,9 +90,9 @@ def test_intervals_cover_and_false_alarms_are_rare(paired: bool, count: int) -> 
     for trial in range(2 * trials):
         common = random.normal(0, 0.3, count)
         x = common + random.normal(0, 0.1, count)
-        y = (common if paired else random.normal(0, 0.3, count)) + random.normal(0, 0.1, count)
+        y = (common if alike else random.normal(0, 0.3, count)) + random.normal(0, 0.1, count)
         shift = 0.2 if trial % 2 else 0.0
-        found = ratio(runs(x), runs(y + shift, 0 if paired else 100))
+        found = contrast(runs(x), runs(y + shift, 0 if alike else 100))
         if shift:
             covered += found.low <= math.exp(shift) <= found.high
         else:
@@ -77,12 +101,66 @@ def test_intervals_cover_and_false_alarms_are_rare(paired: bool, count: int) -> 
     assert alarms / trials <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / trials)
 
 
+# s.d. of a difference from training, from sampling, from both together: x0 as in `replication`, and a larger one
+OF_X0, LARGER = (0.018, 0.033, 0.02), (0.06, 0.03, 0.03)
+
+
+def simulated(
+    parts: tuple[float, float, float], seeds: list[tuple[int, int]], trials: int, seed: int
+) -> tuple[float, float]:
+    """How often p < .05 with no difference, and how often the 95% interval holds 0, of differences with these parts."""
+    random, alarms, covered = np.random.default_rng(seed), 0, 0
+    most = 1 + max(map(max, seeds))
+    for _ in range(trials):
+        training, noise = parts[0] * random.standard_normal(most), parts[1] * random.standard_normal(most)
+        found = paired({(i, j): training[i] + noise[j] + parts[2] * random.standard_normal() for i, j in seeds})
+        alarms += found.p < 0.05
+        covered += found.low <= 0 <= found.high
+    return alarms / trials, covered / trials
+
+
+@pytest.mark.parametrize("parts", [OF_X0, LARGER], ids=["x0", "larger"])
+@pytest.mark.parametrize("count", [3, 5])
+def test_the_level_with_sampling_seeds_of_their_own(parts: tuple[float, float, float], count: int) -> None:
+    """What studies do by default: 4% to 6% of verdicts are wrong where there is no difference, with 3 seeds or 5."""
+    level, cover = simulated(parts, [(seed, seed) for seed in range(count)], 3000, seed=11)
+    assert 0.04 <= level <= 0.06
+    assert 0.93 <= cover <= 0.97
+
+
+@pytest.mark.parametrize("parts", [OF_X0, LARGER], ids=["x0", "larger"])
+def test_the_level_with_sampling_seeds_in_common(parts: tuple[float, float, float]) -> None:
+    """Five training seeds, each with the same four sampling seeds, as in `replication`: both parts are in the test."""
+    level, cover = simulated(parts, [(seed, draw) for seed in range(5) for draw in range(4)], 3000, seed=12)
+    assert 0.04 <= level <= 0.06
+    assert 0.93 <= cover <= 0.97
+
+
+@pytest.mark.parametrize("draws", [2, 3])
+@pytest.mark.parametrize("parts", [(0.1, 0.0, 0.02), OF_X0, (0.0, 0.1, 0.02)])
+def test_few_sampling_seeds_are_never_too_sure(parts: tuple[float, float, float], draws: int) -> None:
+    """Hardly anything is known of the sampling seed's part from two or three, so p is rather too large."""
+    level, cover = simulated(parts, [(seed, draw) for seed in range(5) for draw in range(draws)], 1500, seed=13)
+    assert level <= 0.06 + 0.012
+    assert cover >= 0.94 - 0.012
+
+
+def test_one_sampling_seed_in_common_is_too_sure_and_says_so() -> None:
+    """Its part does not average out: this is what `shared` warns of."""
+    seeds = [(seed, 0) for seed in range(5)]
+    level, _ = simulated(OF_X0, seeds, 1000, seed=14)
+    assert level > 0.15
+    assert paired({one: 0.1 * i for i, one in enumerate(seeds)}).shared
+    assert not paired({(i, i): 0.1 * i for i in range(3)}).shared
+    assert not paired({(i, j): 0.1 * i + j for i in range(3) for j in range(2)}).shared
+
+
 def test_pairing_finds_what_seeds_hide() -> None:
     """A difference far below the spread over seeds, seen only when the same seeds are compared."""
     random = np.random.default_rng(3)
     x = random.normal(0, 0.5, 5)
     y = x + 0.05 + random.normal(0, 0.01, 5)
-    assert ratio(runs(x), runs(y)).p < 0.01 < 0.5 < ratio(runs(x), runs(y, first=9)).p
+    assert contrast(runs(x), runs(y)).p < 0.01 < 0.5 < contrast(runs(x), runs(y, first=9)).p
 
 
 def test_holm() -> None:
@@ -112,6 +190,31 @@ def test_runs_to_decide(effect: float, alpha: float) -> None:
 def test_runs_to_decide_what_cannot_be_decided() -> None:
     assert runs_to_decide(1e-6, 1.0) is None
     assert runs_to_decide(0.0, 1.0) is runs_to_decide(1.0, 0.0) is None
+
+
+def test_a_plan_needs_five_runs_and_is_a_range() -> None:
+    """Nothing from three; one end open where the sign of the effect is not known."""
+    assert needed_runs([0.1, 0.2, 0.1, 0.15]) is None
+    assert needed_runs([0.1] * 5) is None
+    open_ended = needed_runs([0.1, -0.1, 0.12, -0.11, 0.01])
+    assert open_ended is not None
+    assert open_ended.high is None
+    both = needed_runs([0.3, -0.05, 0.25, 0.1, 0.02])
+    assert both is not None
+    assert both.high is not None
+    assert 6 <= both.low < both.high
+
+
+@pytest.mark.parametrize("effect", [0.5, 1.0])
+def test_the_range_of_a_plan_is_right_half_of_the_time(effect: float) -> None:
+    """Simulated: the number that the truth needs is in the range in 35% to 65% of 60 studies of five runs."""
+    random, trials, hits = np.random.default_rng(8), 60, 0
+    truth = runs_to_decide(effect, 1.0)
+    assert truth is not None
+    for _ in range(trials):
+        low, high = needed_runs(list(random.normal(effect, 1, 5))) or Needed(1000, None)
+        hits += low <= max(truth, 6) <= (high or math.inf)
+    assert 0.35 <= hits / trials <= 0.65
 
 
 def scattered(

@@ -748,6 +748,37 @@ def test_weights_are_listed() -> None:
     assert {"dataset", "optimiser", "metric"} <= set(FAMILIES)
 
 
+def test_a_training_seed_is_sampled_from_itself(make_study: Any) -> None:
+    """Unless it is said otherwise: seed k from seed k, in every way, and the oracle, which has none, from 0."""
+    axes: dict[str, Any] = {"net": ["tiny", "oracle"], "objective": ["eps"], "seed": [0, 1, 7], "sample_steps": [2, 4]}
+    study = make_study(**axes)
+    seeds = [(cell.job.net.name, cell.job.seed, cell.sampling.sample_seed) for cell in study.cells]
+    assert set(seeds) == {("tiny", 0, 0), ("tiny", 1, 1), ("tiny", 7, 7), ("oracle", 0, 0)}
+    assert len(study.cells) == len({cell.key for cell in study.cells}) == 4 * 2 * 2
+    own = [cell for cell in study.cells if cell.job.seed == 7]
+    assert own[0].label.endswith("sampling seed 7")
+    assert type(study).model_validate(study.model_dump()) == study
+
+
+def test_a_sampling_seed_that_is_said_is_meant(make_study: Any) -> None:
+    """For all training seeds, and with the keys that such cells always had."""
+    study = make_study(seed=[0, 1, 7])
+    fixed = study.model_validate(study.model_dump() | {"score": {"n": 20, "seed": 0}})
+    assert {cell.sampling.sample_seed for cell in fixed.cells} == {0}
+    assert "sample_seed" not in fixed.cells[-1].sampling.stated
+    both = study.model_validate(study.model_dump() | {"score": {"n": 20, "seed": [0, 1]}})
+    assert {(cell.job.seed, cell.sampling.sample_seed) for cell in both.cells} == {
+        (seed, draw) for seed in (0, 1, 7) for draw in (0, 1)
+    }
+
+
+@pytest.mark.parametrize("name", ["quick", "objectives", "demo", "recipes", "guidance", "replication"])
+def test_committed_results_still_belong_to_their_studies(name: str) -> None:
+    """Every cell of a study that was run has its record: sampling seeds say what they were."""
+    kept = {path.stem for path in (REFERENCE / "cells").glob("*.json")}
+    assert {cell.key for cell in load(name).cells} <= kept
+
+
 def test_several_sampling_seeds(tmp_path: Path) -> None:
     """Each is a cell of the same training run; one by itself is what a number was."""
     cells = {}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import pandas as pd
 
+from bench.analysis.best import Best, best_of
 from bench.analysis.frames import AXES, Results
 from bench.report.blocks import Block, CodeSpan, Column, Strong, Text, heading, table, text
 from bench.report.formats import number, short
@@ -18,13 +20,14 @@ from bench.report.sections.common import (
     numbers,
     processors,
     several_seeds,
+    shared_noise,
     spread,
 )
 from bench.store.records import Bounds
 from bench.text import listing, plural
 
-BEST = 5
-"""Rows of the table."""
+BEST, MOST = 5, 12
+"""Rows of the table, and how many at most where more settings may be the best."""
 
 
 def section(results: Results) -> Iterator[Block]:
@@ -37,8 +40,10 @@ def section(results: Results) -> Iterator[Block]:
         )
         yield text(CodeSpan(f"ddpm-bench run {results.study.name}"), " does what is missing.")
         return
+    found = best_of(results)
     yield _best(results, results.bounds)
-    yield _table(results, results.bounds)
+    yield from _how_sure(results, found)
+    yield _table(results, results.bounds, found)
     yield _seeds(results)
     yield _reading(results)
     states = results.cells["status"].value_counts()
@@ -69,19 +74,58 @@ def _best(results: Results, bounds: Bounds) -> Text:
     return text(Strong(answer), scale, time)
 
 
-def _table(results: Results, bounds: Bounds) -> Block:
+def _how_sure(results: Results, found: Best | None) -> Iterator[Text]:
+    """What being the lowest of many settings is worth."""
+    count = len(results.settings)
+    if count < 2:
+        return
+    lowest = f"It is the lowest of {count:,} settings, so chance has made it lower than it really is."
+    if found is None:
+        yield text(
+            f"{lowest} Nobody can say by how much, or which other settings are as good: that takes two training seeds "
+            "or more of each setting."
+        )
+        return
+    members = len(found.members)
+    others = (
+        "No other setting can be taken for the best."
+        if members == 1
+        else f"{members} settings cannot be told from the best. They are marked in the table below."
+        if members <= MOST
+        else f"{members} settings cannot be told from the best. The table below marks those among its rows."
+    )
+    yield text(
+        f"{lowest} Without that luck the FID of the best is about ",
+        Strong(short(math.exp(found.value))),
+        ": it is chosen by all training seeds but one, and read at the one left out. The chance that the setting named "
+        "above really is the best is ",
+        Strong(percent(found.chance)),
+        f". {others} (Multiple comparisons with the best, Hsu 1984: in 95 of 100 studies the best is among them.)"
+        f"{shared_noise(results)}",
+    )
+
+
+def percent(chance: float) -> str:
+    """A chance that simulation found; one that it never saw is not 0."""
+    return "under 1%" if chance < 0.01 else "over 99%" if chance > 0.99 else f"{chance:.0%}"
+
+
+def _table(results: Results, bounds: Bounds, found: Best | None) -> Block:
     floor, ceiling = bounds
+    members = () if found is None else found.members
+    shown = min(max(BEST, *(i + 1 for i in members), 0), MOST)
     many = several_seeds(results)
     axes = axis_names(results, AXES, CELL)
     columns = [
         Column("", "right", "plain"), *axis_columns(axes),
         *numbers("FID, median (range)" if many else "FID", "floor", "ceiling"),
         Column("confidence", format="three decimals"), *numbers("s per 1,000 samples"),
+        *([Column("may be the best", "left")] if members else []),
     ]  # fmt: skip
     rows = [
-        [i, *axis_cells(axes, row), spread(row, many), floor["fid"], ceiling["fid"], row["confidence"],
-         row["sample_time"]]
-        for i, (_, row) in enumerate(results.settings.head(BEST).iterrows(), 1)
+        [i + 1, *axis_cells(axes, row), spread(row, many), floor["fid"], ceiling["fid"], row["confidence"],
+         row["sample_time"], *(["yes" if i in members else ""] if members else [])]
+        for i, (_, row) in enumerate(results.settings.head(shown).iterrows())
     ]  # fmt: skip
     return table(columns, rows)
 

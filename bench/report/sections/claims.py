@@ -1,15 +1,18 @@
-"""The study's claims, each with a verdict."""
+"""The study's claims, each with a verdict, and what the other judges of the panel say."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
 from bench.analysis.claims import CONTRADICTED, SUPPORTED, Verdict, judge
 from bench.analysis.frames import Results
-from bench.report.blocks import Block, Cell, CodeSpan, Column, Range, Strong, heading, table, text
-from bench.report.sections.common import numbers
+from bench.analysis.stats import Scale
+from bench.report.blocks import Block, Bullets, Cell, CodeSpan, Column, Range, Spans, Strong, heading, table, text
+from bench.report.formats import number
+from bench.report.sections.common import numbers, shared_noise
+from bench.text import listing, plural
 
 
 def section(results: Results) -> Iterator[Block]:
@@ -17,27 +20,85 @@ def section(results: Results) -> Iterator[Block]:
     if not results.study.claims:
         return
     verdicts = judge(results.study.hypotheses, results.done.to_dict("records"), dict(results.study.axes))
+    scales = {one.scale for one in verdicts}
     yield heading(2, "Claims")
-    yield text(
+    yield text(*_how_to_read(scales, any(one.needed for one in verdicts)), shared_noise(results))
+    seats = any(one.panel for one in verdicts)
+    columns = [
+        Column("claim", "left"), Column("verdict", "left"), *([Column("other judges", "left")] if seats else []),
+        Column(" or ".join(sorted(scales, reverse=True))), *numbers("95% interval", "p (Holm)"),
+        Column("pairs", format="plain"), Column("seeds", format="plain"),
+        *([Column("would decide it", "left")] if any(one.needed for one in verdicts) else []),
+    ]  # fmt: skip
+    yield table(columns, (_row(one, seats, len(columns)) for one in verdicts))
+    yield from _panel(verdicts)
+    for one in verdicts:
+        if one.left_out:
+            yield text(
+                CodeSpan(one.claim.text), f": {plural(one.left_out, 'pair')} left out, because a score is not above "
+                "zero and has no ratio.",
+            )  # fmt: skip
+
+
+def _how_to_read(scales: set[Scale], planned: bool) -> Iterator[str]:
+    yield (
         "Each claim compares two levels of one axis, over all pairs of cells that differ in nothing else. A training "
         "seed gives one number, the geometric mean of its ratios. p is that of a paired t-test on the logarithms of "
-        "these numbers, adjusted for the number of claims (Holm). Below 0.05 a claim is supported or contradicted. One "
-        "seed cannot decide anything. The last column is the number of seeds that would decide with a chance of 80%, "
-        "at the same adjustment, if the effect is as large as it looks here."
+        "these numbers, adjusted for the number of claims (Holm). Where every network was sampled with the same "
+        "several sampling seeds, the test counts the scatter of both kinds of seeds. Below 0.05 a claim is supported "
+        "or contradicted. One seed cannot decide anything."
     )
-    columns = [
-        Column("claim", "left"), Column("verdict", "left"), Column("ratio", format="times"),
-        *numbers("95% interval", "p (Holm)"), Column("pairs", format="plain"), Column("seeds", format="plain"),
-        Column("would decide it", "left"),
-    ]  # fmt: skip
-    yield table(columns, map(_row, verdicts))
+    if "difference" in scales:
+        yield " A metric that can be negative is compared by the difference of its means (first less second)."
+    if planned:
+        yield (
+            " The last column is how many seeds would decide with a chance of 80%, at the same adjustment. It is a "
+            "range, because the effect is hardly known: the range is right about half of the time."
+        )
 
 
-def _row(one: Verdict) -> list[Cell]:
-    found = one.ratio
+def _row(one: Verdict, seats: bool, columns: int) -> list[Cell]:
+    found = one.found
     word: Cell = Strong(one.word) if one.word in (SUPPORTED, CONTRADICTED) else one.word
-    ratio: list[Cell] = [None, None] if found is None else [found.value, None]
-    if found is not None and pd.notna(found.low):
-        ratio[1] = Range(found.low, found.high)
-    needed = "" if one.needed is None else f"about {one.needed:,} seeds"
-    return [CodeSpan(one.claim.text), word, *ratio, one.p, one.pairs, one.seeds, needed]
+    agree = sum(said == SUPPORTED for said in one.panel.values())
+    panel = [f"{agree} of {len(one.panel)} support it" if one.panel else ""] if seats else []
+    value: list[Cell] = [None, None]
+    if found is not None:
+        value[0] = number(found.value, "times") if one.scale == "ratio" else found.value
+        if pd.notna(found.low):
+            value[1] = Range(found.low, found.high)
+    cells = [CodeSpan(one.claim.text), word, *panel, *value, one.p, one.pairs, one.seeds]
+    return [*cells, _needed(one)][:columns]
+
+
+def _needed(one: Verdict) -> str:
+    if one.needed is None:
+        return ""
+    low, high = one.needed
+    return (
+        f"{low:,} seeds or more" if high is None else f"{low:,} to {high:,} seeds" if high > low else f"{low:,} seeds"
+    )
+
+
+def _panel(verdicts: Sequence[Verdict]) -> Iterator[Block]:
+    """Which judges say something else than the headline judge, claim by claim."""
+    judges = list(dict.fromkeys(name for one in verdicts for name in one.panel))
+    if not judges:
+        return
+    odd = [one for one in verdicts if any(said != one.word for said in one.panel.values())]
+    yield text(
+        "The verdict is that of the headline judge. The same claims were tested under each of the other judges of the "
+        f"panel ({listing(judges)}): other features, the same samples.",
+        " They disagree about these claims:" if odd else " All of them say the same of every claim.",
+    )
+    if odd:
+        yield Bullets(tuple(_disagreement(one) for one in odd))
+
+
+def _disagreement(one: Verdict) -> Spans:
+    words: dict[str, list[str]] = {}
+    for name, said in one.panel.items():
+        if said != one.word:
+            words.setdefault(said, []).append(name)
+    others = "; ".join(f"{said} under {listing(names)}" for said, names in words.items())
+    return (CodeSpan(one.claim.text), f": {one.word} under the headline judge; {others}.")

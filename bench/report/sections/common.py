@@ -65,6 +65,16 @@ def processors(results: Results) -> str:
     return listing(results.hardware)
 
 
+def shared_noise(results: Results) -> str:
+    """A warning where all training seeds were sampled from one noise."""
+    if not results.one_noise:
+        return ""
+    return (
+        " All training seeds were sampled from the same noise. So the part of that noise in a difference does not "
+        "average out, and the stated 5% is too small: more than 5 in 100 tests find a difference that is chance."
+    )
+
+
 # Figures
 
 

@@ -11,10 +11,11 @@ import pandas as pd
 
 from bench.analysis.effects import Effect, effects, profiles
 from bench.analysis.frames import AXES, Results
+from bench.analysis.stats import FEWEST
 from bench.report.blocks import Block, Cell, Column, Figure, Spread, Strong, heading, table, text
 from bench.report.formats import DASH, span_of
 from bench.report.sections import variance
-from bench.report.sections.common import numbers, several_seeds
+from bench.report.sections.common import numbers
 from bench.text import listing, plural
 
 MOST_PROFILES = 6
@@ -38,24 +39,24 @@ def section(results: Results) -> Iterator[Block]:
     long = [AXES[axis] for axis, group in found if len(group) > MOST_LEVELS]
     found = [(axis, _best_levels(group)) for axis, group in found]
     yield heading(2, "What each choice costs")
-    yield from _how_to_read(found, several_seeds(results))
+    yield from _how_to_read(found, len(results.seeds))
     if long:
         yield text(f"Of {listing(long)} only the {MOST_LEVELS} levels with the lowest ratios are shown.")
     yield _figure(found)
-    yield _table(found, several_seeds(results))
+    yield _table(found, len(results.seeds))
     yield from _profiles(results, found)
     yield from variance.factors_of(results)
     yield from variance.scatter_of(results)
 
 
-def _how_to_read(found: Sequence[Group], many: bool) -> Iterator[Block]:
+def _how_to_read(found: Sequence[Group], seeds: int) -> Iterator[Block]:
     yield text(
         "The ratio says how many times larger the FID is with one level than with the best level of the same choice. "
         "Everything else is equal: the ratio is the geometric mean over matched pairs of cells. The range over pairs "
         "shows how much it depends on the other choices. It is not a confidence interval.",
         " P(best is better) is the probability of improvement: how likely a training run with the best level has a "
         "lower FID than a run with this level. Its 95% interval is over training runs."
-        if many
+        if seeds >= FEWEST
         else "",
     )
     unsure = [AXES[axis] for axis, group in found if _has_reference(group)]
@@ -78,25 +79,27 @@ def _best_levels(group: list[Effect]) -> list[Effect]:
     return [effect for effect in group if effect.ratio <= limit or limit == math.inf][:MOST_LEVELS]
 
 
-def _table(found: Sequence[Group], many: bool) -> Block:
-    over_seeds = [*numbers("median (range) over seeds"), Column("P(best is better)", format="percent")]
+def _table(found: Sequence[Group], seeds: int) -> Block:
+    over_seeds = numbers("median (range) over seeds") if seeds > 1 else []
+    if seeds >= FEWEST:  # with three, the interval is 34% to 100% whatever was seen
+        over_seeds.append(Column("P(best is better)", format="percent"))
     columns = [
         Column("choice", "left"), Column("level", "left"), Column("FID ratio", format="times"),
-        *numbers("range over pairs"), *(over_seeds if many else []), Column("pairs", format="plain"),
+        *numbers("range over pairs"), *over_seeds, Column("pairs", format="plain"),
     ]  # fmt: skip
     rows: list[list[Cell]] = []
     for axis, group in found:
         for i, effect in enumerate(group):
             name: Cell = Strong(AXES[axis]) if i == 0 else ""
-            rows.append([name, str(effect.level), *_row(effect, _has_reference(group), many)])
+            rows.append([name, str(effect.level), *_row(effect, _has_reference(group), len(over_seeds))])
     return table(columns, rows)
 
 
-def _row(effect: Effect, reference: bool, many: bool) -> list[Cell]:
+def _row(effect: Effect, reference: bool, over_seeds: int) -> list[Cell]:
     if effect.level == effect.best:
-        return ["reference level" if reference else "best", *[""] * (4 if many else 2)]
+        return ["reference level" if reference else "best", *[""] * (2 + over_seeds)]
     seeds: list[Cell] = [_over_seeds(effect), _chance(effect)]
-    return [effect.ratio, span_of(effect.ratios), *(seeds if many else []), len(effect.ratios)]
+    return [effect.ratio, span_of(effect.ratios), *seeds[:over_seeds], len(effect.ratios)]
 
 
 def _chance(effect: Effect) -> Cell:

@@ -58,7 +58,8 @@ def _facts(results: Results) -> Iterator[list[Span | Spans]]:
     versions = (_seen(results, name) for name in ("system", "python", "torch"))
     yield ["system, Python, torch", _joined(list(versions), "; ", "; ")]
     yield ["training seeds", listing(results.levels("seed"))]
-    yield ["sampling seeds", listing(results.study.score.seed)]
+    draws = results.study.score.seed
+    yield ["sampling seeds", "each network's own training seed" if draws is None else listing(draws)]
     yield ["N", f"{results.study.score.n:,}"]
     if results.reference:
         yield ["classifier (sha256)", CodeSpan(results.reference.classifier)]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
-import numpy as np
 import pandas as pd
 
-from bench.analysis.frames import MODEL_AXES, Results
+from bench.analysis.frames import Results
+from bench.analysis.steps import ENOUGH, enough, in_words
 from bench.report.blocks import Block, Cell, Column, Figure, Strong, heading, table, text
 from bench.report.formats import number
 from bench.report.sections.common import (
@@ -22,9 +21,6 @@ from bench.report.sections.common import (
     panels_note,
     whiskers_note,
 )
-
-ENOUGH = 1.1
-"""A number of steps is enough where FID is within this factor of the sampler's best."""
 
 
 def section(results: Results) -> Iterator[Block]:
@@ -72,27 +68,35 @@ def _enough(results: Results) -> Iterator[Block]:
     if len(results.exact) and results.shown is not results.cells:
         frames.append(("exact network, ", results.exact.reset_index(), "way"))
     rows: list[list[Cell]] = []
+    said: set[str] = set()
     for prefix, frame, by in frames:
         for method, part in frame.groupby(by, sort=False):
-            means, runs = _means(part, steps)
-            if runs:
-                enough = next(n for n in steps if means[n] <= ENOUGH * means.min())
-                rows.append([f"{prefix}{method}", *means, Strong(f"{enough:,}"), runs])
+            found = enough(part, steps)
+            if found is not None:
+                words = in_words(found)
+                said.add(words.rstrip("0123456789,)"))
+                rows.append([f"{prefix}{method}", *found.means.values(), Strong(words), found.runs])
     if not rows or len(steps) < 2:
         return
-    yield text(
-        "How many steps are enough: FID by number of steps, and the fewest steps with an FID within "
-        f"{ENOUGH - 1:.0%} of the sampler's own best. Numbers are geometric means over the training runs that were "
-        f"sampled with every number of steps. They also reached an FID {LEARNT} times lower than that of noise."
-    )
+    yield text(*_how_to_read(said))
     titles = [f"{n:,}" for n in steps]
-    yield table([Column("sampler", "left"), *numbers(*titles, "enough"), Column("runs", format="plain")], rows)
+    columns = [Column("sampler", "left"), *numbers(*titles), Column("enough", "left"), Column("runs", format="plain")]
+    yield table(columns, rows)
 
 
-def _means(frame: pd.DataFrame, steps: list[int]) -> tuple[pd.Series, int]:
-    """The geometric mean of FID by number of steps, over the runs that have all; and how many runs."""
-    models = [*MODEL_AXES, "seed"]
-    table_of = frame.pivot_table(index=models, columns="sample_steps", values="fid", aggfunc="first")
-    whole = table_of.reindex(columns=steps).where(lambda fid: fid > 0).dropna()
-    logs = whole.apply(np.log)
-    return logs.mean().map(math.exp), len(logs)
+def _how_to_read(said: set[str]) -> Iterator[str]:
+    """What the table holds, and its words as far as it has them."""
+    yield (
+        "How many steps are enough: FID by number of steps, and the fewest steps from which on FID stays within "
+        f"{ENOUGH - 1:.0%} of the sampler's own best. Numbers are geometric means over the training runs that were "
+        f"sampled with every number of steps. They also reached an FID {LEARNT} times lower than that of noise. A "
+        "number of steps counts as enough, or as too few, where the 95% interval over training seeds shows it."
+    )
+    if any(" to " in word for word in said):
+        yield " “10 to 25” means that the seeds cannot tell: 10 may be enough, 25 are."
+    if any("or more" in word for word in said):
+        yield " “10 or more” means that no number is shown to be enough, and fewer than 10 are too few."
+    if "none" in said:
+        yield " “None” means that FID rises again with more steps."
+    if "(" in said:
+        yield " In brackets there is one training seed, so nothing was tested."

@@ -10,6 +10,8 @@ import pandas as pd
 
 from bench.analysis.effects import factors, scatter
 from bench.analysis.frames import AXES, Results
+from bench.analysis.stats import Components
+from bench.analysis.stats import Spread as Deviation
 from bench.report.blocks import Block, Cell, Column, Range, Spread, table, text
 from bench.report.sections.common import LEARNT, learnt
 
@@ -38,6 +40,10 @@ def factors_of(results: Results) -> Iterator[Block]:
         "Which choice matters: the share of the variance of log FID that a choice explains by itself. With × it is the "
         "share of two choices together, beyond what each explains alone. What is left is chance, and three or more "
         "choices together. Shares under 0.5% are left out.",
+        " What chance would explain is taken away (jackknife over training seeds)."
+        if len(results.seeds) > 1
+        else " Chance alone explains something too. With one training seed nobody can take that away, so small shares "
+        "are too large.",
         f" Cells that learnt have an FID {LEARNT} times lower than that of noise, or better." if len(sets) > 1 else "",
         " In brackets is the 95% interval over training seeds (jackknife)." if len(results.seeds) > 2 else "",
     )
@@ -60,29 +66,45 @@ def _shares(frame: pd.DataFrame) -> Shares:
 
 
 def scatter_of(results: Results) -> Iterator[Block]:
-    """How much of the scatter is the training run's, and how much the sampling noise's."""
-    found = scatter(results.done)
-    if found is None:
+    """How much of the scatter is the training run's, and how much the sampling noise's: for each objective."""
+    parts = {objective: found for objective in results.levels("objective")
+             if (found := scatter(results.done[results.done["objective"] == objective])) is not None}  # fmt: skip
+    if not parts:
         return
-    parts = {
-        "training seed": (found.training, "another network, the same sampling noise"),
-        "sampling seed": (found.noise, "other noise, whatever the network"),
-        "both together": (found.both, "how this noise goes through this network"),
-    }
-    seeds = [(found.runs, found.draws), (2 * found.runs, found.draws), (found.runs, 2 * found.draws)]
-    now, runs, draws = itertools.starmap(found.error, seeds)
+    first = next(iter(parts.values()))
+    many = len(parts) > 1
     yield text(
-        f"Where chance comes from: each of {found.runs} training seeds was sampled with {found.draws} sampling seeds. "
+        f"Where chance comes from: each of {first.runs} training seeds was sampled with {first.draws} sampling seeds. "
         "The table has the standard deviation of log FID that belongs to each source, with its 95% interval. A "
-        "standard deviation of 5% is a factor of about 1.05."
+        "standard deviation of 5% is a factor of about 1.05.",
+        " Each objective has its own." if many else "",
     )
     columns = [
-        Column("source", "left"), Column("what changes", "left"),
+        *([Column("objective", "left")] if many else []), Column("source", "left"), Column("what changes", "left"),
         *(Column(title, format="percent, one decimal") for title in ("s.d. of log FID", "95% interval")),
     ]  # fmt: skip
-    yield table(columns, ([name, what, part.sd, Range(part.low, part.high)] for name, (part, what) in parts.items()))
-    yield text(
-        f"The mean over these seeds has a standard error of {now:.1%}. Twice as many training seeds would make it "
+    rows: list[list[Cell]] = []
+    for objective, found in parts.items():
+        for i, (name, part, what) in enumerate(_sources(found)):
+            own: list[Cell] = [str(objective) if i == 0 else ""] if many else []
+            rows.append([*own, name, what, part.sd, Range(part.low, part.high)])
+    yield table(columns, rows)
+    for objective, found in parts.items():
+        yield text(_worth(found, f" of {objective}" if many else ""))
+
+
+def _sources(found: Components) -> Iterator[tuple[str, Deviation, str]]:
+    yield "training seed", found.training, "another network, the same sampling noise"
+    yield "sampling seed", found.noise, "other noise, whatever the network"
+    yield "both together", found.both, "how this noise goes through this network"
+
+
+def _worth(found: Components, of: str) -> str:
+    """What more seeds would be worth."""
+    seeds = [(found.runs, found.draws), (2 * found.runs, found.draws), (found.runs, 2 * found.draws)]
+    now, runs, draws = itertools.starmap(found.error, seeds)
+    return (
+        f"The mean{of} over these seeds has a standard error of {now:.1%}. Twice as many training seeds would make it "
         f"{runs:.1%}. Twice as many sampling seeds would make it {draws:.1%}. A single run that is sampled once has "
         f"one of {found.error(1, 1):.1%}."
     )

@@ -1,0 +1,77 @@
+"""How many sampling steps are enough, as far as seeds can tell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.frames import MODEL_AXES
+from bench.analysis.stats import Seeds, paired
+
+ENOUGH = 1.1
+"""A number of steps is enough where FID is within this factor of the best number's, there and with more steps."""
+
+
+class Enough(NamedTuple):
+    """FID by number of steps, and how many are enough.
+
+    ``surely``: the fewest that seeds show to be enough, with every larger number. ``maybe``: the fewest that they do
+    not show to be too few. None where there is none, as where more steps make it worse. ``tested``: whether there were
+    seeds to tell by; if not, both are what the numbers look like. ``runs``: training runs behind them.
+    """
+
+    means: dict[int, float]
+    surely: int | None
+    maybe: int | None
+    tested: bool
+    runs: int
+
+
+def enough(frame: pd.DataFrame, steps: Sequence[int]) -> Enough | None:
+    """The cells of one sampler; None where no training run was sampled with every number of steps.
+
+    A number is compared with the best one by training seed: the mean difference of log FID and its 95% interval.
+    """
+    index = [*MODEL_AXES, "seed", "sample_seed"]
+    wide = frame.pivot_table(index=index, columns="sample_steps", values="fid", aggfunc="first")
+    logs = wide.reindex(columns=list(steps)).where(lambda fid: fid > 0).dropna().apply(np.log)
+    if logs.empty:
+        return None
+    by_seed = logs.groupby(level=["seed", "sample_seed"]).mean()
+    means, limit = by_seed.mean(), math.log(ENOUGH)
+    found = [paired(_differences(by_seed[n] - by_seed[means.idxmin()])) for n in steps]
+    tested = not any(math.isnan(one.low) for one in found)
+    within = [(one.high if tested else one.value) <= limit for one in found]
+    not_outside = [(one.low if tested else one.value) <= limit for one in found]
+    runs = len(logs.groupby(level=[*MODEL_AXES, "seed"]).size())
+    shown = dict(zip(steps, map(math.exp, logs.mean()), strict=True))
+    return Enough(shown, _from(steps, within), _from(steps, not_outside), tested, runs)
+
+
+def _differences(column: pd.Series) -> dict[Seeds, float]:
+    return dict(zip(((int(seed), int(draw)) for seed, draw in column.index), column.to_list(), strict=True))
+
+
+def _from(steps: Sequence[int], holds: Sequence[bool]) -> int | None:
+    """The fewest steps from which on it holds for all."""
+    found = None
+    for n, here in zip(reversed(steps), reversed(holds), strict=True):
+        if not here:
+            break
+        found = n
+    return found
+
+
+def in_words(found: Enough) -> str:
+    """``25``, ``10 to 25`` (cannot tell which), ``10 or more``, ``none``; in brackets where nothing was tested."""
+    if found.maybe is None:
+        return "none"
+    if not found.tested:
+        return f"({found.maybe:,})"
+    if found.surely is None:
+        return f"{found.maybe:,} or more"
+    return f"{found.maybe:,}" if found.maybe == found.surely else f"{found.maybe:,} to {found.surely:,}"
