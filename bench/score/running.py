@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import entropy
 
-from bench.images.files import MINIMUM
+from bench.images.source import MINIMUM
 from bench.score.classifier import CLASSES, Features
 from bench.score.distances import Moments, frechet_bias, frechet_distance
 from bench.score.reference import Reference
