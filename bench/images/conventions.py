@@ -97,6 +97,11 @@ class Extent:
             self.far += int((block > 64).sum())
 
 
+def real(kind: np.dtype) -> bool:
+    """Whether values of that kind are numbers on a line: no text, no dates, nothing complex."""
+    return kind.kind in "biuf"
+
+
 def beyond(block: np.ndarray, bounds: tuple[float, float]) -> int:
     """How many values lie outside."""
     return int(((block < bounds[0]) | (block > bounds[1])).sum())
@@ -110,10 +115,8 @@ def range_of(extent: Extent, kind: np.dtype) -> tuple[float, float]:
     """
     if kind == np.bool_:
         return UNIT
-    if np.issubdtype(kind, np.integer):
+    if kind.kind in "iu":
         return _range_of_integers(extent, kind)
-    if not np.issubdtype(kind, np.floating):
-        raise ValueError(f"holds {kind} values: numbers are needed")
     fits = [bounds for bounds in (UNIT, SIGNED, BYTES) if _fits(extent, bounds)]
     share = ENOUGH * extent.values
     if UNIT in fits:

@@ -116,8 +116,10 @@ def _bounds(array: arrays.Array, reading: Reading) -> tuple[tuple[float, float],
     kind = array.dtype
     if reading.range is None and kind == np.uint8:
         return conventions.BYTES, 0
+    if not conventions.real(kind):
+        raise ValueError(f"holds {kind} values: numbers are needed")
     extent = conventions.Extent()
-    if kind != np.bool_ and np.issubdtype(kind, np.number) and not np.issubdtype(kind, np.complexfloating):
+    if kind != np.bool_:
         for part in array.parts():
             extent.add(part)
     bounds = reading.range or conventions.range_of(extent, kind)
@@ -182,7 +184,7 @@ def _folder(path: Path, channels: int, side: int, reading: Reading) -> Source:
         other = "black" if reading.background else "white"
         notes.append(f"{blank:,} images are blank on {conventions.shade(reading.background)}: try --background {other}")
     labels = pictures.labels_of(files, path, CLASSES)
-    inner = {os.path.dirname(file) for file in files} - {os.path.normpath(path)}
+    inner = {os.path.dirname(file) for file in files} - {os.fspath(path)}
     if labels is not None:
         notes.append("labels are the names of subfolders")
     elif inner:

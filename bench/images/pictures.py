@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -42,10 +42,18 @@ class Listing:
 
 
 def listing(folder: Path) -> Listing:
-    """All files in a folder and the folders in it, but for those of the system and notes."""
+    """All files in a folder and the folders in it, linked ones too, but for those of the system and notes.
+
+    :raises UserError: for a folder that cannot be read.
+    """
     files: list[str] = []
     skipped: Counter[str] = Counter()
-    for where, folders, names in os.walk(folder):
+    seen: set[str] = set()
+    for where, folders, names in os.walk(folder, onerror=_unread, followlinks=True):
+        if os.path.realpath(where) in seen:  # links may lead back
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(where))
         inner = Path(where)
         hidden = [name for name in folders if name.startswith(".") or name == "__MACOSX"]
         folders[:] = sorted(set(folders) - set(hidden))
@@ -60,10 +68,14 @@ def listing(folder: Path) -> Listing:
     return Listing(files, {why: n for why, n in skipped.items() if n})
 
 
+def _unread(error: OSError) -> NoReturn:
+    raise UserError(f"folder {error.filename} cannot be read: {error.strerror}") from error
+
+
 def labels_of(files: list[str], folder: Path, classes: int) -> np.ndarray | None:
     """The class of each file, int64 (n,), where each is in a folder named by a class's number; else None."""
     names = [os.path.basename(os.path.dirname(file)) for file in files]
-    top = os.path.normpath(folder)
+    top = os.fspath(folder)
     numbers = {str(c): c for c in range(classes)}
     if any(name not in numbers for name in set(names)) or any(os.path.dirname(f) == top for f in files):
         return None
@@ -77,6 +89,8 @@ def decode(file: str, done: Counter[str]) -> np.ndarray:
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    if not os.path.isfile(file):
+        raise UnreadableError("not a file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata, which are not used

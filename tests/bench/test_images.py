@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -281,15 +282,18 @@ def test_a_range_of_ones_own(tmp_path: Path) -> None:
         (np.zeros((24, 28, 28), complex), "complex128"),
         (np.full((24, 28, 28), "a"), "numbers are needed"),
         (np.zeros((24, 28, 28), "datetime64[s]"), "numbers are needed"),
+        (np.zeros((24, 28, 28), "timedelta64[s]"), "numbers are needed"),
         (np.array([None] * 24), "not a readable"),
     ],
 )
 def test_bad_arrays(tmp_path: Path, array: np.ndarray, says: str) -> None:
     path = tmp_path / "a.npy"
     np.save(path, array, allow_pickle=True)
-    with pytest.raises(UserError, match=says) as error:
-        take(path)
-    assert "\n" not in str(error.value)
+    for said in ({}, {"range": (0.0, 255.0)}):
+        if not said or ("range must be" not in says and "int64" not in says):
+            with pytest.raises(UserError, match=says) as error:
+                take(path, **said)
+            assert "\n" not in str(error.value)
 
 
 # folders
@@ -394,6 +398,21 @@ def test_what_systems_leave_is_skipped_and_counted(tmp_path: Path) -> None:
     assert same(source)
     assert source.counts.left_out == {"the system's": 6, "notes": 1}
     assert source.counts.found == 31
+
+
+def test_linked_folders_are_read_once(tmp_path: Path) -> None:
+    """Each image is found, a circle of links ends, and what is no file is not waited for."""
+    folder(tmp_path / "real", BYTES[:12])
+    folder(tmp_path / "d", BYTES[12:], "a/{:03}.png")
+    (tmp_path / "d" / "linked").symlink_to(tmp_path / "real")
+    (tmp_path / "d" / "a" / "back").symlink_to(tmp_path / "d")
+    assert same(take(tmp_path / "d"), np.concatenate([BYTES[12:], BYTES[:12]]))
+    assert same(take(tmp_path / "real" / ".." / "d"), np.concatenate([BYTES[12:], BYTES[:12]]))
+    os.mkfifo(tmp_path / "d" / "pipe.png")
+    (tmp_path / "d" / "gone.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"gone\.png is not readable: not a file"):
+        take(tmp_path / "d")
+    assert take(tmp_path / "d", leave_out=True).counts.left_out == {"not a file": 2}
 
 
 @pytest.mark.parametrize(
