@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from bench.errors import UserError, unknown
 from bench.images import arrays, conventions, pictures
@@ -62,11 +61,6 @@ def of_array(array: np.ndarray, what: str, channels: int, side: int, reading: Re
     except UserError as error:  # options of the command are not at hand
         raise UserError(str(error).replace("say --range", "make them uint8 first")) from error
     return _enough(Path(what), source)
-
-
-def converted(array: np.ndarray, what: str, channels: int, side: int) -> Tensor:
-    """:func:`of_array` as a whole: uint8 (N, C, H, W)."""
-    return of_array(array, what, channels, side).whole()
 
 
 def _enough(path: Path, source: Source) -> Source:

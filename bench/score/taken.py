@@ -45,12 +45,17 @@ class _Seen:
         kept = source.n if source.n <= STREAMED else 0
         self.features = torch.empty(kept, FEATURES, dtype=torch.float64)
         self.logits = torch.empty(kept, CLASSES, dtype=torch.float64)
-        self.few: list[Tensor] = []
+        # filled in place: a small tensor kept of each part would pin the heap that large ones leave behind
+        self.step = -(-source.n // TRIED)
+        self.few = torch.empty(0, dtype=torch.uint8)
 
     def add(self, images: Tensor, seen: Features) -> None:
         here = np.arange(self.done, self.done + len(images))
-        step = -(-self.source.n // TRIED)
-        self.few.append(images[torch.from_numpy(here % step == 0)])
+        if not self.done:
+            self.few = images.new_empty(-(-self.source.n // self.step), *images.shape[1:])
+        spread = here[here % self.step == 0]
+        if len(spread):
+            self.few[spread[0] // self.step : spread[-1] // self.step + 1] = images[spread - here[0]]
         if len(self.features):
             self.features[here[0] : here[-1] + 1], self.logits[here[0] : here[-1] + 1] = seen.features, seen.logits
         else:
@@ -80,7 +85,7 @@ def score(scorer: Scorer, source: Source) -> Taken:
     if seen.classes:
         pairs = zip(seen.classes, moments_of_classes(scorer), strict=True)
         by_class = tuple(frechet_distance(a.moments, b) if a.n >= MINIMUM else None for a, b in pairs)
-    return Taken(scores, by_class, hint(scorer, torch.cat(seen.few)))
+    return Taken(scores, by_class, hint(scorer, seen.few))
 
 
 def moments_of_classes(scorer: Scorer) -> list[Moments]:

@@ -97,6 +97,20 @@ def test_many_are_scored_as_few(
     assert few.fid_by_class is not None
 
 
+def test_changes_are_tried_on_images_spread_over_all(
+    scorer: Scorer, digits: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every fourth of 200 here, whatever the parts that they come in."""
+    tried: list[torch.Tensor] = []
+    monkeypatch.setattr(taken, "TRIED", 60)
+    monkeypatch.setattr(taken, "hint", lambda _, images: tried.append(images.clone()))
+    for part in (7, 64, 5000):
+        monkeypatch.setattr(arrays, "PART", part)
+        taken.score(scorer, files.of_array(digits, "x", 1, 28))
+    for images in tried:
+        np.testing.assert_array_equal(images[:, 0].numpy(), digits[::4])
+
+
 def test_what_was_left_out_of_many_is_said(
     store: Store, digits: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
