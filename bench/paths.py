@@ -58,6 +58,11 @@ def reports_of(results: Path) -> Path:
     return results / "reports"
 
 
+def given(text: str | Path) -> Path:
+    """A path that a user gives: ``~`` is the home folder, even where no shell has looked at it."""
+    return Path(os.path.expanduser(text))
+
+
 def shown(path: Path) -> str:
     """The path as a user would type it: relative where it is in the working directory."""
     path = path.resolve()

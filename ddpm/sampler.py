@@ -136,7 +136,8 @@ def dpmpp_3m() -> Sampler:
     Released codes give that difference half the weight and start with a step of first order, either of which makes
     them of second order. Here the first step takes a second evaluation.
 
-    Use: with a hundred steps or more; under that it is less steady than `dpmpp_2m`.
+    Use: with a hundred steps or more; under that it is less steady than `dpmpp_2m`. With few and long steps its
+    extrapolation overshoots, even with an exact network: `ddpm-bench plan` warns of such cells.
     """
     return Sampler(straight, order=3)
 

@@ -1,7 +1,8 @@
 """ddpm-bench from Python.
 
 ``run`` a study, read its ``results`` as a data frame, a cell's ``samples`` as an array, and its ``network`` as a module
-that draws new ones. Importing this package loads nothing else: the harness is imported when one of these is first used.
+that draws new ones. ``load`` takes an exported network too. Importing this package loads nothing else: the harness is
+imported when one of these is first used.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ddpm_bench.api import UserError, load_study, network, results, run, samples
+    from ddpm_bench.api import UserError, load, load_study, network, results, run, samples
 
-__all__ = ["UserError", "load_study", "network", "results", "run", "samples"]
+__all__ = ["UserError", "load", "load_study", "network", "results", "run", "samples"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from rich.console import Console
 
 from bench import paths
@@ -19,14 +18,16 @@ from bench.analysis.table import frame, iter_rows
 from bench.errors import UserError
 from bench.execute.plan import make_options
 from bench.job.draw import Trained, trained_network
+from bench.job.export import load_exported
 from bench.machine.devices import pick_device
 from bench.sinks.follow import follow
 from bench.store.lookup import find_cell, readable
 from bench.store.store import Store
 from bench.study import load as studies
+from bench.study import yaml12
 from bench.study.study import Study
 
-__all__ = ["UserError", "load_study", "network", "results", "run", "samples"]
+__all__ = ["UserError", "load", "load_study", "network", "results", "run", "samples"]
 
 StudyLike = str | Path | Mapping[str, Any] | Study
 """A shipped study's name, the path of a YAML file, what such a file holds, or a study."""
@@ -45,10 +46,15 @@ def load_study(study: StudyLike) -> Study:
     return studies.load(str(study))
 
 
+def _folder(given: str | Path | None) -> Path | None:
+    """The folder that a user names, whatever becomes the working directory later."""
+    return paths.given(given).absolute() if given else None
+
+
 def _from_mapping(content: Mapping[str, Any]) -> Study:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, f"{content.get('name', 'study')}.yaml".replace("/", "_"))
-        path.write_text(yaml.safe_dump(_plain(content), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        path.write_text(yaml12.dump(_plain(content)), encoding="utf-8")
         try:
             return studies.load(str(path))
         except UserError as error:  # the lines of this file tell nobody anything
@@ -89,8 +95,8 @@ def run(
     :param quiet: print nothing.
     :raises UserError: for a mistake in the study or the options, in one line.
     """
-    known, store = load_study(study), Store(Path(results) if results else paths.LOCAL)
-    folder = Path(data_dir) if data_dir else None
+    known, store = load_study(study), Store(_folder(results) or paths.LOCAL)
+    folder = _folder(data_dir)
     options = make_options(
         device,
         workers=workers,
@@ -111,9 +117,9 @@ def results(study: StudyLike | None = None, folder: str | Path | None = None) ->
     :param folder: the results folder; by default one's own if it has anything of the study, else the project's.
     :raises UserError: for a study or folder that does not exist.
     """
-    if isinstance(study, str | Path) and str(study) not in studies.available() and Path(study).is_dir():
+    if isinstance(study, str | Path) and str(study) not in studies.available() and paths.given(study).is_dir():
         study, folder = None, study
-    where = Path(folder) if folder else None
+    where = _folder(folder)
     if study is None:
         answer = ask("SELECT * FROM cells", readable(where))
         return pd.DataFrame(answer.rows, columns=answer.columns)
@@ -127,7 +133,7 @@ def samples(key: str, *, results: str | Path | None = None) -> np.ndarray:
     :param key: a cell's key (the column ``key``), or the start of one.
     :raises UserError: if there is no such cell, or its samples are not kept in this folder.
     """
-    store = readable(Path(results) if results else None)
+    store = readable(_folder(results))
     cell = find_cell(key, store)
     kept = store.load_samples(cell.key)
     if kept is None:
@@ -146,5 +152,16 @@ def network(key: str, *, results: str | Path | None = None, device: str = "auto"
     :param key: a cell's key (the column ``key``), or the start of one.
     :raises UserError: if there is no such cell, or its weights are not kept in this folder.
     """
-    store = readable(Path(results) if results else None)
+    store = readable(_folder(results))
     return trained_network(find_cell(key, store), store, pick_device(device))
+
+
+def load(what: str | Path, *, results: str | Path | None = None, device: str = "auto") -> Trained:
+    """A trained network as a module: by a cell's key, as :func:`network`, or from a file of ``ddpm-bench export``.
+
+    :param what: a cell's key, the start of one, or the path of a ``.safetensors``.
+    :raises UserError: if there is no such cell or file, or it is another kind of file.
+    """
+    if str(what).endswith(".safetensors"):
+        return load_exported(paths.given(what), pick_device(device))
+    return network(str(what), results=results, device=device)

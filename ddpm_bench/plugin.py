@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def assert_quality(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """``assert_quality(samples, baseline=…, dataset="mnist", metric="fid", margin=0.25, alpha=0.01)``.
+    """``assert_quality(samples, baseline=…, dataset="mnist", metric="fid", margin=0.25, alpha=0.01, labels=None)``.
 
     ``samples``: an array or tensor (N, H, W), (N, H, W, C) or (N, C, H, W), uint8 or floats in [0, 1] or [−1, 1]; or
-    the path of a folder of PNGs, an .npy or an .npz. ``baseline``: such samples; or what ``ddpm-bench score --format
-    json`` printed, as a file or, better, several of as many training runs.
+    the path of a folder of images, an .npy or an .npz. ``baseline``: such samples; or what ``ddpm-bench score --format
+    json`` printed, as a file or, better, several of as many training runs. ``labels``: the classes (N,) that samples
+    were to be of, for ``class_accuracy``; those of files are read.
 
     The test fails where the metric is worse by more than the margin and by more than chance explains: the spread of the
     baseline's runs where there are three or more, else that of drawing these samples, by bootstrap. Where it is worse
@@ -115,7 +116,7 @@ def bench_sampling(benchmark: Any) -> Callable[..., None]:
             batches = generate(net, table, objective, way, shape=shape, n=n, device=device)
             return sum(len(batch.images) for batch in batches)
 
-        benchmark.extra_info |= {"images": n, "evaluations": steps}
+        benchmark.extra_info |= {"images": n, "evaluations": way.evaluations}
         benchmark.pedantic(draw, rounds=rounds, warmup_rounds=1)
 
     return run

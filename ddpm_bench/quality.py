@@ -36,7 +36,7 @@ def judge(samples: Any, baseline: Any, dataset: str, folder: Path, options: Mapp
             "baseline": _as_file(baseline, Path(scratch, "baseline.npy")),
             "dataset": dataset,
             "folder": str(folder.resolve()),
-            "options": dict(options),
+            "options": {name: value.tolist() if hasattr(value, "tolist") else value for name, value in options.items()},
         }
         asked = Path(scratch, "question.json")
         asked.write_text(json.dumps(question))

@@ -27,6 +27,7 @@ COMMANDS = (
     "check",
     "score",
     "sample",
+    "export",
     "classifier",
     "doctor",
 )

@@ -21,7 +21,7 @@ def results(to: argparse.ArgumentParser) -> None:
     more = "; commands that only read fall back to results/reference, which comes with the project"
     to.add_argument(
         "--results",
-        type=Path,
+        type=path,
         metavar="DIR",
         help=f"the results folder (default {'results/local' + more if paths.CHECKOUT else 'results'})",
     )
@@ -30,7 +30,7 @@ def results(to: argparse.ArgumentParser) -> None:
 def data_dir(to: argparse.ArgumentParser) -> None:
     """Where data sets lie."""
     to.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help="where data sets lie (default data; MNIST is built in)"
+        "--data-dir", type=path, metavar="DIR", help="where data sets lie (default data; MNIST is built in)"
     )
 
 
@@ -44,7 +44,7 @@ def out(to: argparse.ArgumentParser, more: str = "") -> None:
     beside = "reports/local for the default folder, " if paths.CHECKOUT else "reports for the default folder, "
     to.add_argument(
         "--out",
-        type=Path,
+        type=path,
         metavar="DIR",
         help=f"where the report goes (default {beside}DIR/reports for --results DIR){more}",
     )
@@ -74,6 +74,11 @@ def running(to: argparse.ArgumentParser) -> None:
         help="how networks are evaluated: eager, compiled, or auto (default): a trial on this machine finds the faster "
         "one, where there is enough to do. On CUDA also graphs and lower precisions",
     )
+
+
+def path(text: str) -> Path:
+    """A path; ``~`` is the home folder, even where the shell has left it alone (in quotes)."""
+    return paths.given(text)
 
 
 def positive(text: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.cli import arguments, output
@@ -48,14 +47,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", metavar="TEXT", default="", help="of change: only checks with this text in their name"
     )
-    parser.add_argument("--baseline", type=Path, metavar="FILE", help="default in results/baselines")
+    parser.add_argument("--baseline", type=arguments.path, metavar="FILE", help="default in results/baselines")
     parser.add_argument("--update-baseline", action="store_true", help="make the baseline anew; needs --why")
     parser.add_argument("--why", metavar="TEXT", help="what changed and why, kept in the baseline beside who and when")
     parser.add_argument(
         "--network", metavar="KEY", help="with it: freeze the network of this training run of the results"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the outcome as JSON")
-    parser.add_argument("--junit", type=Path, metavar="FILE", help="also write it as JUnit XML")
+    parser.add_argument("--json", type=arguments.path, metavar="FILE", help="also write the outcome as JSON")
+    parser.add_argument("--junit", type=arguments.path, metavar="FILE", help="also write it as JUnit XML")
     arguments.running(parser)
 
 

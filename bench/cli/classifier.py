@@ -17,7 +17,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="mnist", help="default mnist")
     parser.add_argument("--epochs", type=arguments.positive, help="default: the recipe's")
     parser.add_argument(
-        "--out", type=Path, default=Path("classifier.safetensors"), help="default classifier.safetensors"
+        "--out", type=arguments.path, default=Path("classifier.safetensors"), help="default classifier.safetensors"
     )
     arguments.data_dir(parser)
 

@@ -18,7 +18,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", type=arguments.positive, default=64, help="how many images (default 64)")
     parser.add_argument("--seed", type=arguments.natural, default=0, help="the noise (default 0)")
     parser.add_argument(
-        "--out", type=Path, default=Path("samples.png"), help="a .png grid, or .npz of all (default samples.png)"
+        "--out",
+        type=arguments.path,
+        default=Path("samples.png"),
+        help="a .png grid, or .npz of all (default samples.png)",
     )
     arguments.results(parser)
     arguments.device(parser)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bench.cli import arguments
 from bench.paths import ROOT, shown
@@ -22,7 +21,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-T", type=arguments.positive, default=1000, help="diffusion steps (default 1000)")
     parser.add_argument("--dataset", default="mnist", help="whose pixels the prior term is for (default mnist)")
-    parser.add_argument("--out", type=Path, metavar="DIR", default=ROOT / "reports" / "theory", help="(reports/theory)")
+    parser.add_argument(
+        "--out", type=arguments.path, metavar="DIR", default=ROOT / "reports" / "theory", help="(reports/theory)"
+    )
     arguments.data_dir(parser)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -17,6 +18,7 @@ from bench.errors import UserError, unknown
 from bench.gate import baselines, nightly
 from bench.gate.verdicts import FAIL, PASS, UNDECIDED, Outcome
 from bench.images import datasets, files
+from bench.paths import given
 from bench.rows import entries, known
 from bench.score import classifier, printed
 from bench.score.classifier import Features
@@ -27,6 +29,63 @@ RESAMPLES = 50
 """Bootstrap samples of the images."""
 DOUBT = 0.05
 """A difference that chance explains with a smaller probability than this is no pass any more."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Images uint8 (N, C, H, W), the classes (N,) that they were to be of where that is known, and what scores them."""
+
+    scorer: Scorer
+    images: Tensor
+    asked: Tensor | None
+    what: str = "samples"
+
+    @classmethod
+    def of(cls, scorer: Scorer, given_as: Any, labels: Any = None, what: str = "samples") -> Sample:
+        """Samples in whatever form.
+
+        :raises UserError: for what cannot be read, or labels that are not a class for each image.
+        """
+        if isinstance(given_as, str | Path):
+            source = files.take(given(given_as), *scorer.images.shape)
+        else:
+            source = files.of_array(_array(given_as), what, *scorer.images.shape)
+        asked = source.labels if labels is None else _array(labels)
+        if asked is None:
+            return cls(scorer, source.whole(), None, what)
+        whole = np.issubdtype(asked.dtype, np.integer) and asked.shape == (source.n,)
+        if not whole or not 0 <= int(asked.min()) <= int(asked.max()) < classifier.CLASSES:
+            raise UserError(f"labels must be {source.n} whole numbers from 0 to {classifier.CLASSES - 1}, one an image")
+        return cls(scorer, source.whole(), torch.from_numpy(asked.astype(np.int64)), what)
+
+    @property
+    def n(self) -> int:
+        """How many images."""
+        return len(self.images)
+
+    def score(self, metric: str) -> float:
+        """One metric.
+
+        :raises UserError: for a metric that needs classes where none are known.
+        """
+        if entries("metric")[metric].asks and self.asked is None:
+            raise UserError(
+                f"{metric} needs the classes that {self.what} were to be of: labels=…, or files that hold labels"
+            )
+        return self.scorer.score(self.images, self.asked, only=metric)[metric]
+
+    def resampled(self, metric: str) -> list[float]:
+        """The metric of bootstrap samples of the images."""
+        seen, random = (
+            classifier.extract(self.scorer.network, self.images, self.scorer.device),
+            np.random.default_rng(0),
+        )
+        of, found = entries("metric")[metric].of, []
+        for _ in range(RESAMPLES):
+            rows = torch.from_numpy(random.integers(self.n, size=self.n))
+            asked = None if self.asked is None else self.asked[rows]
+            found.append(of(Features(seen.features[rows], seen.logits[rows], asked), self.scorer.reference))
+        return found
 
 
 def scorer_of(dataset: str, folder: Path) -> Scorer:
@@ -46,6 +105,7 @@ def judge(
     metric: str = "fid",
     margin: float | None = None,
     alpha: float | None = None,
+    labels: Any = None,
 ) -> Outcome:
     """Samples against a baseline, as ``assert_quality`` takes them (:mod:`ddpm_bench.plugin`).
 
@@ -56,13 +116,13 @@ def judge(
     if metric not in ranking:
         raise unknown("metric", metric, ranking)
     sign = 1 if ranking[metric] == "lower" else -1
-    images = _images(scorer, samples)
-    before = _baseline(scorer, baseline, metric, len(images))
+    sample = Sample.of(scorer, samples, labels)
+    found = sample.score(metric)
+    before = _baseline(scorer, baseline, metric, sample.n)
     if entries("metric")[metric].compared == "difference":
-        return _by_difference(scorer, images, before, metric, sign, margin, alpha)
-    found = scorer.score(images, only=metric)[metric]
+        return _by_difference(sample, before, metric, sign, margin, alpha)
     if found == 0 and sign < 0:
-        return Outcome(metric, FAIL, found, None, f"{metric} is 0, baseline {before[0]:.4g} (N = {len(images)})")
+        return Outcome(metric, FAIL, found, None, f"{metric} is 0, baseline {before[0]:.4g} (N = {sample.n})")
     if not min(found, *before) > 0:
         raise UserError(f"{metric} is {found:g} where the baseline is {before[0]:g}: ratios need positive numbers")
     logs = [math.log(value) for value in before]
@@ -70,58 +130,52 @@ def judge(
     verdict, reach = PASS, 0.0
     if worse > math.log1p(margin):
         several = len(before) >= baselines.SEEDS
-        reach = nightly.prediction_reach(before, 1, alpha) if several else _chance(scorer, images, metric, alpha)
+        reach = nightly.prediction_reach(before, 1, alpha) if several else _chance(sample, metric, alpha)
         verdict = FAIL if worse > reach else UNDECIDED
     middle = math.exp(sum(logs) / len(logs))
     limit = middle * math.exp(sign * max(reach, math.log1p(margin)))
-    note = f"{metric} {found:.4g}, baseline {middle:.4g} (limit {limit:.4g}, N = {len(images)})"
+    note = f"{metric} {found:.4g}, baseline {middle:.4g} (limit {limit:.4g}, N = {sample.n})"
     return Outcome(metric, verdict, found, limit, note)
 
 
-def _by_difference(
-    scorer: Scorer, images: Tensor, before: list[float], metric: str, sign: int, margin: float, alpha: float
-) -> Outcome:
+def _by_difference(sample: Sample, before: list[float], metric: str, sign: int, margin: float, alpha: float) -> Outcome:
     """The verdict on a metric that may be negative: the difference against its own standard error.
 
     The margin is a share of the baseline, which may be next to nothing. So samples fail only if they are worse by more
     than chance explains at α too, and are undecided from :data:`DOUBT` on.
     """
-    found, middle = scorer.score(images, only=metric)[metric], fmean(before)
+    found, middle = sample.score(metric), fmean(before)
     least = margin * abs(middle)
     if len(before) >= baselines.SEEDS:
         doubt, reach = (nightly.spread_reach(before, 1, level) for level in (DOUBT, alpha))
     else:
-        error = _error(scorer, images, metric) * math.sqrt(2)  # the baseline was drawn as well
+        error = _error(sample, metric) * math.sqrt(2)  # the baseline was drawn as well
         doubt, reach = (float(stats.norm.ppf(1 - level)) * error for level in (DOUBT, alpha))
     worse = sign * (found - middle)
     verdict = FAIL if worse > max(least, reach) else UNDECIDED if worse > max(least, doubt) else PASS
     limit = middle + sign * max(least, reach)
-    note = f"{metric} {found:.4g}, baseline {middle:.4g} (limit {limit:.4g}, N = {len(images)})"
+    note = f"{metric} {found:.4g}, baseline {middle:.4g} (limit {limit:.4g}, N = {sample.n})"
     return Outcome(metric, verdict, found, limit, note)
 
 
-def _error(scorer: Scorer, images: Tensor, metric: str) -> float:
+def _error(sample: Sample, metric: str) -> float:
     """The metric's standard error over draws of images: its own, or by bootstrap where it has none."""
     stated = entries("metric")[metric].error
-    return scorer.score(images, only=stated)[stated] if stated else float(np.std(_resampled(scorer, images, metric)))
+    return sample.score(stated) if stated else float(np.std(sample.resampled(metric)))
 
 
-def _images(scorer: Scorer, samples: Any) -> Tensor:
-    """Samples in whatever form → uint8 (N, C, H, W)."""
-    if isinstance(samples, str | Path):
-        return files.read(Path(samples), *scorer.images.shape)[0]
-    array = samples.detach().cpu().numpy() if hasattr(samples, "detach") else np.asarray(samples)
-    return files.converted(array, "samples", *scorer.images.shape)
+def _array(values: Any) -> np.ndarray:
+    return values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
 
 
 def _baseline(scorer: Scorer, baseline: Any, metric: str, n: int) -> list[float]:
     """The baseline's scores, of as many images."""
     several = baseline if isinstance(baseline, Sequence) and not isinstance(baseline, str) else [baseline]
     if not all(isinstance(one, str | Path) and str(one).endswith(".json") for one in several):
-        images = _images(scorer, baseline)
-        if len(images) != n:
-            raise UserError(f"{n} samples against a baseline of {len(images)}: {metric} compares at equal N only")
-        return [scorer.score(images, only=metric)[metric]]
+        other = Sample.of(scorer, baseline, what="the baseline's images")
+        if other.n != n:
+            raise UserError(f"{n} samples against a baseline of {other.n}: {metric} compares at equal N only")
+        return [other.score(metric)]
     found = []
     for path in several:
         report = printed.read(Path(path))
@@ -134,18 +188,8 @@ def _baseline(scorer: Scorer, baseline: Any, metric: str, n: int) -> list[float]
     return found
 
 
-def _chance(scorer: Scorer, images: Tensor, metric: str, alpha: float) -> float:
+def _chance(sample: Sample, metric: str, alpha: float) -> float:
     """How far the log of the metric may be above its mean by the drawing of images alone, but for a chance of α."""
-    logs = np.log(_resampled(scorer, images, metric))
+    logs = np.log(sample.resampled(metric))
     # the baseline was drawn as well; and resampled images have a larger bias, so only the spread means anything
     return float(stats.norm.ppf(1 - alpha) * np.std(logs)) * math.sqrt(2)
-
-
-def _resampled(scorer: Scorer, images: Tensor, metric: str) -> list[float]:
-    """The metric of bootstrap samples of the images."""
-    seen, random = classifier.extract(scorer.network, images, scorer.device), np.random.default_rng(0)
-    of, found = entries("metric")[metric].of, []
-    for _ in range(RESAMPLES):
-        rows = torch.from_numpy(random.integers(len(images), size=len(images)))
-        found.append(of(Features(seen.features[rows], seen.logits[rows]), scorer.reference))
-    return found

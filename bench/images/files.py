@@ -1,152 +1,201 @@
-"""Reading images somebody else made, to score them: a folder of PNGs, or an .npy or .npz array."""
+"""Reading images that somebody else made: a folder of image files, or an .npy or .npz. See ``docs/files.md``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from bench.errors import UserError
+from bench.errors import UserError, unknown
+from bench.images import arrays, conventions, pictures
+from bench.images.source import MINIMUM, Counts, InDoubtError, Reading, Source
 
-MINIMUM = 20
-"""Fewest images that can be scored."""
-PART = 5_000
-"""Images read at a time."""
-STREAMED = 50_000
-"""With more images than this, scores that compare pairs of them are left out, and the rest takes no more memory."""
+USUAL = Reading()
+CLASSES = 10
 
 
-def read(path: Path, channels: int, side: int) -> tuple[Tensor, str]:
-    """uint8 (N, C, H, W), and a word on how the values were read.
+def take(path: Path, channels: int, side: int, reading: Reading = USUAL) -> Source:
+    """The images at a path, which are looked at once to find out how they are to be read.
 
-    Arrays may be (N, H, W), (N, H, W, C) or (N, C, H, W); uint8, or floats in [0, 1], or in [−1, 1] where some are
-    negative. An .npz holds them as ``images``, or as its only array.
-
-    :raises UserError: for anything that is not at least :data:`~bench.images.files.MINIMUM` such images.
+    :param channels: that images should have, and ``side`` pixels each way.
+    :raises UserError: for anything that is not at least :data:`~bench.images.source.MINIMUM` such images.
+    :raises InDoubtError: where the values can be read in two ways.
     """
+    for name in reading.changes:
+        if name not in conventions.CHANGES:
+            raise unknown("change", name, conventions.CHANGES)
     if path.is_dir():
-        array, how = _folder(path, channels), "PNG"
-    elif path.suffix in (".npy", ".npz"):
-        array, how = _array(path), "array"
-    elif path.exists():
-        raise UserError(f"{path} is neither a folder of PNGs nor an .npy or .npz file")
-    else:
+        return _enough(path, _folder(path, channels, side, reading))
+    if not path.exists():
         raise UserError(f"no such file or folder: {path}")
-    parts, values = _converted(lambda: array, path, channels, side)
-    return torch.cat(list(parts)), f"{how} of {values}"
+    with path.open("rb") as file:
+        start = file.read(6)
+    if start.startswith(arrays.NPY):
+        return _enough(path, _of_found(path, arrays.read_npy(path), channels, side, reading))
+    if start.startswith(arrays.ZIP):
+        larger = "crop" in reading.changes
+
+        def shaped(shape: tuple[int, ...]) -> bool:
+            return conventions.layout(shape, channels, side, larger=larger) is not None
+
+        return _enough(path, _of_found(path, arrays.read_npz(path, shaped, reading.array), channels, side, reading))
+    if path.suffix in (".npy", ".npz"):
+        raise UserError(f"{path} is not a readable array file")
+    raise UserError(f"{path} is neither a folder of images nor an .npy or .npz file")
 
 
-def stream(path: Path, channels: int, side: int) -> tuple[int, Iterator[Tensor], str] | None:
-    """The images of an .npy too large to score as a whole: how many, parts of :data:`PART`, and how they are read.
+def of_array(array: np.ndarray, what: str, channels: int, side: int, reading: Reading = USUAL) -> Source:
+    """An array of images in memory, in any of the forms that files have.
 
-    None for anything else. The file is mapped anew for each part: what was read of a mapping stays in memory with it.
-
-    :raises UserError: as :func:`read` does.
+    :raises UserError: as :func:`take` does, calling it ``what``.
     """
-    if path.suffix != ".npy" or not path.is_file():
-        return None
-    array = _array(path, "r")
-    if array.ndim < 3 or len(array) <= STREAMED:
-        return None
-    parts, values = _converted(lambda: _array(path, "r"), path, channels, side)
-    return len(array), parts, f"array of {values}"
-
-
-def converted(array: np.ndarray, what: str, channels: int, side: int) -> Tensor:
-    """An array of images, in any of those forms, as uint8 (N, C, H, W).
-
-    :raises UserError: as :func:`read` does, calling it ``what``.
-    """
-    return torch.cat(list(_converted(lambda: array, Path(what), channels, side)[0]))
-
-
-def _converted(opened: Callable[[], np.ndarray], path: Path, channels: int, side: int) -> tuple[Iterator[Tensor], str]:
-    n = len(_shaped(opened(), path, channels, side))
-
-    def parts() -> Iterator[np.ndarray]:
-        for start in range(0, n, PART):
-            yield _shaped(opened(), path, channels, side)[start : start + PART]  # a view: nothing is read yet
-
-    found, values = _bytes(parts, path)
-    if n < MINIMUM:
-        raise UserError(f"{path} has {n} images: at least {MINIMUM} are needed to score")
-    return (torch.from_numpy(part) for part in found), values
-
-
-def _folder(path: Path, channels: int) -> np.ndarray:
-    from PIL import Image
-
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".png")
-    if not files:
-        raise UserError(f"no PNG files in {path}")
-    images: list[np.ndarray] = []
-    for file in files:
-        try:
-            with Image.open(file) as image:
-                if image.mode.startswith(("I", "F")):
-                    raise UserError(f"{file} has more than 8 bits a channel")
-                images.append(np.asarray(image.convert("L" if channels == 1 else "RGB")))
-        except UserError:
-            raise
-        except Exception as error:  # a damaged file can raise nearly anything
-            raise UserError(f"{file} is not a readable PNG") from error
-        if images[-1].shape != images[0].shape:
-            a, b = ("×".join(map(str, i.shape[:2])) for i in (images[0], images[-1]))
-            raise UserError(f"mixed sizes in {path}: {files[0].name} is {a}, {file.name} is {b}")
-    return np.stack(images)
-
-
-def _array(path: Path, mapped: Literal["r"] | None = None) -> np.ndarray:
+    whole = np.asarray(array)
+    if not whole.ndim:
+        raise UserError(f"{what} is one number: images are needed")
     try:
-        if mapped:
-            whole: np.ndarray = np.load(path, mmap_mode=mapped, allow_pickle=False)
-            return whole
-        with path.open("rb") as file:
-            content = np.load(file, allow_pickle=False)
-            if isinstance(content, np.ndarray):
-                return content
-            if "images" not in content.files and len(content.files) != 1:
-                raise UserError(f"{path} has no array 'images' (it has: {', '.join(content.files) or 'nothing'})")
-            found: np.ndarray = content["images" if "images" in content.files else content.files[0]]
-            return found
-    except UserError:
-        raise
-    except Exception as error:  # a damaged file can raise nearly anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} is not a readable array file ({reason})") from error
+        source = _of_found(Path(what), arrays.Found(arrays.of_array(whole)), channels, side, reading)
+    except UserError as error:  # options of the command are not at hand
+        raise UserError(str(error).replace("say --range", "make them uint8 first")) from error
+    return _enough(Path(what), source)
 
 
-def _shaped(array: np.ndarray, path: Path, channels: int, side: int) -> np.ndarray:
-    """The array as (N, C, H, W)."""
-    want = (channels, side, side)
-    shape = "×".join(map(str, array.shape))
-    if array.ndim == 3 and channels == 1:
-        array = array[:, None]
-    elif array.ndim == 4 and array.shape[1:] == (side, side, channels) and array.shape[1:] != want:
-        array = array.transpose(0, 3, 1, 2)
-    if array.ndim != 4 or array.shape[1:] != want:
-        raise UserError(f"{path} holds an array of {shape}: images of {channels}×{side}×{side} are needed")
-    return array
+def _enough(path: Path, source: Source) -> Source:
+    if source.n < MINIMUM:
+        raise UserError(f"{path} has {source.n} images: at least {MINIMUM} are needed to score")
+    return source
 
 
-def _bytes(parts: Callable[[], Iterator[np.ndarray]], path: Path) -> tuple[Iterator[np.ndarray], str]:
-    """The values as uint8 0 … 255, a part at a time, and a word on how they were read."""
-    first = next(parts(), np.empty(0, np.uint8))
-    if first.dtype == np.uint8:
-        return (np.array(part) for part in parts()), "bytes 0 to 255"  # a mapped file is read-only
-    if not np.issubdtype(first.dtype, np.floating):
-        raise UserError(f"{path} holds {first.dtype} values: uint8 or floats are needed")
-    low = high = 0.0
-    for part in parts():
-        if not np.isfinite(part).all():
-            raise UserError(f"{path} holds NaN or infinite values")
-        low, high = min(low, float(part.min())), max(high, float(part.max()))
-    if low < -1 or high > 1:
-        raise UserError(f"{path} holds floats from {low:.3g} to {high:.3g}: the range must be [0, 1] or [-1, 1]")
-    scaled = ((part + 1) / 2 if low < 0 else part for part in parts())
-    words = "floats in [-1, 1]" if low < 0 else "floats in [0, 1]"
-    return (np.round(part * 255).astype(np.uint8) for part in scaled), words
+# arrays
+
+
+def _of_found(path: Path, found: arrays.Found, channels: int, side: int, reading: Reading) -> Source:
+    array, crop = found.images, "crop" in reading.changes
+    laid = conventions.layout(array.shape, channels, side, larger=crop)
+    if laid is None:
+        raise UserError(_wrong_shape(path, array, channels, side))
+    kind = array.dtype
+    try:
+        bounds, clipped = _bounds(array, reading)
+    except InDoubtError as doubt:
+        raise InDoubtError(f"{path} {doubt}", doubt.ranges) from None
+    except ValueError as error:
+        raise UserError(f"{path} {error}") from error
+
+    def batches(done: Counter[str]) -> Iterator[np.ndarray]:
+        with arrays.explained(path):
+            for part in array.parts():
+                block = conventions.to_bytes(laid.view(part), bounds)
+                block = conventions.channels_of(block, channels, reading.background, done)
+                yield conventions.changed(block, reading.changes, side)
+
+    done: Counter[str] = Counter()
+    if laid.view(np.empty((0, *array.shape[1:]), kind)).shape[1] != channels:
+        for _ in batches(done):  # to know beforehand what is done to them
+            pass
+    for name in reading.changes:
+        done[conventions.CHANGES[name].words] = array.shape[0]
+    if kind != np.uint8:
+        done[f"{kind} to bytes"] = array.shape[0]
+    labels, notes = _labels(found)
+    counts = Counts(array.shape[0], array.shape[0], dict(done), clipped)
+    return Source(array.shape[0], _words(array, laid, bounds), counts, lambda: batches(Counter()), labels, tuple(notes))
+
+
+def _bounds(array: arrays.Array, reading: Reading) -> tuple[tuple[float, float], int]:
+    """What black and white are, and how many values are beyond."""
+    kind = array.dtype
+    if reading.range is None and kind == np.uint8:
+        return conventions.BYTES, 0
+    if not conventions.real(kind):
+        raise ValueError(f"holds {kind} values: numbers are needed")
+    extent = conventions.Extent()
+    if kind != np.bool_:
+        for part in array.parts():
+            extent.add(part)
+    bounds = reading.range or conventions.range_of(extent, kind)
+    if bounds[0] <= extent.low and extent.high <= bounds[1]:
+        return bounds, 0
+    return bounds, sum(conventions.beyond(part, bounds) for part in array.parts())
+
+
+def _wrong_shape(path: Path, array: arrays.Array, channels: int, side: int) -> str:
+    shape = "×".join(map(str, array.shape)) or "one number"
+    name = f" '{array.name}'" if array.name else ""
+    more = ""
+    if conventions.layout(array.shape, channels, side, larger=True) is not None:
+        more = " (if they have a border, --apply crop takes the middle)"
+    return f"{path} holds an array{name} of {shape}: images of {channels}×{side}×{side} are needed{more}"
+
+
+def _words(array: arrays.Array, laid: conventions.Layout, bounds: tuple[float, float]) -> str:
+    low, high = (f"{end:g}" for end in bounds)
+    name = f" '{array.name}'" if array.name else ""
+    values = f"bytes {low} to {high}" if array.dtype == np.uint8 else f"{array.dtype} in [{low}, {high}]"
+    if np.issubdtype(array.dtype, np.floating):
+        values = f"floats in [{low}, {high}]"
+    return f"array{name} of {values}" + (f", {laid.words}" if laid.words else "")
+
+
+def _labels(found: arrays.Found) -> tuple[np.ndarray | None, list[str]]:
+    notes = []
+    labels = None
+    if found.labels is not None:
+        labels = found.labels.whole().reshape(-1)
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < CLASSES:
+            notes.append(f"labels in '{found.labels.name}' are not all from 0 to {CLASSES - 1}: they are not used")
+            labels = None
+        else:
+            labels = labels.astype(np.int64)
+            notes.append(f"labels are from '{found.labels.name}'")
+    if found.others:
+        notes.append(f"arrays not used: {', '.join(found.others)}")
+    return labels, notes
+
+
+# folders
+
+
+def _folder(path: Path, channels: int, side: int, reading: Reading) -> Source:
+    listed = pictures.listing(path)
+    total: Counter[str] = Counter()
+    files, blank = [], 0
+    for file, image, done in pictures.survey(listed, path, side, reading):
+        files.append(file)
+        block = conventions.channels_of(image[None], channels, reading.background, done)
+        total.update(done)
+        blank += any(what.startswith("composed") for what in done) and block.min() == block.max()
+    if not files:
+        raise UserError(f"no image files in {path}{_elsewhere(listed)}")
+    jpeg = total.pop("JPEG", 0)
+    notes = []
+    if jpeg:
+        notes.append(f"{jpeg:,} images are JPEG: what its compression lost is part of the score")
+    if blank * 2 > len(files):
+        other = "black" if reading.background else "white"
+        notes.append(f"{blank:,} images are blank on {conventions.shade(reading.background)}: try --background {other}")
+    labels = pictures.labels_of(files, path, CLASSES)
+    inner = {os.path.dirname(file) for file in files} - {os.fspath(path)}
+    if labels is not None:
+        notes.append("labels are the names of subfolders")
+    elif inner:
+        notes.append(f"names of subfolders are not all from 0 to {CLASSES - 1}: they are not used as labels")
+    for name in reading.changes:
+        total[conventions.CHANGES[name].words] = len(files)
+    counts = Counts(len(files) + sum(listed.skipped.values()), len(files), dict(total), 0, dict(listed.skipped))
+    batches = partial(_pictures, files, channels, side, reading)
+    return Source(len(files), "image files of bytes 0 to 255", counts, batches, labels, tuple(notes))
+
+
+def _elsewhere(listed: pictures.Listing) -> str:
+    arrays_ = [os.path.basename(file) for file in listed.files if file.endswith((".npy", ".npz"))]
+    return f"; it has {arrays_[0]}: name that file" if arrays_ else ""
+
+
+def _pictures(files: list[str], channels: int, side: int, reading: Reading) -> Iterator[np.ndarray]:
+    for images in pictures.decoded(files):
+        same = [conventions.channels_of(i[None], channels, reading.background, Counter()) for i in images]
+        yield np.concatenate([conventions.changed(image, reading.changes, side) for image in same])

@@ -6,6 +6,7 @@ classes are as frequent as they should be, and a Fréchet distance that needs no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from bench.images.files import MINIMUM
+from bench.images.source import MINIMUM
 from bench.score import classifier
 from bench.score.classifier import CLASSES, Features
 from bench.score.distances import Moments, frechet_distance, nearest
@@ -51,7 +52,7 @@ def nearness(samples: Tensor, test: Tensor, train: Tensor) -> Nearness:
 def by_class(seen: Features, train: Tensor, labels: Tensor) -> list[float | None]:
     """For each class, the Fréchet distance between the samples taken for it and the training images of it.
 
-    None where fewer than :data:`~bench.images.files.MINIMUM` samples are; small classes have a larger bias.
+    None where fewer than :data:`~bench.images.source.MINIMUM` samples are; small classes have a larger bias.
     """
     taken = seen.logits.argmax(1)
     found: list[float | None] = []
@@ -104,6 +105,11 @@ def look(scorer: Scorer, images: Tensor) -> dict[str, Any]:
     }
 
 
+def classes_line(what: str, fids: Sequence[float | None]) -> str:
+    """A number for each class; a dash where there are too few images of it."""
+    return f"{what}: " + ", ".join(f"{c}: {'–' if fid is None else f'{fid:.3g}'}" for c, fid in enumerate(fids))
+
+
 def describe(found: dict[str, Any]) -> list[str]:
     """What :func:`look` found, a line each."""
     lines = []
@@ -113,10 +119,9 @@ def describe(found: dict[str, Any]) -> list[str]:
             f"nearest training image in {space}: {near.samples:.4g} away (median), {near.test:.4g} from test images; "
             f"{near.copies:.1%} of samples are nearer than 99% of test images are (p = {near.p:.2g})"
         )
-    classes = ", ".join(f"{c}: {'–' if fid is None else f'{fid:.3g}'}" for c, fid in enumerate(found["fid_by_class"]))
     return [
         *lines,
-        f"FID by the class seen: {classes}",
+        classes_line("FID by the class seen", found["fid_by_class"]),
         f"classes as frequent as in the training images: p = {found['class_balance_p']:.2g}",
         f"Fréchet distance of pixels in {COMPONENTS} principal components: {found['pixel_distance']:.4g}",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,10 @@ from torch import Tensor
 NEIGHBOURS = 3
 EXTRAPOLATED = 8
 """Sizes that FID∞ is extrapolated from."""
+BLOCK = 20_000_000
+"""Pairs looked at together, 160 MB in float64: bounds memory, whatever the number of rows."""
+ROWS = 2000
+"""Rows of distances looked at together, at most."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +75,15 @@ def extrapolated(features: Tensor, reference: Moments, seed: int = 0) -> float:
     return float(np.polyfit([1 / size for size in sizes], found, 1)[1])
 
 
+def blocks(n: int, columns: int, rows: int | None = None) -> Iterator[slice]:
+    """The rows 0 … n in parts, each of at most :data:`BLOCK` pairs with so many columns, and of at most ``rows``."""
+    size = max(1, min(rows or n, BLOCK // max(1, columns)))
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
 def polynomial_kernel(x: Tensor, y: Tensor) -> Tensor:
     """(x·y/d + 1)³ (Bińkowski et al., arXiv 1801.01401, section 3)."""
-    return (x @ y.T / x.shape[1] + 1) ** 3
+    return (x @ y.T).div_(x.shape[1]).add_(1).pow_(3)
 
 
 def kernel_distance(x: Tensor, y: Tensor, within_y: float | None = None) -> tuple[float, float]:
@@ -83,24 +94,37 @@ def kernel_distance(x: Tensor, y: Tensor, within_y: float | None = None) -> tupl
     is all there is when x and y are alike (there the error still comes out up to a quarter too large, by keeping the
     other part from being negative). Unlike a spread over subsets it estimates the error of the number itself.
 
+    Memory does not grow with N²: the kernel is made a block of rows at a time, twice where there are several.
+
     :param within_y: the mean of the kernel over pairs of y, if it is known already.
     """
-    n = len(x)
-    between = polynomial_kernel(x, y).mean(1)
-    kernel = polynomial_kernel(x, x)
-    rows = kernel.sum(1) - kernel.diagonal()
-    total = rows.sum()
+    n, parts = len(x), list(blocks(len(x), len(x)))
+    between = torch.cat([polynomial_kernel(x[part], y).mean(1) for part in blocks(n, len(y))])
     constant = mean_over_pairs(y) if within_y is None else within_y
+    rows, h_given_one = torch.empty_like(between), torch.empty_like(between)
+    for part in parts:
+        kernel = polynomial_kernel(x[part], x)
+        rows[part] = kernel.sum(1) - kernel.diagonal(part.start)
+        h = _centred(kernel, between, part, constant)
+        h_given_one[part] = (h.sum(1) - h.diagonal(part.start)) / (n - 1)
+    total = rows.sum()
     estimate = total / (n * (n - 1)) - 2 * between.mean() + constant
     without = (total - 2 * rows) / ((n - 1) * (n - 2)) - 2 * (between.sum() - between) / (n - 1) + constant
     jackknife = (n - 1) / n * (without - without.mean()).square().sum()
-    h = kernel - between[:, None] - between[None, :] + constant
-    h_given_one = (h.sum(1) - h.diagonal()) / (n - 1)
-    degenerate = h - h_given_one[:, None] - h_given_one[None, :] + estimate
-    degenerate.fill_diagonal_(0)
-    twice = 2 * degenerate.square().sum() / (n * (n - 1)) ** 2
+    squares = torch.zeros_like(total)
+    for part in parts:
+        h = h if len(parts) == 1 else _centred(polynomial_kernel(x[part], x), between, part, constant)
+        degenerate = h.sub_(h_given_one[part, None]).sub_(h_given_one[None, :]).add_(estimate)
+        degenerate.diagonal(part.start).zero_()
+        squares += degenerate.square_().sum()
+    twice = 2 * squares / (n * (n - 1)) ** 2
     error = torch.maximum(jackknife - twice, twice).sqrt()
     return float(estimate), float(error)
+
+
+def _centred(kernel: Tensor, between: Tensor, part: slice, constant: float) -> Tensor:
+    """h(x, x') = k(x, x') − E k(x, y) − E k(x', y) + E k(y, y') of some rows, in the kernel's place."""
+    return kernel.sub_(between[part, None]).sub_(between[None, :]).add_(constant)
 
 
 def mean_over_pairs(y: Tensor) -> float:
@@ -120,15 +144,17 @@ def inception_score(logits: Tensor) -> float:
 
 def radii(x: Tensor, neighbours: int = NEIGHBOURS) -> Tensor:
     """Each row's distance to its nearest other row but two (or another number)."""
-    return torch.cat([torch.cdist(part, x).kthvalue(neighbours + 1).values for part in x.split(2000)])
+    parts = blocks(len(x), len(x), ROWS)
+    return torch.cat([torch.cdist(x[part], x).kthvalue(neighbours + 1).values for part in parts])
 
 
 def nearest(x: Tensor, y: Tensor) -> Tensor:
     """The distance of each row of x (N, d) to the nearest row of y (M, d), (N,)."""
-    return torch.cat([torch.cdist(part, y).min(1).values for part in x.split(2000)])
+    return torch.cat([torch.cdist(x[part], y).min(1).values for part in blocks(len(x), len(y), ROWS)])
 
 
 def covered(x: Tensor, centres: Tensor, radii: Tensor) -> float:
     """The share of rows of x inside at least one ball."""
-    inside = [(torch.cdist(part, centres) <= radii).any(1) for part in x.split(2000)]
+    parts = blocks(len(x), len(centres), ROWS)
+    inside = [(torch.cdist(x[part], centres) <= radii).any(1) for part in parts]
     return float(torch.cat(inside).double().mean())

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from bench.errors import UserError
 from bench.images import datasets, files
+from bench.images.source import InDoubtError, Reading, Source
 from bench.machine import devices
 from bench.rows import entries, known
-from bench.score import copies
+from bench.score import copies, taken
+from bench.score.classifier import FEATURES
 from bench.score.printed import ScoreReport
 from bench.score.scorer import Scorer
 from bench.store.store import Store
@@ -30,37 +33,66 @@ def score_path(
     data_dir: Path | None = None,
     device: str = "auto",
     thorough: bool = False,
+    reading: Reading = files.USUAL,
 ) -> Scored:
-    """Score the images in a folder of PNGs, or in an .npy or .npz file.
+    """Score the images in a folder of image files, or in an .npy or .npz file.
 
     :param store: where the reference is kept, so that it is worked out only once.
     :param thorough: also look for copies of training images, at each class by itself, and at pixels.
-    :raises UserError: for what cannot be read or scored.
+    :param reading: what the user says about the files.
+    :raises UserError: for what cannot be read or scored. Where values can be read in two ways, it has both scores.
     """
     known("dataset", dataset)
     where = devices.pick_device(device)
     row = entries("dataset")[dataset]
-    large = files.stream(path, row.channels, row.side)
-    if large is None:
-        whole, how = files.read(path, row.channels, row.side)
-        n = len(whole)
-    else:
-        n, parts, how = large
-        if thorough:
-            raise UserError(f"--thorough is for at most {files.STREAMED:,} images, not {n:,}")
+    try:
+        source = files.take(path, row.channels, row.side, reading)
+    except InDoubtError as doubt:
+        scorer = Scorer(dataset, datasets.load(dataset, data_dir), store, where)
+        raise _both(doubt, path, scorer, reading) from None
+    if thorough and source.n > taken.STREAMED:
+        raise UserError(f"--thorough is for at most {taken.STREAMED:,} images, not {source.n:,}")
     images = datasets.load(dataset, data_dir)
     scorer = Scorer(dataset, images, store, where)
-    bounds = scorer.bounds(n)._asdict() if n <= len(images.test) else {}
+    bounds = scorer.bounds(source.n)._asdict() if source.n <= len(images.test) else {}
+    found = taken.score(scorer, source)
     report = ScoreReport(
         path=str(path),
-        read_as=how,
-        n=n,
+        read_as=source.how,
+        n=source.n,
         **dict(scorer.provenance),
-        metrics=scorer.score(whole) if large is None else scorer.stream(parts).scores(scorer.reference),
+        counts=source.counts,
+        notes=(*source.notes, *_warnings(source, found)),
+        metrics=found.metrics,
+        fid_by_class=found.fid_by_class,
         **bounds,
-        thorough=copies.look(scorer, whole) if thorough else None,
+        thorough=copies.look(scorer, source.whole()) if thorough else None,
     )
     return Scored(report, scorer.name)
+
+
+def _both(doubt: InDoubtError, path: Path, scorer: Scorer, reading: Reading) -> UserError:
+    """The doubt, with the score of each way to read the values."""
+    said = []
+    for low, high in doubt.ranges:
+        source = files.take(path, *scorer.images.shape, replace(reading, range=(low, high)))
+        fid = scorer.stream(source).scores(scorer.reference)["fid"]
+        said.append(f"--range {low:g} {high:g} gives FID {fid:.4g}")
+    return UserError(f"{str(doubt).removesuffix('; say --range')}; {', '.join(said)}")
+
+
+def _warnings(source: Source, found: taken.Taken) -> list[str]:
+    warnings = []
+    if source.n < FEATURES:
+        warnings.append(
+            f"warning: {source.n} images are fewer than the {FEATURES} features, so FID says little: about "
+            f"{found.metrics['fid_bias']:.3g} of it comes from so few images; compare at equal N only, or take more"
+        )
+    if source.n > taken.STREAMED:
+        warnings.append(f"more than {taken.STREAMED:,} images: scores that compare pairs of them are left out")
+    if found.hint:
+        warnings.append(f"hint: {found.hint}")
+    return warnings
 
 
 def to_text(scored: Scored) -> str:
@@ -70,15 +102,20 @@ def to_text(scored: Scored) -> str:
     report = scored.report
     bounds = [bound for bound in (report.floor, report.ceiling) if bound is not None]
     table = [
-        [name, report.metrics[name], *[bound[name] for bound in bounds], metric.better or ""]
+        [name, report.metrics[name], *[bound.get(name) for bound in bounds], metric.better or ""]
         for name, metric in entries("metric").items()
         if name in report.metrics
     ]
     heads = ["metric", "value", *(["floor (test images)", "ceiling (noise)"] if bounds else []), "better"]
+    counts = report.counts.text() if report.counts else ""
     parts = [
         f"{report.n:,} images from {report.path} ({report.read_as}), scored by {scored.scorer}",
+        *([counts] if counts else []),
+        *report.notes,
         str(tabulate(table, heads, tablefmt="github", floatfmt=".4g")),
     ]
+    if report.fid_by_class is not None:
+        parts.append("\n" + copies.classes_line("FID by label", report.fid_by_class))
     if report.thorough is not None:
         parts.append("\n" + "\n".join(copies.describe(report.thorough)))
     return "\n".join(parts)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from bench.images.files import MINIMUM
+from bench.images.source import MINIMUM
 from bench.score.classifier import CLASSES, Features
 from bench.score.distances import Moments, frechet_bias, frechet_distance
 from bench.score.reference import Reference

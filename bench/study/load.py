@@ -10,7 +10,9 @@ import yaml
 from pydantic import ValidationError
 
 from bench.errors import UserError, unknown
+from bench.paths import given
 from bench.study.study import Study
+from bench.study.yaml12 import Loader
 
 STUDIES = Path(__file__).parent / "studies"
 FORMERLY = {"seed": "demo"}
@@ -42,7 +44,7 @@ def load(name: str) -> Study:
 
 
 def _path(name: str) -> Path:
-    path = Path(name) if name.endswith((".yaml", ".yml")) else STUDIES / f"{FORMERLY.get(name, name)}.yaml"
+    path = given(name) if name.endswith((".yaml", ".yml")) else STUDIES / f"{FORMERLY.get(name, name)}.yaml"
     if path.is_file():
         return path
     raise unknown("study", name, available()) if path.parent == STUDIES else UserError(f"no study file {path}")
@@ -52,9 +54,9 @@ def _read(path: Path) -> tuple[yaml.Node | None, dict[str, Any]]:
     """The file's YAML, as nodes, which know their lines, and as values."""
     try:
         text = path.read_text(encoding="utf-8")
-        root = yaml.compose(text, yaml.SafeLoader)
+        root = yaml.compose(text, Loader)
         _no_key_twice(root)
-        content = yaml.safe_load(text)
+        content = yaml.load(text, Loader)  # noqa: S506 (it is a SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{path}:{mark.line + 1}" if mark else str(path)

@@ -67,15 +67,7 @@ class Study(Design):
         return parse_claim(text, dict(self.axes), names("metric"), on_axis)
 
     def warnings(self) -> list[str]:
-        """What a careful reader should know before running: schedules that leave signal in x_T."""
-        from ddpm.schedule import RESIDUAL_SIGNAL, make_schedule
+        """What a careful reader should know before running: see :mod:`bench.study.cautions`."""
+        from bench.study.cautions import cautions  # which loads torch
 
-        found = []
-        for name, T in dict.fromkeys((c.job.schedule, c.job.T) for c in self.cells):
-            left = make_schedule(name, T).alpha[-1].item() ** 2
-            if left > RESIDUAL_SIGNAL:
-                found.append(
-                    f"schedule '{name}' at T={T} leaves ᾱ_T = {left:.3g} of the signal in x_T: "
-                    "sampling starts from noise it was never trained on"
-                )
-        return found
+        return cautions(self.cells)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -152,8 +153,9 @@ class Net(torch.nn.Module):
 def test_times(bench_epoch):
     bench_epoch(Net(), torch.from_numpy(SAMPLES[:, None]), batch_size=20, rounds=2)
 
-def test_draws(bench_sampling):
-    bench_sampling(Net(), steps=2, n=20, rounds=2)
+def test_draws(bench_sampling, benchmark):
+    bench_sampling(Net(), sampler="heun", steps=2, n=20, rounds=2)
+    assert benchmark.extra_info["evaluations"] == 3
 """
 
 
@@ -169,6 +171,24 @@ def test_from_somebody_elses_repository(
     result = pytester.runpytest_subprocess("--import-mode=importlib")
     result.assert_outcomes(passed=3, failed=2)
     result.stdout.fnmatch_lines(["*fid * baseline * (limit *, N = 200)*", "*could not measure: samples has 3 images*"])
+
+
+def test_class_accuracy_needs_labels(scorer: Scorer, mnist: Images, tmp_path: Path) -> None:
+    """Those that are given, or those that files hold; wrong ones fail, and none at all is one line."""
+    images, labels = digits(mnist, 0), mnist.test_labels[0::40][:N]
+    np.savez(tmp_path / "good.npz", images[:, 0].numpy(), labels.numpy())
+    good = str(tmp_path / "good.npz")
+    judge = partial(quality.judge, scorer, metric="class_accuracy")
+    assert judge(images, good, labels=labels).verdict == verdicts.PASS
+    assert judge(good, good).verdict == verdicts.PASS
+    assert judge(images, good, labels=(labels.numpy() + 1) % 10).verdict == verdicts.FAIL
+    with pytest.raises(UserError, match="class_accuracy needs the classes that samples were to be of"):
+        judge(images, good)
+    with pytest.raises(UserError, match="class_accuracy needs the classes that the baseline's images were to be of"):
+        judge(good, images)
+    for wrong in (labels[:5], labels.float(), labels + 1, "seven", labels[None]):
+        with pytest.raises(UserError, match=f"labels must be {N} whole numbers from 0 to 9"):
+            judge(images, good, labels=wrong)
 
 
 def test_a_score_file_of_another_shape_is_one_line(scorer: Scorer, mnist: Images, tmp_path: Path) -> None:

@@ -8,18 +8,21 @@ import numpy as np
 import pytest
 import torch
 
-from bench.images import files
+from bench.images import arrays, pictures
+from bench.score import taken
 from bench.score.scorer import Scorer
 from perf import streaming
 
 
-def test_fid_of_a_file(tmp_path: Path, scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "STREAMED", files.STREAMED)  # it is changed
-    monkeypatch.setattr(files, "PART", 70)
-    path = tmp_path / "few.npy"
-    streaming.write(path, 200)
-    found = streaming.fid_of(path, scorer.store.root)
-    whole = torch.from_numpy(np.load(path))
+@pytest.mark.parametrize("name", ["few.npy", "few.npz", "few"])
+def test_fid_of_a_file(tmp_path: Path, scorer: Scorer, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(taken, "STREAMED", taken.STREAMED)  # it is changed
+    for module in (arrays, pictures):
+        monkeypatch.setattr(module, "PART", 70)
+    streaming.write(tmp_path / name, 200)
+    found = streaming.fid_of(tmp_path / name, scorer.store.root)
+    streaming.write(tmp_path / "same.npy", 200)
+    whole = torch.from_numpy(np.load(tmp_path / "same.npy"))
     assert whole.shape == (200, 1, 28, 28)
     assert found["fid"] == pytest.approx(
         scorer.score(whole, only="fid")["fid"], rel=1e-6

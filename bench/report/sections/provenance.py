@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 import pandas as pd
-import yaml
 
 from bench.analysis.frames import Results
 from bench.report.blocks import Block, Cell, Code, CodeSpan, Column, Span, Spans, Strong, heading, table, text
 from bench.report.sections.common import MOST_ROWS, left_out, numbers, processors
+from bench.study import load, yaml12
+from bench.study.study import Study
 from bench.text import listing
 
 REASONS = {"missing": "not run yet", "stale": "scored by another classifier, or against another data set"}
@@ -39,8 +41,7 @@ def section(results: Results) -> Iterator[Block]:
         yield text(f"These files are damaged and count as missing: {listing(damaged)}.")
     yield heading(3, "The study")
     yield Code(_study(results), "yaml")
-    yield heading(3, "To reproduce")
-    yield Code(f"ddpm-bench run {results.study.name}\nddpm-bench report {results.study.name}", "sh")
+    yield from _reproduce(results)
     yield text(
         "Use the commit above, with the package installed. Finished work is kept. To start from nothing, delete the "
         "results folder. On the same processor, with the same number of threads and the same versions, the samples are "
@@ -84,9 +85,42 @@ def _joined(parts: list[Spans], comma: str, last: str) -> Spans:
 
 def _study(results: Results) -> str:
     content = results.study.model_dump(mode="json", exclude_defaults=True)
-    return yaml.safe_dump(
-        content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=90
-    ).strip()  # fmt: skip
+    return yaml12.dump(content, default_flow_style=None, width=90).strip()
+
+
+def _reproduce(results: Results) -> Iterator[Block]:
+    """Commands that run as they stand: a study of one's own is a file, whose content is above."""
+    study = results.study
+    file = study.name
+    yield heading(3, "To reproduce")
+    if not _shipped(study):
+        file = f"{'./' * file.startswith('-')}{file}.yaml"
+        yield text("Save the study above as ", CodeSpan(file), ", and run:")
+    options, different = [], []
+    for option, values in _settings(results):
+        if len(values) == 1:
+            options += [f"--{option}", str(*values)]
+        elif values:
+            different.append(f"{option} ({listing(values)})")
+    yield Code(
+        shlex.join(["ddpm-bench", "run", file, *options]) + "\n" + shlex.join(["ddpm-bench", "report", file]), "sh"
+    )
+    if different:
+        yield text(f"Not all of these results have the same {listing(different)}, so the command does not say it.")
+
+
+def _settings(results: Results) -> Iterator[tuple[str, list[str]]]:
+    """Option of ``run`` → its different values in the records; the usual device is not worth a word."""
+    for name in ("device", "threads"):
+        column = results.environments.get(name, pd.Series(dtype=object))
+        values = list(dict.fromkeys(str(value) for value in column.dropna()))
+        yield name, [] if values == ["cpu"] else values
+    engines = pd.concat([results.cells["train_engine"], results.cells["sample_engine"]]).dropna()
+    yield "engine", [str(name) for name in dict.fromkeys(engines) if name]
+
+
+def _shipped(study: Study) -> bool:
+    return study.name in load.available() and load.load(study.name) == study
 
 
 def _unfinished(results: Results) -> Iterator[Block]:

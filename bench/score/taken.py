@@ -1,0 +1,133 @@
+"""Scores of a source of images of any size, of each class where labels are known, and what may be wrong."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.images.conventions import CHANGES
+from bench.images.source import MINIMUM, Source
+from bench.score import classifier, metrics
+from bench.score.classifier import CLASSES, FEATURES, Features
+from bench.score.distances import Moments, frechet_distance
+from bench.score.running import Running
+from bench.score.scorer import Scorer
+from bench.store.records import Scores
+from bench.store.tensors import ReferenceFeatures
+
+STREAMED = 50_000
+"""With more images than this, scores that compare pairs of them are left out, and the rest takes no more memory."""
+TRIED = 500
+"""Images that simple changes are tried on, spread over all of them."""
+BETTER = 3
+"""How many times smaller FID must be for a change to be worth a word."""
+
+
+class Taken(NamedTuple):
+    """Scores; FID of each class by itself (None: too few), None without labels; and a word on what may be wrong."""
+
+    metrics: Scores
+    fid_by_class: tuple[float | None, ...] | None
+    hint: str | None
+
+
+class _Seen:
+    """What is kept of the images: their features where there are few, running sums where there are many."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.done = source, 0
+        self.running = Running(FEATURES)
+        self.classes = [Running(FEATURES) for _ in range(CLASSES if source.labels is not None else 0)]
+        kept = source.n if source.n <= STREAMED else 0
+        self.features = torch.empty(kept, FEATURES, dtype=torch.float64)
+        self.logits = torch.empty(kept, CLASSES, dtype=torch.float64)
+        # filled in place: a small tensor kept of each part would pin the heap that large ones leave behind
+        self.step = -(-source.n // TRIED)
+        self.few = torch.empty(0, dtype=torch.uint8)
+
+    def add(self, images: Tensor, seen: Features) -> None:
+        here = np.arange(self.done, self.done + len(images))
+        if not self.done:
+            self.few = images.new_empty(-(-self.source.n // self.step), *images.shape[1:])
+        spread = here[here % self.step == 0]
+        if len(spread):
+            self.few[spread[0] // self.step : spread[-1] // self.step + 1] = images[spread - here[0]]
+        if len(self.features):
+            self.features[here[0] : here[-1] + 1], self.logits[here[0] : here[-1] + 1] = seen.features, seen.logits
+        else:
+            self.running.add(seen)
+        if self.source.labels is not None:
+            labels = torch.from_numpy(self.source.labels[here])
+            for c, running in enumerate(self.classes):
+                running.add(Features(seen.features[labels == c], seen.logits[labels == c]))
+        self.done += len(images)
+
+    def scores(self, scorer: Scorer) -> Scores:
+        if len(self.features):
+            asked = None if self.source.labels is None else torch.from_numpy(self.source.labels)
+            return metrics.score(Features(self.features, self.logits, asked), scorer.reference)
+        right = [float(running.count[c]) / running.n for c, running in enumerate(self.classes) if running.n]
+        told = {"class_accuracy": sum(right) / len(right), "worst_class_accuracy": min(right)} if right else {}
+        return self.running.scores(scorer.reference) | told
+
+
+def score(scorer: Scorer, source: Source) -> Taken:
+    """Every score there is of the images, in memory that does not grow beyond :data:`STREAMED` of them."""
+    seen = _Seen(source)
+    for images in source:
+        seen.add(images, classifier.extract(scorer.network, images, scorer.device))
+    scores = seen.scores(scorer)
+    by_class = None
+    if seen.classes:
+        pairs = zip(seen.classes, moments_of_classes(scorer), strict=True)
+        by_class = tuple(frechet_distance(a.moments, b) if a.n >= MINIMUM else None for a, b in pairs)
+    return Taken(scores, by_class, hint(scorer, seen.few))
+
+
+def moments_of_classes(scorer: Scorer) -> list[Moments]:
+    """The moments of the training images of each class, kept in the store as the reference is."""
+    text = f"{scorer.classifier} {scorer.dataset_sha256} classes"
+    key, about = hashlib.sha256(text.encode()).hexdigest()[:16], ReferenceFeatures(code=scorer.code)
+    kept = scorer.store.load_tensors(ReferenceFeatures, key)
+    if kept is None or kept[1] != about:
+        state = dict(_moments_of_classes(scorer))
+        scorer.store.save_tensors(key, state, about)
+    else:
+        state = kept[0]
+    return [Moments(state[f"mean.{c}"].numpy(), state[f"covariance.{c}"].numpy()) for c in range(CLASSES)]
+
+
+def _moments_of_classes(scorer: Scorer) -> Iterator[tuple[str, Tensor]]:
+    images, labels = scorer.images.train, scorer.images.train_labels
+    for c in range(CLASSES):
+        found = Moments.of(classifier.extract(scorer.network, images[labels == c], scorer.device).features)
+        yield f"mean.{c}", torch.from_numpy(found.mean)
+        yield f"covariance.{c}", torch.from_numpy(found.covariance)
+
+
+def hint(scorer: Scorer, images: Tensor) -> str | None:
+    """One line on the simple change with which a few images, uint8 (n, C, H, W), would fit far better; else None."""
+    given, side = _fid(scorer, images), images.shape[2]
+    best, name = min((_fid(scorer, change), name) for name, change in _changes(images.numpy(), side))
+    if best * BETTER > given:
+        return None
+    return (
+        f"{CHANGES[name].words}, they would fit far better: FID of {len(images)} of them is {best:.4g}, and "
+        f"{given:.4g} as they are (--apply {name})"
+    )
+
+
+def _changes(images: np.ndarray, side: int) -> Iterator[tuple[str, Tensor]]:
+    for name, change in CHANGES.items():
+        if change.likely(images) and not np.array_equal(other := change.of(images, side), images):
+            yield name, torch.from_numpy(np.ascontiguousarray(other))
+
+
+def _fid(scorer: Scorer, images: Tensor) -> float:
+    features = classifier.extract(scorer.network, images, scorer.device).features
+    return frechet_distance(Moments.of(features), scorer.reference.moments)

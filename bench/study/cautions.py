@@ -1,0 +1,102 @@
+"""What a careful reader should know before a study runs: each caution looks at cells and yields lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from bench.study.model import Cell
+from ddpm.denoiser import Denoiser
+from ddpm.oracle import gaussian
+from ddpm.sampler import make_sampler, sample
+from ddpm.schedule import RESIDUAL_SIGNAL, Schedule, make_schedule
+from ddpm.spacing import space
+from ddpm.spec import Variant
+
+DEVIATION = 0.5
+"""The standard deviation of the Gaussian data that samplers are tried on."""
+BOUNDS = 0.4, 1.5
+"""What may become of it, as a share. One that is coarse (``ddim`` in five steps) falls to 0.45."""
+TRIED = 50
+"""Sampling steps at most that are tried: with more, every sampler here is steady."""
+
+
+def signal_left(cells: Sequence[Cell]) -> Iterator[str]:
+    """Schedules that leave signal in x_T."""
+    for name, T in dict.fromkeys((c.job.schedule, c.job.T) for c in cells):
+        left = make_schedule(name, T).alpha[-1].item() ** 2
+        if left > RESIDUAL_SIGNAL:
+            yield (
+                f"schedule '{name}' at T={T} leaves ᾱ_T = {left:.3g} of the signal in x_T: "
+                "sampling starts from noise it was never trained on"
+            )
+
+
+def late_start(cells: Sequence[Cell]) -> Iterator[str]:
+    """Spacings whose first step is at a time with signal, where x is pure noise all the same."""
+    asked = [(c.job.schedule, c.job.T, c.sampling.spacing, c.sampling.sample_steps) for c in cells]
+    for name, T, spacing, steps in dict.fromkeys(asked):
+        schedule = make_schedule(name, T)
+        first = space(schedule, steps, spacing)[0]
+        alpha = schedule.alpha[first].item()
+        if first < T and alpha**2 > RESIDUAL_SIGNAL:
+            yield (
+                f"spacing '{spacing}' with {steps} of T={T} steps starts at t = {first}, where schedule '{name}' has "
+                f"α = {alpha:.3g}: pure noise is fed to a network that expects signal there"
+            )
+
+
+def unstable(cells: Sequence[Cell]) -> Iterator[str]:
+    """Samplers of higher order, without noise, that miss even Gaussian data, the network being exact."""
+    asked: dict[Any, dict[int, None]] = {}
+    for cell in cells:
+        way, rule = cell.sampling, make_sampler(cell.sampling.sampler)
+        if way.sample_steps <= TRIED and (rule.order > 1 or rule.corrects) and not rule.churn:
+            group = (cell.job.schedule, cell.job.T, way.sampler, way.spacing, way.clip)
+            asked.setdefault(group, {})[way.sample_steps] = None
+    for (name, T, sampler, spacing, clip), every in asked.items():
+        schedule = make_schedule(name, T)
+        tried = {steps: deviation(schedule, sampler, steps, spacing, clip) for steps in every}
+        bad = {n: s for n, s in tried.items() if s is not None and not BOUNDS[0] <= s / DEVIATION <= BOUNDS[1]}
+        if bad:
+            yield (
+                f"sampler '{sampler}' on schedule '{name}' at T={T} is not steady with {', '.join(map(str, bad))} "
+                f"steps: of Gaussian data with standard deviation {DEVIATION:g}, and an exact network, it makes "
+                f"{', '.join(f'{found:.3g}' for found in bad.values())}"
+            )
+
+
+def deviation(
+    schedule: Schedule, sampler: Variant | str, steps: int, spacing: Variant | str, clip: bool | str
+) -> float | None:
+    """The standard deviation that a sampler gives Gaussian data of :data:`DEVIATION`; None if it draws noise."""
+    even = (torch.arange(64, dtype=torch.float64) + 0.5) / 64
+    x = torch.special.ndtri(even).view(-1, 1, 1, 1)
+    drawn = False
+
+    def noise(_: int) -> torch.Tensor:
+        nonlocal drawn
+        drawn = True
+        return torch.zeros_like(x)
+
+    denoiser = Denoiser(gaussian(schedule, "x0", DEVIATION**2), schedule, "x0")
+    for step in sample(denoiser, x, space(schedule, steps, spacing), sampler, noise, clip=clip):
+        if drawn:
+            return None
+        x = step.x
+    return (x.square().mean() / _even_variance(even)).sqrt().item()
+
+
+def _even_variance(even: torch.Tensor) -> torch.Tensor:
+    """The variance of 64 evenly spread normal numbers, which is a little less than 1."""
+    return torch.special.ndtri(even).square().mean()
+
+
+CAUTIONS: tuple[Callable[[Sequence[Cell]], Iterable[str]], ...] = (signal_left, late_start, unstable)
+
+
+def cautions(cells: Sequence[Cell]) -> list[str]:
+    """Every line of every caution."""
+    return [line for caution in CAUTIONS for line in caution(cells)]

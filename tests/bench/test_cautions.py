@@ -1,0 +1,77 @@
+"""What ``plan`` warns of: signal left in x_T, a late first step, and samplers that are not steady."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from bench import cli
+from bench.study import cautions
+from bench.study.study import Study
+from ddpm.denoiser import Denoiser
+from ddpm.oracle import gaussian
+from ddpm.sampler import sample
+from ddpm.schedule import make_schedule
+from ddpm.spacing import space
+
+
+def warned(make_study: Callable[..., Study], **axes: Any) -> list[str]:
+    usual = {"objective": ["x0"], "T": [1000], "sampler": ["ddim"]}
+    return make_study(**usual | axes).warnings()
+
+
+def test_a_spacing_that_starts_late(make_study: Callable[..., Study]) -> None:
+    """600 of 1,000 leading steps start at t = 600; 100 start where no signal is left, and other spacings at T."""
+    (line,) = warned(make_study, spacing=["leading"], sample_steps=[600, 100])
+    alpha = make_schedule("linear", 1000).alpha[600].item()
+    assert "starts at t = 600" in line
+    assert f"α = {alpha:.3g}" in line
+    assert not warned(make_study, spacing=["linspace", "trailing"], sample_steps=[600, 100])
+    (line,) = warned(make_study, spacing=["leading"], sample_steps=[350])
+    first = space(make_schedule("linear", 1000), 350, "leading")[0]
+    assert f"starts at t = {first}" in line
+
+
+@pytest.mark.parametrize(
+    ("sampler", "schedule", "steps", "steady"),
+    [
+        ("dpmpp_3m", "flow", 20, False),
+        ("dpmpp_3m", "flow", 50, True),
+        ("heun", "cosine", 10, False),
+        ("heun", "karras", 20, True),
+        ("dpmpp_2m", "flow", 20, True),
+        ("unipc", "flow", 20, True),
+        ("ddim", "linear", 2, True),  # coarse, as a first-order step is; not unsteady
+        ("dpmpp_2m_sde", "linear", 5, True),  # it draws noise: no such test
+    ],
+)
+def test_samplers_that_are_not_steady(
+    make_study: Callable[..., Study], sampler: str, schedule: str, steps: int, steady: bool
+) -> None:
+    found = warned(make_study, sampler=[sampler], schedule=[schedule], sample_steps=[steps], clip=[False])
+    assert bool(found) != steady
+    assert all(f"is not steady with {steps} steps" in line for line in found)
+
+
+def test_the_deviation_is_that_of_samples() -> None:
+    """Of a linear walk it is the image of 1; an exact solver's is the data's."""
+    schedule, one = make_schedule("flow", 1000), torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    denoiser = Denoiser(gaussian(schedule, "x0", cautions.DEVIATION**2), schedule, "x0")
+    for sampler in ("dpmpp_3m", "heun"):
+        *_, last = sample(denoiser, one, space(schedule, 20), sampler, torch.zeros_like(one).mul, clip=False)
+        assert cautions.deviation(schedule, sampler, 20, "linspace", False) == pytest.approx(abs(last.x.item()))
+    assert cautions.deviation(schedule, "heun", 200, "linspace", False) == pytest.approx(0.5, rel=1e-3)
+    assert cautions.deviation(schedule, "ancestral", 20, "linspace", False) is None
+
+
+def test_plan_prints_them(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "late.yaml"
+    path.write_text(
+        "train: {epochs: 1}\naxes: {objective: [x0], schedule: [linear], sampler: [ddim], spacing: [leading],\n"
+        "  sample_steps: [600]}\n"
+    )
+    assert cli.main(["plan", str(path), "--results", str(tmp_path)]) == 0
+    assert "warning: spacing 'leading' with 600 of T=1000 steps starts at t = 600" in capsys.readouterr().err
