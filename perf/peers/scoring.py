@@ -31,7 +31,7 @@ TOLERANCE = 1e-3
 ALL = "ours, all metrics"
 
 
-class _Flat(nn.Module):
+class Flat(nn.Module):
     """For torchmetrics: uint8 (B, 1, H, W) → features (B, 192)."""
 
     num_features = FEATURES
@@ -47,7 +47,7 @@ class _Flat(nn.Module):
         return features
 
 
-class _Pooled(nn.Module):
+class Pooled(nn.Module):
     """For pytorch-fid: float RGB 0 … 1 (B, 3, H, W) → [features (B, 192, 1, 1)]."""
 
     def __init__(self, network: Network) -> None:
@@ -60,7 +60,7 @@ class _Pooled(nn.Module):
         return [self.network(grey)[0][:, :, None, None]]
 
 
-class _Images(torch.utils.data.Dataset[Tensor]):
+class Images(torch.utils.data.Dataset[Tensor]):
     """For torch-fidelity: bare uint8 images."""
 
     def __init__(self, images: Tensor) -> None:
@@ -135,8 +135,8 @@ def _torch_fidelity(images: Tensor, reference: Tensor, extractor: str, folder: P
 
     def score() -> float:
         found = calculate_metrics(
-            input1=_Images(images),
-            input2=_Images(reference),
+            input1=Images(images),
+            input2=Images(reference),
             input2_cache_name="reference",  # its statistics are kept there by the round that is not counted
             cache_root=str(folder / "torch-fidelity"),
             fid=True,
@@ -155,7 +155,7 @@ def _torchmetrics(images: Tensor, reference: Tensor, network: Network) -> Callab
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     # in float64, as its documentation recommends; what is kept of the reference outlives a reset
-    metric = FrechetInceptionDistance(_Flat(network), reset_real_features=False)
+    metric = FrechetInceptionDistance(Flat(network), reset_real_features=False)
     for batch in reference.split(BATCH):
         metric.update(batch, real=True)
 
@@ -179,7 +179,7 @@ def _pytorch_fid(images: Tensor, moments: distances.Moments, network: Network, f
     arguments = {"batch_size": min(BATCH, len(images)), "dims": FEATURES, "device": "cpu", "num_workers": 0}
 
     def score() -> float:
-        model = _Pooled(network)
+        model = Pooled(network)
         ours = fid_score.compute_statistics_of_path(str(files), model, **arguments)
         theirs = fid_score.compute_statistics_of_path(str(folder / "reference.npz"), model, **arguments)
         return float(fid_score.calculate_frechet_distance(*ours, *theirs))
