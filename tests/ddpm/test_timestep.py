@@ -203,3 +203,16 @@ def test_a_share_of_one_is_the_last_step() -> None:
     """The logistic of a large number is 1 in float32."""
     drawn = make_timesteps("logit_normal(mean=40.0)", 10, CPU).draw(50, generator())
     assert drawn.tolist() == [10] * 50
+
+
+def test_what_importance_learns_is_kept_where_training_is() -> None:
+    """Under names that a resumed run finds; chances in the device's widest type."""
+    meta = torch.device("meta")
+    chosen = make_timesteps("importance", 5, meta)
+    chosen.observe(torch.ones(4, dtype=torch.long, device=meta), torch.ones(4, device=meta))
+    assert {name: value.device for name, value in chosen.state().items()} == {"losses": meta, "seen": meta}
+    here = Importance(5, CPU)
+    here.observe(torch.tensor([1, 2]), torch.tensor([0.5, 2.0], dtype=torch.float64))
+    assert here.p().dtype == torch.float64
+    assert here.state()["losses"].dtype == torch.float32
+    assert here.state()["seen"].tolist() == [0, 1, 1, 0, 0, 0]
