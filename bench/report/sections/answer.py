@@ -95,7 +95,8 @@ def _how_sure(results: Results, found: Best | None) -> Iterator[Text]:
         else f"{members} settings cannot be told from the best. The table below marks those among its rows."
     )
     yield text(
-        f"{lowest} Without that luck the FID of the best is about ",
+        f"{lowest} Its geometric mean over seeds is {short(math.exp(found.mean))}. Without that luck the best has "
+        "about ",
         Strong(short(math.exp(found.value))),
         ": it is chosen by all training seeds but one, and read at the one left out. The chance that the setting named "
         "above really is the best is ",
