@@ -100,12 +100,14 @@ def claim(study: str, text: str, what: str) -> str:
 
 
 def of_many(study: str, what: str) -> str:
-    """Of the best setting: its ``value`` without the luck of being chosen, and the ``chance`` that it is the best.
+    """Of the best setting: its geometric ``mean`` over seeds, its ``value`` without the luck of being chosen, and the
+    ``chance`` that it really is the best.
 
     And how many ``members`` there are that cannot be told from it, and how many settings (``of``).
     """
     found = _known(best_of(results(study)))
     said = {
+        "mean": lambda: short(math.exp(found.mean)),
         "value": lambda: short(math.exp(found.value)),
         "chance": lambda: f"{found.chance:.0%}",
         "members": lambda: f"{len(found.members)}",

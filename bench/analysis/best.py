@@ -28,12 +28,14 @@ DRAWS = 1000
 class Best:
     """What can be said of a setting that was chosen because it scored lowest, among ``of`` settings.
 
-    ``value`` is its log score corrected for the choice, ``chance`` that it really is the best. ``members`` are the
-    settings that cannot be told from the best, lowest first; in 95 of 100 studies the best is one of them.
+    ``mean`` is its mean log score over seeds, ``value`` that of the best corrected for the choice, ``chance`` that it
+    really is the best. ``members`` are the settings that cannot be told from the best, lowest first; in 95 of 100
+    studies the best is one of them.
     """
 
     named: int
     of: int
+    mean: float
     value: float
     chance: float
     members: tuple[int, ...]
@@ -53,7 +55,7 @@ def best(logs: np.ndarray, models: Sequence[Any], named: int) -> Best:
     scatter = _Scatter.of(logs[near], codes)
     chances = _chances(means[near], codes, scatter)
     members = tuple(near[i] for i in _members(means[near], codes, scatter))
-    return Best(named, len(logs), unlucky(logs), float(chances[near.index(named)]), members)
+    return Best(named, len(logs), float(means[named]), unlucky(logs), float(chances[near.index(named)]), members)
 
 
 def best_of(results: Results) -> Best | None:

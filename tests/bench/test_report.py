@@ -340,7 +340,7 @@ def test_the_headline_says_what_the_lowest_of_many_is_worth(tmp_path, digits):
     fill(study, store, digits)
     answer = section_of(markdown_of(Results(study, store)), "The answer")
     assert "It is the lowest of 8 settings" in answer
-    assert re.search(r"Without that luck the FID of the best is about \*\*[\d.]+\*\*", answer)
+    assert re.search(r"Without that luck the best has about \*\*[\d.]+\*\*|whichever training seed is left out", answer)
     assert re.search(r"really is the best is \*\*(over )?\d+%\*\*", answer)
     assert "may be the best" in answer
     assert "from the same noise" not in answer

@@ -79,7 +79,7 @@ def _how_sure(results: Results, found: Best | None) -> Iterator[Text]:
     count = len(results.settings)
     if count < 2:
         return
-    lowest = f"It is the lowest of {count:,} settings, so chance has made it lower than it really is."
+    lowest = f"It is the lowest of {count:,} settings, so chance may have made it lower than it really is."
     if found is None:
         yield text(
             f"{lowest} Nobody can say by how much, or which other settings are as good: that takes two training seeds "
@@ -94,11 +94,17 @@ def _how_sure(results: Results, found: Best | None) -> Iterator[Text]:
         if members <= MOST
         else f"{members} settings cannot be told from the best. The table below marks those among its rows."
     )
+    mean, value = (short(math.exp(log)) for log in (found.mean, found.value))
+    luck: tuple[str | Strong, ...] = (
+        " Without that luck the best has about ", Strong(value), ": it is chosen by all training seeds but one, and "
+        "read at the one left out.",
+    )  # fmt: skip
+    if math.isclose(found.mean, found.value, abs_tol=1e-12):
+        luck = (" It is the lowest whichever training seed is left out, so there is little luck to take away.",)
     yield text(
-        f"{lowest} Without that luck the FID of the best is about ",
-        Strong(short(math.exp(found.value))),
-        ": it is chosen by all training seeds but one, and read at the one left out. The chance that the setting named "
-        "above really is the best is ",
+        f"{lowest} Its geometric mean over seeds is {mean}.",
+        *luck,
+        " The chance that the setting named above really is the best is ",
         Strong(percent(found.chance)),
         f". {others} (Multiple comparisons with the best, Hsu 1984: in 95 of 100 studies the best is among them.)"
         f"{shared_noise(results)}",

@@ -36,7 +36,9 @@ def section(results: Results) -> Iterator[Block]:
     yield text(
         "These cells asked the network for a class, each of the ten in turn. Class accuracy is the share of samples "
         "that the classifier takes for the class that was asked for: the mean over classes, and the class with the "
-        "lowest share. Guidance scale 0 uses no class, and 1 uses the class alone. A larger scale gives higher class "
+        "lowest share. Guidance scale 0 uses no class, and 1 uses the class alone. Scale 0 is no stand-in for a plain "
+        "network: this network learned to draw without a class only from the few images whose class was hidden in "
+        "training. A larger scale gives higher class "
         "accuracy and less variety (recall)."
     )
     rows = [
