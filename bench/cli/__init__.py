@@ -28,6 +28,7 @@ COMMANDS = (
     "score",
     "sample",
     "classifier",
+    "metrics",
     "doctor",
 )
 

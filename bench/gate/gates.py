@@ -15,6 +15,7 @@ from bench.machine.devices import pick_device
 from bench.machine.provenance import environment
 from bench.machine.sources import code_hash
 from bench.paths import BASELINES, baseline
+from bench.score.judges import named
 from bench.score.scorer import Scorer
 from bench.store.store import Store
 from bench.study import load as studies
@@ -34,7 +35,7 @@ def check_change(
     :raises UserError: if there is no such baseline, or no check with such a name.
     """
     kept, weights = change.read((file or baseline("frozen.json")).with_suffix(""))
-    network = change.Frozen(weights, _scorer(store, data_dir))
+    network = change.Frozen(weights, _scorer(store, data_dir, kept.classifier))
     outcomes: list[Outcome] = []
     try:
         outcomes.extend(change.check(network, kept, only))
@@ -66,8 +67,9 @@ def update_change(
     return path
 
 
-def _scorer(store: Store, data_dir: Path | None) -> Scorer:
-    return Scorer("mnist", datasets.load("mnist", data_dir), store, change.CPU)
+def _scorer(store: Store, data_dir: Path | None, classifier: str = "") -> Scorer:
+    """What scores; with a hash, by the judge of that hash where there is one."""
+    return Scorer("mnist", datasets.load("mnist", data_dir), store, change.CPU, named(classifier))
 
 
 def check_runs(

@@ -17,8 +17,7 @@ from bench.gate import baselines, nightly
 from bench.gate.verdicts import FAIL, PASS, UNDECIDED, Outcome
 from bench.images import datasets, files
 from bench.rows import entries, known
-from bench.score import classifier, printed
-from bench.score.classifier import Features
+from bench.score import printed
 from bench.score.scorer import Scorer
 from bench.store.store import Store
 
@@ -52,6 +51,8 @@ def judge(
     ranking = {name: row.better for name, row in entries("metric").items() if row.better}
     if metric not in ranking:
         raise unknown("metric", metric, ranking)
+    if entries("metric")[metric].beside and metric not in scorer.reference.beside:
+        raise UserError(f"{metric} is by a judge that this data set does not have")
     sign = 1 if ranking[metric] == "lower" else -1
     images = _images(scorer, samples)
     before = _baseline(scorer, baseline, metric, len(images))
@@ -103,12 +104,10 @@ def _baseline(scorer: Scorer, baseline: Any, metric: str, n: int) -> list[float]
 
 def _chance(scorer: Scorer, images: Tensor, metric: str, alpha: float) -> float:
     """How far the log of the metric may be above its mean by the drawing of images alone, but for a chance of α."""
-    seen, random = classifier.extract(scorer.network, images, scorer.device), np.random.default_rng(0)
+    seen, random = scorer.see(images, only=metric), np.random.default_rng(0)
     logs = []
     for _ in range(RESAMPLES):
         rows = torch.from_numpy(random.integers(len(images), size=len(images)))
-        logs.append(
-            math.log(entries("metric")[metric].of(Features(seen.features[rows], seen.logits[rows]), scorer.reference))
-        )
+        logs.append(math.log(entries("metric")[metric].of(seen.rows(rows), scorer.reference)))
     # the baseline was drawn as well; and resampled images have a larger bias, so only the spread means anything
     return float(stats.norm.ppf(1 - alpha) * np.std(logs)) * math.sqrt(2)

@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bench.score.views import VIEWS
 
 if TYPE_CHECKING:
     from bench.score.learning import Recipe
@@ -49,19 +51,45 @@ def _classifier() -> Recipe:
     return RECIPE
 
 
+def _texture() -> Recipe:
+    from bench.score.texture import RECIPE
+
+    return RECIPE
+
+
+def _mixer() -> Recipe:
+    from bench.score.mixer import RECIPE
+
+    return RECIPE
+
+
 JUDGES: dict[str, Judge] = {
     "classifier": Judge(
         _classifier,
         "mnist-classifier.safetensors",
         "1bfd7ff5932a8175e6c923dd7563392c17c00769c25aac9bab852162b1baa230",
-        "",
+        "08c4ad819394cf5990d9bb842505d662548cf6bbd3b2b33b8290d6372cb8f2e8",
         "Six convolutions trained on shifted digits. It sees what is drawn, and hardly any noise in the pixels.",
+    ),
+    "texture": Judge(
+        _texture,
+        "mnist-texture.safetensors",
+        "cd47cf98c951d898dc4225df8fd4080307e2e9fa5aff41649fc64aa3b52edab1",
+        "38431590b60bb6339a9565ce54b9b9c706f3ca53324fb38a8562f2c80f6fdca2",
+        "Four convolutions trained to tell digits, noise levels and blur apart. It sees noise, blur and compression.",
+    ),
+    "mixer": Judge(
+        _mixer,
+        "mnist-mixer.safetensors",
+        "c7b8f875f0182778728648fa44327277a6b2a7189f0d2a8184b5d4a2d4d390d8",
+        "95e122e42bc4acae2e9119af7c2df64a19bf0b903a0c3ff6f92e244446f1f255",
+        "An MLP-Mixer on patches, trained on plain images with another seed. It shares no part with the other judges.",
     ),
 }
 HEADLINE = {"mnist": "classifier"}
 """Data set → the judge that ``fid`` and every other metric of features is by."""
-VIEWS = ("pixel_distance", "spectrum_distance")
-"""The distances that need no network."""
+READER = {"mnist": "classifier"}
+"""Data set → the judge that says of which class a sample is: the most accurate one."""
 
 
 def column(judge: str) -> str:
@@ -79,6 +107,11 @@ def headline(dataset: str) -> str | None:
     return HEADLINE.get(dataset)
 
 
+def reader(dataset: str) -> str | None:
+    """The name of the judge that says of which class a sample is, where one is pinned."""
+    return READER.get(dataset) if headline(dataset) else None
+
+
 def pinned(dataset: str) -> str | None:
     """The hash of the headline judge of this data set, where one is pinned."""
     name = headline(dataset)
@@ -87,12 +120,26 @@ def pinned(dataset: str) -> str | None:
 
 def hashes(dataset: str) -> frozenset[str] | None:
     """The hashes of all judges of a data set: records by any of them can be read. None: any hash will do."""
-    return frozenset(judge.sha256 for judge in judges_of(dataset).values()) or None
+    return frozenset(judge.sha256 for judge in judges_of(dataset).values()) if headline(dataset) else None
 
 
 def named(sha256: str) -> str | None:
     """The name of the judge with these weights."""
     return next((name for name, judge in JUDGES.items() if judge.sha256 == sha256), None)
+
+
+def with_own_column(scores: Mapping[str, float], classifier: str, others: Mapping[str, str]) -> dict[str, float]:
+    """A record's scores as a table shows them: ``fid`` also in the column of the judge that it is by.
+
+    A column by other weights than the pinned ones is left out: it is another judge's.
+
+    :param classifier: the hash in the record's provenance.
+    :param others: column → the first digits of the hash of its judge.
+    """
+    here = {column(name): judge.sha256[:12] for name, judge in JUDGES.items()}
+    shown = {name: value for name, value in scores.items() if here.get(name) == others.get(name)}
+    name = named(classifier)
+    return shown | ({column(name): scores["fid"]} if name and "fid" in scores else {})
 
 
 def panel(metric: str, classifier: str | None = None) -> tuple[str, ...]:

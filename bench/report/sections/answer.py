@@ -14,15 +14,21 @@ from bench.report.sections.common import (
     axis_cells,
     axis_columns,
     axis_names,
+    judge_cells,
+    judge_columns,
     levels_in_words,
     numbers,
+    other_judges,
     processors,
     several_seeds,
     spread,
 )
+from bench.score.judges import named
 from bench.store.records import Bounds
 from bench.text import listing, plural
 
+ENOUGH = 0.9
+"""The share of the usual accuracy that a classifier needs before its FIDs are believed."""
 BEST = 5
 """Rows of the table."""
 
@@ -37,6 +43,7 @@ def section(results: Results) -> Iterator[Block]:
         )
         yield text(CodeSpan(f"ddpm-bench run {results.study.name}"), " does what is missing.")
         return
+    yield from _own_classifier(results)
     yield _best(results, results.bounds)
     yield _table(results, results.bounds)
     yield _seeds(results)
@@ -45,6 +52,22 @@ def section(results: Results) -> Iterator[Block]:
     words = [f"{states[name]} {name}" for name in ("failed", "missing", "stale") if states.get(name)]
     if words:
         yield text(Strong(f"Not in these results: {listing(words)}"), " (see the section Provenance).")
+
+
+def _own_classifier(results: Results) -> Iterator[Text]:
+    """How good the data set's own classifier is: the first thing to know where it is bad."""
+    if results.accuracy is None:
+        return
+    stated = expected_accuracy(results.study.dataset)
+    said = f"The classifier behind these numbers gets {results.accuracy:.1%} of the test images right"
+    if stated is not None and results.accuracy < ENOUGH * stated:
+        yield text(
+            Strong(f"Do not trust these numbers: {said[0].lower()}{said[1:]}."),
+            f" {stated:.0%} is usual for this data set. FID in its features says little. Look at the distances that "
+            "need no network, and train the classifier again.",
+        )
+    else:
+        yield text(f"{said}.", f" {stated:.0%} is usual." if stated is not None else "")
 
 
 def _best(results: Results, bounds: Bounds) -> Text:
@@ -71,16 +94,16 @@ def _best(results: Results, bounds: Bounds) -> Text:
 
 def _table(results: Results, bounds: Bounds) -> Block:
     floor, ceiling = bounds
-    many = several_seeds(results)
+    many, others = several_seeds(results), other_judges(results)
     axes = axis_names(results, AXES, CELL)
     columns = [
         Column("", "right", "plain"), *axis_columns(axes),
-        *numbers("FID, median (range)" if many else "FID", "floor", "ceiling"),
+        *numbers("FID, median (range)" if many else "FID", "floor", "ceiling"), *judge_columns(others),
         Column("confidence", format="three decimals"), *numbers("s per 1,000 samples"),
     ]  # fmt: skip
     rows = [
-        [i, *axis_cells(axes, row), spread(row, many), floor["fid"], ceiling["fid"], row["confidence"],
-         row["sample_time"]]
+        [i, *axis_cells(axes, row), spread(row, many), floor["fid"], ceiling["fid"],
+         *judge_cells(others, row), row["confidence"], row["sample_time"]]
         for i, (_, row) in enumerate(results.settings.head(BEST).iterrows(), 1)
     ]  # fmt: skip
     return table(columns, rows)
@@ -102,12 +125,22 @@ def _seeds(results: Results) -> Text:
     )
 
 
+def expected_accuracy(dataset: str) -> float | None:
+    """The accuracy stated for a data set; None where none is stated, or the data set is not here."""
+    from bench.rows import entries  # its rows need torch
+
+    row = entries("dataset").get(dataset)
+    return row.accuracy if row else None
+
+
 def _reading(results: Results) -> Text:
     classifier = results.reference.classifier[:12] if results.reference else ""
+    name = named(results.reference.classifier) if results.reference else None
+    whose = f"judge {name}" if name else f"own {results.study.dataset} classifier"
     return text(
         f"FID here is the Fréchet distance between {results.study.score.n:,} samples and the training images. The "
-        f"features are those of this project's own {results.study.dataset} classifier (",
+        f"features are those of this project's {whose} (",
         CodeSpan(classifier),
-        "). Compare it only with FIDs of the same classifier, the same reference set and the same N. FIDs of Inception "
+        "). Compare it only with FIDs of the same judge, the same reference set and the same N. FIDs of Inception "
         "networks are on another scale.",
     )
