@@ -92,24 +92,37 @@ def mnist() -> Images:
     return datasets.load("mnist")
 
 
-@pytest.fixture(scope="session")
-def scorer(mnist: Images, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+def kept_scorer(
+    mnist: Images, request: pytest.FixtureRequest, factory: pytest.TempPathFactory, judge: str | None = None
+) -> Scorer:
     """What really scores MNIST.
 
     Its subset is of 10,000 images, which takes a while. It is kept in pytest's cache, where the scorer looks for it by
     data, classifier and code, as in any results folder; only one process makes it. What else a test writes goes to a
     folder of this session alone.
     """
-    own = Store(tmp_path_factory.mktemp("scoring"))
+    own = Store(factory.mktemp("scoring"))
     cache = getattr(request.config, "cache", None)
     kept = Path(cache.mkdir(f"mnist-reference-torch-{torch.__version__}")) if cache else own.root
     with FileLock(kept / ".lock"):
-        scorer = Scorer("mnist", mnist, Store(kept), torch.device("cpu"))
+        scorer = Scorer("mnist", mnist, Store(kept), torch.device("cpu"), judge)
         assert scorer.reference.within > 0
     if kept != own.root:
         shutil.copytree(kept / "scoring", own.root / "scoring")
         scorer.store = own
     return scorer
+
+
+@pytest.fixture(scope="session")
+def scorer(mnist: Images, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+    """What really scores MNIST, by the headline judge."""
+    return kept_scorer(mnist, request, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def first_scorer(mnist: Images, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+    """The same by the first judge, which scored the gate's baseline."""
+    return kept_scorer(mnist, request, tmp_path_factory, "classifier")
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from bench.errors import UserError
 from bench.report.blocks import Block, Bullets, Cell, CodeSpan, Column, Spans, Strong, heading, table, text
 from bench.report.formats import short
 from bench.report.write import write_files
-from bench.score.calibration import COPIES, DAMAGES, FEW, MANY, SEEN, Calibration, distance, smallest
+from bench.score.calibrated import COPIES, FEW, MANY, SEEN, Calibration, distance, smallest
 from bench.score.judges import named, panel
 from bench.text import listing
 
@@ -30,14 +30,14 @@ def metrics_of(found: Calibration) -> list[str]:
 
 def seen_by(found: Calibration, damage: str, n: int = FEW) -> list[str]:
     """The metrics that see the strength of a damage that a person would call slight."""
-    slight = DAMAGES[damage].slight
+    slight = found.damages[damage].slight
     apart = {name: distance(found, name, damage, slight, n) for name in metrics_of(found)}
     return [name for name, value in apart.items() if value is not None and value >= SEEN]
 
 
 def blind_to(found: Calibration, metric: str, n: int = FEW) -> list[str]:
     """The damages that a metric does not see at any strength that was tried."""
-    return [damage for damage in DAMAGES if smallest(found, metric, damage, n) is None]
+    return [damage for damage in found.damages if smallest(found, metric, damage, n) is None]
 
 
 def compose(found: Calibration) -> Iterator[Block]:
@@ -64,7 +64,7 @@ def compose(found: Calibration) -> Iterator[Block]:
         ],
         [
             [damage, f"{row.slight:g}", row.unit, _codes(seen_by(found, damage)) or Strong("nobody")]
-            for damage, row in DAMAGES.items()
+            for damage, row in found.damages.items()
         ],
     )
     for n in (FEW, MANY):
@@ -90,12 +90,12 @@ def _codes(names: list[str]) -> Spans:
 
 
 def _smallest(found: Calibration, n: int) -> Block:
-    columns = [Column("metric", "left"), *(Column(damage, format="plain") for damage in DAMAGES)]
+    columns = [Column("metric", "left"), *(Column(damage, format="plain") for damage in found.damages)]
     rows: list[list[Cell]] = []
     for metric in metrics_of(found):
         if found.at(metric, "", 0, n) is None:
             continue
-        strengths = (smallest(found, metric, damage, n) for damage in DAMAGES)
+        strengths = (smallest(found, metric, damage, n) for damage in found.damages)
         rows.append([CodeSpan(metric), *(None if s is None else f"{s:g}" for s in strengths)])
     return table(columns, rows)
 
@@ -110,7 +110,7 @@ def _numbers(found: Calibration) -> Iterator[Block]:
             ["none", "", *(point.mean if point else None for point in clean)],
             ["scatter of clean sets", "", *(point.sd if point else None for point in clean)],
         ]
-        for damage, row in DAMAGES.items():
+        for damage, row in found.damages.items():
             for strength in row.strengths:
                 points = [found.at(name, damage, strength, n) for name in names]
                 rows.append([damage, f"{strength:g}", *(point.mean if point else None for point in points)])

@@ -203,8 +203,9 @@ def about(path: Path) -> dict[str, str]:
     """What :func:`save` was told to write beside the weights; nothing where the file is none of its own."""
     try:
         with safe_open(path, "pt") as file:
-            found = json.loads((file.metadata() or {})["about"])
-    except (SafetensorError, OSError, KeyError, ValueError):
+            written = file.metadata() or {}
+            found = json.loads(written["about"]) if "about" in written else written  # older files have no "about"
+    except (SafetensorError, OSError, ValueError):
         return {}
     return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from bench.images.datasets import Images
 from bench.score import classifier, kept
-from bench.score.judges import WEIGHTS, Judge
+from bench.score.judges import JUDGES, WEIGHTS, Judge
 from bench.score.kept import Progress, Shipped
 from bench.score.learning import JudgeNetwork
+from bench.score.together import Together
 from bench.score.views import VIEWS, nothing
 from bench.store.store import Store
 
@@ -38,6 +39,8 @@ def load(judge: Judge, channels: int = 1) -> JudgeNetwork:
 
     :raises UserError: if its weights are missing or altered.
     """
+    if judge.recipe is None:
+        return Together([(load(JUDGES[name], channels), weight) for name, weight in judge.members]).eval()
     return classifier.load(judge.path, judge.sha256, channels, judge.recipe().network)
 
 

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,18 +22,22 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 @dataclass(frozen=True)
 class Judge:
-    """A judge of one data set.
+    """A judge of one data set: a network of its own, or several others together.
 
     ``recipe`` gives its network and how that is trained. ``file`` and ``sha256`` are its weights. ``moments`` is the
     sha256 of the file beside it with the moments of the training images' features. ``about`` says what it sees.
+
+    ``members`` are names of other judges and the weights of their features. Such a judge has no recipe and no file of
+    weights, and its hash is :func:`hash_of` them.
     """
 
-    recipe: Callable[[], Recipe]
+    recipe: Callable[[], Recipe] | None
     file: str
     sha256: str
     moments: str
     about: str
     dataset: str = "mnist"
+    members: tuple[tuple[str, float], ...] = ()
 
     @property
     def path(self) -> Path:
@@ -85,8 +90,16 @@ JUDGES: dict[str, Judge] = {
         "95e122e42bc4acae2e9119af7c2df64a19bf0b903a0c3ff6f92e244446f1f255",
         "An MLP-Mixer on patches, trained on plain images with another seed. It shares no part with the other judges.",
     ),
+    "together": Judge(
+        None,
+        "mnist-together.safetensors",
+        "dcc45264b2caa098a46fe9804278af489b6a2238ca783064647e6f38c5772188",
+        "6862557cf37ea21e3ef012725ce31d4dd9248c90ea0fd18a906e62fe67346dec",
+        "The three networks' features side by side, texture with a small weight. It sees what is drawn, and noise too.",
+        members=(("classifier", 1.0), ("texture", 0.08), ("mixer", 1.0)),
+    ),
 }
-HEADLINE = {"mnist": "classifier"}
+HEADLINE = {"mnist": "together"}
 """Data set → the judge that ``fid`` and every other metric of features is by."""
 READER = {"mnist": "classifier"}
 """Data set → the judge that says of which class a sample is: the most accurate one."""
@@ -95,6 +108,12 @@ READER = {"mnist": "classifier"}
 def column(judge: str) -> str:
     """The name of a judge's own FID."""
     return f"fid_{judge}"
+
+
+def hash_of(members: Iterable[tuple[str, float]]) -> str:
+    """What names a judge made of others: a hash of their hashes and weights."""
+    text = " ".join(f"{JUDGES[name].sha256}*{weight:g}" for name, weight in members)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def judges_of(dataset: str) -> dict[str, Judge]:

@@ -17,6 +17,7 @@ from bench.score import classifier, eyes, kept
 from bench.score.judges import JUDGES, headline, judges_of
 from bench.score.kept import Progress
 from bench.score.learning import JudgeNetwork
+from bench.text import listing
 
 
 class Retrained(NamedTuple):
@@ -54,6 +55,8 @@ def retrain(
         raise UserError(f"--out names a folder: {out}")
     files.check_writable(out.parent)  # now, not after minutes of training
     row, where = JUDGES[name], torch.device(device)
+    if row.recipe is None:
+        raise UserError(f"judge '{name}' is made of others: retrain {listing([member for member, _ in row.members])}")
     for event in classifier.train(images, recipe=row.recipe(), epochs=epochs, device=where):
         if isinstance(event, tuple) and isinstance(event[0], classifier.Epoch):
             progress, network = event

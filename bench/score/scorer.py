@@ -22,6 +22,7 @@ from bench.score.distances import mean_over_pairs
 from bench.score.judges import JUDGES, column, headline, judges_of, reader
 from bench.score.kept import Progress, Shipped
 from bench.score.reference import SUBSET, Reference, in_order
+from bench.score.together import Together
 from bench.store.records import Bounds, Provenance, ReferenceRecord
 from bench.store.store import Store
 
@@ -75,7 +76,8 @@ class Scorer:
         self._beside = {
             k: eyes.of_network(eyes.load(judge, channels), judge.sha256, device, judge) for k, judge in others.items()
         } | eyes.views_of(dataset)
-        reads = reader(dataset) if row else None
+        self._members = [column(k) for k, _ in row.members] if row else []
+        reads = reader(dataset) if row and not row.members else None
         self._reader = eyes.load(JUDGES[reads], channels) if reads and reads != name else None
         self._reads = column(reads) if reads else None
         mine = eyes.of_network(self.network, self.classifier, device, row)
@@ -99,6 +101,8 @@ class Scorer:
         """
         seen = classifier.extract(self.network, images, self.device)
         beside: dict[str, Tensor] = {} if only is None or only != self._own else {only: seen.features}
+        if only is None and isinstance(self.network, Together):  # one pass gives what its members see, too
+            beside |= dict(zip(self._members, self.network.apart(seen.features), strict=True))
         if self._reader is not None and (only is None or entries("metric")[only].reads):
             read = classifier.extract(self._reader, images, self.device)
             seen = seen._replace(logits=read.logits)

@@ -28,6 +28,12 @@ PATH, SHA256 = ROW.path, ROW.sha256
 
 
 @pytest.fixture(scope="module")
+def scorer(first_scorer: Scorer) -> Scorer:
+    """By the judge that this file is about."""
+    return first_scorer
+
+
+@pytest.fixture(scope="module")
 def network() -> Network:
     return classifier.load(PATH, SHA256)
 

@@ -40,6 +40,12 @@ def known() -> tuple[Baseline, dict[str, Tensor]]:
 
 
 @pytest.fixture(scope="module")
+def scorer(first_scorer: Scorer) -> Scorer:
+    """By the judge that scored the baseline."""
+    return first_scorer
+
+
+@pytest.fixture(scope="module")
 def network(known: tuple[Baseline, dict[str, Tensor]], scorer: Scorer) -> Frozen:
     """The network, with the real reference."""
     return Frozen(known[1], scorer)
