@@ -6,7 +6,8 @@ import hashlib
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,9 @@ from bench.images.damage import blurred, compressed, moved, noisy
 from bench.images.datasets import Images
 from bench.machine.devices import multiplying
 from bench.report import calibration as calibration_page
+from bench.report.blocks import words
 from bench.report.render import markdown
+from bench.report.sections import answer
 from bench.score import classifier, eyes, kept, own, views
 from bench.score.calibrated import Calibration, Point, Tried, distance, smallest
 from bench.score.calibration import DAMAGES
@@ -275,3 +278,32 @@ def test_weights_are_those_of_the_rows() -> None:
             continue
         assert hashlib.sha256(judge.path.read_bytes()).hexdigest() == judge.sha256
         assert float(classifier.about(judge.path)["accuracy"]) > 0.9
+
+
+@pytest.mark.parametrize(("accuracy", "opening"), [(0.11, "Do not trust these numbers: "), (0.94, "The classifier ")])
+def test_a_bad_classifier_is_said_first(accuracy: float, opening: str) -> None:
+    """Far below what is usual for the data set; and where a pinned judge scored, nothing is said."""
+    results: Any = SimpleNamespace(accuracy=accuracy, study=SimpleNamespace(dataset="kmnist"))
+    (said,) = answer.own_classifier(results)
+    text = words(said.content)
+    assert text.startswith(opening)
+    assert f"{accuracy:.1%} of the test images" in text
+    assert not list(answer.own_classifier(SimpleNamespace(accuracy=None)))  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_every_judge_is_offered_to_torch_fidelity(mnist: Images) -> None:
+    """Under a name with its hash, and what it gives there is what it gives here."""
+    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
+
+    from bench.score import fidelity
+
+    offered = fidelity.register_all("mnist")
+    assert offered.keys() == JUDGES.keys()
+    for name, registered in offered.items():
+        assert registered == classifier.name_of("mnist", JUDGES[name].sha256)
+        extractor = FEATURE_EXTRACTORS_REGISTRY[registered](registered, ["features", "logits"])
+        features, logits = extractor(mnist.test[:20])
+        ours = classifier.extract(eyes.load(JUDGES[name]), mnist.test[:20])
+        torch.testing.assert_close(features.double(), ours.features)
+        torch.testing.assert_close(logits.double(), ours.logits)

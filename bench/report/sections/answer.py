@@ -43,7 +43,7 @@ def section(results: Results) -> Iterator[Block]:
         )
         yield text(CodeSpan(f"ddpm-bench run {results.study.name}"), " does what is missing.")
         return
-    yield from _own_classifier(results)
+    yield from own_classifier(results)
     yield _best(results, results.bounds)
     yield _table(results, results.bounds)
     yield _seeds(results)
@@ -54,7 +54,7 @@ def section(results: Results) -> Iterator[Block]:
         yield text(Strong(f"Not in these results: {listing(words)}"), " (see the section Provenance).")
 
 
-def _own_classifier(results: Results) -> Iterator[Text]:
+def own_classifier(results: Results) -> Iterator[Text]:
     """How good the data set's own classifier is: the first thing to know where it is bad."""
     if results.accuracy is None:
         return
