@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from bench.images import datasets
 from bench.images.datasets import Images
 from bench.score import classifier
+from bench.score.judges import HEADLINE, JUDGES
 from bench.score.scorer import Scorer
 from bench.store.store import Store
 from bench.study.study import Study
@@ -25,6 +26,7 @@ from ddpm.nets import NETS
 
 WORKER = "PYTEST_XDIST_WORKER" in os.environ
 """Whether others run tests beside this process."""
+CLASSIFIER = JUDGES["classifier"]
 
 if WORKER:
     torch.set_num_threads(1)  # a core each
@@ -62,7 +64,8 @@ class World:
         """Make another classifier the pinned one and return its hash."""
         torch.manual_seed(seed)
         sha256 = classifier.save(classifier.Network(), self.weights, {})
-        classifier.PINNED["mnist"] = (self.weights, sha256)
+        row = JUDGES["classifier"]
+        JUDGES["classifier"] = replace(row, file=str(self.weights), sha256=sha256, moments="")
         return sha256
 
 
@@ -89,23 +92,37 @@ def mnist() -> Images:
     return datasets.load("mnist")
 
 
-@pytest.fixture(scope="session")
-def scorer(mnist: Images, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+def kept_scorer(
+    mnist: Images, request: pytest.FixtureRequest, factory: pytest.TempPathFactory, judge: str | None = None
+) -> Scorer:
     """What really scores MNIST.
 
-    Its reference is of 60,000 images, which takes a minute. It is kept in pytest's cache, where the scorer looks for it
-    by data, classifier and code, as in any results folder; only one process makes it. What else a test writes goes to a
+    Its subset is of 10,000 images, which takes a while. It is kept in pytest's cache, where the scorer looks for it by
+    data, classifier and code, as in any results folder; only one process makes it. What else a test writes goes to a
     folder of this session alone.
     """
-    own = Store(tmp_path_factory.mktemp("scoring"))
+    own = Store(factory.mktemp("scoring"))
     cache = getattr(request.config, "cache", None)
     kept = Path(cache.mkdir(f"mnist-reference-torch-{torch.__version__}")) if cache else own.root
     with FileLock(kept / ".lock"):
-        scorer = Scorer("mnist", mnist, Store(kept), torch.device("cpu"))
+        scorer = Scorer("mnist", mnist, Store(kept), torch.device("cpu"), judge)
+        assert scorer.reference.within > 0
     if kept != own.root:
         shutil.copytree(kept / "scoring", own.root / "scoring")
         scorer.store = own
     return scorer
+
+
+@pytest.fixture(scope="session")
+def scorer(mnist: Images, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+    """What really scores MNIST, by the headline judge."""
+    return kept_scorer(mnist, request, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def first_scorer(mnist: Images, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+    """The same by the first judge, which scored the gate's baseline."""
+    return kept_scorer(mnist, request, tmp_path_factory, "classifier")
 
 
 @pytest.fixture(scope="session")
@@ -131,7 +148,10 @@ def world(tiny_images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     row = replace(datasets.DATASETS["mnist"], read=lambda root: tiny_images)
     monkeypatch.setitem(datasets.DATASETS, "mnist", row)
     monkeypatch.setitem(NETS, "tiny", TinyNet)
-    monkeypatch.setitem(classifier.PINNED, "mnist", classifier.PINNED["mnist"])
+    for name in [*JUDGES]:
+        monkeypatch.delitem(JUDGES, name)
+    monkeypatch.setitem(JUDGES, "classifier", CLASSIFIER)
+    monkeypatch.setitem(HEADLINE, "mnist", "classifier")
     world = World(Store(tmp_path / "results"), tiny_images, tmp_path / "classifier.safetensors")
     world.pin(0)
     threads = torch.get_num_threads()

@@ -62,10 +62,9 @@ def judge(claims: Sequence[Claim], rows: Iterable[Mapping[Any, Any]], axes: Iter
     :param rows: of finished cells: the columns of the stable table, and ``role`` (the weight as the study names it).
     """
     rows, axes = list(rows), list(axes)
-    columns = [name for name in (rows[0] if rows else ()) if any(_measured(row[name]) for row in rows)]
     own = _judge(claims, rows, axes)
     panels: list[dict[str, str]] = [{} for _ in claims]
-    seats = [panel.others(claim.metric, columns) for claim in claims]
+    seats = [panel.others(claim.metric, rows) for claim in claims]
     for name in dict.fromkeys(name for seat in seats for name in seat):
         asked = [i for i, seat in enumerate(seats) if name in seat]
         there = _judge([claims[i]._replace(metric=seats[i][name]) for i in asked], rows, axes)

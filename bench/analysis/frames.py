@@ -18,6 +18,7 @@ from bench.analysis import table
 from bench.analysis.claims import COLUMN
 from bench.execute import cost
 from bench.machine.environment import Environment
+from bench.score.judges import hashes
 from bench.store import status
 from bench.store.records import Bounds, CellRecord, FailedCell, Provenance, Sampled, ScoredCell, TrainedJob
 from bench.store.store import Store
@@ -48,13 +49,17 @@ MOST_PANELS, MOST_METHODS = 6, 5
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a report needs of a cell's record besides its row; ``per_1000`` is seconds per 1,000 images by batch."""
+    """What a report needs of a cell's record besides its row; ``per_1000`` is seconds per 1,000 images by batch.
+
+    ``accuracy`` is that of the data set's own classifier.
+    """
 
     provenance: Provenance | None
     environment: Environment
     created: datetime
     exclusive: bool
     per_1000: array[float]
+    accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,6 @@ class Results:
 
         One pass over the files, of which little is kept: the records of a large study do not fit in memory.
         """
-        from bench.score.scorer import pinned
-
         kept: dict[str, Kept] = {}
         jobs: dict[str, TrainedJob] = {}
         shared: dict[Any, Any] = {}
@@ -80,7 +83,7 @@ class Results:
             return shared.setdefault(part, part)
 
         def passing() -> Iterator[status.Found]:
-            for found in status.survey(self.study.cells, self.store, pinned(self.study.dataset)):
+            for found in status.survey(self.study.cells, self.store, hashes(self.study.dataset)):
                 if isinstance(found.job, TrainedJob):
                     jobs[found.cell.job.key] = found.job
                 if isinstance(record := found.record, ScoredCell | FailedCell):
@@ -91,6 +94,7 @@ class Results:
                         record.created,
                         timing is not None and timing.exclusive,
                         _per_1000(timing) if timing else array("d"),
+                        record.accuracy if isinstance(record, ScoredCell) else None,
                     )
                 yield found
 
@@ -131,6 +135,12 @@ class Results:
         done = [self.kept[key].provenance for key in frame["key"][frame["status"] == "done"]]
         counts = Counter(done)
         return counts.most_common(1)[0][0] if counts else None
+
+    @cached_property
+    def accuracy(self) -> float | None:
+        """The lowest accuracy on record of the data set's own classifier; None where a pinned judge scored."""
+        found = (self.kept[key].accuracy for key in self.done["key"])
+        return min((accuracy for accuracy in found if accuracy is not None), default=None)
 
     @cached_property
     def shown(self) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.execute.cost import Past, past
-from bench.score.scorer import pinned
+from bench.score.judges import pinned
 from bench.store.records import ScoredCell
 from bench.store.status import survey
 from bench.store.store import Store

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.analysis.table import FLAGS, INTEGERS, TEXT, cell_row, columns, training
 from bench.errors import UserError
-from bench.score.scorer import pinned
+from bench.score.judges import pinned
 from bench.store.records import CellRecord, JobRecord, TrainedJob
 from bench.store.status import judge
 from bench.store.store import Store

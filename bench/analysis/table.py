@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
 from bench.rows import entries, origins
+from bench.score.judges import pinned, with_own_column
 from bench.store.store import Store
 from bench.study.axes import AXES
 from bench.study.study import Study
@@ -30,6 +31,7 @@ STABLE = (
     "bpd", "bpd_se", "ema", "guidance", "class_accuracy", "worst_class_accuracy",
     "bound_bpd", "bound_bpd_se", "prior_bpd", "decoder_bpd", "flow_bpd", "flow_bpd_se",
     "fid_infinity", "fid_bias", "density", "coverage", "sample_seed",
+    "fid_classifier", "fid_texture", "fid_mixer", "fid_together", "pixel_distance", "spectrum_distance", "repeated",
 )  # fmt: skip
 LIKELIHOOD = {
     "bound_bpd": "bound", "bound_bpd_se": "bound_se", "prior_bpd": "prior", "decoder_bpd": "decoder",
@@ -68,8 +70,6 @@ def rows(study: Study, store: Store) -> list[dict[str, Any]]:
 
 def iter_rows(study: Study, store: Store) -> Iterator[dict[str, Any]]:
     """:func:`rows`, one at a time: what a study of any size can be read in."""
-    from bench.score.scorer import pinned
-
     return to_rows(survey(study.cells, store, pinned(study.dataset)), study.name)
 
 
@@ -100,7 +100,8 @@ def cell_row(found: Found, study: str) -> dict[str, Any]:
     cell, record = found.cell, found.record
     row: dict[str, Any] = {}
     if isinstance(record, ScoredCell):
-        row |= record.metrics  # before the rest, so that no metric takes the place of another column
+        scores = with_own_column(record.metrics, record.provenance.classifier, record.panel)
+        row |= scores  # before the rest, so that no metric takes the place of another column
     row |= cell.job.told | cell.sampling.told
     row |= {"dataset": cell.job.dataset, "n": cell.n, "key": cell.key, "clip": bool(cell.sampling.clip)}
     row["evaluations"] = cell.evaluations if cell.sampling.sampler.name in entries("sampler") else None

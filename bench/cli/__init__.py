@@ -29,6 +29,7 @@ COMMANDS = (
     "sample",
     "export",
     "classifier",
+    "metrics",
     "doctor",
 )
 

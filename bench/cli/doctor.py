@@ -86,8 +86,8 @@ def _data(data_dir: Path | None) -> Iterator[Line]:
     """MNIST, and the classifier on its test images."""
     from bench.errors import UserError
     from bench.images import datasets
-    from bench.score import classifier
-    from bench.score.scorer import pinned
+    from bench.score import classifier, eyes
+    from bench.score.judges import JUDGES, named, pinned
 
     images = None
     try:
@@ -96,8 +96,8 @@ def _data(data_dir: Path | None) -> Iterator[Line]:
     except UserError as error:
         yield Line("mnist", str(error), good=False)
     try:
-        path, sha256 = classifier.PINNED["mnist"]
-        network = classifier.load(path, pinned("mnist"))
+        sha256 = pinned("mnist") or ""
+        network = eyes.load(JUDGES[named(sha256) or ""])
         accuracy = f"{classifier.accuracy(network, images):.2%} of test images right" if images else ""
         yield Line("classifier", f"{sha256[:12]} {accuracy}")
     except UserError as error:

@@ -6,8 +6,9 @@ import csv
 import json
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Generator, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.paths import shown
 
@@ -15,8 +16,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.execute.schedule import Options
+    from bench.score.kept import Progress
     from bench.store.store import Store
     from bench.study.study import Study
+
+T = TypeVar("T")
+WAIT_S = 5.0
+"""Seconds of silence that nobody minds."""
 
 
 def warn(study: Study) -> None:
@@ -44,6 +50,20 @@ def stream(style: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) ->
         sys.stdout.write(between + textwrap.indent(text, " "))
         between = ",\n"
     print("[]" if between == "[\n" else "\n]")
+
+
+def watched(events: Generator[Progress, None, T]) -> T:
+    """What comes of something slow; whoever waits is told now and then how far it is."""
+    said = time.monotonic()
+    while True:
+        try:
+            progress = next(events)
+        except StopIteration as end:
+            found: T = end.value
+            return found
+        if time.monotonic() - said > WAIT_S:
+            said = time.monotonic()
+            print(f"{progress.what}, {progress.share:.0%}", file=sys.stderr, flush=True)
 
 
 def run_study(study: Study, store: Store, options: Options, log: Sequence[str] = ()) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from bench.cli import arguments
+from bench.cli import arguments, output
 
 if TYPE_CHECKING:
     from bench.images.source import Reading
@@ -83,17 +83,19 @@ def reading(args: argparse.Namespace) -> Reading:
 def run(args: argparse.Namespace) -> int:
     """Print the scores."""
     from bench.paths import LOCAL
-    from bench.score.report import score_path, to_text
+    from bench.score.report import scoring, to_text
     from bench.store.store import Store
 
-    scored = score_path(
-        args.path,
-        Store(args.results or LOCAL),
-        dataset=args.dataset,
-        data_dir=args.data_dir,
-        device=args.device,
-        thorough=args.thorough,
-        reading=reading(args),
+    scored = output.watched(
+        scoring(
+            args.path,
+            Store(args.results or LOCAL),
+            dataset=args.dataset,
+            data_dir=args.data_dir,
+            device=args.device,
+            thorough=args.thorough,
+            reading=reading(args),
+        )
     )
     print(scored.report.text() if args.format == "json" else to_text(scored))
     return 0

@@ -14,7 +14,7 @@ from bench.execute.executor import EXECUTORS
 from bench.execute.schedule import Options, to_do
 from bench.job import engine
 from bench.machine.devices import pick_device
-from bench.score.scorer import pinned
+from bench.score.judges import pinned
 from bench.store.status import Found, survey
 from bench.store.store import Store
 from bench.study.study import Study

@@ -82,7 +82,7 @@ def to_do(found: Found, retry: bool = False) -> bool:
 
 def pending(study: Study, store: Store, retry: bool) -> dict[str, list[Found]]:
     """The jobs that have anything left to do, with the cells that are left."""
-    from bench.score.scorer import pinned
+    from bench.score.judges import pinned
 
     left: dict[str, list[Found]] = {}
     for found in survey(study.cells, store, pinned(study.dataset)):

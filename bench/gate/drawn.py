@@ -15,6 +15,7 @@ from bench.gate.subject import SHORT_T, Subject, Way
 from bench.score import classifier
 from bench.score.classifier import CLASSES, Features
 from bench.score.distances import Moments, frechet_distance
+from bench.score.judges import column, headline
 from bench.score.metrics import METRICS
 from bench.score.reference import Reference
 from bench.score.scorer import Scorer
@@ -28,7 +29,9 @@ SCORED = 500
 """Images of :data:`MAIN` that are kept, to be scored."""
 WIDTH = 12
 """Numbers of a made-up image's features: fewer than images, so that no eigenvalue is 0 but for rounding."""
-COUNTS = ("precision", "recall", "class_balance", "density", "coverage", "class_accuracy", "worst_class_accuracy")
+COUNTS = (
+    "precision", "recall", "class_balance", "density", "coverage", "class_accuracy", "worst_class_accuracy", "repeated",
+)  # fmt: skip
 """Metrics that count images."""
 
 
@@ -66,6 +69,8 @@ def rows() -> Iterable[tuple[str, Check]]:
         steep = rule.corrects or rule.order > 2
         yield f"images {name}", Check("steep images" if steep else "images", partial(_images, way))
     for name in METRICS:
+        if name == column(headline("mnist") or ""):  # ``fid`` is the same number
+            continue
         kind = "counts" if name in COUNTS else "scores"
         yield f"score {name}", Check(kind, partial(_score, name))
     for name in METRICS:
@@ -95,7 +100,9 @@ def made_up(name: str, subject: Subject) -> np.ndarray:
     def make() -> tuple[Features, Reference]:
         mixing = normal(20, WIDTH, WIDTH)
         sample, reference = (0.9 * normal(21, 60, WIDTH) + 0.1) @ mixing, normal(22, 400, WIDTH) @ mixing
-        return Features(sample, 2 * normal(23, 60, CLASSES), torch.arange(60) % CLASSES), Reference(reference, 200)
+        beside = [metric for metric, row in METRICS.items() if row.beside]
+        seen = Features(sample, 2 * normal(23, 60, CLASSES), torch.arange(60) % CLASSES, dict.fromkeys(beside, sample))
+        return seen, Reference(reference, 200, beside=dict.fromkeys(beside, Moments.of(reference)))
 
     features, reference = subject.once("features", make)
     return np.array([METRICS[name].of(features, reference)])

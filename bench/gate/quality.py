@@ -20,8 +20,8 @@ from bench.gate.verdicts import FAIL, PASS, UNDECIDED, Outcome
 from bench.images import datasets, files
 from bench.paths import given
 from bench.rows import entries, known
-from bench.score import classifier, printed
-from bench.score.classifier import Features
+from bench.score import printed
+from bench.score.classifier import CLASSES
 from bench.score.scorer import Scorer
 from bench.store.store import Store
 
@@ -54,8 +54,8 @@ class Sample:
         if asked is None:
             return cls(scorer, source.whole(), None, what)
         whole = np.issubdtype(asked.dtype, np.integer) and asked.shape == (source.n,)
-        if not whole or not 0 <= int(asked.min()) <= int(asked.max()) < classifier.CLASSES:
-            raise UserError(f"labels must be {source.n} whole numbers from 0 to {classifier.CLASSES - 1}, one an image")
+        if not whole or not 0 <= int(asked.min()) <= int(asked.max()) < CLASSES:
+            raise UserError(f"labels must be {source.n} whole numbers from 0 to {CLASSES - 1}, one an image")
         return cls(scorer, source.whole(), torch.from_numpy(asked.astype(np.int64)), what)
 
     @property
@@ -76,15 +76,12 @@ class Sample:
 
     def resampled(self, metric: str) -> list[float]:
         """The metric of bootstrap samples of the images."""
-        seen, random = (
-            classifier.extract(self.scorer.network, self.images, self.scorer.device),
-            np.random.default_rng(0),
-        )
+        seen = self.scorer.see(self.images, self.asked, only=metric)
+        random = np.random.default_rng(0)
         of, found = entries("metric")[metric].of, []
         for _ in range(RESAMPLES):
             rows = torch.from_numpy(random.integers(self.n, size=self.n))
-            asked = None if self.asked is None else self.asked[rows]
-            found.append(of(Features(seen.features[rows], seen.logits[rows], asked), self.scorer.reference))
+            found.append(of(seen.rows(rows), self.scorer.reference))
         return found
 
 
@@ -115,6 +112,8 @@ def judge(
     ranking = {name: row.better for name, row in entries("metric").items() if row.better}
     if metric not in ranking:
         raise unknown("metric", metric, ranking)
+    if entries("metric")[metric].beside and metric not in scorer.reference.beside:
+        raise UserError(f"{metric} is by a judge that this data set does not have")
     sign = 1 if ranking[metric] == "lower" else -1
     sample = Sample.of(scorer, samples, labels)
     found = sample.score(metric)

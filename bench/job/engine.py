@@ -15,7 +15,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -26,6 +26,7 @@ from bench.errors import UserError, unknown
 from bench.images.datasets import DATASETS
 from bench.job.generate import TILE
 from bench.machine import clocks, provenance
+from bench.machine.devices import multiplying
 from bench.machine.environment import Environment
 from bench.store.records import EngineChoice, EngineConfig, EngineRecord, Trial
 from bench.store.store import Store
@@ -129,21 +130,9 @@ class Chosen(NamedTuple):
             yield step
 
 
-@contextmanager
-def precision(name: str, device: torch.device) -> Iterator[None]:
-    """How float32 is multiplied, a global setting on CUDA (whose convolutions would default to TF32)."""
-    if device.type != "cuda":
-        yield
-        return
-    settings = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
-    before = [setting.fp32_precision for setting in settings]
-    for setting in settings:
-        setting.fp32_precision = FORMATS[name][1]
-    try:
-        yield
-    finally:
-        for setting, was in zip(settings, before, strict=True):
-            setting.fp32_precision = was
+def precision(name: str, device: torch.device) -> AbstractContextManager[None]:
+    """How float32 is multiplied in a number format of :data:`FORMATS`."""
+    return multiplying(FORMATS[name][1], device)
 
 
 def check(name: str, device: torch.device) -> None:

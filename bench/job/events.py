@@ -85,6 +85,14 @@ class Entered(OfJob):
     stage: Stage
 
 
+class Preparing(OfJob):
+    """What scoring needs once for a results folder is this far; about once a second."""
+
+    event: Literal["preparing"] = "preparing"
+    what: Text
+    share: float
+
+
 class Kept(OfJob):
     """Something had been done before."""
 
@@ -193,7 +201,7 @@ class Stopped(OfJob):
 JobEnd = JobDone | Refused | Failed | Stopped
 OfStudy = Planned | Waiting | Ended
 OfTraining = Kept | Resumed | Outdated | Stepped | EpochDone
-Event = OfStudy | Started | Entered | OfTraining | Drawn | CellDone | Damaged | Elsewhere | JobEnd
+Event = OfStudy | Started | Entered | Preparing | OfTraining | Drawn | CellDone | Damaged | Elsewhere | JobEnd
 KINDS: tuple[type[_Event], ...] = get_args(Event)
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])

@@ -15,7 +15,7 @@ from bench.images import datasets
 from bench.job import work
 from bench.job.checkpoints import trained
 from bench.job.engine import Wish
-from bench.job.events import CellDone, Entered, Event, JobDone, Kept
+from bench.job.events import CellDone, Entered, Event, JobDone, Kept, Preparing
 from bench.job.failures import origin
 from bench.job.sampling import Sampling, sample_and_score
 from bench.job.setting import Setting
@@ -24,7 +24,7 @@ from bench.job.training import make_record, train
 from bench.machine import memory
 from bench.rows import needed, outdated
 from bench.score.heldout import likelihood
-from bench.score.scorer import Scorer
+from bench.score.scorer import Scorer, preparing
 from bench.store.records import CellRecord, EngineChoice, FailedCell, HarnessRun, JobRecord, ScoredCell, TrainedJob
 from bench.store.store import Store
 from bench.study.model import ORACLE, Cell, Job
@@ -127,7 +127,7 @@ def _cells(cells: list[Cell], sampling: Sampling, batch: int | None) -> Iterator
     job, store, device, stages = sampling.job, sampling.store, sampling.device, sampling.stages
     yield Entered(job=job.key, label=job.label, stage="preparing the scores")
     since = time.time()
-    scorer = Scorer(job.dataset, sampling.images, store, device)
+    scorer = yield from _scorer(job, sampling.images, store, device)
     bounds = {n: scorer.bounds(n) for n in {cell.n for cell in cells}}
     stages.add("reference", since)
     left = [cell for cell in cells if _unscored(cell, store, scorer)]
@@ -146,9 +146,22 @@ def _cells(cells: list[Cell], sampling: Sampling, batch: int | None) -> Iterator
             store.write(cell.key, FailedCell(status="failed", reason=str(error), **about, **origin(device)))
             yield CellDone(**said, status="failed", reason=str(error))
         else:
+            about |= {"panel": scorer.panel} if scorer.panel else {"accuracy": scorer.accuracy}
             result = ScoredCell(status="done", metrics=scores, sampling=sampled, **about, **origin(device))
             store.write(cell.key, result)
             yield CellDone(**said, status="done", metrics=result.metrics)
+
+
+def _scorer(job: Job, images: datasets.Images, store: Store, device: torch.device) -> Generator[Event, None, Scorer]:
+    """What scores the job's samples, made while its progress is told."""
+    making = preparing(job.dataset, images, store, device)
+    while True:
+        try:
+            progress = next(making)
+        except StopIteration as end:
+            scorer: Scorer = end.value
+            return scorer
+        yield Preparing(job=job.key, label=job.label, what=progress.what, share=progress.share)
 
 
 def lacks_likelihood(job: Job, record: JobRecord | None, n: int) -> bool:
@@ -161,6 +174,7 @@ def _unscored(cell: Cell, store: Store, scorer: Scorer) -> bool:
     """Whether there is anything to do for a cell."""
     kept = store.read(CellRecord, cell.key)
     scored = isinstance(kept, ScoredCell) and kept.provenance.classifier == scorer.classifier
+    scored = scored and isinstance(kept, ScoredCell) and kept.panel == scorer.panel
     if isinstance(kept, ScoredCell) and outdated(kept.metrics, kept.environment.packages):
         scored = False
     return not scored or store.cut_short("samples", cell.key)

@@ -22,7 +22,8 @@ from bench.machine import clocks
 from bench.machine.flops import flops as count
 from bench.machine.flops import flops_per_image
 from bench.paths import LOCAL
-from bench.score import classifier
+from bench.score import classifier, eyes
+from bench.score.judges import JUDGES
 from bench.store.store import Store
 from bench.study.model import Sampling
 from ddpm.denoiser import Net
@@ -215,8 +216,8 @@ def sampling(name: str, device: torch.device, prepare: Prepare = eager) -> list[
 
 
 def classifying(device: torch.device, n: int = 2000) -> Work:
-    """The classifier's features and logits of n images: nearly all there is to scoring."""
-    network = classifier.load(*classifier.PINNED["mnist"]).to(device)
+    """The first judge's features and logits of n images: most of what scoring takes."""
+    network = eyes.load(JUDGES["classifier"]).to(device)
     images = datasets.load("mnist").test[:n]
     flops = count(lambda: network(images[:1].to(device))) * n
     return Work("classifier", lambda: classifier.extract(network, images, device), flops, images=n)

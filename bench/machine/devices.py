@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from bench.errors import UserError
@@ -27,3 +30,20 @@ def pick_device(name: str) -> torch.device:
     if kind == "cuda" and index and int(index) >= torch.cuda.device_count():
         raise UserError(f"device '{name}' is not available here ({torch.cuda.device_count()} CUDA devices)")
     return torch.device(name)
+
+
+@contextmanager
+def multiplying(how: str, device: torch.device) -> Iterator[None]:
+    """How float32 is multiplied, ``ieee`` or ``tf32``: a global setting on CUDA, whose convolutions default to TF32."""
+    if device.type != "cuda":
+        yield
+        return
+    settings = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = [setting.fp32_precision for setting in settings]
+    for setting in settings:
+        setting.fp32_precision = how
+    try:
+        yield
+    finally:
+        for setting, was in zip(settings, before, strict=True):
+            setting.fp32_precision = was

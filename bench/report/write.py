@@ -104,7 +104,7 @@ def digest(results: Results) -> str:
 
     Of a picture the name and size: it is made from the very samples that its cell's record is about.
     """
-    from bench.score.scorer import pinned  # it needs torch, which takes a second to import
+    from bench.score.judges import pinned
 
     study, root = results.study, results.store.root
     records = hashlib.sha256()

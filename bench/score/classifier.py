@@ -1,20 +1,20 @@
-"""The classifier that scores samples: a small CNN, trained by the recipe here and pinned by the hash of its weights.
+"""What a judge sees in images, how it is trained, kept and read; and the first judge, a classifier of digits.
 
-It gives ``features`` (192 numbers) and ``logits``; :mod:`bench.score.fidelity` offers it to torch-fidelity as
+A judge gives ``features`` and ``logits``; :mod:`bench.score.fidelity` offers it to torch-fidelity as
 ``ddpm-bench-<dataset>-<hash>``. torch-fidelity keys its cache by that name alone, so the hash is in it.
 """
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
@@ -22,27 +22,23 @@ from torch import Tensor, nn
 from bench import files
 from bench.errors import UserError
 from bench.images.datasets import Images, to_float
+from bench.machine.devices import multiplying
+from bench.score.learning import JudgeNetwork, Recipe, Step, fit, shift
 
 STROKES, SHAPES = 64, 128
 FEATURES = STROKES + SHAPES
 CLASSES = 10
 BATCH = 250
 
-#: data set → (weights in the repo, their sha256). A data set without a row gets a classifier of its own, trained once.
-PINNED: dict[str, tuple[Path, str]] = {
-    "mnist": (
-        Path(__file__).parent / "weights" / "mnist-classifier.safetensors",
-        "1bfd7ff5932a8175e6c923dd7563392c17c00769c25aac9bab852162b1baa230",
-    ),
-}
 
-
-class Network(nn.Module):
+class Network(JudgeNetwork):
     """Six 3×3 convolutions in three stages. The last stage, averaged over pixels, gives the 10 logits.
 
     The 192 features are those 128 averages and the 64 of the stage before. Averages are what Inception's ``pool3`` is;
-    two depths of them see both strokes and shapes, and neither noise nor blur can hide from both.
+    two depths of them see both strokes and shapes. They hardly see noise in the pixels.
     """
+
+    parts = (STROKES, SHAPES)
 
     def __init__(self, channels: int = 1) -> None:
         super().__init__()
@@ -66,24 +62,35 @@ class Network(nn.Module):
 
 
 class Features(NamedTuple):
-    """What the classifier sees in N images: float64 features (N, 192) and logits (N, 10)."""
+    """What a judge sees in N images: float64 features (N, d) and logits (N, 10).
+
+    ``asked``: the classes the images were to be of, (N,) int64. ``beside``: what else is seen, features (N, d) by the
+    column of the distance in them.
+    """
 
     features: Tensor
     logits: Tensor
-    asked: Tensor | None = None  # the classes the images were to be of, (N,) int64
+    asked: Tensor | None = None
+    beside: Mapping[str, Tensor] = {}
+
+    def rows(self, which: Tensor) -> Features:
+        """Those of some images, in that order."""
+        asked = None if self.asked is None else self.asked[which]
+        beside = {name: seen[which] for name, seen in self.beside.items()}
+        return Features(self.features[which], self.logits[which], asked, beside)
 
 
-@torch.inference_mode()
-def extract(network: Network, images: Tensor, device: torch.device | str = "cpu") -> Features:
-    """Features and logits of uint8 ``images`` (N, C, H, W), on the CPU."""
+def extract(network: JudgeNetwork, images: Tensor, device: torch.device | str = "cpu") -> Features:
+    """Features and logits of uint8 ``images`` (N, C, H, W), on the CPU. CUDA computes in float32, never in TF32."""
     network = network.to(device)
     # filled in place: a small tensor kept for each batch would pin the heap that its large intermediates leave behind
-    features = torch.empty(len(images), FEATURES, dtype=torch.float64)
+    features = torch.empty(len(images), network.features, dtype=torch.float64)
     logits = torch.empty(len(images), CLASSES, dtype=torch.float64)
-    for start in range(0, len(images), BATCH):
-        here = slice(start, start + BATCH)
-        seen = network(images[here].to(device))
-        features[here], logits[here] = (part.cpu() for part in seen)  # MPS cannot write float64, not even to the CPU's
+    with torch.inference_mode(), multiplying("ieee", torch.device(device)):
+        for start in range(0, len(images), BATCH):
+            here = slice(start, start + BATCH)
+            seen = network(images[here].to(device))
+            features[here], logits[here] = (part.cpu() for part in seen)  # MPS cannot write float64, not even here
     return Features(features, logits)
 
 
@@ -96,54 +103,54 @@ class Epoch(NamedTuple):
 
 
 def train(
-    images: Images, *, epochs: int = 14, seed: int = 0, device: torch.device | str = "cpu"
-) -> Iterator[tuple[Epoch, Network]]:
-    """The recipe, an epoch at a time: AdamW on a one-cycle rate, images shifted by up to 2 pixels, weights averaged.
+    images: Images,
+    *,
+    recipe: Recipe | None = None,
+    epochs: int | None = None,
+    seed: int | None = None,
+    device: torch.device | str = "cpu",
+) -> Iterator[Step | tuple[Epoch, JudgeNetwork]]:
+    """A judge's recipe, by default this module's, an epoch at a time; a step is told of about once a second.
+
+    Yields the averaged network, on ``device``, and its accuracy on the test images; the last one's features are scaled
+    to a mean square of 1 in each part. TF32 is not used.
+    """
+    recipe = recipe or RECIPE
+    epochs = epochs or recipe.epochs
+    seed = recipe.seed if seed is None else seed
+    torch.manual_seed(seed)
+    network = recipe.network(images.shape[0])
+    fitting = fit(network, images.train, images.train_labels, recipe.loss, epochs=epochs, seed=seed, device=device)
+    while True:
+        with multiplying("ieee", torch.device(device)):
+            done = next(fitting, None)
+        if done is None:
+            return
+        if isinstance(done, Step):
+            yield done
+            continue
+        if done.epoch == epochs:
+            recipe.standardise(done.network, images.train, device)
+        yield Epoch(done.epoch, done.loss, accuracy(done.network, images, device)), done.network
+
+
+def loss(network: Network, images: Tensor, labels: Tensor, random: torch.Generator) -> Tensor:
+    """Cross-entropy of images that are shifted by up to 2 pixels.
 
     There is no batch norm and no label smoothing on purpose: both pull whatever the network sees towards the classes'
     centres, and a metric needs features in which noise is far from digits.
-
-    Whatever is drawn is drawn on the CPU, so that a device changes rounding alone.
-
-    Yields the averaged network (exponential, decay 0.998), on ``device``, and its accuracy on the test images; the last
-    one's features are scaled to a mean square of 1 at both depths.
     """
-    batch, decay = 128, 0.998
-    torch.manual_seed(seed)
-    random = torch.Generator().manual_seed(seed)
-    network = Network(images.shape[0]).to(device)
-    average = copy.deepcopy(network).requires_grad_(False)
-    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=1e-2, fused=True)
-    train_images, train_labels = images.train.to(device), images.train_labels.to(device)
-    steps = len(train_images) // batch
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, epochs * steps, pct_start=0.2)
-    for epoch in range(1, epochs + 1):
-        network.train()
-        total = torch.zeros((), device=device)
-        order = torch.randperm(len(train_images), generator=random)[: steps * batch].view(steps, batch)
-        for index in order.to(device):
-            x = _shift(train_images[index], random)
-            loss = nn.functional.cross_entropy(network(x)[1], train_labels[index])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            rate.step()
-            total += loss.detach()
-            with torch.no_grad():
-                torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
-        if epoch == epochs:
-            _standardise(average, images.train, device)
-        yield Epoch(epoch, total.item() / steps, accuracy(average, images, device)), average
+    return nn.functional.cross_entropy(network(shift(images, random))[1], labels)
 
 
-def accuracy(network: Network, images: Images, device: torch.device | str = "cpu") -> float:
+def accuracy(network: JudgeNetwork, images: Images, device: torch.device | str = "cpu") -> float:
     """The share of test images classified correctly."""
     predicted = extract(network, images.test, device).logits.argmax(1)
     return (predicted == images.test_labels).double().mean().item()
 
 
 @torch.no_grad()
-def _standardise(network: Network, images: Tensor, device: torch.device | str = "cpu") -> None:
+def standardise(network: Network, images: Tensor, device: torch.device | str = "cpu") -> None:
     """Scale both depths' features to mean square 1 without changing a logit: ReLU(k x) = k ReLU(x) for k > 0."""
     strokes, shapes = (
         part.square().mean().rsqrt().float()
@@ -162,19 +169,7 @@ def _convolutions(stage: nn.Sequential) -> list[nn.Conv2d]:
     return [layer for layer in stage if isinstance(layer, nn.Conv2d)]
 
 
-def _shift(images: Tensor, random: torch.Generator, by: int = 2) -> Tensor:
-    """Each image moved by up to ``by`` pixels either way, zeros moving in."""
-    n, c, h, w = images.shape
-    padded = nn.functional.pad(images, (by, by, by, by))
-    where = images.device
-    dy, dx = torch.randint(0, 2 * by + 1, (2, n), generator=random).to(where)
-    rows = (dy[:, None] + torch.arange(h, device=where))[:, None, :, None]
-    columns = (dx[:, None] + torch.arange(w, device=where))[:, None, None, :]
-    image, channel = torch.arange(n, device=where), torch.arange(c, device=where)
-    return padded[image[:, None, None, None], channel[:, None, None], rows, columns]
-
-
-def save(network: Network, path: Path, about: dict[str, str]) -> str:
+def save(network: JudgeNetwork, path: Path, about: dict[str, str]) -> str:
     """Write the weights as safetensors, whole or not at all, and return the file's sha256.
 
     :raises UserError: if the folder cannot be written or the disk is full.
@@ -185,10 +180,13 @@ def save(network: Network, path: Path, about: dict[str, str]) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-@lru_cache(maxsize=4)
-def load(path: Path, sha256: str | None, channels: int = 1) -> Network:
+@lru_cache(maxsize=8)
+def load(
+    path: Path, sha256: str | None, channels: int = 1, build: Callable[[int], JudgeNetwork] = Network
+) -> JudgeNetwork:
     """The network in a safetensors file, frozen for inference.
 
+    :param build: the network for so many channels, if it is not this module's.
     :raises UserError: if the file is missing or is not the one with this hash.
     """
     if not path.is_file():
@@ -196,11 +194,25 @@ def load(path: Path, sha256: str | None, channels: int = 1) -> Network:
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if sha256 is not None and found != sha256:
         raise UserError(f"corrupt classifier: {path} has sha256 {found}, expected {sha256}")
-    network = Network(channels)
+    network = build(channels)
     network.load_state_dict(load_file(path))
     return network.eval().requires_grad_(False)
+
+
+def about(path: Path) -> dict[str, str]:
+    """What :func:`save` was told to write beside the weights; nothing where the file is none of its own."""
+    try:
+        with safe_open(path, "pt") as file:
+            written = file.metadata() or {}
+            found = json.loads(written["about"]) if "about" in written else written  # older files have no "about"
+    except (SafetensorError, OSError, ValueError):
+        return {}
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 def name_of(dataset: str, sha256: str) -> str:
     """What the classifier with these weights is called; caches that go by name alone can rely on it."""
     return f"ddpm-bench-{dataset}-{sha256[:12]}"
+
+
+RECIPE = Recipe(Network, loss, epochs=14, seed=0, standardise=standardise)

@@ -9,19 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor
 
 from bench.images.source import MINIMUM
-from bench.score import classifier
 from bench.score.classifier import CLASSES, Features
 from bench.score.distances import Moments, frechet_distance, nearest
 from bench.score.scorer import Scorer
+from bench.score.views import COMPONENTS, pixels
 
-COMPONENTS = 64
-"""Principal components of the pixels that a distance is taken in."""
 RARE = 0.01
 """A sample is suspiciously near where fewer than this share of test images are as near to a training image."""
 
@@ -73,35 +70,19 @@ def balance(seen: Features, train_logits: Tensor) -> float:
     return float(stats.chisquare(counts[kept], expected[kept] / expected.sum() * counts.sum()).pvalue)
 
 
-def pixel_distance(images: Tensor, train: Tensor, components: int = COMPONENTS) -> float:
-    """The Fréchet distance of pixels, in [0, 1], in the training images' first principal components."""
-    reference = _pixels(train)
-    moments = Moments.of(reference)
-    _, vectors = np.linalg.eigh(moments.covariance)
-    basis = vectors[:, ::-1][:, :components]
-    return frechet_distance(
-        Moments.of(_pixels(images) @ torch.from_numpy(basis.copy())),
-        Moments(moments.mean @ basis, basis.T @ moments.covariance @ basis),
-    )
-
-
-def _pixels(images: Tensor) -> Tensor:
-    return images.flatten(1).double() / 255
-
-
 def look(scorer: Scorer, images: Tensor) -> dict[str, Any]:
     """Everything here of uint8 ``images`` (N, C, H, W)."""
-    seen = classifier.extract(scorer.network, images, scorer.device)
-    train = classifier.extract(scorer.network, scorer.images.train, scorer.device)
-    test = classifier.extract(scorer.network, scorer.images.test, scorer.device)
+    seen, train, test = (
+        scorer.see(part, only="confidence") for part in (images, scorer.images.train, scorer.images.test)
+    )
     features = (seen.features, test.features, train.features)
-    pixels = tuple(_pixels(x).float() for x in (images, scorer.images.test, scorer.images.train))
+    in_pixels = tuple(pixels(x).float() for x in (images, scorer.images.test, scorer.images.train))
     return {
         "nearest_in_features": nearness(*(x.float() for x in features))._asdict(),
-        "nearest_in_pixels": nearness(*pixels)._asdict(),
+        "nearest_in_pixels": nearness(*in_pixels)._asdict(),
         "fid_by_class": by_class(seen, train.features, scorer.images.train_labels),
         "class_balance_p": balance(seen, train.logits),
-        "pixel_distance": pixel_distance(images, scorer.images.train),
+        "pixel_distance": scorer.score(images, only="pixel_distance")["pixel_distance"],
     }
 
 

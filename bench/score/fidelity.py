@@ -1,4 +1,4 @@
-"""The classifier as a torch-fidelity feature extractor, for whoever wants its metrics in these features.
+"""The judges as torch-fidelity feature extractors, for whoever wants its metrics in their features.
 
 The harness computes its own (and tests them against torch-fidelity's), so it never imports this module: torch-fidelity
 takes longer to import than everything else a job needs.
@@ -12,13 +12,16 @@ from torch_fidelity import register_feature_extractor
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-from bench.score.classifier import Network, name_of
+from bench.score import eyes
+from bench.score.classifier import name_of
+from bench.score.judges import judges_of
+from bench.score.learning import JudgeNetwork
 
 
 class Classifier(FeatureExtractorBase):
     """The frozen network as torch-fidelity wants it."""
 
-    def __init__(self, name: str, features_list: list[str], network: Network) -> None:
+    def __init__(self, name: str, features_list: list[str], network: JudgeNetwork) -> None:
         super().__init__(name, features_list)
         self.network = network.eval().requires_grad_(False)
 
@@ -49,8 +52,8 @@ class Classifier(FeatureExtractorBase):
         return tuple(layers[name] for name in self.features_list)
 
 
-def register(dataset: str, sha256: str, network: Network) -> str:
-    """Offer the classifier to torch-fidelity, once, and return the name to pass as ``feature_extractor``."""
+def register(dataset: str, sha256: str, network: JudgeNetwork) -> str:
+    """Offer a judge to torch-fidelity, once, and return the name to pass as ``feature_extractor``."""
     name = name_of(dataset, sha256)
 
     class Registered(Classifier):
@@ -62,3 +65,8 @@ def register(dataset: str, sha256: str, network: Network) -> str:
     if name not in FEATURE_EXTRACTORS_REGISTRY:
         register_feature_extractor(name, Registered)
     return name
+
+
+def register_all(dataset: str) -> dict[str, str]:
+    """Offer every pinned judge of a data set; judge → the name to pass as ``feature_extractor``."""
+    return {name: register(dataset, judge.sha256, eyes.load(judge)) for name, judge in judges_of(dataset).items()}

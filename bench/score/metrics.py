@@ -1,6 +1,7 @@
-"""Scores of a set of images against a reference, from the classifier's features: name → function and direction.
+"""Scores of a set of images against a reference, from the judges' features: name → function and direction.
 
-All are computed in float64 from one pass of the classifier, and checked in the tests against torch-fidelity.
+All are computed in float64 from one pass of each judge, and checked in the tests against torch-fidelity. Those that do
+not say otherwise are in the features of the headline judge (:mod:`bench.score.judges`).
 """
 
 from __future__ import annotations
@@ -26,17 +27,22 @@ from bench.score.distances import (
     nearest,
     radii,
 )
+from bench.score.judges import JUDGES, column
 from bench.score.reference import Reference
 from bench.score.running import check
+from bench.score.views import VIEWS
 
 NEAREST = 5
 """Neighbours behind density and coverage, as their paper has it."""
+SAME = 1e-3
+"""Two images are the same where their features are nearer than this, in units of the features' root mean square."""
 
 
 def fid(sample: Features, reference: Reference) -> float:
     """Fréchet distance to the whole reference, between Gaussians of the same moments (arXiv 1706.08500).
 
-    Use: to rank. It has a bias that falls with N, so compare with the floor at the same N.
+    Use: to rank. It has a bias that falls with N, so compare with the floor at the same N. Copies of training images
+    score as well as new ones.
     """
     return frechet_distance(Moments.of(sample.features), reference.moments)
 
@@ -50,7 +56,7 @@ def _kernel_distance(features: Tensor, reference: Reference) -> tuple[float, flo
 def kid(sample: Features, reference: Reference) -> float:
     """Unbiased squared MMD with a cubic kernel, to 10,000 images of the reference (arXiv 1801.01401).
 
-    Use: beside FID when N is small: it has no bias.
+    Use: beside FID when N is small: it has no bias. It can be negative, so take differences and never ratios.
     """
     return _kernel_distance(sample.features, reference)[0]
 
@@ -66,7 +72,7 @@ def kid_se(sample: Features, reference: Reference) -> float:
 def precision(sample: Features, reference: Reference) -> float:
     """Share of samples within the reference's manifold, k = 3 (Kynkäänniemi et al., arXiv 1904.06991).
 
-    Use: to see whether samples look real.
+    Use: to see whether samples look real. It sees neither missing classes nor repeated images.
     """
     return covered(sample.features, *reference.manifold(len(sample.features)))
 
@@ -74,7 +80,7 @@ def precision(sample: Features, reference: Reference) -> float:
 def recall(sample: Features, reference: Reference) -> float:
     """Share of the reference within the samples' manifold, k = 3.
 
-    Use: to see whether all kinds of images are drawn.
+    Use: to see whether all kinds of images are drawn. It says nothing of whether they look real.
     """
     rows, _ = reference.manifold(len(sample.features))
     return covered(rows, sample.features, radii(sample.features))
@@ -126,7 +132,7 @@ def score_of_classes(sample: Features, reference: Reference) -> float:
 def confidence(sample: Features, reference: Reference) -> float:
     """Mean of the classifier's largest class probability.
 
-    Use: as a quick check for digits that are none.
+    Use: as a quick check for digits that are none. It does not see a missing class.
     """
     return float(sample.logits.softmax(1).max(1).values.mean())
 
@@ -134,7 +140,7 @@ def confidence(sample: Features, reference: Reference) -> float:
 def class_balance(sample: Features, reference: Reference) -> float:
     """Entropy of the predicted classes over log 10: 1 when all ten are equally frequent, 0 when there is only one.
 
-    Use: to see whether classes are missing.
+    Use: to see whether classes are missing. It says nothing of how the images look.
     """
     share = torch.bincount(sample.logits.argmax(1), minlength=CLASSES).double() / len(sample.logits)
     return float(torch.special.entr(share).sum() / np.log(CLASSES))
@@ -164,11 +170,22 @@ def worst_class_accuracy(sample: Features, reference: Reference) -> float:
     return float(_agreement(sample).min())
 
 
+def repeated(sample: Features, reference: Reference) -> float:
+    """Share of samples that are the same as another of the samples, as the judge sees them.
+
+    Use: to see whether images are drawn more than once. It does not see copies of training images.
+    """
+    near = SAME * sample.features.square().mean().sqrt()
+    return float((radii(sample.features, 1) < near).double().mean())
+
+
 @dataclass(frozen=True)
 class Metric:
     """A function of (sample, reference), and which way is better (None: neither, as for an error).
 
     ``asks``: whether it is of samples that were to be of given classes, and of no others.
+    ``beside``: whether it is in features that only some data sets have.
+    ``reads``: whether it looks at the classes that are seen.
     ``compared``: by ratios, or by differences where it can be negative or zero for good samples.
     ``error``: the metric that is its standard error.
     """
@@ -176,12 +193,31 @@ class Metric:
     of: Callable[[Features, Reference], float]
     better: Literal["lower", "higher"] | None
     asks: bool = False
+    beside: bool = False
+    reads: bool = True
     compared: Literal["ratio", "difference"] = "ratio"
     error: str | None = None
 
 
+def _beside(name: str, text: str) -> Metric:
+    """The Fréchet distance in the features of another judge, or in some that need no network."""
+
+    def of(sample: Features, reference: Reference) -> float:
+        return frechet_distance(Moments.of(sample.beside[name]), reference.beside[name])
+
+    of.__doc__ = text
+    return Metric(of, "lower", beside=True, reads=False)
+
+
+def _by(judge: str) -> Metric:
+    text = f"FID in the features of the judge `{judge}`. Where that is the headline judge, `fid` is the same number."
+    return _beside(
+        column(judge), f"{text}\n\nUse: beside `fid`: a conclusion should hold under it too. {JUDGES[judge].about}"
+    )
+
+
 METRICS: dict[str, Metric] = {
-    "fid": Metric(fid, "lower"),
+    "fid": Metric(fid, "lower", reads=False),
     "kid": Metric(kid, "lower", compared="difference", error="kid_se"),
     "kid_se": Metric(kid_se, None),
     "inception_score": Metric(score_of_classes, "higher"),
@@ -195,6 +231,9 @@ METRICS: dict[str, Metric] = {
     "coverage": Metric(coverage, "higher"),
     "class_accuracy": Metric(class_accuracy, "higher", asks=True),
     "worst_class_accuracy": Metric(worst_class_accuracy, "higher", asks=True),
+    **{column(judge): _by(judge) for judge in JUDGES},
+    **{view: _beside(view, VIEWS[view].about) for view in VIEWS},
+    "repeated": Metric(repeated, "lower"),
 }
 
 
@@ -204,6 +243,10 @@ def score(sample: Features, reference: Reference, only: str | None = None) -> di
     :raises ValueError: for fewer than :data:`MINIMUM` images, or features that are not finite.
     """
     check(len(sample.features), bool(sample.features.isfinite().all() and sample.logits.isfinite().all()))
-    told = sample.asked is not None
     wanted = METRICS if only is None else {only: METRICS[only]}
-    return {name: metric.of(sample, reference) for name, metric in wanted.items() if told or not metric.asks}
+    return {name: metric.of(sample, reference) for name, metric in wanted.items() if possible(name, metric, sample)}
+
+
+def possible(name: str, metric: Metric, sample: Features) -> bool:
+    """Whether there is such a metric of these samples."""
+    return (sample.asked is not None or not metric.asks) and (name in sample.beside or not metric.beside)

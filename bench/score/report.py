@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,9 +13,9 @@ from bench.images.source import InDoubtError, Reading, Source
 from bench.machine import devices
 from bench.rows import entries, known
 from bench.score import copies, taken
-from bench.score.classifier import FEATURES
+from bench.score.kept import Progress
 from bench.score.printed import ScoreReport
-from bench.score.scorer import Scorer
+from bench.score.scorer import Scorer, last, preparing, seldom
 from bench.store.store import Store
 
 
@@ -35,7 +36,23 @@ def score_path(
     thorough: bool = False,
     reading: Reading = files.USUAL,
 ) -> Scored:
-    """Score the images in a folder of image files, or in an .npy or .npz file.
+    """:func:`scoring`, and nobody watches."""
+    return last(
+        scoring(path, store, dataset=dataset, data_dir=data_dir, device=device, thorough=thorough, reading=reading)
+    )
+
+
+def scoring(
+    path: Path,
+    store: Store,
+    *,
+    dataset: str = "mnist",
+    data_dir: Path | None = None,
+    device: str = "auto",
+    thorough: bool = False,
+    reading: Reading = files.USUAL,
+) -> Generator[Progress, None, Scored]:
+    """Score the images in a folder of image files, or in an .npy or .npz file, and say now and then how far it is.
 
     :param store: where the reference is kept, so that it is worked out only once.
     :param thorough: also look for copies of training images, at each class by itself, and at pixels.
@@ -53,16 +70,16 @@ def score_path(
     if thorough and source.n > taken.STREAMED:
         raise UserError(f"--thorough is for at most {taken.STREAMED:,} images, not {source.n:,}")
     images = datasets.load(dataset, data_dir)
-    scorer = Scorer(dataset, images, store, where)
+    scorer = yield from preparing(dataset, images, store, where, pairs=source.n <= taken.STREAMED)
     bounds = scorer.bounds(source.n)._asdict() if source.n <= len(images.test) else {}
-    found = taken.score(scorer, source)
+    found = yield from seldom(taken.scoring(scorer, source))
     report = ScoreReport(
         path=str(path),
         read_as=source.how,
         n=source.n,
         **dict(scorer.provenance),
         counts=source.counts,
-        notes=(*source.notes, *_warnings(source, found)),
+        notes=(*source.notes, *_warnings(source, found, scorer.network.features)),
         metrics=found.metrics,
         fid_by_class=found.fid_by_class,
         **bounds,
@@ -81,11 +98,11 @@ def _both(doubt: InDoubtError, path: Path, scorer: Scorer, reading: Reading) -> 
     return UserError(f"{str(doubt).removesuffix('; say --range')}; {', '.join(said)}")
 
 
-def _warnings(source: Source, found: taken.Taken) -> list[str]:
+def _warnings(source: Source, found: taken.Taken, features: int) -> list[str]:
     warnings = []
-    if source.n < FEATURES:
+    if source.n < features:
         warnings.append(
-            f"warning: {source.n} images are fewer than the {FEATURES} features, so FID says little: about "
+            f"warning: {source.n} images are fewer than the {features} features, so FID says little: about "
             f"{found.metrics['fid_bias']:.3g} of it comes from so few images; compare at equal N only, or take more"
         )
     if source.n > taken.STREAMED:

@@ -1,48 +1,89 @@
-"""Training the classifier that scores samples once more, by its recipe."""
+"""Training a judge once more, by its recipe."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import torch
 
 from bench import files
-from bench.errors import UserError
+from bench.errors import UserError, unknown
 from bench.images import datasets
+from bench.images.datasets import Images
 from bench.rows import known
-from bench.score import classifier
+from bench.score import classifier, eyes, kept
+from bench.score.judges import JUDGES, headline, judges_of
+from bench.score.kept import Progress
+from bench.score.learning import JudgeNetwork
+from bench.text import listing
 
 
 class Retrained(NamedTuple):
-    """The file's sha256, and whether its weights are the pinned classifier's (None: none is pinned)."""
+    """The hashes of the two files, and whether the weights are the pinned judge's (None: none is pinned)."""
 
     sha256: str
+    moments: str
     same: bool | None
 
 
 def retrain(
-    dataset: str, out: Path, *, data_dir: Path | None = None, epochs: int | None = None
-) -> Iterator[classifier.Epoch | Retrained]:
-    """Train a classifier and write it to ``out``, yielding each epoch and at last what was written.
+    dataset: str,
+    out: Path,
+    *,
+    judge: str | None = None,
+    data_dir: Path | None = None,
+    device: str | torch.device = "cpu",
+    epochs: int | None = None,
+) -> Iterator[classifier.Epoch | Progress | Retrained]:
+    """Train a judge and write it to ``out``, yielding each epoch and at last what was written.
 
+    Beside it goes ``<out>.moments.safetensors``: the moments of the training images, which samples are compared with.
+
+    :param judge: a name in :data:`bench.score.judges.JUDGES`; by default the headline judge, or the recipe of the first
+        judge where the data set has none.
     :param epochs: the recipe's number if None.
-    :raises UserError: for an unknown data set, or a file that cannot be written.
+    :raises UserError: for an unknown data set or judge, or a file that cannot be written.
     """
     known("dataset", dataset)
+    name = judge or headline(dataset) or next(iter(JUDGES))
+    if name not in JUDGES:
+        raise unknown("judge", name, JUDGES)
     images = datasets.load(dataset, data_dir)
     if out.is_dir():
         raise UserError(f"--out names a folder: {out}")
     files.check_writable(out.parent)  # now, not after minutes of training
-    options: dict[str, Any] = {"epochs": epochs} if epochs else {}
-    for progress, trained in classifier.train(images, **options):
-        network = trained
-        yield progress
+    row, where = JUDGES[name], torch.device(device)
+    if row.recipe is None:
+        raise UserError(f"judge '{name}' is made of others: retrain {listing([member for member, _ in row.members])}")
+    for event in classifier.train(images, recipe=row.recipe(), epochs=epochs, device=where):
+        if isinstance(event, tuple) and isinstance(event[0], classifier.Epoch):
+            progress, network = event
+            yield progress
     about = {"dataset": dataset, "dataset_sha256": images.sha256, "accuracy": f"{progress.accuracy:.4f}"}
-    yield Retrained(classifier.save(network, out, about), _is_pinned(dataset, network))
+    sha256 = classifier.save(network, out, about)
+    looking = eyes.looked_at(eyes.of_network(network, sha256, where, None), images)
+    moments = yield from looking
+    yield Retrained(
+        sha256, kept.write(out.with_suffix(".moments.safetensors"), moments), _is_pinned(dataset, name, network)
+    )
 
 
-def _is_pinned(dataset: str, network: classifier.Network) -> bool | None:
-    if dataset not in classifier.PINNED:
+def ship_views(dataset: str, images: Images, folder: Path) -> Iterator[tuple[str, str]]:
+    """Write the moments of every distance that needs no network; its column and the file's hash."""
+    for name, eye in eyes.views_of(dataset).items():
+        making = eyes.looked_at(eye, images)
+        while True:
+            try:
+                next(making)
+            except StopIteration as end:
+                yield name, kept.write(folder / eye.shipped.name, end.value)
+                break
+
+
+def _is_pinned(dataset: str, name: str, network: JudgeNetwork) -> bool | None:
+    if name not in judges_of(dataset):
         return None
-    pinned = classifier.load(*classifier.PINNED[dataset]).state_dict()
-    return all(value.equal(pinned[name]) for name, value in network.state_dict().items())
+    pinned = eyes.load(JUDGES[name]).state_dict()
+    return all(value.cpu().equal(pinned[key]) for key, value in network.state_dict().items())

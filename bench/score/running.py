@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bench.images.source import MINIMUM
 from bench.score.classifier import CLASSES, Features
@@ -13,36 +15,24 @@ from bench.score.distances import Moments, frechet_bias, frechet_distance
 from bench.score.reference import Reference
 
 
-class Running:
-    """What is kept of images that come in parts: enough for the scores in :meth:`scores`, in memory that does not grow.
-
-    Parts may be added in any order, and those of several processes merged (Chan, Golub & LeVeque 1983, eq. 2.1).
-    """
+class Gathered:
+    """Number, mean and scatter Σ (x − mean)(x − mean)ᵀ of rows that come in parts (Chan, Golub & LeVeque 1983, 2.1)."""
 
     def __init__(self, features: int) -> None:
-        self.n = 0
-        self.mean = np.zeros(features)
-        self.scatter = np.zeros((features, features))  # Σ (x − mean)(x − mean)ᵀ
-        self.entropy = self.confidence = 0.0  # sums of Σ p log p and of max p
-        self.chance, self.count = np.zeros(CLASSES), np.zeros(CLASSES)  # sums of p, and of images by class seen
+        self.n, self.mean, self.scatter = 0, np.zeros(features), np.zeros((features, features))
 
-    def add(self, part: Features) -> None:
-        """Add some images."""
-        if not len(part.features):
+    def add(self, rows: Tensor) -> None:
+        """Add some rows (n, d)."""
+        if not len(rows):
             return
-        new = Running(len(self.mean))
-        x, log_p = part.features.double().numpy(), part.logits.double().log_softmax(1)
-        p = log_p.exp()
+        new, x = Gathered(len(self.mean)), rows.double().numpy()
         new.n, new.mean = len(x), x.mean(0)
         centred = x - new.mean
         new.scatter = centred.T @ centred
-        new.entropy, new.confidence = float((p * log_p).sum()), float(p.max(1).values.sum())
-        new.chance = p.sum(0).numpy()
-        new.count = np.bincount(p.argmax(1).numpy(), minlength=CLASSES).astype(float)
         self.merge(new)
 
-    def merge(self, other: Running) -> None:
-        """Add what another has seen."""
+    def merge(self, other: Gathered) -> None:
+        """Add what another has gathered."""
         n = self.n + other.n
         if n == 0:
             return
@@ -50,20 +40,64 @@ class Running:
         self.scatter = self.scatter + other.scatter + np.outer(apart, apart) * (self.n * other.n / n)
         self.mean = self.mean + apart * (other.n / n)
         self.n = n
-        for name in ("entropy", "confidence", "chance", "count"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     @property
     def moments(self) -> Moments:
         """Of all that was added."""
         return Moments(self.mean, self.scatter / (self.n - 1))
 
+
+class Running:
+    """What is kept of images that come in parts: enough for the scores in :meth:`scores`, in memory that does not grow.
+
+    Parts may be added in any order, and those of several processes merged.
+
+    :param features: how many the judge gives.
+    :param beside: column → how many features that distance is in.
+    """
+
+    def __init__(self, features: int, beside: Mapping[str, int] | None = None) -> None:
+        self.seen = Gathered(features)
+        self.beside = {name: Gathered(width) for name, width in (beside or {}).items()}
+        self.entropy = self.confidence = 0.0  # sums of Σ p log p and of max p
+        self.chance, self.count = np.zeros(CLASSES), np.zeros(CLASSES)  # sums of p, and of images by class seen
+
+    @property
+    def n(self) -> int:
+        """How many images were added."""
+        return self.seen.n
+
+    def add(self, part: Features) -> None:
+        """Add some images."""
+        self.seen.add(part.features)
+        for name, gathered in self.beside.items():
+            gathered.add(part.beside[name])
+        log_p = part.logits.double().log_softmax(1)
+        p = log_p.exp()
+        self.entropy += float((p * log_p).sum())
+        self.confidence += float(p.amax(1).sum())
+        self.chance = self.chance + p.sum(0).numpy()
+        self.count = self.count + np.bincount(p.argmax(1).numpy(), minlength=CLASSES)
+
+    def merge(self, other: Running) -> None:
+        """Add what another has seen."""
+        self.seen.merge(other.seen)
+        for name, gathered in self.beside.items():
+            gathered.merge(other.beside[name])
+        for name in ("entropy", "confidence", "chance", "count"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    @property
+    def moments(self) -> Moments:
+        """Of all that was added."""
+        return self.seen.moments
+
     def scores(self, reference: Reference) -> dict[str, float]:
         """The metrics that need no pairs of images.
 
         :raises ValueError: for fewer than :data:`MINIMUM` images, or features that are not finite.
         """
-        check(self.n, bool(np.isfinite(self.scatter).all() and np.isfinite(self.chance).all()))
+        check(self.n, bool(np.isfinite(self.seen.scatter).all() and np.isfinite(self.chance).all()))
         p, share = self.chance / self.n, self.count / self.n
         return {
             "fid": frechet_distance(self.moments, reference.moments),
@@ -71,6 +105,7 @@ class Running:
             "inception_score": float(np.exp(self.entropy / self.n + entropy(p))),
             "confidence": self.confidence / self.n,
             "class_balance": entropy(share) / math.log(CLASSES),
+            **{name: frechet_distance(seen.moments, reference.beside[name]) for name, seen in self.beside.items()},
         }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +13,11 @@ from torch import Tensor
 from bench.images.conventions import CHANGES
 from bench.images.source import MINIMUM, Source
 from bench.score import classifier, metrics
-from bench.score.classifier import CLASSES, FEATURES, Features
+from bench.score.classifier import CLASSES, Features
 from bench.score.distances import Moments, frechet_distance
+from bench.score.kept import Progress
 from bench.score.running import Running
-from bench.score.scorer import Scorer
+from bench.score.scorer import Scorer, last
 from bench.store.records import Scores
 from bench.store.tensors import ReferenceFeatures
 
@@ -39,12 +40,12 @@ class Taken(NamedTuple):
 class _Seen:
     """What is kept of the images: their features where there are few, running sums where there are many."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, scorer: Scorer) -> None:
         self.source, self.done = source, 0
-        self.running = Running(FEATURES)
-        self.classes = [Running(FEATURES) for _ in range(CLASSES if source.labels is not None else 0)]
+        self.running = scorer.running()
+        self.classes = [Running(scorer.network.features) for _ in range(CLASSES if source.labels is not None else 0)]
         kept = source.n if source.n <= STREAMED else 0
-        self.features = torch.empty(kept, FEATURES, dtype=torch.float64)
+        self.features = torch.empty(kept, scorer.network.features, dtype=torch.float64)
         self.logits = torch.empty(kept, CLASSES, dtype=torch.float64)
         # filled in place: a small tensor kept of each part would pin the heap that large ones leave behind
         self.step = -(-source.n // TRIED)
@@ -59,8 +60,7 @@ class _Seen:
             self.few[spread[0] // self.step : spread[-1] // self.step + 1] = images[spread - here[0]]
         if len(self.features):
             self.features[here[0] : here[-1] + 1], self.logits[here[0] : here[-1] + 1] = seen.features, seen.logits
-        else:
-            self.running.add(seen)
+        self.running.add(seen)
         if self.source.labels is not None:
             labels = torch.from_numpy(self.source.labels[here])
             for c, running in enumerate(self.classes):
@@ -68,46 +68,52 @@ class _Seen:
         self.done += len(images)
 
     def scores(self, scorer: Scorer) -> Scores:
+        scores = self.running.scores(scorer.reference)
         if len(self.features):
             asked = None if self.source.labels is None else torch.from_numpy(self.source.labels)
-            return metrics.score(Features(self.features, self.logits, asked), scorer.reference)
+            return scores | metrics.score(Features(self.features, self.logits, asked), scorer.reference)
         right = [float(running.count[c]) / running.n for c, running in enumerate(self.classes) if running.n]
         told = {"class_accuracy": sum(right) / len(right), "worst_class_accuracy": min(right)} if right else {}
-        return self.running.scores(scorer.reference) | told
+        return scores | told
 
 
 def score(scorer: Scorer, source: Source) -> Taken:
+    """:func:`scoring`, and nobody watches."""
+    return last(scoring(scorer, source))
+
+
+def scoring(scorer: Scorer, source: Source) -> Generator[Progress, None, Taken]:
     """Every score there is of the images, in memory that does not grow beyond :data:`STREAMED` of them."""
-    seen = _Seen(source)
+    seen = _Seen(source, scorer)
     for images in source:
-        seen.add(images, classifier.extract(scorer.network, images, scorer.device))
+        seen.add(images, scorer.see(images))
+        yield Progress("looking at the images", seen.done / source.n)
+    if len(seen.features):
+        yield from scorer.reference.reading()
     scores = seen.scores(scorer)
     by_class = None
     if seen.classes:
-        pairs = zip(seen.classes, moments_of_classes(scorer), strict=True)
+        of_classes = yield from moments_of_classes(scorer)
+        pairs = zip(seen.classes, of_classes, strict=True)
         by_class = tuple(frechet_distance(a.moments, b) if a.n >= MINIMUM else None for a, b in pairs)
     return Taken(scores, by_class, hint(scorer, seen.few))
 
 
-def moments_of_classes(scorer: Scorer) -> list[Moments]:
+def moments_of_classes(scorer: Scorer) -> Generator[Progress, None, list[Moments]]:
     """The moments of the training images of each class, kept in the store as the reference is."""
     text = f"{scorer.classifier} {scorer.dataset_sha256} classes"
     key, about = hashlib.sha256(text.encode()).hexdigest()[:16], ReferenceFeatures(code=scorer.code)
     kept = scorer.store.load_tensors(ReferenceFeatures, key)
-    if kept is None or kept[1] != about:
-        state = dict(_moments_of_classes(scorer))
+    state = kept[0] if kept is not None and kept[1] == about else {}
+    if not state:
+        for c in range(CLASSES):
+            yield Progress("looking at the training images of each class", c / CLASSES)
+            which = scorer.images.train_labels == c
+            found = Moments.of(classifier.extract(scorer.network, scorer.images.train[which], scorer.device).features)
+            state[f"mean.{c}"] = torch.from_numpy(found.mean)
+            state[f"covariance.{c}"] = torch.from_numpy(found.covariance)
         scorer.store.save_tensors(key, state, about)
-    else:
-        state = kept[0]
     return [Moments(state[f"mean.{c}"].numpy(), state[f"covariance.{c}"].numpy()) for c in range(CLASSES)]
-
-
-def _moments_of_classes(scorer: Scorer) -> Iterator[tuple[str, Tensor]]:
-    images, labels = scorer.images.train, scorer.images.train_labels
-    for c in range(CLASSES):
-        found = Moments.of(classifier.extract(scorer.network, images[labels == c], scorer.device).features)
-        yield f"mean.{c}", torch.from_numpy(found.mean)
-        yield f"covariance.{c}", torch.from_numpy(found.covariance)
 
 
 def hint(scorer: Scorer, images: Tensor) -> str | None:

@@ -18,6 +18,7 @@ from bench.job.events import (
     Kept,
     Outdated,
     Planned,
+    Preparing,
     Refused,
     Resumed,
     Started,
@@ -30,7 +31,7 @@ from bench.job.events import (
 def describe(event: Event) -> str | None:
     """The plain line for an event, or None for those that only a live display shows."""
     match event:
-        case Planned() | Entered() | Stepped() | Drawn() | Ended():
+        case Planned() | Entered() | Preparing() | Stepped() | Drawn() | Ended():
             return None
         case Waiting():
             return f"another run on this machine is using {event.path}; waiting for it to end (Ctrl-C to stop)"
@@ -84,6 +85,8 @@ def doing(event: Event) -> str | None:
             return "starting"
         case Entered():
             return event.stage
+        case Preparing():
+            return f"{event.what}, {event.share:.0%}"
         case Stepped():
             return f"training, epoch {event.epoch}/{event.of}, {event.share:.0%}, loss {event.loss:.4g}"
         case EpochDone():

@@ -11,7 +11,7 @@ from bench.execute.run import run_study
 from bench.execute.schedule import Options
 from bench.job.events import Ended, Failure
 from bench.machine.sources import code_hash
-from bench.score.scorer import pinned
+from bench.score.judges import pinned
 from bench.sinks.console import show
 from bench.sinks.sink import open_sink
 from bench.store.records import ScoredCell

@@ -272,12 +272,18 @@ class CellRecord(_Made):
 
 
 class ScoredCell(CellRecord):
-    """A cell that is sampled and scored."""
+    """A cell that is sampled and scored.
+
+    ``panel``: the column of every other judge → the first twelve digits of its hash. ``accuracy``: the share of test
+    images that the classifier in ``provenance`` gets right, where none is pinned for the data set.
+    """
 
     status: Literal["done"]
     metrics: Scores
     sampling: Sampled
     provenance: Provenance
+    panel: dict[str, str] = {}
+    accuracy: Finite | None = None
     floor: BoundScores
     ceiling: BoundScores
 

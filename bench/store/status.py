@@ -11,12 +11,15 @@ from bench.store.records import CellRecord, FailedCell, FailedJob, JobRecord, Sc
 from bench.store.store import Store
 from bench.study.model import Cell
 
+Judges = str | frozenset[str] | None
+"""Whose scores count: the hashes of weights."""
+
 
 class Found(NamedTuple):
     """What the store holds of a cell: its record and its training run's, where there are any.
 
     ``status`` is ``done``, ``failed``, ``stale`` or ``missing``; ``reason`` is why it failed. Stale is what was scored
-    by another classifier than the pinned one, or with another version of a package's metric than is here.
+    by another judge than those asked for, or with another version of a package's metric than is here.
     """
 
     cell: Cell
@@ -26,10 +29,10 @@ class Found(NamedTuple):
     job: JobRecord | None
 
 
-def survey(cells: Iterable[Cell], store: Store, classifier: str | None) -> Iterator[Found]:
+def survey(cells: Iterable[Cell], store: Store, classifier: Judges) -> Iterator[Found]:
     """Each cell in turn, every file read once where the cells of a job follow one another, as a study's do.
 
-    :param classifier: the hash of the pinned one; None takes any.
+    :param classifier: the hash of the judge whose scores count, or those of several; None takes any.
     """
     for key, together in itertools.groupby(cells, lambda cell: cell.job.key):
         job = store.read(JobRecord, key)
@@ -37,11 +40,12 @@ def survey(cells: Iterable[Cell], store: Store, classifier: str | None) -> Itera
             yield judge(cell, store.read_cell(CellRecord, cell), job, classifier)
 
 
-def judge(cell: Cell, record: CellRecord | None, job: JobRecord | None, classifier: str | None) -> Found:
+def judge(cell: Cell, record: CellRecord | None, job: JobRecord | None, classifier: Judges) -> Found:
     """What its records say of a cell."""
     status, reason = "missing", None
     if isinstance(record, ScoredCell):
-        stale = classifier is not None and record.provenance.classifier != classifier
+        wanted = {classifier} if isinstance(classifier, str) else classifier
+        stale = wanted is not None and record.provenance.classifier not in wanted
         stale = stale or outdated(record.metrics, record.environment.packages)
         status = "stale" if stale else "done"
     elif isinstance(record, FailedCell):

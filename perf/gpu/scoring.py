@@ -9,8 +9,10 @@ from torch import Tensor
 
 from bench.job.engine import precision
 from bench.machine import clocks
-from bench.score import classifier, metrics
+from bench.score import classifier, eyes, metrics
 from bench.score.classifier import Features
+from bench.score.judges import JUDGES
+from bench.score.learning import JudgeNetwork
 from bench.score.reference import Reference
 from bench.score.running import Running
 from perf.gpu.budget import scale
@@ -21,9 +23,9 @@ PART = 5_000
 """Images a part, where they come in parts."""
 
 
-def network(session: Session) -> classifier.Network:
+def network(session: Session) -> JudgeNetwork:
     """The pinned classifier, on the device."""
-    return classifier.load(*classifier.PINNED["mnist"]).to(session.device)
+    return eyes.load(JUDGES["classifier"]).to(session.device)
 
 
 def noisy(session: Session, n: int) -> Tensor:
@@ -74,7 +76,7 @@ def scoring(session: Session) -> Generator[Row]:
     yield session.attempt("FID, from features", at, lambda: _fid(session, seen["all"], made["all"]))
     yield session.attempt("FID, a part at a time", at, lambda: _stream(session, made["all"], len(seen["all"].features)))
     for n in session.sizes.all_metrics:
-        few = Features(*(part[:n] for part in seen["all"][:2]))
+        few = seen["all"].rows(torch.arange(min(n, len(seen["all"].features))))
         if len(few.features) == n:
             measure = lambda few=few: _metrics(session, few, made["all"])  # noqa: E731
             yield session.attempt("every metric, from features", {"images": n}, measure)

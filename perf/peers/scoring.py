@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from bench.images.grids import png
 from bench.score import classifier, distances, metrics
-from bench.score.classifier import BATCH, FEATURES, Network
+from bench.score.classifier import BATCH
+from bench.score.learning import JudgeNetwork
 from bench.score.reference import Reference
 from bench.score.scorer import Scorer
 
@@ -32,13 +33,11 @@ ALL = "ours, all metrics"
 
 
 class Flat(nn.Module):
-    """For torchmetrics: uint8 (B, 1, H, W) → features (B, 192)."""
+    """For torchmetrics: uint8 (B, 1, H, W) → features (B, d)."""
 
-    num_features = FEATURES
-
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: JudgeNetwork) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.num_features = network, network.features
 
     @torch.inference_mode()
     def forward(self, images: Tensor) -> Tensor:
@@ -48,9 +47,9 @@ class Flat(nn.Module):
 
 
 class Pooled(nn.Module):
-    """For pytorch-fid: float RGB 0 … 1 (B, 3, H, W) → [features (B, 192, 1, 1)]."""
+    """For pytorch-fid: float RGB 0 … 1 (B, 3, H, W) → [features (B, d, 1, 1)]."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: JudgeNetwork) -> None:
         super().__init__()
         self.network = network
 
@@ -151,7 +150,7 @@ def _torch_fidelity(images: Tensor, reference: Tensor, extractor: str, folder: P
     return score
 
 
-def _torchmetrics(images: Tensor, reference: Tensor, network: Network) -> Callable[[], float]:
+def _torchmetrics(images: Tensor, reference: Tensor, network: JudgeNetwork) -> Callable[[], float]:
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     # in float64, as its documentation recommends; what is kept of the reference outlives a reset
@@ -168,7 +167,9 @@ def _torchmetrics(images: Tensor, reference: Tensor, network: Network) -> Callab
     return score
 
 
-def _pytorch_fid(images: Tensor, moments: distances.Moments, network: Network, folder: Path) -> Callable[[], float]:
+def _pytorch_fid(
+    images: Tensor, moments: distances.Moments, network: JudgeNetwork, folder: Path
+) -> Callable[[], float]:
     from pytorch_fid import fid_score
 
     files = folder / "png"
@@ -176,7 +177,7 @@ def _pytorch_fid(images: Tensor, moments: distances.Moments, network: Network, f
     for i, image in enumerate(images):
         (files / f"{i:06}.png").write_bytes(png(image))
     np.savez(folder / "reference.npz", mu=moments.mean, sigma=moments.covariance)
-    arguments = {"batch_size": min(BATCH, len(images)), "dims": FEATURES, "device": "cpu", "num_workers": 0}
+    arguments = {"batch_size": min(BATCH, len(images)), "dims": network.features, "device": "cpu", "num_workers": 0}
 
     def score() -> float:
         model = Pooled(network)

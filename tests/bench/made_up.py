@@ -11,7 +11,7 @@ import torch
 from bench.images.grids import png, tile_grid
 from bench.report.render import markdown
 from bench.report.write import compose, write
-from bench.score.scorer import pinned
+from bench.score.judges import pinned
 from bench.store.records import Flops, Provenance
 from bench.study.study import Study
 from tests.records import environment, epoch, harness_run, sampled, scored_cell, trained_job

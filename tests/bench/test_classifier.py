@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,14 +15,22 @@ from torch.utils.data import Dataset
 from bench import cli
 from bench.errors import UserError
 from bench.images.datasets import Images
-from bench.score import classifier, distances
-from bench.score.classifier import CLASSES, FEATURES, PINNED, Network
+from bench.score import classifier, distances, learning
+from bench.score.classifier import CLASSES, FEATURES, Network
+from bench.score.judges import JUDGES
 from bench.score.scorer import Scorer
 
 if TYPE_CHECKING:
     from tests.conftest import World
 
-PATH, SHA256 = PINNED["mnist"]
+ROW = JUDGES["classifier"]
+PATH, SHA256 = ROW.path, ROW.sha256
+
+
+@pytest.fixture(scope="module")
+def scorer(first_scorer: Scorer) -> Scorer:
+    """By the judge that this file is about."""
+    return first_scorer
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +59,7 @@ def test_standardising_changes_no_logit(tiny_images: Images) -> None:
     torch.manual_seed(0)
     network = Network()
     before = classifier.extract(network, tiny_images.test).logits
-    classifier._standardise(network, tiny_images.train)
+    classifier.standardise(network, tiny_images.train)
     after = classifier.extract(network, tiny_images.test).logits
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
 
@@ -120,12 +129,12 @@ def test_blur_noise_and_a_missing_class_are_all_seen(network: Network, mnist: Im
 def test_shift_moves_and_pads() -> None:
     images = torch.zeros(64, 1, 9, 9, dtype=torch.uint8)
     images[:, :, 4, 4] = 255
-    moved = classifier._shift(images, torch.Generator().manual_seed(0), by=2)
+    moved = learning.shift(images, torch.Generator().manual_seed(0), by=2)
     at = {tuple(map(int, image[0].nonzero()[0])) for image in moved}
     assert moved.sum() == images.sum()
     assert at <= {(y, x) for y in range(2, 7) for x in range(2, 7)}
     assert {y for y, _ in at} == {x for _, x in at} == {2, 3, 4, 5, 6}
-    assert torch.equal(classifier._shift(images, torch.Generator(), by=0), images)
+    assert torch.equal(learning.shift(images, torch.Generator(), by=0), images)
 
 
 def test_the_recipe_learns(tiny_images: Images) -> None:
@@ -150,15 +159,16 @@ def test_the_command_retrains_it(
     out = tmp_path / "new.safetensors"
     argv = ["classifier", "--epochs", "1", "--out", str(out)]
     assert cli.main(argv) == 0
-    epoch, written, pinned = capsys.readouterr().out.splitlines()
+    epoch, written, moments, pinned = capsys.readouterr().out.splitlines()
     assert epoch.startswith("epoch 1: loss ")
     sha256 = hashlib.sha256(out.read_bytes()).hexdigest()
     assert written.endswith(f"new.safetensors, sha256 {sha256}")
-    assert pinned == "its weights are not the same as the pinned classifier's"
+    assert pinned == "its weights are not the same as the pinned judge's"
+    assert moments.endswith(hashlib.sha256((tmp_path / "new.moments.safetensors").read_bytes()).hexdigest())
     share = classifier.accuracy(classifier.load(out, sha256), world.images)
     assert epoch.endswith(f"test accuracy {share:.4f}")
-    monkeypatch.setitem(classifier.PINNED, "mnist", (out, sha256))
+    monkeypatch.setitem(JUDGES, "classifier", replace(JUDGES["classifier"], file=str(out), sha256=sha256))
     again = tmp_path / "again.safetensors"
     assert cli.main([*argv[:-1], str(again)]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "its weights are the same as the pinned classifier's"
+    assert capsys.readouterr().out.splitlines()[-1] == "its weights are the same as the pinned judge's"
     assert again.read_bytes() == out.read_bytes()

@@ -13,8 +13,9 @@ import torch
 from bench.job.events import JobDone
 from bench.job.generate import TILE, generate
 from bench.job.run import run
-from bench.score import classifier
-from bench.score.scorer import classifier_of
+from bench.score import classifier, own
+from bench.score.judges import HEADLINE
+from bench.score.scorer import Scorer
 from bench.store.records import CellRecord, ScoredCell
 from bench.study.model import Sampling
 from bench.study.study import Study
@@ -143,12 +144,13 @@ def test_what_is_worked_out_in_float64(mps: Pretended) -> None:
 def test_a_data_set_s_own_classifier_is_trained_on_the_job_s_device(
     world: World, mps: Pretended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(classifier.PINNED, "mnist")
+    monkeypatch.delitem(HEADLINE, "mnist")
     monkeypatch.setattr(classifier, "train", partial(classifier.train, epochs=1))
     few = replace(world.images, train=world.images.train[:128], test=world.images.test[:20])
     few = replace(few, train_labels=few.train_labels[:128], test_labels=few.test_labels[:20])
-    path, _ = classifier_of("mnist", few, world.store, MPS)
-    assert path.is_file()
+    scorer = Scorer("mnist", few, world.store, MPS)
+    assert own.path_of("mnist", world.store).is_file()
+    assert scorer.accuracy is not None
     assert mps.calls["conv2d", True] > 0
     assert mps.calls["conv2d", False] == 0
     assert mps.calls["backward", True] > 0

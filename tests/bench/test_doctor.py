@@ -15,7 +15,8 @@ from bench.errors import UserError
 from bench.execute import processes
 from bench.images import datasets
 from bench.job import speed
-from bench.score import classifier
+from bench.score import classifier, eyes
+from bench.score.judges import JUDGES
 
 if TYPE_CHECKING:
     from tests.conftest import World
@@ -38,8 +39,8 @@ def test_all_is_well(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(found[name][1] == importlib.metadata.version(name) for name in doctor.LIBRARIES)
     assert found["device"][1].startswith("cpu: ")
     assert found["mnist"][1] == f"256 + 200 images, {world.images.sha256[:12]}"
-    share = classifier.accuracy(classifier.load(*classifier.PINNED["mnist"]), world.images)
-    assert found["classifier"][1] == f"{classifier.PINNED['mnist'][1][:12]} {share:.2%} of test images right"
+    share = classifier.accuracy(eyes.load(JUDGES["classifier"]), world.images)
+    assert found["classifier"][1] == f"{JUDGES['classifier'].sha256[:12]} {share:.2%} of test images right"
     assert found["results"][1].startswith(f"{world.store.root}, ")
 
 

@@ -28,8 +28,9 @@ from bench.job.spec import JobSpec
 from bench.job.stages import Stages
 from bench.machine import clocks, memory
 from bench.machine.clocks import HostClock
-from bench.score import classifier
-from bench.score.scorer import classifier_of
+from bench.score import classifier, own
+from bench.score.judges import HEADLINE
+from bench.score.scorer import Scorer
 from bench.store.records import CellRecord, JobRecord, ScoredCell, TrainedJob, Trial
 from bench.store.store import Store
 from bench.store.tensors import Checkpoint
@@ -360,11 +361,14 @@ def test_the_likelihood_of_test_images(world: World, make_study: Any) -> None:
 
 def test_a_classifier_cut_short_is_trained_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A data set without a pinned one keeps its own in the store, checked like everything there."""
-    monkeypatch.delitem(classifier.PINNED, "mnist")
-    path, sha256 = classifier_of("mnist", world.images, world.store, CPU)
-    assert classifier_of("mnist", world.images, world.store, CPU) == (path, sha256)
+    monkeypatch.delitem(HEADLINE, "mnist")
+    sha256 = Scorer("mnist", world.images, world.store, CPU).classifier
+    path = own.path_of("mnist", world.store)
+    before = path.stat().st_mtime_ns
+    assert Scorer("mnist", world.images, world.store, CPU).classifier == sha256
+    assert path.stat().st_mtime_ns == before
     path.write_bytes(path.read_bytes()[:-9])
-    assert classifier_of("mnist", world.images, world.store, CPU) == (path, sha256)
+    assert Scorer("mnist", world.images, world.store, CPU).classifier == sha256
     assert world.store.damaged == [path]
     assert classifier.load(path, sha256)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.score import copies
+from bench.score import copies, views
 from bench.score.classifier import Features
 from bench.score.distances import Moments, frechet_distance
 
@@ -65,9 +65,15 @@ def test_pixels() -> None:
     random = np.random.default_rng(0)
     a, b = (torch.from_numpy(random.integers(0, 256, (300, 1, 3, 3)).astype(np.uint8)) for _ in range(2))
     plain = frechet_distance(*(Moments.of(x.flatten(1).double() / 255) for x in (a, b)))
-    assert copies.pixel_distance(a, b, components=9) == pytest.approx(plain, rel=1e-6)
-    assert copies.pixel_distance(a, b, components=4) < plain
-    assert copies.pixel_distance(b, b) == pytest.approx(0, abs=1e-9)
+    basis = views.principal(b)
+    assert basis.shape == (9, 9)
+    found = [
+        frechet_distance(Moments.of(views.projected(x, basis[:, :k])), Moments.of(views.projected(b, basis[:, :k])))
+        for x, k in ((a, 9), (a, 4), (b, 9))
+    ]
+    assert found[0] == pytest.approx(plain, rel=1e-5)
+    assert found[1] < plain
+    assert found[2] == pytest.approx(0, abs=1e-9)
 
 
 def test_a_line_each() -> None:

@@ -16,18 +16,24 @@ from bench.report.sections.common import (
     axis_cells,
     axis_columns,
     axis_names,
+    judge_cells,
+    judge_columns,
     levels_in_words,
     numbers,
+    other_judges,
     processors,
     several_seeds,
     shared_noise,
     spread,
 )
+from bench.score.judges import named
 from bench.store.records import Bounds
 from bench.text import listing, plural
 
 BEST, MOST = 5, 12
 """Rows of the table, and how many at most where more settings may be the best."""
+ENOUGH = 0.9
+"""The share of the usual accuracy that a classifier needs before its FIDs are believed."""
 
 
 def section(results: Results) -> Iterator[Block]:
@@ -41,6 +47,7 @@ def section(results: Results) -> Iterator[Block]:
         yield text(CodeSpan(f"ddpm-bench run {results.study.name}"), " does what is missing.")
         return
     found = best_of(results)
+    yield from own_classifier(results)
     yield _best(results, results.bounds)
     yield from _how_sure(results, found)
     yield _table(results, results.bounds, found)
@@ -50,6 +57,22 @@ def section(results: Results) -> Iterator[Block]:
     words = [f"{states[name]} {name}" for name in ("failed", "missing", "stale") if states.get(name)]
     if words:
         yield text(Strong(f"Not in these results: {listing(words)}"), " (see the section Provenance).")
+
+
+def own_classifier(results: Results) -> Iterator[Text]:
+    """How good the data set's own classifier is: the first thing to know where it is bad."""
+    if results.accuracy is None:
+        return
+    stated = expected_accuracy(results.study.dataset)
+    said = f"The classifier behind these numbers gets {results.accuracy:.1%} of the test images right"
+    if stated is not None and results.accuracy < ENOUGH * stated:
+        yield text(
+            Strong(f"Do not trust these numbers: {said[0].lower()}{said[1:]}."),
+            f" {stated:.0%} is usual for this data set. FID in its features says little. Look at the distances that "
+            "need no network, and train the classifier again.",
+        )
+    else:
+        yield text(f"{said}.", f" {stated:.0%} is usual." if stated is not None else "")
 
 
 def _best(results: Results, bounds: Bounds) -> Text:
@@ -120,17 +143,18 @@ def _table(results: Results, bounds: Bounds, found: Best | None) -> Block:
     floor, ceiling = bounds
     members = () if found is None else found.members
     shown = min(max(BEST, *(i + 1 for i in members), 0), MOST)
-    many = several_seeds(results)
+    many, others = several_seeds(results), other_judges(results)
     axes = axis_names(results, AXES, CELL)
     columns = [
         Column("", "right", "plain"), *axis_columns(axes),
-        *numbers("FID, median (range)" if many else "FID", "floor", "ceiling"),
+        *numbers("FID, median (range)" if many else "FID", "floor", "ceiling"), *judge_columns(others),
         Column("confidence", format="three decimals"), *numbers("s per 1,000 samples"),
         *([Column("may be the best", "left")] if members else []),
     ]  # fmt: skip
     rows = [
-        [i + 1, *axis_cells(axes, row), spread(row, many), floor["fid"], ceiling["fid"], row["confidence"],
-         row["sample_time"], *(["yes" if i in members else ""] if members else [])]
+        [i + 1, *axis_cells(axes, row), spread(row, many), floor["fid"], ceiling["fid"],
+         *judge_cells(others, row), row["confidence"], row["sample_time"],
+         *(["yes" if i in members else ""] if members else [])]
         for i, (_, row) in enumerate(results.settings.head(shown).iterrows())
     ]  # fmt: skip
     return table(columns, rows)
@@ -152,12 +176,22 @@ def _seeds(results: Results) -> Text:
     )
 
 
+def expected_accuracy(dataset: str) -> float | None:
+    """The accuracy stated for a data set; None where none is stated, or the data set is not here."""
+    from bench.rows import entries  # its rows need torch
+
+    row = entries("dataset").get(dataset)
+    return row.accuracy if row else None
+
+
 def _reading(results: Results) -> Text:
     classifier = results.reference.classifier[:12] if results.reference else ""
+    name = named(results.reference.classifier) if results.reference else None
+    whose = f"judge {name}" if name else f"own {results.study.dataset} classifier"
     return text(
         f"FID here is the Fréchet distance between {results.study.score.n:,} samples and the training images. The "
-        f"features are those of this project's own {results.study.dataset} classifier (",
+        f"features are those of this project's {whose} (",
         CodeSpan(classifier),
-        "). Compare it only with FIDs of the same classifier, the same reference set and the same N. FIDs of Inception "
+        "). Compare it only with FIDs of the same judge, the same reference set and the same N. FIDs of Inception "
         "networks are on another scale.",
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from bench.analysis.frames import AXES, Results
 from bench.report.blocks import Block, Cell, CodeSpan, Column, Spread, text
+from bench.score.judges import panel
 from bench.text import listing
 
 CELL = ("objective", "schedule", "method", "sample_steps")
@@ -163,3 +164,27 @@ def shared_note(results: Results) -> str:
 def levels_in_words(results: Results, axes: Iterable[str], row: Any) -> str:
     """``, T 100, network unet``: a row's levels on those axes that vary; "" where none does."""
     return "".join(f", {AXES[axis]} {row[axis]}" for axis in axes if axis in results.varying)
+
+
+def other_judges(results: Results) -> list[str]:
+    """The columns of the judges that ``fid`` is not by, as far as these results have them."""
+    names = panel("fid", results.reference.classifier if results.reference else None)
+    return [name for name in names if name in results.settings and results.settings[name].notna().any()]
+
+
+def judge_columns(names: Sequence[str]) -> list[Column]:
+    """Their titles."""
+    return numbers(
+        *(f"FID, {name.removeprefix('fid_')}" if name.startswith("fid_") else _words(name) for name in names)
+    )
+
+
+def _words(name: str) -> str:
+    """A column's name in words."""
+    return name.replace("_", " ")
+
+
+def judge_cells(names: Sequence[str], scores: Mapping[str, Any] | pd.Series) -> list[Cell]:
+    """The numbers of a row, or of the floor or ceiling; none where an older record lacks one."""
+    found = [scores.get(name) for name in names]
+    return [None if value is None or pd.isna(value) else float(value) for value in found]

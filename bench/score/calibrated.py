@@ -1,0 +1,83 @@
+"""What is kept of how metrics respond to known damage, and what follows from it. Importing this loads no torch."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from pydantic import AwareDatetime
+
+from bench.rows import entries
+from bench.store.records import Part
+
+FEW, MANY = 1_000, 10_000
+SEEN = 3.0
+"""A metric sees a damage where it is worse than for clean images by this many times its own scatter."""
+COPIES = "copies"
+"""The share of images nearer to a training image than 99% of test images are: ``score --thorough`` looks at it."""
+
+
+class Point(Part):
+    """A metric of ``draws`` sets of ``n`` images: mean and standard deviation. Clean sets have damage ""."""
+
+    damage: str
+    strength: float
+    n: int
+    metric: str
+    draws: int
+    mean: float
+    sd: float
+
+
+class Tried(Part):
+    """A kind of damage: its strengths from slight to bad, their unit, and one that a person would call slight."""
+
+    unit: str
+    strengths: tuple[float, ...]
+    slight: float
+
+
+class Calibration(Part):
+    """All of them, the damages by name, and what they were measured with."""
+
+    dataset: str
+    classifier: str
+    dataset_sha256: str
+    panel: dict[str, str]
+    code: str
+    created: AwareDatetime
+    damages: dict[str, Tried]
+    points: tuple[Point, ...]
+
+    def at(self, metric: str, damage: str, strength: float, n: int) -> Point | None:
+        """A point."""
+        return self._index.get((metric, damage, float(strength), n))
+
+    @cached_property
+    def _index(self) -> dict[tuple[str, str, float, int], Point]:
+        return {(p.metric, p.damage, p.strength, p.n): p for p in self.points}
+
+
+def better(metric: str) -> int:
+    """1 where higher is worse, −1 where lower is."""
+    return 1 if metric == COPIES or entries("metric")[metric].better == "lower" else -1
+
+
+def distance(found: Calibration, metric: str, damage: str, strength: float, n: int) -> float | None:
+    """How much worse than clean a damage is, in units of the metric's scatter over clean sets; None if not measured."""
+    clean, point = found.at(metric, "", 0, n), found.at(metric, damage, strength, n)
+    if clean is None or point is None:
+        return None
+    worse = better(metric) * (point.mean - clean.mean)
+    return worse / clean.sd if clean.sd > 0 else float(np.copysign(np.inf, worse)) if worse else 0.0
+
+
+def smallest(found: Calibration, metric: str, damage: str, n: int) -> float | None:
+    """The smallest strength that the metric sees, together with all that are worse; None if there is none."""
+    seen = None
+    for strength in reversed(found.damages[damage].strengths):
+        apart = distance(found, metric, damage, strength, n)
+        if apart is None or apart < SEEN:
+            break
+        seen = strength
+    return seen

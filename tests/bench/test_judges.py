@@ -1,0 +1,309 @@
+"""The panel of judges: what is pinned, what each sees, and how records of one judge are read beside another's."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from bench.errors import UserError
+from bench.images.damage import blurred, compressed, moved, noisy
+from bench.images.datasets import Images
+from bench.machine.devices import multiplying
+from bench.report import calibration as calibration_page
+from bench.report.blocks import words
+from bench.report.render import markdown
+from bench.report.sections import answer
+from bench.score import classifier, eyes, kept, own, views
+from bench.score.calibrated import Calibration, Point, Tried, distance, smallest
+from bench.score.calibration import DAMAGES
+from bench.score.distances import Moments, frechet_bias, frechet_distance
+from bench.score.judges import HEADLINE, JUDGES, WEIGHTS, column, hash_of, hashes, named, panel, pinned, with_own_column
+from bench.score.kept import Progress
+from bench.score.learning import JudgeNetwork
+from bench.score.scorer import Scorer, preparing
+
+if TYPE_CHECKING:
+    from tests.conftest import World
+
+CPU = torch.device("cpu")
+SHIPPED = [*JUDGES, *views.VIEWS]
+
+
+def eye_of(name: str) -> eyes.Eye:
+    if name in JUDGES:
+        return eyes.of_network(eyes.load(JUDGES[name]), JUDGES[name].sha256, CPU, JUDGES[name])
+    return eyes.views_of("mnist")[name]
+
+
+def test_the_panel_is_small_and_pinned() -> None:
+    """Three networks at least, of different kinds; together under 2 MB; HEADLINE names one that is there."""
+    recipes = [judge.recipe() for judge in JUDGES.values() if judge.recipe]
+    assert len(recipes) >= 3
+    assert len({recipe.network for recipe in recipes}) == len({recipe.seed for recipe in recipes}) == len(recipes)
+    assert sum(judge.path.stat().st_size for judge in JUDGES.values() if judge.recipe) < 2e6
+    assert all(HEADLINE[judge.dataset] in JUDGES for judge in JUDGES.values())
+    files = {path.name for path in WEIGHTS.iterdir()}
+    weights = {judge.path.name for judge in JUDGES.values() if judge.recipe}
+    named_files = weights | {eye_of(name).shipped.name for name in SHIPPED}
+    assert files == named_files, "no file that nobody names"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_shipped_moments_are_those_of_the_code(name: str, mnist: Images) -> None:
+    """Of 1,000 training images: each mean within five standard errors, and a distance that chance alone explains."""
+    eye = eye_of(name)
+    shipped = kept.read(eye.shipped, eye.moments)
+    assert shipped.dataset_sha256 == mnist.sha256
+    picked = torch.randperm(len(mnist.train), generator=torch.Generator().manual_seed(7))[:1000]
+    found = Moments.of(eye.see(mnist.train[picked], shipped.fitted))
+    error = np.sqrt(shipped.moments.covariance.diagonal() / len(picked))
+    assert (np.abs(found.mean - shipped.moments.mean) <= 5 * error + 1e-9).all()
+    expected = frechet_bias(found, shipped.moments, len(picked))
+    assert 0.3 * expected < frechet_distance(found, shipped.moments) < 3 * expected
+
+
+def test_altered_moments_are_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("moments") / "some.safetensors"
+    moments = Moments(np.arange(3.0), np.array([[2.0, 0.5, 0.1], [0.5, 3.0, 0.2], [0.1, 0.2, 1.0]]))
+    sha256 = kept.write(path, kept.Shipped(moments, "d" * 64, torch.ones(2)))
+    back = kept.read(path, sha256)
+    assert (back.moments.covariance == moments.covariance).all()
+    assert (back.moments.mean == moments.mean).all()
+    assert back.dataset_sha256 == "d" * 64
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="corrupt moments"):
+        kept.read(path, sha256)
+
+
+def test_texture_sees_noise(mnist: Images) -> None:
+    """Noise of 16 grey levels is worse than clean by ten times the scatter of clean sets, and more noise is worse."""
+    eye = eye_of("texture")
+    shipped = kept.read(eye.shipped, eye.moments)
+    random = torch.Generator().manual_seed(0)
+
+    def fid(images: Tensor) -> float:
+        return frechet_distance(Moments.of(eye.see(images, shipped.fitted)), shipped.moments)
+
+    sets = mnist.test[torch.randperm(len(mnist.test), generator=random)].split(1000)[:3]
+    clean = [fid(images) for images in sets]
+    found = [fid(noisy(sets[0], level, random)) for level in (8, 16, 32)]
+    assert found == sorted(found)
+    assert found[1] - np.mean(clean) > 10 * np.std(clean, ddof=1)
+
+
+def test_the_spectrum_is_that_of_white_noise() -> None:
+    """Of pixels that are independent each band has the variance as its power; a constant image has none."""
+    random = torch.Generator().manual_seed(0)
+    noise = torch.randint(0, 256, (2000, 1, 8, 8), generator=random, dtype=torch.uint8)
+    variance = float((noise.double() / 255).var())
+    found = views.spectrum(noise, torch.zeros(0))
+    assert found.shape == (2000, views.rings(8).max())
+    power = (10**found - views.QUIET).mean(0)
+    torch.testing.assert_close(power, torch.full_like(power, variance), rtol=0.05, atol=0)
+    flat = views.spectrum(torch.full((1, 1, 8, 8), 200, dtype=torch.uint8), torch.zeros(0))
+    torch.testing.assert_close(flat, torch.full_like(flat, np.log10(views.QUIET)))
+
+
+def test_damage_is_what_it_says(mnist: Images) -> None:
+    images = mnist.test[:200]
+    grey = torch.full((200, 1, 28, 28), 128, dtype=torch.uint8)
+    assert noisy(grey, 16, torch.Generator().manual_seed(0)).double().std() == pytest.approx(16, rel=0.02)
+    dot = torch.zeros(1, 1, 29, 29, dtype=torch.uint8)
+    dot[..., 14, 14] = 255
+    spread = blurred(dot, 1.5).double()[0, 0]
+    at = torch.arange(29.0).double() - 14
+    assert (spread.sum(0) * at.square()).sum() / spread.sum() == pytest.approx(1.5**2, rel=0.15)
+    rough, fine = (compressed(images, quality).int() - images.int() for quality in (20, 95))
+    assert rough.abs().sum() > 3 * fine.abs().sum() > 0
+    assert torch.equal(moved(images, 2)[..., 2:, 2:], images[..., :-2, :-2])
+
+
+def test_a_record_is_also_in_its_own_judge_s_column() -> None:
+    """An old record's fid is that judge's; a column by weights that are not here is left out."""
+    old = JUDGES["classifier"].sha256
+    assert with_own_column({"fid": 3.0, "kid": 1.0}, old, {})["fid_classifier"] == 3.0
+    assert column("classifier") not in with_own_column({"fid": 3.0}, "f" * 64, {})
+    scores = {"fid": 1.0, "fid_texture": 2.0, "fid_mixer": 4.0, "pixel_distance": 5.0}
+    others = {"fid_texture": JUDGES["texture"].sha256[:12], "fid_mixer": "0" * 12}
+    shown = with_own_column(scores, old, others)
+    assert shown == {"fid": 1.0, "fid_classifier": 1.0, "fid_texture": 2.0, "pixel_distance": 5.0}
+
+
+def test_the_other_judges_of_a_metric() -> None:
+    old = JUDGES["classifier"].sha256
+    assert panel("fid", old) == (*(column(name) for name in JUDGES if name != "classifier"), *views.VIEWS)
+    assert "fid_classifier" in panel("fid", JUDGES["texture"].sha256)
+    assert panel("fid", "f" * 64) == tuple(views.VIEWS)
+    assert panel("fid") == panel("fid", pinned("mnist"))
+    assert panel("kid") == ()
+    assert hashes("kmnist") is None
+    assert named(old) == "classifier"
+
+
+def test_scores_have_a_column_for_every_other_judge(scorer: Scorer, mnist: Images) -> None:
+    """One pass each; the numbers are those of the judge alone; parts add up to the same."""
+    images = mnist.test[:300]
+    scores = scorer.score(images)
+    assert scores.keys() >= {"fid", *panel("fid", scorer.classifier)}
+    assert scorer.panel == {column(k): j.sha256[:12] for k, j in JUDGES.items() if j.sha256 != scorer.classifier}
+    eye = eye_of("mixer")
+    alone = Moments.of(eye.see(images, torch.zeros(0)))
+    assert scores["fid_mixer"] == pytest.approx(
+        frechet_distance(alone, kept.read(eye.shipped, eye.moments).moments), rel=1e-9
+    )
+    assert scorer.score(images, only="pixel_distance") == {"pixel_distance": pytest.approx(scores["pixel_distance"])}
+    own_name = column(named(scorer.classifier) or "")
+    assert scorer.score(images, only=own_name) == {own_name: pytest.approx(scores["fid"], rel=1e-9)}
+    parts = scorer.stream(images.split(128)).scores(scorer.reference)
+    assert all(parts[k] == pytest.approx(scores[k], rel=1e-6) for k in parts)
+    assert parts.keys() >= {"fid", *panel("fid", scorer.classifier)}
+
+
+class Watching(JudgeNetwork):
+    """Remembers how CUDA would multiply while it is evaluated."""
+
+    parts = (3,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """No features at all."""
+        self.seen += [torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision]
+        return torch.zeros(len(images), 3), torch.zeros(len(images), 10)
+
+
+def test_scoring_never_uses_tf32(monkeypatch: pytest.MonkeyPatch, tiny_images: Images) -> None:
+    """The settings that CUDA reads are IEEE's while a judge looks, whatever they were, and are put back."""
+    settings = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    before = [setting.fp32_precision for setting in settings]
+
+    def as_on_cuda(how: str, device: torch.device) -> AbstractContextManager[None]:
+        return multiplying(how, torch.device("cuda"))
+
+    monkeypatch.setattr(classifier, "multiplying", as_on_cuda)
+    network = Watching()
+    try:
+        for setting in settings:
+            setting.fp32_precision = "tf32"
+        classifier.extract(network, tiny_images.test[:20])
+        assert network.seen == ["ieee", "ieee"]
+        assert [setting.fp32_precision for setting in settings] == ["tf32", "tf32"]
+    finally:
+        for setting, was in zip(settings, before, strict=True):
+            setting.fp32_precision = was
+
+
+def test_a_data_set_s_own_classifier_says_how_far_it_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(HEADLINE, "mnist")
+    told = list(preparing("mnist", world.images, world.store, CPU))
+    assert told[0] == Progress("training the classifier of mnist", 0)
+    scorer = Scorer("mnist", world.images, world.store, CPU)
+    found = classifier.accuracy(scorer.network, world.images)
+    assert scorer.accuracy == pytest.approx(found, abs=1e-4)
+    assert scorer.panel == {}
+    scores = scorer.score(world.images.test[:50])
+    assert scores.keys() >= set(views.VIEWS)
+    assert not any(name in scores for name in map(column, JUDGES))
+    assert not list(own.training("mnist", world.images, world.store, CPU)), "once is enough"
+    other = replace(world.images, sha256="cd" * 32)
+    assert next(own.training("mnist", other, world.store, CPU)).share == 0, "of other images it is trained again"
+
+
+def test_only_one_process_trains_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others wait, and say so."""
+    monkeypatch.setattr(own, "LOOK_S", 0.01)
+    lock = FileLock(world.store.path("locks", "classifier-mnist", ".lock"), thread_local=False)
+    world.store.writable()
+    training = own.training("mnist", world.images, world.store, CPU)
+    with lock:
+        assert "which another process trains" in next(training).what
+        assert "which another process trains" in next(training).what
+    assert next(training).what == "training the classifier of mnist"
+    training.close()
+    with lock.acquire(timeout=0):
+        pass
+
+
+def points(metric: str, clean: float, sd: float, *values: float) -> list[Point]:
+    strengths = DAMAGES["noise"].strengths
+    assert strengths == (4, 8, 16)
+    rows = [("", 0.0, clean, sd), *(("noise", s, v, 0.0) for s, v in zip(strengths, values, strict=True))]
+    return [
+        Point(damage=damage, strength=float(s), n=1000, metric=metric, draws=3, mean=mean, sd=spread)
+        for damage, s, mean, spread in rows
+    ]
+
+
+def test_the_smallest_damage_seen() -> None:
+    """Three times the scatter, in the metric's own direction, and at every strength from there on."""
+    found = Calibration(
+        dataset="mnist", classifier=JUDGES["classifier"].sha256, dataset_sha256="d" * 64, panel={}, code="c",
+        created=datetime(2026, 1, 2, tzinfo=UTC),
+        damages={"noise": Tried(unit="levels", strengths=(4, 8, 16), slight=8)},
+        points=(
+            *points("fid", 1.0, 0.1, 1.2, 1.4, 2.0),
+            *points("precision", 0.7, 0.01, 0.8, 0.9, 0.95),
+            *points("recall", 0.7, 0.01, 0.5, 0.7, 0.5),
+            *points("repeated", 0.0, 0.0, 0.0, 0.0, 0.1),
+        ),
+    )  # fmt: skip
+    assert distance(found, "fid", "noise", 8, 1000) == pytest.approx(4)
+    assert [smallest(found, name, "noise", 1000) for name in ("fid", "precision", "recall", "repeated")] == [
+        8, None, 16, 16,
+    ]  # fmt: skip
+    assert smallest(found, "fid", "noise", 10_000) is None
+    page = markdown.source(list(calibration_page.compose(found)))
+    assert "| noise | 8 | levels | `fid` |" in page
+    assert Calibration.parse(found.model_dump_json().encode()) == found
+
+
+def test_weights_are_those_of_the_rows() -> None:
+    for judge in JUDGES.values():
+        if judge.recipe is None:
+            assert judge.sha256 == hash_of(judge.members)
+            continue
+        assert hashlib.sha256(judge.path.read_bytes()).hexdigest() == judge.sha256
+        assert float(classifier.about(judge.path)["accuracy"]) > 0.9
+
+
+@pytest.mark.parametrize(("accuracy", "opening"), [(0.11, "Do not trust these numbers: "), (0.94, "The classifier ")])
+def test_a_bad_classifier_is_said_first(accuracy: float, opening: str) -> None:
+    """Far below what is usual for the data set; and where a pinned judge scored, nothing is said."""
+    results: Any = SimpleNamespace(accuracy=accuracy, study=SimpleNamespace(dataset="kmnist"))
+    (said,) = answer.own_classifier(results)
+    text = words(said.content)
+    assert text.startswith(opening)
+    assert f"{accuracy:.1%} of the test images" in text
+    assert not list(answer.own_classifier(SimpleNamespace(accuracy=None)))  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_every_judge_is_offered_to_torch_fidelity(mnist: Images) -> None:
+    """Under a name with its hash, and what it gives there is what it gives here."""
+    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
+
+    from bench.score import fidelity
+
+    offered = fidelity.register_all("mnist")
+    assert offered.keys() == JUDGES.keys()
+    for name, registered in offered.items():
+        assert registered == classifier.name_of("mnist", JUDGES[name].sha256)
+        extractor = FEATURE_EXTRACTORS_REGISTRY[registered](registered, ["features", "logits"])
+        features, logits = extractor(mnist.test[:20])
+        ours = classifier.extract(eyes.load(JUDGES[name]), mnist.test[:20])
+        torch.testing.assert_close(features.double(), ours.features)
+        torch.testing.assert_close(logits.double(), ours.logits)
