@@ -120,10 +120,11 @@ def test_the_panel_is_asked_too(make_study: Any) -> None:
     found = rows(study, {"previous": 2.0, "ancestral": 2.0})
     assert [one.panel for one in verdicts(study, found)] == [{}, {}], "one judge is no panel"
     for row in found:
-        row |= {"fid_texture": row["fid"] ** 2, "fid_pixels": 1 / row["fid"], "fid_floor": 0.1, "fid_absent": None}
+        row |= {"fid_texture": row["fid"] ** 2, "pixel_distance": 1 / row["fid"], "fid_mixer": None}
+        row["fid_classifier"] = row["fid"]  # the judge that FID is by
     first, second = verdicts(study, found)
     assert first.word == second.word == SUPPORTED
-    assert first.panel == second.panel == {"texture": SUPPORTED, "pixels": CONTRADICTED}
+    assert first.panel == second.panel == {"texture": SUPPORTED, "pixel_distance": CONTRADICTED}
 
 
 def test_sampling_seeds_in_common_are_not_taken_for_runs(make_study: Any) -> None:
