@@ -7,7 +7,6 @@ from pathlib import Path
 
 from bench.errors import UserError
 from bench.report.blocks import Block, Bullets, Cell, CodeSpan, Column, Spans, Strong, heading, table, text
-from bench.report.formats import short
 from bench.report.write import write_files
 from bench.score.calibrated import COPIES, FEW, MANY, SEEN, Calibration, distance, smallest
 from bench.score.judges import named, panel
@@ -77,10 +76,13 @@ def compose(found: Calibration) -> Iterator[Block]:
     yield heading(2, "The numbers")
     yield from _numbers(found)
     yield text(
-        f"At N = {FEW:,} a number is the mean of {_draws(found, FEW)} sets. At N = {MANY:,} there is one set, and the "
-        "scatter of clean sets is from images drawn with replacement. Metrics that compare all pairs of images take "
-        f"too long there. The metric {COPIES} is what `score --thorough` looks at: the share of images that are nearer "
-        "to a training image, in pixels, than 99% of test images are."
+        f"At N = {FEW:,} a number is the mean of {_draws(found)} sets, for clean images of "
+        f"{_draws(found, clean=True)}. At N = {MANY:,} there is one set, and the scatter of clean sets is from images "
+        "drawn with replacement. Metrics that compare all pairs of images take too long there. The metric ",
+        CodeSpan(COPIES),
+        " is what ",
+        CodeSpan("score --thorough"),
+        " looks at: the share of images that are nearer to a training image, in pixels, than 99% of test images are.",
     )
 
 
@@ -122,9 +124,9 @@ def _title(name: str) -> Column:
     return Column(name)
 
 
-def _draws(found: Calibration, n: int) -> str:
-    counts = sorted({point.draws for point in found.points if point.n == n})
-    return listing([short(count) for count in counts])
+def _draws(found: Calibration, clean: bool = False) -> int:
+    """How many sets of :data:`FEW` images there are of each kind."""
+    return max((point.draws for point in found.points if point.n == FEW and (point.damage == "") == clean), default=0)
 
 
 def write(found: Calibration, out: Path) -> None:

@@ -41,8 +41,8 @@ SAME = 1e-3
 def fid(sample: Features, reference: Reference) -> float:
     """Fréchet distance to the whole reference, between Gaussians of the same moments (arXiv 1706.08500).
 
-    Use: to rank. It has a bias that falls with N, so compare with the floor at the same N. Copies of training images
-    score as well as new ones.
+    Use: to rank. It has a bias that falls with N, so compare with the floor at the same N. It sees neither copies
+    of training images, nor repeated images, nor slight compression.
     """
     return frechet_distance(Moments.of(sample.features), reference.moments)
 

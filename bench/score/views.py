@@ -101,8 +101,7 @@ VIEWS: dict[str, View] = {
         nothing,
         {"mnist": "f17b9958ce0fffe68fef71a286c97776ef3a760c442eebd73b7824af9fe3e2d4"},
         "The Fréchet distance of the images' log₁₀ power at each whole frequency, averaged over directions.\n\n"
-        "Use: beside `fid`; it needs no network. It sees noise, blur and compression, however slight. It does not see "
-        "what is drawn, nor where.",
+        "Use: beside `fid`; it needs no network. It sees blur and noise. It does not see what is drawn, nor where.",
     ),
 }
 """Column → the view."""

@@ -19,6 +19,7 @@ from bench.errors import UserError
 from bench.images.damage import blurred, compressed, moved, noisy
 from bench.images.datasets import Images
 from bench.machine.devices import multiplying
+from bench.paths import ROOT
 from bench.report import calibration as calibration_page
 from bench.report.blocks import words
 from bench.report.render import markdown
@@ -307,3 +308,15 @@ def test_every_judge_is_offered_to_torch_fidelity(mnist: Images) -> None:
         ours = classifier.extract(eyes.load(JUDGES[name]), mnist.test[:20])
         torch.testing.assert_close(features.double(), ours.features)
         torch.testing.assert_close(logits.double(), ours.logits)
+
+
+def test_the_committed_page_is_made_of_its_record() -> None:
+    """By the judges of today; and every damage is seen by somebody at a strength that a person would call slight."""
+    folder = ROOT / "reports" / "metrics"
+    found = calibration_page.read(folder)
+    assert markdown.source(list(calibration_page.compose(found))) == (folder / "report.md").read_text(encoding="utf-8")
+    assert found.classifier == pinned("mnist")
+    assert found.damages.keys() == DAMAGES.keys()
+    for name, row in DAMAGES.items():
+        assert found.damages[name] == Tried(unit=row.unit, strengths=row.strengths, slight=row.slight)
+        assert calibration_page.seen_by(found, name), name

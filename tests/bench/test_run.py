@@ -14,13 +14,14 @@ import torch
 from filelock import FileLock
 from torch import nn
 
+from bench.analysis.frames import Results
 from bench.analysis.table import rows
 from bench.execute.schedule import pending
 from bench.images.datasets import Images
 from bench.images.grids import png, tile_grid
 from bench.job import checkpoints, engine, process, sampling, training
 from bench.job.engine import Calls, Chosen, Wish, Work
-from bench.job.events import BUSY, EpochDone, Event, Failed, Refused, Resumed
+from bench.job.events import BUSY, EpochDone, Event, Failed, Preparing, Refused, Resumed
 from bench.job.failures import reason_of
 from bench.job.run import run
 from bench.job.setting import Setting
@@ -371,6 +372,22 @@ def test_a_classifier_cut_short_is_trained_again(world: World, monkeypatch: pyte
     assert Scorer("mnist", world.images, world.store, CPU).classifier == sha256
     assert world.store.damaged == [path]
     assert classifier.load(path, sha256)
+
+
+def test_a_data_set_s_own_classifier_is_told_of_and_its_accuracy_recorded(
+    world: World, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(HEADLINE, "mnist")
+    cells = cells_of(tiny_study)
+    events = list(run(cells, world.store, device=CPU))
+    told = [event for event in events if isinstance(event, Preparing)]
+    assert told[0].what == "training the classifier of mnist"
+    record = world.store.read(CellRecord, cells[0].key)
+    assert isinstance(record, ScoredCell)
+    scorer = Scorer("mnist", world.images, world.store, CPU)
+    assert record.accuracy == scorer.accuracy is not None
+    assert record.metrics.keys() >= {"fid", "pixel_distance", "spectrum_distance"}
+    assert Results(tiny_study, world.store).accuracy == record.accuracy
 
 
 def test_cells_share_what_the_network_says_of_the_start(
