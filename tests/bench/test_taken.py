@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,9 @@ from bench.images import arrays, files
 from bench.images.datasets import Images
 from bench.images.source import Reading
 from bench.score import distances, report, taken
-from bench.score.classifier import FEATURES
 from bench.score.distances import Moments, frechet_distance
 from bench.score.printed import ScoreReport
-from bench.score.scorer import Scorer
+from bench.score.scorer import Scorer, last
 from bench.store.records import Bounds
 from bench.store.store import Store
 
@@ -46,7 +46,13 @@ def few_to_learn(monkeypatch: pytest.MonkeyPatch, mnist: Images, scorer: Scorer)
     some = slice(0, 2000)
     small = Images(mnist.train[some], mnist.train_labels[some], mnist.test, mnist.test_labels, mnist.sha256)
     monkeypatch.setattr(scorer, "images", small)
-    monkeypatch.setattr(report, "Scorer", lambda *_: scorer)
+    monkeypatch.setattr(report, "preparing", lambda *_, **__: returning(scorer))
+
+
+def returning(value: Any) -> Iterator[Any]:
+    """Something slow of which nothing is left to do."""
+    yield from ()
+    return value
 
 
 def scored(path: Path, store: Store, **said: Any) -> ScoreReport:
@@ -85,7 +91,7 @@ def test_many_are_scored_as_few(
     """The scores that need no pairs are the same from running sums; class accuracy is too."""
     path = tmp_path / "a.npz"
     np.savez(path, digits, np.arange(len(digits)) % 10)
-    monkeypatch.setattr(taken, "moments_of_classes", lambda _: [scorer.reference.moments] * 10)
+    monkeypatch.setattr(taken, "moments_of_classes", lambda _: returning([scorer.reference.moments] * 10))
     few = taken.score(scorer, files.take(path, 1, 28))
     monkeypatch.setattr(taken, "STREAMED", 100)
     monkeypatch.setattr(arrays, "PART", 70)
@@ -160,11 +166,11 @@ def test_moments_of_classes_are_kept(scorer: Scorer, monkeypatch: pytest.MonkeyP
     small = Images(mnist.train[:500], mnist.train_labels[:500], mnist.test, mnist.test_labels, mnist.sha256)
     monkeypatch.setattr(scorer, "images", small)
     monkeypatch.setattr(scorer, "dataset_sha256", "of 500")
-    first = taken.moments_of_classes(scorer)
+    first = last(taken.moments_of_classes(scorer))
     monkeypatch.setattr(taken.classifier, "extract", None)
-    again = taken.moments_of_classes(scorer)
+    again = last(taken.moments_of_classes(scorer))
     assert all(np.array_equal(a.covariance, b.covariance) for a, b in zip(first, again, strict=True))
-    assert first[3].mean.shape == (FEATURES,)
+    assert first[3].mean.shape == (scorer.network.features,)
 
 
 # what may be wrong
@@ -200,11 +206,13 @@ def test_nothing_is_hinted_at_of_what_is_right_or_hopeless(scorer: Scorer, mnist
         assert taken.hint(scorer, torch.from_numpy(images)[:, None]) is None
 
 
-def test_few_images_come_with_a_warning(store: Store, digits: np.ndarray, tmp_path: Path) -> None:
+def test_few_images_come_with_a_warning(scorer: Scorer, store: Store, digits: np.ndarray, tmp_path: Path) -> None:
     """As many as there are features are enough; below the floor there is no score at all."""
-    few = scored(saved(tmp_path / "a.npy", digits[: FEATURES - 1]), store)
-    assert few.notes[0].startswith(f"warning: {FEATURES - 1} images are fewer than the {FEATURES} features")
-    assert not scored(saved(tmp_path / "b.npy", digits[:FEATURES]), store).notes
+    width = scorer.network.features
+    enough = np.resize(digits, (width, 28, 28))
+    few = scored(saved(tmp_path / "a.npy", enough[1:]), store)
+    assert few.notes[0].startswith(f"warning: {width - 1} images are fewer than the {width} features")
+    assert not scored(saved(tmp_path / "b.npy", enough), store).notes
     with pytest.raises(UserError, match="at least 20 are needed"):
         scored(saved(tmp_path / "c.npy", digits[:19]), store)
 
