@@ -1,9 +1,9 @@
-"""The judges against one that is not in the repository: ``python -m perf.outside``.
+"""The judges against two that are not in the repository: ``python -m perf.outside``.
 
-A residual network with batch norm is trained on the training images. It scores sets of samples beside the panel: real
-images with damage, and the gate's frozen network with several samplers. ``results/perf/outside.json`` gets the rank
-correlation (Spearman) of each judge with it. It also gets how far noise of 16 grey levels is from clean images, in each
-judge's own scatter.
+A residual network with batch norm, and one as LeNet, are trained on the training images. They score sets beside the panel:
+real images with damage, and the gate's frozen network with several samplers. ``results/perf/outside.json`` gets the rank
+correlation (Spearman) of each judge with either. It also gets how far noise of 16 grey levels is from clean images, in
+each judge's own scatter.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ class Residual(nn.Module):
         return (x + self.inner(x)).relu()
 
 
-class Outside(JudgeNetwork):
+class ResNet(JudgeNetwork):
     """Three stages of 16, 32 and 64 channels; the features are the last one's averages."""
 
     parts = (64,)
@@ -81,12 +81,34 @@ class Outside(JudgeNetwork):
         return features, self.digit(features)
 
 
-def trained(images: Images, epochs: int = 2, seed: int = 11) -> Outside:
-    """The outside judge: weights averaged as the others' are, then the norms' statistics found for those weights."""
-    torch.manual_seed(seed)
-    network = Outside()
+class LeNet(JudgeNetwork):
+    """Two 5×5 convolutions and a layer of 84, which are the features: they know where things are."""
 
-    def loss(net: Outside, x: Tensor, y: Tensor, random: torch.Generator) -> Tensor:
+    parts = (84,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        first = [nn.Conv2d(1, 16, 5), nn.Tanh(), nn.AvgPool2d(2)]
+        second = [nn.Conv2d(16, 32, 5), nn.ReLU(), nn.MaxPool2d(2)]
+        self.body = nn.Sequential(*first, *second, nn.Flatten(), nn.Dropout(0.3), nn.Linear(512, 84), nn.ReLU())
+        self.digit = nn.Linear(84, 10)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 (B, 1, 28, 28) → features (B, 84), logits (B, 10)."""
+        features = self.body(to_float(images))
+        return features, self.digit(features)
+
+
+OUTSIDE: dict[str, tuple[Callable[[], JudgeNetwork], int, int]] = {"resnet": (ResNet, 11, 2), "lenet": (LeNet, 12, 4)}
+"""Name → network, seed, epochs."""
+
+
+def trained(build: Callable[[], JudgeNetwork], images: Images, epochs: int, seed: int) -> JudgeNetwork:
+    """An outside judge: weights averaged as the others' are, then the norms' statistics found for those weights."""
+    torch.manual_seed(seed)
+    network = build()
+
+    def loss(net: JudgeNetwork, x: Tensor, y: Tensor, random: torch.Generator) -> Tensor:
         return nn.functional.cross_entropy(net(x)[1], y)
 
     for event in fit(network, images.train, images.train_labels, loss, epochs=epochs, seed=seed):
@@ -96,7 +118,7 @@ def trained(images: Images, epochs: int = 2, seed: int = 11) -> Outside:
         if isinstance(layer, nn.BatchNorm2d):
             layer.reset_running_stats()
             layer.momentum = None
-    network.train()
+        layer.train(isinstance(layer, nn.BatchNorm2d))
     with torch.no_grad():
         for part in images.train[in_order(len(images.train))[:4000]].split(200):
             network(part)
@@ -126,11 +148,13 @@ def sets(images: Images, n: int) -> Iterator[tuple[str, Tensor]]:
             yield f"{sampler} {steps}, noise 8", noisy(drawn, 8, random)
 
 
-def measure(images: Images, n: int, epochs: int, store: Store) -> dict[str, Any]:
+def measure(images: Images, n: int, store: Store) -> dict[str, Any]:
     """A row a set, and what follows for each judge."""
-    network, scorer = trained(images, epochs), Scorer("mnist", images, store, CPU)
+    scorer = Scorer("mnist", images, store, CPU)
+    networks = {name: trained(build, images, epochs, seed) for name, (build, seed, epochs) in OUTSIDE.items()}
     names = ["fid", *panel("fid", scorer.classifier)]
-    own = Moments.of(extract(network, images.train[in_order(len(images.train))[:10_000]]).features)
+    some = images.train[in_order(len(images.train))[:10_000]]
+    own = {name: Moments.of(extract(network, some).features) for name, network in networks.items()}
 
     def scores(x: Tensor) -> dict[str, float]:
         seen = scorer.see(x)
@@ -139,8 +163,10 @@ def measure(images: Images, n: int, epochs: int, store: Store) -> dict[str, Any]
 
     rows = []
     for name, x in sets(images, n):
-        outside = frechet_distance(Moments.of(extract(network, x).features), own)
-        rows.append({"set": name, "outside": outside, **scores(x)})
+        outside = {
+            k: frechet_distance(Moments.of(extract(network, x).features), own[k]) for k, network in networks.items()
+        }
+        rows.append({"set": name, **outside, **scores(x)})
         print(rows[-1], file=sys.stderr, flush=True)
     order = torch.randperm(len(images.test), generator=torch.Generator().manual_seed(0))
     clean = [scores(images.test[order[i * n : (i + 1) * n]]) for i in range(min(CLEAN, len(order) // n))]
@@ -148,19 +174,23 @@ def measure(images: Images, n: int, epochs: int, store: Store) -> dict[str, Any]
     found: dict[str, Any] = {"rows": rows, "n": n, "correlation": {}, "noise_16": {}}
     for name in names:
         values = torch.tensor([one[name] for one in clean], dtype=torch.float64)
-        found["correlation"][name] = float(spearmanr([r["outside"] for r in rows], [r[name] for r in rows])[0])
+        found["correlation"][name] = {k: _rank_correlation(rows, k, name) for k in networks}
         found["noise_16"][name] = float((noise[name] - values.mean()) / values.std())
+    found["correlation"]["of the two outside"] = _rank_correlation(rows, *networks)
     return found
+
+
+def _rank_correlation(rows: Sequence[dict[str, Any]], one: str, other: str) -> float:
+    return float(spearmanr([row[one] for row in rows], [row[other] for row in rows])[0])
 
 
 def main(argv: list[str] | None = None) -> int:
     """Measure and write the record."""
     parser = argparse.ArgumentParser(prog="python -m perf.outside", description=__doc__)
     parser.add_argument("-n", type=int, default=1000)
-    parser.add_argument("--epochs", type=int, default=2)
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(datasets.load("mnist"), args.n, args.epochs, Store(Path(folder)))
+        found = measure(datasets.load("mnist"), args.n, Store(Path(folder)))
     print(found["correlation"], found["noise_16"])
     save("outside", found)
     return 0

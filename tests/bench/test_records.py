@@ -103,9 +103,8 @@ def test_files_of_the_first_version_are_read(real: Any, tmp_path: Path) -> None:
         path.write_text(json.dumps(file))
     rows = table.rows(study, store)
     assert not store.damaged
-    assert {(row["status"], row["train_engine"], row["sample_engine"], row["bpd"]) for row in rows} == {
-        ("done", "eager", "eager", None)
-    }
+    assert {row["status"] for row in rows} <= {"done", "stale"}, "stale where an older judge scored them"
+    assert {(row["train_engine"], row["sample_engine"], row["bpd"]) for row in rows} == {("eager", "eager", None)}
 
 
 def test_builders_and_classes_agree(tmp_path: Path) -> None:
