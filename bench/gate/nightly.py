@@ -23,6 +23,7 @@ from bench.errors import UserError
 from bench.gate.baselines import SEEDS, Change, NightlyBaseline, read_json
 from bench.gate.verdicts import FAIL, NOT_MEASURED, PASS, UNDECIDED, Outcome
 from bench.machine.environment import Environment
+from bench.score.judges import JUDGES, column
 from bench.study.axes import AXES
 
 ALPHA = 0.01
@@ -52,6 +53,16 @@ def by_run(rows: Iterable[dict[str, Any]]) -> dict[str, list[float]]:
         fid = row["fid"] if row["fid"] is not None and 0 < row["fid"] < math.inf else math.nan
         runs.setdefault(name_of(row), {}).setdefault(row["seed"], []).append(fid)
     return {name: [statistics.geometric_mean(fids) for fids in of.values()] for name, of in runs.items()}
+
+
+def by_judge(rows: Sequence[dict[str, Any]], classifier: str) -> list[dict[str, Any]]:
+    """The rows with FID by the judge of that hash, where it is of the panel: the headline may have changed since."""
+    name = next((name for name, judge in JUDGES.items() if judge.sha256[:12] == classifier), None)
+    fids = [row.get(column(name)) if name else None for row in rows]
+    return [
+        row if fid is None else row | {"fid": fid, "classifier": classifier}
+        for row, fid in zip(rows, fids, strict=True)
+    ]
 
 
 def make_baseline(
@@ -126,6 +137,7 @@ def judge(
     :param looks: how often the run may be judged, on more seeds each time; α is shared among them.
     :raises UserError: if the two were not measured alike, or do not name the same cells.
     """
+    rows = by_judge(rows, baseline.classifier)
     for row in rows:
         for k in ("dataset", "n", "classifier", "epochs"):
             if row[k] != (expected := getattr(baseline, k)):

@@ -60,6 +60,19 @@ def test_false_alarms_among_real_runs() -> None:
     assert alarms / len(trials) <= nightly.ALPHA + 2 * (nightly.ALPHA * (1 - nightly.ALPHA) / len(trials)) ** 0.5
 
 
+def test_a_baseline_by_another_judge_of_the_panel() -> None:
+    """It is compared with that judge's own column; a judge that nobody knows cannot be."""
+    classifier = JUDGES["classifier"].sha256[:12]
+    kept = nightly.make_baseline("smoke", rows([10.0, 11.0, 9.0, 10.5], classifier=classifier))
+    new = rows([99.0, 98.0], fid_classifier=10.2)
+    (outcome,) = nightly.judge(new, kept)
+    assert outcome.verdict == verdicts.PASS
+    assert outcome.value == pytest.approx(10.2)
+    for wrong in (rows([10.0]), rows([10.0], fid_classifier=None)):
+        with pytest.raises(UserError, match=f"classifier={classifier}, this run abc"):
+            nightly.judge(wrong, kept)
+
+
 def night(reference: np.ndarray, new: np.ndarray, looks: list[int]) -> tuple[str, int]:
     """The verdict on runs that are drawn until it is decided, and how many there were; (cells, seeds) log FIDs."""
 
@@ -202,7 +215,8 @@ def test_the_committed_baseline_fits_the_smoke_study() -> None:
     """Same cells, same N, and the pinned classifier: `make check` measures what the baseline did."""
     from bench.analysis.table import cell_row
     from bench.store.status import Found
-    from bench.study import load
+    from bench.score.judges import JUDGES
+from bench.study import load
     from bench.study.model import Budget
 
     baseline = nightly.read_baseline(BASELINES / "smoke.json")
