@@ -215,8 +215,7 @@ def test_the_committed_baseline_fits_the_smoke_study() -> None:
     """Same cells, same N, and the pinned classifier: `make check` measures what the baseline did."""
     from bench.analysis.table import cell_row
     from bench.store.status import Found
-    from bench.score.judges import JUDGES
-from bench.study import load
+    from bench.study import load
     from bench.study.model import Budget
 
     baseline = nightly.read_baseline(BASELINES / "smoke.json")
