@@ -1,9 +1,9 @@
 """The judges against two that are not in the repository: ``python -m perf.outside``.
 
-A residual network with batch norm, and one as LeNet, are trained on the training images. They score sets beside the
-panel: real images with damage, and the gate's frozen network with several samplers. ``results/perf/outside.json`` gets
-the rank correlation (Spearman) of each judge with either. It also gets how far noise of 16 grey levels is from clean
-images, in each judge's own scatter.
+A residual network with batch norm, and one as LeNet, are trained on the training images. They score sets of images
+beside the panel: real ones with damage, and those of the gate's frozen network with several samplers. The record
+``results/perf/outside.json`` has the rank correlation (Spearman) of each judge with either. It also has how far noise
+of 16 grey levels is from clean images, in each judge's own scatter.
 """
 
 from __future__ import annotations
