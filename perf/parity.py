@@ -23,11 +23,10 @@ from torch import Tensor, nn
 from bench.images import datasets, files
 from bench.images.grids import png
 from bench.paths import ROOT
-from bench.score import classifier, distances, metrics
+from bench.score import classifier, distances, eyes, metrics
 from bench.score.classifier import BATCH
+from bench.score.judges import JUDGES
 from bench.score.reference import Reference
-from bench.score.scorer import classifier_of
-from bench.store.store import Store
 from perf.peers import scoring
 from perf.record import save
 
@@ -75,7 +74,7 @@ def torch_fidelity(folder: Path, reference: Tensor, network: classifier.Network)
 
     from bench.score import fidelity
 
-    name = fidelity.register("mnist", classifier.PINNED["mnist"][1], network)
+    name = fidelity.register("mnist", JUDGES["classifier"].sha256, network)
     images = files.take(folder, 1, 28).whole()
     found = calculate_metrics(
         input1=scoring.Images(images), input2=scoring.Images(reference), fid=True, kid=True, isc=True,
@@ -150,7 +149,7 @@ def measured(
     """A row a set and library."""
     images = datasets.load("mnist")
     reference, rows = images.train[:reference_n], []
-    network = classifier.load(*classifier_of("mnist", images, Store(Path()), torch.device("cpu")), 1)
+    network = eyes.load(JUDGES["classifier"])
     for what, given in sets(n):
         with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # theirs

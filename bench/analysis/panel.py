@@ -17,5 +17,5 @@ def others(metric: str, rows: Iterable[Mapping[Any, Any]]) -> dict[str, str]:
     for column in judges.panel(metric):
         pairs = [(row[column], row.get(metric)) for row in rows if row.get(column) is not None]
         if any(score == score and score != own for score, own in pairs):
-            seats[column.removeprefix(f"{metric}_")] = column
+            seats[column.removeprefix(f"{metric}_").replace("_", " ")] = column
     return seats

@@ -17,6 +17,7 @@ from bench.gate.verdicts import PASS
 from bench.job import engine
 from bench.job.events import CellDone, Event, Failed, JobDone, Refused
 from bench.job.generate import TILE
+from bench.score.reference import SUBSET
 from bench.store.records import CellRecord, FailedCell, JobRecord, ScoredCell, TrainedJob
 from bench.study import load
 from bench.study.model import Cell
@@ -29,7 +30,8 @@ from perf.gpu.session import Found, Session
 REFERENCE_IMAGES = 60_000
 START_S, CUDA_START_S = 3.0, 6.0
 SCORE_S = 1.5
-"""Guesses: seconds to start a job, and to score a cell."""
+CHECK_S, CHECK_IMAGES = 30.0, 3_000
+"""Guesses: seconds to start a job, to score a cell and to sample for the gate, and images that the gate looks at."""
 LEAST_N = 20
 DEMO = Path(__file__).parent / "demo.yaml"
 
@@ -162,9 +164,9 @@ def pace(session: Session, net: str, train: Row | None, sample: Row | None, comp
 
 
 def reference_s(session: Session) -> float:
-    """What the features of the training images will take; nothing once a job or the gate has made them."""
+    """What the features of some training images will take; nothing once a job has made them."""
     known = session.store.path("scoring", "", "").is_dir()
-    return 0.0 if known else 1.3 * REFERENCE_IMAGES / scoring.images_per_s(session)
+    return 0.0 if known else 1.3 * SUBSET / scoring.images_per_s(session)
 
 
 # quick, and the gate
@@ -244,6 +246,7 @@ def check(session: Session) -> Generator[Row]:
     """
     passed: list[bool] = []
     try:
+        session.budget.need(CHECK_S + CHECK_IMAGES / scoring.images_per_s(session), "the gate")
         baseline, weights = change.read()
         with Subject(weights, session.images, session.device) as subject:
             for part in ("images ", "score "):

@@ -124,7 +124,7 @@ def test_the_panel_is_asked_too(make_study: Any) -> None:
         row["fid_classifier"] = row["fid"]  # the judge that FID is by
     first, second = verdicts(study, found)
     assert first.word == second.word == SUPPORTED
-    assert first.panel == second.panel == {"texture": SUPPORTED, "pixel_distance": CONTRADICTED}
+    assert first.panel == second.panel == {"texture": SUPPORTED, "pixel distance": CONTRADICTED}
 
 
 def test_sampling_seeds_in_common_are_not_taken_for_runs(make_study: Any) -> None:

@@ -25,6 +25,7 @@ from bench.job import training as job_training
 from bench.job.setting import Setting
 from bench.rows import FAMILIES, entries
 from bench.score import classifier, distances, eyes, metrics
+from bench.score.judges import pinned
 from bench.store.store import Store
 from bench.store.tensors import Checkpoint
 from bench.study.model import Job, Sampling
@@ -346,7 +347,7 @@ def test_every_check_is_in_the_baseline(kept: Any) -> None:
     """Whoever adds a row updates the baseline with it."""
     baseline, weights = kept
     assert baseline.names == change.checks().keys()
-    assert classifier.PINNED["mnist"][1] == baseline.classifier
+    assert pinned("mnist") == baseline.classifier
     assert weights.keys() == subject.FROZEN.keys()
     assert len(baseline.images[MAIN]) == drawn.SCORED
 

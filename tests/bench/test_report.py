@@ -362,12 +362,12 @@ def test_the_panel_stands_beside_the_verdicts(tmp_path, digits, monkeypatch):
     results = Results(study, store)
     assert "other judges" not in section_of(markdown_of(results), "Claims")
     results.cells["fid_texture"] = results.cells["fid"] * 2
-    results.cells["fid_pixels"] = 1 / results.cells["fid"]
+    results.cells["pixel_distance"] = 1 / results.cells["fid"]
     again = Results(study, store)
     vars(again)["cells"] = results.cells
     section = section_of(markdown_of(again), "Claims")
     assert "| **supported** | 1 of 2 support it |" in section
-    assert "supported under the headline judge; contradicted under pixels." in section
+    assert "supported under the headline judge; contradicted under pixel distance." in section
 
 
 def test_a_study_of_the_oracle_alone(tmp_path, digits):
