@@ -19,7 +19,7 @@ HELP = "compare this version with a committed baseline: fails when quality slips
 MORE = """\
 change     formulas, tiny training runs and jobs, and two frozen networks,
            with the random numbers they had when the baseline was made,
-           in about half a minute. Every row of every table has a check.
+           in a minute. Every row of every table has a check.
            --device and --engine say how the frozen networks are sampled
            (auto: eager, on the CPU)
 nightly    trains the study on fresh seeds: fails where FID is worse than
