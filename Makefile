@@ -45,7 +45,8 @@ mutants: $(VENV)/.ready ## change the code in a thousand small ways and see that
 	$(BIN)/python -m perf.mutants $(MODULES)
 
 test: $(VENV)/.ready ## the tests, a process a core (eight at most)
-	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
+	@# one thread each: more would wait for each other, busily
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
 lint: $(VENV)/.ready ## ruff, as linter and formatter
 	$(BIN)/ruff check .
