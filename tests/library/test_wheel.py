@@ -198,7 +198,9 @@ def test_a_package_with_rows_of_its_own(home: Home, tmp_path: Path) -> None:
     install(home, example)
     home("ddpm-bench", "run", str(study), "--device", "cpu", "--engine", "eager", "--results", "of_example")
     records = [json.loads(path.read_text())["record"] for path in (home.folder / "of_example/cells").glob("*.json")]
-    assert records
-    for record in records:
-        assert record["status"] == "done"
-        assert "ddpm-bench-example 0.1.0" in record["config"]["job"]["packages"]
+    assert len(records) == 6
+    assert {record["status"] for record in records} == {"done"}
+    configs = [record["config"] for record in records]
+    of = [[*config.get("packages", []), *config["job"].get("packages", [])] for config in configs]
+    named = ["ddpm-bench-example 0.1.0" in packages for packages in of]
+    assert named.count(False) == 1, "cosine with ancestral has none of its rows"
