@@ -119,7 +119,7 @@ def judge(
     found = sample.score(metric)
     before = _baseline(scorer, baseline, metric, sample.n)
     if entries("metric")[metric].compared == "difference":
-        return _by_difference(sample, before, metric, sign, margin, alpha)
+        return _by_difference(sample, found, before, metric, sign, margin, alpha)
     if found == 0 and sign < 0:
         return Outcome(metric, FAIL, found, None, f"{metric} is 0, baseline {before[0]:.4g} (N = {sample.n})")
     if not min(found, *before) > 0:
@@ -137,13 +137,15 @@ def judge(
     return Outcome(metric, verdict, found, limit, note)
 
 
-def _by_difference(sample: Sample, before: list[float], metric: str, sign: int, margin: float, alpha: float) -> Outcome:
+def _by_difference(
+    sample: Sample, found: float, before: list[float], metric: str, sign: int, margin: float, alpha: float
+) -> Outcome:
     """The verdict on a metric that may be negative: the difference against its own standard error.
 
     The margin is a share of the baseline, which may be next to nothing. So samples fail only if they are worse by more
     than chance explains at α too, and are undecided from :data:`DOUBT` on.
     """
-    found, middle = sample.score(metric), fmean(before)
+    middle = fmean(before)
     least = margin * abs(middle)
     if len(before) >= baselines.SEEDS:
         doubt, reach = (nightly.spread_reach(before, 1, level) for level in (DOUBT, alpha))
