@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -69,8 +71,42 @@ class World:
         return sha256
 
 
+def tables() -> dict[str, list[tuple[Any, int]]]:
+    """Every literal table of the project's loaded modules: its rows, in order."""
+    return {
+        f"{module}.{name}": [(key, id(row)) for key, row in table.items()]
+        for module in sorted(sys.modules)
+        if module.partition(".")[0] in {"bench", "ddpm", "ddpm_bench"}
+        for name, table in vars(sys.modules[module]).items()
+        if name.isupper() and isinstance(table, dict)
+    }
+
+
 @pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def _tables_stay() -> Iterator[None]:
+    """A test leaves every table as it found it, in its order too: the columns of a page follow that order."""
+    before = tables()
+    yield
+    after = tables()
+    changed = [name for name in before if before[name] != after.get(name)]
+    assert not changed, f"this test left other rows, or another order, in {', '.join(changed)}"
+
+
+@contextmanager
+def standing_in(table: dict[str, Any], rows: dict[str, Any]) -> Iterator[None]:
+    """``rows`` in place of all of a table's own, which are put back in their order."""
+    own = dict(table)
+    table.clear()
+    table.update(rows)
+    try:
+        yield
+    finally:
+        table.clear()
+        table.update(own)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(_tables_stay: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever tries to reach the network fails, whether or not there is one; processes here may talk."""
     connect = socket.socket.connect
 
@@ -148,14 +184,12 @@ def world(tiny_images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     row = replace(datasets.DATASETS["mnist"], read=lambda root: tiny_images)
     monkeypatch.setitem(datasets.DATASETS, "mnist", row)
     monkeypatch.setitem(NETS, "tiny", TinyNet)
-    for name in [*JUDGES]:
-        monkeypatch.delitem(JUDGES, name)
-    monkeypatch.setitem(JUDGES, "classifier", CLASSIFIER)
     monkeypatch.setitem(HEADLINE, "mnist", "classifier")
-    world = World(Store(tmp_path / "results"), tiny_images, tmp_path / "classifier.safetensors")
-    world.pin(0)
     threads = torch.get_num_threads()
-    yield world
+    with standing_in(JUDGES, {"classifier": CLASSIFIER}):
+        world = World(Store(tmp_path / "results"), tiny_images, tmp_path / "classifier.safetensors")
+        world.pin(0)
+        yield world
     torch.set_num_threads(threads)
     classifier.load.cache_clear()
 
