@@ -162,12 +162,13 @@ def first_scorer(mnist: Images, request: pytest.FixtureRequest, tmp_path_factory
 
 
 @pytest.fixture(scope="session")
-def empty(mnist: Images, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder with a reference, of few images so that it is quickly made, and no results."""
+def empty(scorer: Scorer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with the reference of MNIST, all that scoring 20 images needs, and no results."""
     root = tmp_path_factory.mktemp("empty")
-    few = replace(mnist, train=mnist.train[:300], train_labels=mnist.train_labels[:300])
-    Scorer("mnist", few, Store(root), torch.device("cpu")).bounds(20)
-    Store(root).writable()
+    shutil.copytree(scorer.store.root / "scoring", root / "scoring")
+    store = Store(root)
+    Scorer("mnist", scorer.images, store, torch.device("cpu")).bounds(20)
+    store.writable()
     return root
 
 
