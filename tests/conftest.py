@@ -195,6 +195,13 @@ def world(tiny_images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     classifier.load.cache_clear()
 
 
+@pytest.fixture
+def own_classifier(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MNIST without a pinned judge: its classifier is trained in the results folder, for one epoch and not four."""
+    monkeypatch.delitem(HEADLINE, "mnist")
+    monkeypatch.setattr(classifier, "RECIPE", classifier.RECIPE._replace(epochs=1))
+
+
 def make_study(*, budget: dict[str, Any] | None = None, n: int = 20, **axes: list[Any]) -> Study:
     """A tiny study; ``budget`` and ``axes`` replace its fields."""
     content: dict[str, Any] = {

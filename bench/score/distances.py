@@ -59,10 +59,8 @@ def frechet_distance(p: Moments, q: Moments) -> float:
 
 def _roots(p: Moments, q: Moments) -> np.ndarray:
     """The square roots of the eigenvalues of Σ₁ Σ₂, those that are 0 for lack of rows left out."""
-    if p.factor is not None:  # as many as rows: F Σ₂ Fᵀ has them too, and is smaller
-        like = p.factor @ q.covariance @ p.factor.T
-    else:
-        like = q.root @ p.covariance @ q.root
+    f = p.factor  # F Σ₂ Fᵀ has them too, and is as small as there are rows
+    like = q.root @ p.covariance @ q.root if f is None else f @ q.covariance @ f.T
     return np.sqrt(np.linalg.eigvalsh(like).clip(0))
 
 

@@ -208,8 +208,7 @@ def test_scoring_never_uses_tf32(monkeypatch: pytest.MonkeyPatch, tiny_images: I
             setting.fp32_precision = was
 
 
-def test_a_data_set_s_own_classifier_says_how_far_it_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(HEADLINE, "mnist")
+def test_a_data_set_s_own_classifier_says_how_far_it_is(world: World, own_classifier: None) -> None:
     told = list(preparing("mnist", world.images, world.store, CPU))
     assert told[0] == Progress("training the classifier of mnist", 0)
     scorer = Scorer("mnist", world.images, world.store, CPU)

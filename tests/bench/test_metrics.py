@@ -77,9 +77,10 @@ def test_fid_survives_singular_covariances() -> None:
 
 
 def test_fid_of_fewer_rows_than_features_is_that_of_their_covariance(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few rows are compared by themselves; the larger matrix has the same eigenvalues. The reference's root serves all."""
+    """Few rows are compared by themselves: the larger matrix has the same eigenvalues. The reference's root is kept."""
     few, reference = Moments.of(X[:9]), Moments.of(Y)
-    assert few.factor is not None and few.factor.shape == (9, 16)
+    assert few.factor is not None
+    assert few.factor.shape == (9, 16)
     assert few.factor.T @ few.factor == pytest.approx(few.covariance)
     assert Moments.of(X).factor is None
     whole = Moments(few.mean, few.covariance)

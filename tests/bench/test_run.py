@@ -30,7 +30,6 @@ from bench.job.stages import Stages
 from bench.machine import clocks, memory
 from bench.machine.clocks import HostClock
 from bench.score import classifier, own
-from bench.score.judges import HEADLINE
 from bench.score.scorer import Scorer
 from bench.store.records import CellRecord, JobRecord, ScoredCell, TrainedJob, Trial
 from bench.store.store import Store
@@ -360,9 +359,8 @@ def test_the_likelihood_of_test_images(world: World, make_study: Any) -> None:
     assert all(row[f"{name}_bpd_se"] > 0 for name in ("bound", "flow"))
 
 
-def test_a_classifier_cut_short_is_trained_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_classifier_cut_short_is_trained_again(world: World, own_classifier: None) -> None:
     """A data set without a pinned one keeps its own in the store, checked like everything there."""
-    monkeypatch.delitem(HEADLINE, "mnist")
     sha256 = Scorer("mnist", world.images, world.store, CPU).classifier
     path = own.path_of("mnist", world.store)
     before = path.stat().st_mtime_ns
@@ -375,9 +373,8 @@ def test_a_classifier_cut_short_is_trained_again(world: World, monkeypatch: pyte
 
 
 def test_a_data_set_s_own_classifier_is_told_of_and_its_accuracy_recorded(
-    world: World, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
+    world: World, tiny_study: Study, own_classifier: None
 ) -> None:
-    monkeypatch.delitem(HEADLINE, "mnist")
     cells = cells_of(tiny_study)
     events = list(run(cells, world.store, device=CPU))
     told = [event for event in events if isinstance(event, Preparing)]
