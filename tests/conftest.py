@@ -78,7 +78,7 @@ def tables() -> dict[str, list[tuple[Any, int]]]:
         for module in sorted(sys.modules)
         if module.partition(".")[0] in {"bench", "ddpm", "ddpm_bench"}
         for name, table in vars(sys.modules[module]).items()
-        if name.isupper() and isinstance(table, dict)
+        if name.isupper() and isinstance(table, dict) and "FEATURE_EXTRACTORS" not in name  # torch-fidelity's own
     }
 
 

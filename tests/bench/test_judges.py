@@ -168,7 +168,8 @@ def test_scores_have_a_column_for_every_other_judge(scorer: Scorer, mnist: Image
     own_name = column(named(scorer.classifier) or "")
     assert scorer.score(images, only=own_name) == {own_name: pytest.approx(scores["fid"], rel=1e-9)}
     parts = scorer.stream(images.split(128)).scores(scorer.reference)
-    assert all(parts[k] == pytest.approx(scores[k], rel=1e-6) for k in parts)
+    # a covariance of fewer images than features is rounded, whose zeros have roots of 1e-8 or so each
+    assert {k: parts[k] for k in parts} == pytest.approx({k: scores[k] for k in parts}, rel=1e-5, abs=1e-4)
     assert parts.keys() >= {"fid", *panel("fid", scorer.classifier)}
 
 

@@ -500,9 +500,7 @@ def test_a_compiled_job_gives_the_same_pictures(world: World, tiny_study: Study,
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
-def test_trying_engines_is_a_stage_of_its_own(
-    tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trying_engines_is_a_stage_of_its_own(world: World, tiny_study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work, done once for the study, and not what each job takes to warm up."""
 
     def slow(work: Work, names: list[str]) -> dict[str, Trial]:
@@ -510,9 +508,9 @@ def test_trying_engines_is_a_stage_of_its_own(
         return {name: Trial(failed="made up") for name in names}
 
     monkeypatch.setattr(engine, "trial", slow)
-    store, amount = Store(tmp_path / "tried"), Calls(10, 10**9)
-    list(run(cells_of(tiny_study), store, device=CPU, wish=Wish("auto", {"train": amount, "sample": amount})))
-    record = store.read(JobRecord, cells_of(tiny_study)[0].job.key)
+    amount = Calls(10, 10**9)
+    list(run(cells_of(tiny_study), world.store, device=CPU, wish=Wish("auto", {"train": amount, "sample": amount})))
+    record = world.store.read(JobRecord, cells_of(tiny_study)[0].job.key)
     assert isinstance(record, TrainedJob)
     stages = record.harness[0].stages_s
     assert stages["trial"] >= 0.4 > stages["compile"]
