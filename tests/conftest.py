@@ -122,6 +122,15 @@ def _no_network(_tables_stay: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A user's cache for the tests, all of their processes; what one compiles the next finds."""
+    folder = tmp_path_factory.getbasetemp()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str((folder.parent if WORKER else folder) / "cache"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def mnist() -> Images:
     """The MNIST that ships with the project."""

@@ -592,5 +592,8 @@ def test_averages_of_any_length_from_one_training_run(world: World, make_study: 
     assert again is not None
     assert again[0].tobytes() == drawn[cells[4].label]
     assert {row["ema"] for row in rows(study, world.store)} == {None, 0.05, 0.2}
-    next(world.store.root.glob("snapshots/*")).unlink()
+    damaged = min(world.store.root.glob("snapshots/*"))  # in its middle: its header says that all is well
+    content = bytearray(damaged.read_bytes())
+    content[len(content) * 3 // 4] ^= 1
+    damaged.write_bytes(content)
     assert "epoch" in events(cells, world.store)
