@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,8 +13,8 @@ from bench.cli import arguments
 if TYPE_CHECKING:
     import torch
 
-HELP = "check device, versions, data and classifier"
-MORE = ""
+HELP = "check device, versions, data, classifier and, with --results, every file of a results folder"
+MORE = "Damaged files are named, with what follows when they are deleted and their study is run again."
 
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "pandas", "seaborn", "torch-fidelity", "pydantic", "typst")
 
@@ -44,7 +45,10 @@ def run(args: argparse.Namespace) -> int:
     from bench.paths import LOCAL
 
     device, healthy = pick_device(args.device), True
-    for line in checks(device, args.results or LOCAL, args.data_dir):
+    lines = itertools.chain(
+        checks(device, args.results or LOCAL, args.data_dir), files(args.results) if args.results else ()
+    )
+    for line in lines:
         healthy &= line.good
         print(f"{'ok ' if line.good else 'BAD'}  {line.name:14} {line.text}", flush=True)
     if args.speed:
@@ -70,6 +74,23 @@ def checks(device: torch.device, results: Path, data_dir: Path | None = None) ->
     yield Line("code", f"{commit}, {about.code}")
     yield from _data(data_dir)
     yield _results(results)
+
+
+def files(results: Path) -> Iterator[Line]:
+    """Every file of a results folder, read whole: the damaged ones, then how many there are."""
+    from bench.paths import shown
+    from bench.store.examine import examine
+    from bench.store.store import Store
+
+    count = damaged = 0
+    for found in examine(Store(results)):
+        count += 1
+        if found is not None:
+            damaged += 1
+            yield Line(
+                "damaged", f"{found.path}. Once it is deleted and its study run again: {found.mended}", good=False
+            )
+    yield Line("files", f"{count:,} in {shown(results)}, {damaged or 'none'} damaged", good=not damaged)
 
 
 def _libraries() -> Iterator[Line]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+import torch
 
 from bench import cli
 from bench.cli import doctor
@@ -15,13 +17,15 @@ from bench.errors import UserError
 from bench.execute import processes
 from bench.images import datasets
 from bench.job import speed
+from bench.job.run import run
 from bench.score import classifier, eyes
 from bench.score.judges import JUDGES
+from bench.store import examine
 
 if TYPE_CHECKING:
     from tests.conftest import World
 
-PARTS = ["device", "python", *doctor.LIBRARIES, "code", "mnist", "classifier", "results"]
+PARTS = ["device", "python", *doctor.LIBRARIES, "code", "mnist", "classifier", "results", "files"]
 
 
 def lines(capsys: pytest.CaptureFixture[str], results: Path, *options: str, code: int) -> dict[str, tuple[str, str]]:
@@ -108,3 +112,35 @@ def test_a_device_that_does_not_exist_is_a_mistake(world: World, capsys: pytest.
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("ddpm-bench: unknown device 'gpu'")
+
+
+def flip(path: Path) -> None:
+    """One bit, past the middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) * 3 // 4] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("spoil", [flip, lambda path: path.write_bytes(path.read_bytes()[:-9])], ids=["bit", "cut"])
+def test_every_damaged_file_is_named(
+    world: World, make_study: Any, capsys: pytest.CaptureFixture[str], spoil: Callable[[Path], None]
+) -> None:
+    """One of each kind, whatever is wrong with it; and a folder and a dangling link in a file's place."""
+    study = make_study(objective=["eps"], sampler=["ddim"], ema=[None, 0.1], budget={"snapshots": 2})
+    list(run(list(study.cells), world.store, device=torch.device("cpu")))
+    found = lines(capsys, world.store.root, code=0)
+    count = sum(len(list(world.store.root.glob(kind.pattern))) for kind in examine.KINDS)
+    assert found["files"][1].startswith(f"{count} in ")
+    assert found["files"][1].endswith("none damaged")
+    spoilt = [path for kind in examine.KINDS for path in sorted(world.store.root.glob(kind.pattern))[:1]]
+    assert len(spoilt) >= 8
+    for path in spoilt:
+        spoil(path)
+    (world.store.root / "cells" / f"{'0' * 16}.json").mkdir()
+    (world.store.root / "samples" / f"{'0' * 16}.npz").symlink_to("nowhere")
+    assert cli.main(["doctor", "--device", "cpu", "--results", str(world.store.root)]) == 1
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("BAD")]
+    assert len(said) == len(spoilt) + 3
+    for path in [*spoilt, *world.store.root.glob("*/0000000000000000.*")]:
+        assert sum(path.name in line for line in said) == 1, path
+    assert said[-1].endswith(f"{len(spoilt) + 2} damaged")

@@ -1,0 +1,82 @@
+"""Looking at every file of a results folder, whole: what is damaged, and what running its study again makes anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.store.records import CellRecord, EngineRecord, JobRecord, Record, ReferenceRecord
+from bench.store.store import Store
+from bench.store.tensors import About, Checkpoint, ReferenceFeatures, Resume, Snapshot
+
+
+class Damaged(NamedTuple):
+    """A damaged file, and what follows once it is deleted and its study run again."""
+
+    path: Path
+    mended: str
+
+
+class _Kind(NamedTuple):
+    pattern: str
+    read: Callable[[Store, Path], object]
+    mended: str
+
+
+def _pictured(_: Store, path: Path) -> object:
+    """Whether it is a whole PNG: its checksums are looked at, and no pixel is kept."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            image.verify()
+    except Exception:  # a damaged picture can raise nearly anything
+        return None
+    return path
+
+
+def _record(kind: type[Record]) -> _Kind:
+    """How records of a kind are read."""
+    return _Kind(f"{kind.kind}/*.json", lambda store, path: store.read(kind, path.stem), MENDED[kind.kind])
+
+
+def _tensors(kind: type[About]) -> _Kind:
+    """How tensors of a kind are read."""
+    return _Kind(
+        f"{kind.kind}/*.safetensors", lambda store, path: store.load_tensors(kind, path.stem), MENDED[kind.kind]
+    )
+
+
+TRAINED = "its network is trained again"
+MENDED = {
+    "jobs": TRAINED,
+    "checkpoints": TRAINED,
+    "snapshots": TRAINED,
+    "resume": "training starts from its first epoch",
+    "cells": "its samples are scored again",
+    "references": "floor and ceiling are scored again",
+    "scoring": "training images are looked at again",
+    "engines": "engines are tried again",
+}
+"""Folder → what running a study again does where a file of it is missing."""
+RECORDS: tuple[type[Record], ...] = (JobRecord, CellRecord, ReferenceRecord, EngineRecord)
+TENSORS: tuple[type[About], ...] = (Checkpoint, Snapshot, Resume, ReferenceFeatures)
+KINDS = (
+    *(_record(kind) for kind in RECORDS),
+    *(_tensors(kind) for kind in TENSORS),
+    _Kind("cells/*.png", _pictured, "nothing. With the cell's .json and its samples deleted too, it is drawn again"),
+    _Kind(
+        "samples/*.npz", lambda store, path: store.load_samples(path.stem),
+        "nothing. With the cell's .json deleted too, the same samples are drawn again",
+    ),
+)  # fmt: skip
+"""Every kind of file that a store has, how it is read whole, and what running again does without it."""
+
+
+def examine(store: Store) -> Iterator[Damaged | None]:
+    """Each file in turn: what is wrong with it, or None where it is whole."""
+    for kind in KINDS:
+        for path in sorted(store.root.glob(kind.pattern)):
+            whole = path.is_file() and kind.read(store, path) is not None
+            yield None if whole else Damaged(path, kind.mended)
