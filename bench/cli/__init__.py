@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 from bench.errors import UserError
@@ -61,6 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, run, and turn a user's mistake into one line and exit code 2."""
     args = make_parser().parse_args(argv)
     try:
+        _somewhere()
         code: int = args.run(args)
     except UserError as error:
         print(f"ddpm-bench: {error}", file=sys.stderr)
@@ -74,7 +76,23 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:  # a file that cannot be read, a path too long: the system's words say which
         print(f"ddpm-bench: {error}", file=sys.stderr)
         return 2
+    except (MemoryError, RuntimeError) as error:  # torch has a RuntimeError for it
+        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+            raise
+        print("ddpm-bench: out of memory: this process may not have as much as this takes", file=sys.stderr)
+        return 2
     return code
+
+
+def _somewhere() -> None:
+    """Refuse to start where there is no working directory; torch would end the process, without a word about why.
+
+    :raises UserError: if it was deleted.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise UserError("the working directory was deleted: change to one that exists") from error
 
 
 class _Parser(argparse.ArgumentParser):

@@ -61,3 +61,37 @@ def test_mistakes_get_one_line(argv: list[str], says: str, capsys: pytest.Captur
 def test_results_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("in the way")
     assert "cannot write" in refused(capsys, "run", "smoke", "--results", str(tmp_path / "file"))
+
+
+def test_without_a_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert cli.main(["plan", "quick"]) == 2
+    assert capsys.readouterr().err == "ddpm-bench: the working directory was deleted: change to one that exists\n"
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
+)
+def test_without_enough_memory(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    def run(args: object) -> int:
+        raise error
+
+    monkeypatch.setattr("bench.cli.plan.run", run)
+    assert cli.main(["plan", "quick"]) == 2
+    assert capsys.readouterr().err.startswith("ddpm-bench: out of memory")
+
+
+def test_other_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(args: object) -> int:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("bench.cli.plan.run", run)
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main(["plan", "quick"])
