@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import NamedTuple
 
 from torch import Tensor
@@ -44,6 +45,12 @@ class Denoiser:
         self.net = net
         self.schedule = schedule
         self._unmix = Table(*unmix(schedule.noise, make_target(schedule, objective)))
+
+    def of(self, net: Net) -> Denoiser:
+        """Another network of the same schedule and objective."""
+        other = copy(self)
+        other.net = net
+        return other
 
     def __call__(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """(x̂₀, ε̂) from ``x_t`` (B, C, H, W) at integer steps ``t`` (B,) in 1 … T."""

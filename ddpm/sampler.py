@@ -63,6 +63,11 @@ def straight(alpha_t: float, sigma_t: float, alpha_s: float, sigma_s: float, eta
     return bridge(alpha_t, sigma_t, alpha_s, sigma_s, 0.0)
 
 
+def afresh(alpha_t: float, sigma_t: float, alpha_s: float, sigma_s: float, eta: float) -> Mix:
+    """α_s x̂₀ + σ_s z: nothing is kept of the noise in x_t."""
+    return Mix(alpha_s, 0.0, sigma_s)
+
+
 def ancestral() -> Sampler:
     """DDPM's algorithm 2 with the posterior variance β̃, on any pair of times s < t (arXiv 2006.11239).
 
@@ -154,6 +159,15 @@ def unipc() -> Sampler:
     return Sampler(straight, order=2, revises=True)
 
 
+def renoise() -> Sampler:
+    """α_s x̂₀ + σ_s z: each x̂₀ gets fresh noise of the next time (consistency models, arXiv 2303.01469, algorithm 1).
+
+    Use: with a network that was trained by `consistency`, in one to four steps. The x̂₀ of other networks is a mean,
+    and more steps do not make samples of it.
+    """
+    return Sampler(afresh)
+
+
 SAMPLERS: dict[str, Callable[..., Sampler]] = {
     "ancestral": ancestral,
     "ancestral_beta": ancestral_beta,
@@ -165,6 +179,7 @@ SAMPLERS: dict[str, Callable[..., Sampler]] = {
     "dpmpp_2m_sde": dpmpp_2m_sde,
     "dpmpp_3m": dpmpp_3m,
     "unipc": unipc,
+    "renoise": renoise,
 }
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ddpm.denoiser import Denoiser, halves
+from ddpm.denoiser import Denoiser, Net, halves
 from ddpm.ema import KEPT, Ema, PowerEma
 from ddpm.guidance import forget, told
 from ddpm.likelihood import Bound
@@ -24,6 +24,7 @@ from ddpm.muon import Muon, split
 from ddpm.objective import check, loss_weight, make_target
 from ddpm.schedule import Schedule
 from ddpm.spec import Variant
+from ddpm.teach import Around, Batch, Path, make_teach
 from ddpm.timestep import make_timesteps
 
 
@@ -77,13 +78,18 @@ class Loss:
 
     A network with a second half of outputs learns the variance from the bound, whose mean is held fixed for it:
     L_hybrid = L + λ L_vlb (Improved DDPM, arXiv 2102.09672, eq. 16), in nats a dimension, T L_t standing for the sum.
+    ``teach`` is a row of :data:`ddpm.teach.TEACH`: where the x₀ of the target comes from.
 
     :raises ValueError: if the objective cannot be inverted on this schedule.
     """
 
-    def __init__(self, schedule: Schedule, objective: Variant | str, weight: Variant | str) -> None:
+    def __init__(
+        self, schedule: Schedule, objective: Variant | str, weight: Variant | str, teach: Variant | str = "data"
+    ) -> None:
         check(schedule, objective)
         self.T = schedule.T
+        self.teach = make_teach(teach)
+        self._path = Path(schedule)
         self._table = Table(
             schedule.noise,
             make_target(schedule, objective),
@@ -93,23 +99,40 @@ class Loss:
         self.draws = bool((make_target(schedule, objective).c != 0).any())
 
     def __call__(
-        self, net: Callable[[Tensor, Tensor], Tensor], x0: Tensor, t: Tensor, eps: Tensor, z: Tensor | None = None
+        self,
+        net: Net,
+        x0: Tensor,
+        t: Tensor,
+        eps: Tensor,
+        z: Tensor | None = None,
+        around: Around = Around(),  # noqa: B008 (it is a tuple)
     ) -> Tensor:
         """Mean over batch and pixels of :meth:`errors`, a scalar."""
-        return self.errors(net, x0, t, eps, z).mean()
+        return self.errors(net, x0, t, eps, z, around).mean()
 
     def errors(
-        self, net: Callable[[Tensor, Tensor], Tensor], x0: Tensor, t: Tensor, eps: Tensor, z: Tensor | None = None
+        self,
+        net: Net,
+        x0: Tensor,
+        t: Tensor,
+        eps: Tensor,
+        z: Tensor | None = None,
+        around: Around = Around(),  # noqa: B008 (it is a tuple)
     ) -> Tensor:
         """λ_t (out − target)², (B, C, H, W).
 
         ``x0`` and ``eps`` are (B, C, H, W), ``t`` is (B,) in 1 … T; ``z`` feeds targets that are drawn (``draws``).
+        ``around`` is what a row of :data:`ddpm.teach.TEACH` needs beside them.
         """
         noise, target, weight = self._table.at(t, x0)
+        taught = self.teach.answer(Batch(x0, eps, t, self._path, self._bound.denoiser, around))
+        x0, eps = taught.made_of
         x_t = noise(x0, eps)
         out, v = halves(net(x_t, t.to(x0.dtype) / self.T), x_t)
-        error: Tensor = out - target(x0, eps, z)
+        error: Tensor = out - target(taught.x0, taught.eps, z)
         weighted: Tensor = weight.a * error.square()
+        if taught.factor is not None:
+            weighted = weighted * taught.factor.view(-1, *[1] * (x0.ndim - 1))
         if v is not None:
             found, _ = self._bound.denoiser.recover(x_t, t, out.detach())
             term = self._bound.term_of(x0, t, found, v)
@@ -178,8 +201,10 @@ class Trainer:
                 t = self.times.draw(size, random)
                 eps = torch.randn(x0.shape, generator=random, device=x0.device)
                 z = torch.randn(x0.shape, generator=target_random, device=x0.device) if self.loss.draws else None
-                net = evaluate if classes is None else told(evaluate, forget(classes[batch], none, class_random))
-                loss = self._loss(net, x0, t, eps, z)
+                known = None if classes is None else forget(classes[batch], none, class_random)
+                net = evaluate if known is None else told(evaluate, known)
+                around = Around(evaluate, classes=known, done=(self.epoch * of + i) / (self.recipe.epochs * of))
+                loss = self._loss(net, x0, t, eps, z, around)
                 loss.backward()
                 self._set_rate(self.epoch * of + i, self.recipe.epochs * of)
                 for optimiser in self.optimisers:
@@ -192,13 +217,11 @@ class Trainer:
                     self.epoch += 1
                 yield Step(self.epoch + (i + 1 < of), i + 1, of, loss.detach(), due)
 
-    def _loss(
-        self, net: Callable[[Tensor, Tensor], Tensor], x0: Tensor, t: Tensor, eps: Tensor, z: Tensor | None
-    ) -> Tensor:
+    def _loss(self, net: Net, x0: Tensor, t: Tensor, eps: Tensor, z: Tensor | None, around: Around) -> Tensor:
         """The mean loss over uniform t, as the choice of t allows it to be estimated."""
         if not self.times.reweights:
-            return self.loss(net, x0, t, eps, z)
-        each = self.loss.errors(net, x0, t, eps, z).flatten(1).mean(1)
+            return self.loss(net, x0, t, eps, z, around)
+        each = self.loss.errors(net, x0, t, eps, z, around).flatten(1).mean(1)
         factor = self.times.factor(t)
         self.times.observe(t, each.detach())
         return (factor * each).mean()

@@ -22,6 +22,7 @@ from ddpm.sampler import CLIPS, SAMPLERS, make_sampler, sample
 from ddpm.schedule import SCHEDULES, Schedule, make_schedule
 from ddpm.spacing import SPACINGS, space
 from ddpm.spec import Variant, parameters
+from ddpm.teach import DISTANCES, TEACH, Around
 from ddpm.timestep import TIMESTEPS, make_timesteps
 from ddpm.train import Loss
 
@@ -123,6 +124,30 @@ def losses() -> Rows:
                 return np.concatenate([part.flatten(1).mean(1).numpy() for part in found])
 
             yield f"loss {name}{', learned variance' if learned else ''}", Check("tables", each)
+
+
+def teachings() -> Rows:
+    """What every way to teach makes of a batch, early and late in training: the loss of a made-up network."""
+    s = make_schedule("cosine", T)
+    x0, eps = pictures(), normal(2, *SHAPE)
+    t = torch.tensor([1, 2, 13, 25, 38, 50])
+
+    def each(name: Variant) -> Callable[[Any], np.ndarray]:
+        def of(_: Any) -> np.ndarray:
+            loss, found = Loss(s, "v", "unit", name), []
+            for done in (0.0, 0.26, 0.6, 0.99):
+                around = Around(Toy(), done=done, random=torch.Generator().manual_seed(7))
+                found.append(loss.errors(Toy(), x0, t, eps, None, around).flatten(1).mean(1))
+            return torch.cat(found).numpy()
+
+        return of
+
+    for name in variants(TEACH):
+        yield f"teach {name}", Check("tables", each(name))
+    for distance in DISTANCES:
+        if distance != parameters(TEACH["consistency"])["distance"]:
+            name = Variant("consistency", (("distance", distance),))
+            yield f"teach {name}", Check("tables", each(name))
 
 
 def oracle(s: Schedule, objective: Variant | str = "v", learned: bool = False) -> Callable[..., Tensor]:

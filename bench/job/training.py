@@ -34,7 +34,7 @@ def train(setting: Setting, net: nn.Module) -> Generator[Event, None, TrainedJob
         setting.job, setting.images, setting.store, setting.device, setting.stages,
     )  # fmt: skip
     recipe = Recipe(**job.train.model_dump(exclude={"images"}), timesteps=job.timesteps)
-    trainer = Trainer(net, Loss(setting.schedule, job.objective, job.weight), recipe, job.seed)
+    trainer = Trainer(net, Loss(setting.schedule, job.objective, job.weight, job.teach), recipe, job.seed)
     since = time.time()
     training = _Training(setting, trainer, clocks.make_clock(device))
     yield from training.resume()

@@ -17,6 +17,7 @@ from ddpm.objective import check, default_weight
 from ddpm.sampler import make_sampler
 from ddpm.schedule import make_schedule
 from ddpm.spec import Variant
+from ddpm.teach import make_teach
 
 At = Mapping[str, Any]
 """Axis → value: one point of the grid."""
@@ -37,7 +38,7 @@ WITHOUT = (
     # the oracle is the same whatever it would be trained on, and with
     Without("net", lambda net: net == ORACLE, {
         "objective": Variant("x0"), "weight": Variant(DEFAULT), "seed": 0, "timesteps": Variant("uniform"),
-        "ema": None, "guidance": None,
+        "teach": Variant("data"), "ema": None, "guidance": None,
     }),
 )  # fmt: skip
 
@@ -90,12 +91,21 @@ def _not_inverted(design: Design, at: At) -> str | None:
     return None
 
 
+def _not_taught(design: Design, at: At) -> str | None:
+    try:
+        make_teach(at["teach"])
+    except ValueError as error:
+        return f"teach {at['teach']}: {error}"
+    return None
+
+
 CHECKS = (
     Check(("ema",), _average_of_nothing),
     Check(("guidance", "net"), _guidance_without_classes),
     Check(("sampler", "net"), _variance_not_learned),
     Check(("sample_steps", "T"), _too_many_steps),
     Check(("schedule", "objective", "T"), _not_inverted),
+    Check(("teach",), _not_taught),
 )
 
 

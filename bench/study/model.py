@@ -143,6 +143,10 @@ class Job(Chosen):
         title="choice of t", family="timesteps", say="{} t".format,
         about="How training chooses the step of each image.",
     )] = Variant("uniform")  # fmt: skip
+    teach: Annotated[Variant, Axis(
+        title="teaching", family="teach", say="taught by {}".format,
+        about="Where the x₀ of the training target comes from: the data, or a network, for few sampling steps.",
+    )] = Variant("data")  # fmt: skip
     train: Budget
     packages: Packages = ()
 

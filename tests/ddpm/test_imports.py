@@ -49,6 +49,7 @@ MAY_IMPORT = {
     "ddpm.guidance": {"ddpm.denoiser"},
     "ddpm.likelihood": {"ddpm.mix", "ddpm.precision", "ddpm.schedule", "ddpm.denoiser"},
     "ddpm.sampler": {"ddpm.mix", "ddpm.spec", "ddpm.denoiser"},
+    "ddpm.teach": {"ddpm.denoiser", "ddpm.guidance", "ddpm.mix", "ddpm.precision", "ddpm.schedule", "ddpm.spec"},
     "ddpm.train": {
         "ddpm.mix",
         "ddpm.schedule",
@@ -60,6 +61,7 @@ MAY_IMPORT = {
         "ddpm.timestep",
         "ddpm.muon",
         "ddpm.spec",
+        "ddpm.teach",
     },
     "ddpm.oracle": {"ddpm.mix", "ddpm.precision", "ddpm.schedule", "ddpm.objective", "ddpm.denoiser", "ddpm.spec"},
     "ddpm.nets": {"ddpm.nets.scorenet", "ddpm.nets.unet", "ddpm.spec"},

@@ -1,0 +1,183 @@
+"""Where the x₀ of a training target comes from: rows of a table, for networks that sample in one to four steps.
+
+A row turns a batch (x₀, ε, t) into an :class:`Answer`: what x_t is made of, and the pair (x̃₀, ε̃) in the place of
+(x₀, ε) in the objective's target. ε̃ is what x_t leaves of x̃₀, so that x_t = α_t x̃₀ + σ_t ε̃ holds as before. Objective,
+weight, schedule and the 2×2 solve stay as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ddpm.denoiser import Denoiser, Net
+from ddpm.guidance import ClassNet, told
+from ddpm.mix import Mix, Table
+from ddpm.precision import Cast
+from ddpm.schedule import Schedule
+from ddpm.spec import Variant, build, row
+
+FAR = 1e6
+"""The largest σ/α that is told from others: beyond it there is no signal."""
+
+
+class Around(NamedTuple):
+    """What a row may use beside the batch.
+
+    ``own``: the network in training. ``teacher``: the trained one. Both take classes as a third argument where
+    ``classes`` (B,) are given. ``done``: the share of the training that is done. ``random``: for what a row draws.
+    """
+
+    own: Net | ClassNet | None = None
+    teacher: Net | ClassNet | None = None
+    classes: Tensor | None = None
+    done: float = 0.0
+    random: torch.Generator | None = None
+
+
+class Answer(NamedTuple):
+    """What a batch is trained on.
+
+    ``made_of``: the (x₀, ε) that x_t is made of. ``x0``, ``eps``: x̃₀ and ε̃, for the target. ``factor`` (B,): what each
+    image's loss is multiplied by, None for 1.
+    """
+
+    made_of: tuple[Tensor, Tensor]
+    x0: Tensor
+    eps: Tensor
+    factor: Tensor | None = None
+
+
+class Path:
+    """A schedule as rows look at it: (α, σ) and the noise level σ/α at steps of a batch."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self._noise = Table(schedule.noise)
+        self._levels = Cast((schedule.sigma / schedule.alpha).clamp(max=FAR))
+
+    def at(self, t: Tensor, like: Tensor) -> Mix:
+        """(α_t, σ_t) at steps ``t`` (B,), shaped to multiply ``like``."""
+        return self._noise.at(t, like)[0]
+
+    def levels(self, like: Tensor) -> Tensor:
+        """σ_t/α_t over t = 0 … T, rising from 0."""
+        return self._levels.like(like)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images, their noise and steps, and what there is beside them."""
+
+    x0: Tensor
+    eps: Tensor
+    t: Tensor
+    path: Path
+    denoiser: Denoiser
+    around: Around
+
+    @property
+    def x_t(self) -> Tensor:
+        """α_t x₀ + σ_t ε."""
+        return self.path.at(self.t, self.x0)(self.x0, self.eps)
+
+    @property
+    def own(self) -> Denoiser:
+        """The network in training."""
+        return self._reading(self.around.own)
+
+    def _reading(self, net: Net | ClassNet | None) -> Denoiser:
+        if net is None:
+            raise ValueError("this row of TEACH needs a network that it was not given")
+        return self.denoiser.of(net if self.around.classes is None else told(net, self.around.classes))  # type: ignore[arg-type]
+
+    def answer(self, x0: Tensor, factor: Tensor | None = None) -> Answer:
+        """x̃₀ for the x_t of this batch."""
+        noise = self.path.at(self.t, x0)
+        return Answer((self.x0, self.eps), x0, (self.x_t - noise.a * x0) / noise.b, factor)
+
+
+@dataclass(frozen=True)
+class Teach:
+    """A row: how it answers, and what it needs."""
+
+    answer: Callable[[Batch], Answer]
+
+
+Distance = Callable[[Path, Tensor, int, Tensor], Tensor]
+"""(path, steps t (B,), stage k ≥ 1, like) → the earlier steps r (B,), which may be anything up to t."""
+
+
+def ect(path: Path, t: Tensor, k: int, like: Tensor) -> Tensor:
+    """The noise level falls by the share n/2^k of it, n = 1 + 8/(1 + e^level) (ECT, arXiv 2406.14548, section 3)."""
+    levels = path.levels(like)
+    share = 1 - (1 + 8 * torch.sigmoid(-levels[t])) / 2**k
+    return torch.searchsorted(levels, (levels[t] * share.clamp(min=0)).contiguous(), right=True) - 1
+
+
+def ict(path: Path, t: Tensor, k: int, like: Tensor) -> Tensor:
+    """The T-th part of 10·2^(k−1) equal ones (iCT, arXiv 2310.14189, section 3.4; there even in Karras's spacing)."""
+    return t - max(1, path.schedule.T // (10 * 2 ** (k - 1)))
+
+
+DISTANCES: dict[str, Distance] = {"ect": ect, "ict": ict}
+"""How far the earlier step of ``consistency`` is from t."""
+
+
+def data() -> Teach:
+    """x̃₀ = x₀, the data's own: plain diffusion training.
+
+    Use: by default, and with ten sampling steps or more.
+    """
+    return Teach(lambda batch: Answer((batch.x0, batch.eps), batch.x0, batch.eps))
+
+
+def consistency(*, distance: str = "ect", halvings: int = 8, start: float = 0.25) -> Teach:
+    """x̃₀ = x̂₀(x_r, r) of the network itself, r < t on the same path (x_r of the same x₀ and ε), no gradient.
+
+    At r = 0 it is x₀. For the share ``start`` of the training r is 0, which is plain diffusion training (ECT, arXiv
+    2406.14548, starts from a trained model). After that ``halvings`` stages of equal length bring r closer to t, by
+    ``distance``: `ect`, or `ict` (arXiv 2310.14189). The loss has the factor τ_t/(τ_t − τ_r), τ = σ/α, as in both. It
+    is squared, without their Huber loss. (Consistency models: Song et al., arXiv 2303.01469.)
+
+    Use: for one to four steps without a teacher, with the sampler `renoise`, or `ddim` in one step. It takes one more
+    evaluation for each training image.
+    """
+    if distance not in DISTANCES or halvings < 1 or not 0 <= start < 1:
+        row(DISTANCES, Variant(distance))
+        raise ValueError("'consistency' takes halvings of 1 or more, and a start from 0 up to 1")
+
+    def answer(batch: Batch) -> Answer:
+        done, t, path = batch.around.done, batch.t, batch.path
+        if done < start:
+            return batch.answer(batch.x0)
+        k = min(1 + math.floor((done - start) / (1 - start) * halvings), halvings)
+        r = DISTANCES[distance](path, t, k, batch.x0).clamp(min=0).minimum(t - 1)
+        levels = path.levels(batch.x0)
+        factor = levels[t] / (levels[t] - levels[r])
+        earlier = replace(batch, t=r.clamp(min=1))
+        with torch.no_grad():
+            found, _ = batch.own.clean(earlier.x_t, earlier.t)
+        first = (r == 0).view(-1, *[1] * (found.ndim - 1))
+        return batch.answer(torch.where(first, batch.x0, found), factor)
+
+    return Teach(answer)
+
+
+TEACH: dict[str, Callable[..., Teach]] = {
+    "data": data,
+    "consistency": consistency,
+}
+
+
+def make_teach(spec: Variant | str) -> Teach:
+    """The row of that name, with its options if there are any (:mod:`ddpm.spec`).
+
+    :raises ValueError: if there is none, or an option's value is not possible.
+    """
+    return build(TEACH, spec)
