@@ -19,7 +19,9 @@ from ddpm.denoiser import Denoiser, Net
 from ddpm.guidance import ClassNet, told
 from ddpm.mix import Mix, Table
 from ddpm.precision import Cast
+from ddpm.sampler import sample
 from ddpm.schedule import Schedule
+from ddpm.spacing import space
 from ddpm.spec import Variant, build, row
 
 FAR = 1e6
@@ -60,10 +62,17 @@ class Path:
         self.schedule = schedule
         self._noise = Table(schedule.noise)
         self._levels = Cast((schedule.sigma / schedule.alpha).clamp(max=FAR))
+        self._rho = Cast(schedule.alpha / schedule.sigma)
 
     def at(self, t: Tensor, like: Tensor) -> Mix:
         """(α_t, σ_t) at steps ``t`` (B,), shaped to multiply ``like``."""
         return self._noise.at(t, like)[0]
+
+    def part(self, t: Tensor, m: Tensor, s: Tensor, like: Tensor) -> Tensor:
+        """(ρ_m − ρ_t)/(ρ_s − ρ_t) for t ≥ m > s, ρ = α/σ: the share in a step to s of the x̂₀ that leads to m first."""
+        rho = self._rho.like(like)
+        part: Tensor = (rho[m] - rho[t]) / (rho[s] - rho[t])
+        return part.view(-1, *[1] * (like.ndim - 1))
 
     def levels(self, like: Tensor) -> Tensor:
         """σ_t/α_t over t = 0 … T, rising from 0."""
@@ -91,6 +100,11 @@ class Batch:
         """The network in training."""
         return self._reading(self.around.own)
 
+    @property
+    def teacher(self) -> Denoiser:
+        """The trained network."""
+        return self._reading(self.around.teacher)
+
     def _reading(self, net: Net | ClassNet | None) -> Denoiser:
         if net is None:
             raise ValueError("this row of TEACH needs a network that it was not given")
@@ -104,9 +118,18 @@ class Batch:
 
 @dataclass(frozen=True)
 class Teach:
-    """A row: how it answers, and what it needs."""
+    """A row: how it answers, and what it needs.
+
+    ``teacher``: the share of a training run's epochs that a teacher of its own takes, 0 if there is none. The teacher
+    is trained by `data`; the network starts as its copy. ``extra``: evaluations for each training image beside the
+    usual ones. ``stage``: from the share of training that is done; where it rises, the network's average becomes the
+    teacher.
+    """
 
     answer: Callable[[Batch], Answer]
+    teacher: float = 0.0
+    extra: float = 0.0
+    stage: Callable[[float], int] | None = None
 
 
 Distance = Callable[[Path, Tensor, int, Tensor], Tensor]
@@ -166,12 +189,90 @@ def consistency(*, distance: str = "ect", halvings: int = 8, start: float = 0.25
         first = (r == 0).view(-1, *[1] * (found.ndim - 1))
         return batch.answer(torch.where(first, batch.x0, found), factor)
 
-    return Teach(answer)
+    return Teach(answer, extra=1.0)
+
+
+def _share(teacher: float) -> float:
+    """The teacher's share of the epochs.
+
+    :raises ValueError: unless it is between 0 and 1.
+    """
+    if not 0 < teacher < 1:
+        raise ValueError(f"the teacher's share of the training is between 0 and 1, not {teacher:g}")
+    return teacher
+
+
+def progressive(*, first: int = 64, last: int = 1, teacher: float = 0.5) -> Teach:
+    """x̃₀ such that one DDIM step from t to t − T/N lands where two of a trained teacher do (Salimans & Ho, 2022).
+
+    With m in the middle and ρ = α/σ it is the mean of the teacher's x̂₀(x_t, t) and x̂₀(x_m, m), of weights ρ_m − ρ_t and
+    ρ_s − ρ_m, s = t − T/N. N falls from ``first`` to ``last`` by halves, in stages of equal length. After each the
+    network's average is the next teacher. The first teacher takes the share ``teacher`` of all epochs. (arXiv
+    2202.00512, algorithm 2; there t is on the grid of N steps, here it is any.)
+
+    Use: for few steps of `ddim` with `spacing: [trailing]`, ``last`` being how many. It takes two more evaluations for
+    each training image.
+    """
+    stages = _halvings(first, last)
+
+    def answer(batch: Batch) -> Answer:
+        t, path, teacher = batch.t, batch.path, batch.teacher
+        length = path.schedule.T // (first // 2 ** stage(batch.around.done))
+        s = (t - max(1, length)).clamp(min=0)
+        m = (t + s + 1) // 2
+        with torch.no_grad():
+            x0 = teacher.clean(batch.x_t, t)[0]
+            x_m = path.at(m, x0)(x0, batch.answer(x0).eps)
+            after = teacher.clean(x_m, m)[0]
+        return batch.answer(after + path.part(t, m, s, x0) * (x0 - after))
+
+    def stage(done: float) -> int:
+        return min(math.floor(done * stages), stages - 1)
+
+    return Teach(answer, teacher=_share(teacher), extra=2.0, stage=stage)
+
+
+def _halvings(first: int, last: int) -> int:
+    """How many stages lead from ``first`` to ``last``, both included.
+
+    :raises ValueError: unless the first is a power of two times the last.
+    """
+    stages = max(first // max(last, 1), 1).bit_length()
+    if last < 1 or last * 2 ** (stages - 1) != first:
+        raise ValueError(f"first={first} is not last={last} doubled some number of times")
+    return stages
+
+
+def reflow(*, steps: int = 8, teacher: float = 0.5) -> Teach:
+    """(x₀, ε) are a pair of a trained teacher: x₀ is the sample it makes of x_T = ε (Liu et al., arXiv 2209.03003).
+
+    The sample is made by ``steps`` of `ddim` of equal length. Each batch gets new ones, so that no pair comes twice.
+    The teacher takes the share ``teacher`` of all epochs. (Algorithm 1 there, with one reflow.)
+
+    Use: to straighten paths, for few steps of `ddim`. It takes ``steps`` more evaluations for each training image.
+    """
+    if steps < 1:
+        raise ValueError(f"a sample takes one step or more, not {steps}")
+
+    def answer(batch: Batch) -> Answer:
+        times, eps = space(batch.path.schedule, steps, "trailing"), batch.eps.to(batch.x0.dtype)
+        with torch.no_grad():
+            *_, end = sample(batch.teacher, eps, times, "ddim", _silence, clip=False)
+        return Answer((end.x, eps), end.x, eps)
+
+    return Teach(answer, teacher=_share(teacher), extra=steps)
+
+
+def _silence(s: int) -> Tensor:
+    """In place of noise where none is drawn."""
+    raise NotImplementedError
 
 
 TEACH: dict[str, Callable[..., Teach]] = {
     "data": data,
     "consistency": consistency,
+    "progressive": progressive,
+    "reflow": reflow,
 }
 
 

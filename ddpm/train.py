@@ -162,9 +162,14 @@ class Step:
 class Trainer:
     """One training run: network, its average, optimiser, and the number of epochs done."""
 
-    def __init__(self, net: nn.Module, loss: Loss, recipe: Recipe, seed: int) -> None:
+    def __init__(self, net: nn.Module, loss: Loss, recipe: Recipe, seed: int, teacher: nn.Module | None = None) -> None:
+        """``teacher`` is for a loss that needs one; it is frozen, and ``net``, of the same kind, becomes its copy."""
         self.net, self.loss, self.recipe, self.seed = net, loss, recipe, seed
-        self.epoch = 0
+        self.epoch, self.stage = 0, 0
+        self.teacher = teacher
+        if teacher is not None:
+            teacher.eval().requires_grad_(False)
+            net.load_state_dict(teacher.state_dict())
         self.ema = Ema(net, recipe.ema)
         self.optimisers = OPTIMISERS[recipe.optimiser](net, recipe)
         self.power = [PowerEma(net, length) for length in KEPT] if recipe.snapshots else []
@@ -203,7 +208,9 @@ class Trainer:
                 z = torch.randn(x0.shape, generator=target_random, device=x0.device) if self.loss.draws else None
                 known = None if classes is None else forget(classes[batch], none, class_random)
                 net = evaluate if known is None else told(evaluate, known)
-                around = Around(evaluate, classes=known, done=(self.epoch * of + i) / (self.recipe.epochs * of))
+                done = (self.epoch * of + i) / (self.recipe.epochs * of)
+                self._renew(done)
+                around = Around(evaluate, self.teacher, known, done)
                 loss = self._loss(net, x0, t, eps, z, around)
                 loss.backward()
                 self._set_rate(self.epoch * of + i, self.recipe.epochs * of)
@@ -225,6 +232,19 @@ class Trainer:
         factor = self.times.factor(t)
         self.times.observe(t, each.detach())
         return (factor * each).mean()
+
+    def _renew(self, done: float) -> None:
+        """Where a new stage of teaching begins the average becomes the teacher."""
+        stage = self.loss.teach.stage(done) if self.loss.teach.stage else 0
+        if stage > self.stage and self.teacher is not None:
+            self.teacher.load_state_dict(self.ema.weights)
+        self.stage = stage
+
+    def _renewed(self) -> dict[str, Tensor]:
+        """What is kept of a teacher that changes, live."""
+        if self.teacher is None or self.loss.teach.stage is None:
+            return {}
+        return self.teacher.state_dict()
 
     def _due(self, done: int, of: int) -> int:
         """The number of the snapshot that falls on this many steps done, else 0."""
@@ -255,6 +275,8 @@ class Trainer:
                 tensors |= {f"opt.{j}.{i}.{k}": torch.as_tensor(v) for k, v in slot.items()}
         tensors |= {f"times.{k}": v for k, v in self.times.state().items()}
         tensors |= {f"power.{k}": v for k, v in self.snapshot().items()}
+        tensors |= {f"teacher.{k}": v for k, v in self._renewed().items()}
+        tensors |= {"stage": torch.tensor(self.stage)} if self.stage else {}
         return tensors | {"epoch": torch.tensor(self.epoch), "ema_updates": torch.tensor(self.ema.updates)}
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
@@ -275,10 +297,14 @@ class Trainer:
                     like = trained[int(i)] if value.ndim else value
                     slots.setdefault(int(i), {})[name] = torch.empty_like(like).copy_(value)
             optimiser.load_state_dict(optimiser.state_dict() | {"state": slots})
-        for prefix, learnt in (("times", self.times.state()), ("power", self.snapshot())):
+        for prefix, learnt in (
+            ("times", self.times.state()),
+            ("power", self.snapshot()),
+            ("teacher", self._renewed()),
+        ):
             for name, value in learnt.items():
                 value.copy_(tensors[f"{prefix}.{name}"])
-        self.epoch = int(tensors["epoch"])
+        self.epoch, self.stage = int(tensors["epoch"]), int(tensors.get("stage", 0))
         for average in (self.ema, *self.power):
             average.updates = int(tensors["ema_updates"])
 

@@ -128,7 +128,7 @@ def training(job: JobRecord | None) -> dict[str, Any]:
         "epochs": len(epochs),
         "epoch_s": epoch_s,
         "first_epoch_s": epochs[0].seconds if epochs and epochs[0].exclusive else None,
-        "train_s": sum(e.seconds for e in epochs) if len(alone) == len(epochs) else None,
+        "train_s": _train_s(job),
         "train_images_per_s": timed[-1].images / epoch_s if epoch_s else None,
         "train_flops_per_image": job.flops_per_image.train,
         "forward_flops_per_image": job.flops_per_image.forward,
@@ -137,6 +137,13 @@ def training(job: JobRecord | None) -> dict[str, Any]:
         **{column: getattr(likelihood, name) for column, name in LIKELIHOOD.items()},
         **{k: getattr(job, k) for k in ("params", "megabytes", "peak_rss_mb", "peak_device_mb")},
     }
+
+
+def _train_s(job: TrainedJob) -> float | None:
+    """The seconds of the whole training, a teacher's included; None if any part shared its device."""
+    if not job.exclusive or (job.teacher_images is not None and job.teacher_s is None):
+        return None
+    return sum(epoch.seconds for epoch in job.epochs) + (job.teacher_s or 0.0)
 
 
 def sampling(timing: Sampled) -> dict[str, Any]:

@@ -132,11 +132,14 @@ def teachings() -> Rows:
     x0, eps = pictures(), normal(2, *SHAPE)
     t = torch.tensor([1, 2, 13, 25, 38, 50])
 
+    def other(x: Tensor, u: Tensor) -> Tensor:
+        return 0.8 * Toy()(x.flip(-1), u)
+
     def each(name: Variant) -> Callable[[Any], np.ndarray]:
         def of(_: Any) -> np.ndarray:
             loss, found = Loss(s, "v", "unit", name), []
             for done in (0.0, 0.26, 0.6, 0.99):
-                around = Around(Toy(), done=done, random=torch.Generator().manual_seed(7))
+                around = Around(Toy(), other, done=done, random=torch.Generator().manual_seed(7))
                 found.append(loss.errors(Toy(), x0, t, eps, None, around).flatten(1).mean(1))
             return torch.cat(found).numpy()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -78,7 +78,10 @@ def trained(run: Run, subject: Subject) -> np.ndarray:
         timesteps=run.timesteps,
         snapshots=run.snapshots,
     )
-    trainer = Trainer(net, loss, recipe, run.seed)
+    teacher = _made(replace(run, seed=run.seed + 1))[0] if loss.teach.teacher else None
+    if teacher is not None:
+        start = {name: value.clone() for name, value in teacher.state_dict().items()}
+    trainer = Trainer(net, loss, recipe, run.seed, teacher)
     none = classes_of(run.net)
     images, labels = subject.images.train[:IMAGES], subject.images.train_labels[:IMAGES]
     steps = list(trainer.steps(images, prepare, None, labels if none else None, none))

@@ -46,6 +46,7 @@ def run(
     estimate: float | None = None,
     wish: Wish = Wish(),  # noqa: B008 (it is frozen)
     likelihood_of: int = 0,
+    only_train: bool = False,
     images: datasets.Images | None = None,
 ) -> Iterator[Event]:
     """Do whatever is missing of one job's cells, yielding events as it goes.
@@ -54,6 +55,7 @@ def run(
     :param estimate: the seconds expected of it, recorded beside those it took.
     :param wish: the engine to evaluate the network with.
     :param likelihood_of: of how many test images the likelihood is wanted.
+    :param only_train: whether to stop once the network is trained.
     :param images: the data set, where it is at hand (the gate's is a part of it).
     :raises FloatingPointError: if training diverges.
     :raises UserError: for bad data or a results folder that cannot be written.
@@ -73,6 +75,9 @@ def run(
 
     setting = Setting(job, images, schedule, store, device, exclusive, stages, wish)
     record = yield from _trained(setting, net)
+    if only_train:
+        yield _finish(record, stages.summary(estimate), store)
+        return
     denoiser = Denoiser(net.eval(), schedule, job.objective)
     if lacks_likelihood(job, record, likelihood_of):
         yield Entered(job=job.key, label=job.label, stage="working out the likelihood")

@@ -93,9 +93,11 @@ def _not_inverted(design: Design, at: At) -> str | None:
 
 def _not_taught(design: Design, at: At) -> str | None:
     try:
-        make_teach(at["teach"])
+        rule = make_teach(at["teach"])
     except ValueError as error:
         return f"teach {at['teach']}: {error}"
+    if rule.teacher and design.train.epochs < 2:
+        return f"teach {at['teach']} divides the epochs between two networks: train.epochs must be 2 or more"
     return None
 
 

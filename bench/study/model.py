@@ -159,6 +159,24 @@ class Job(Chosen):
             yield "optimiser", train.optimiser
 
     @cached_property
+    def teacher(self) -> Job | None:
+        """The training run that teaches this one, if one does: the same by `data`, of its share of the epochs."""
+        from ddpm.teach import TEACH, make_teach
+
+        share = make_teach(self.teach).teacher if self.teach.name in TEACH else 0.0
+        if not share:
+            return None
+        epochs = max(1, min(round(share * self.train.epochs), self.train.epochs - 1))
+        train = self.train.model_copy(update={"epochs": epochs, "snapshots": 0})
+        own = {name: getattr(self, name) for name in Job.model_fields}
+        return Job.model_validate(own | {"teach": "data", "packages": (), "train": train})
+
+    @property
+    def epochs(self) -> int:
+        """How many of the budget's epochs are this run's own: all but its teacher's."""
+        return self.train.epochs - (self.teacher.train.epochs if self.teacher else 0)
+
+    @cached_property
     def canonical(self) -> str:
         """The JSON that the key is the hash of; part of each of its cells'."""
         return _canonical(self.model_dump(exclude_defaults=True))

@@ -49,7 +49,16 @@ MAY_IMPORT = {
     "ddpm.guidance": {"ddpm.denoiser"},
     "ddpm.likelihood": {"ddpm.mix", "ddpm.precision", "ddpm.schedule", "ddpm.denoiser"},
     "ddpm.sampler": {"ddpm.mix", "ddpm.spec", "ddpm.denoiser"},
-    "ddpm.teach": {"ddpm.denoiser", "ddpm.guidance", "ddpm.mix", "ddpm.precision", "ddpm.schedule", "ddpm.spec"},
+    "ddpm.teach": {
+        "ddpm.denoiser",
+        "ddpm.guidance",
+        "ddpm.mix",
+        "ddpm.precision",
+        "ddpm.sampler",
+        "ddpm.schedule",
+        "ddpm.spacing",
+        "ddpm.spec",
+    },
     "ddpm.train": {
         "ddpm.mix",
         "ddpm.schedule",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 
 from ddpm.denoiser import Denoiser, Net
@@ -18,8 +18,8 @@ from ddpm.oracle import gaussian
 from ddpm.sampler import sample
 from ddpm.schedule import Schedule, make_schedule
 from ddpm.spacing import space
-from ddpm.teach import DISTANCES, Around, Batch, Path, make_teach
-from ddpm.train import Loss
+from ddpm.teach import DISTANCES, TEACH, Around, Batch, Path, make_teach
+from ddpm.train import Loss, Recipe, Trainer
 
 S2 = 0.25
 
@@ -155,6 +155,128 @@ def test_a_consistency_function_in_few_steps() -> None:
         assert float(last.x.var()) == pytest.approx(S2, rel=5 * (2 / 20_000) ** 0.5)
     *_, mean = sample(Denoiser(gaussian(s, "v", S2), s, "v"), noise(0), [100], "renoise", noise, clip=False)
     assert float(mean.x.var()) < 1e-3, "the mean of all data is no sample"
+
+
+def as_table(k: Tensor) -> Any:
+    """(x_t, t) → k_t x_t, k over t = 1 … T."""
+    return lambda x, t: k[t - 1].view(-1, *[1] * (x.ndim - 1)) * x
+
+
+def test_progressive_distillation_halves_the_steps() -> None:
+    """In one step a student, exact at each stage, gives what 64 steps of its first teacher do: nearly the flow."""
+    s = make_schedule("cosine", 64)
+    teacher: Net = gaussian(s, "v", S2)
+    x = torch.ones((1, 1, 1, 1), dtype=torch.float64)
+    *_, many = sample(Denoiser(teacher, s, "v"), x, space(s, 64, "trailing"), "ddim", lambda t: x, clip=False)
+    rule = make_teach("progressive(first=32)")
+    assert rule.stage is not None
+    stages = [rule.stage(done / 60) for done in range(60)]
+    assert stages == [done // 10 for done in range(60)]
+    assert rule.stage(0.9999999) == 5
+    for stage in range(6):
+        k = regressed("progressive(first=32)", s, Around(teacher=teacher, done=(stage + 0.5) / 6))
+        steps = 32 // 2**stage
+        *_, few = sample(
+            Denoiser(speaking(s, "v", as_table(k)), s, "v"), x, space(s, steps, "trailing"), "ddim", lambda t: x,
+            clip=False,
+        )  # fmt: skip
+        assert_close(few.x, many.x, rtol=1e-9, atol=0)
+        teacher = speaking(s, "v", as_table(k))
+    assert float(k[-1]) == pytest.approx(S2**0.5, rel=0.05)
+
+
+def test_reflow_pairs() -> None:
+    """The teacher's own noise and sample make x_t and the target. More steps bring the sample closer to the flow."""
+    s = make_schedule("cosine", 200)
+    ends = []
+    for steps in (5, 50, 200):
+        batch = batch_at(s, torch.tensor([1, 70, 200]), Around(teacher=gaussian(s, "x0", S2)), "x0")
+        answer = make_teach(f"reflow(steps={steps})").answer(batch)
+        assert answer.made_of[1] is answer.eps is batch.eps
+        assert answer.made_of[0] is answer.x0
+        assert_close(answer.x0 / batch.eps, (answer.x0 / batch.eps).mean().expand_as(answer.x0))
+        ends.append(abs(float((answer.x0 / batch.eps).mean()) / S2**0.5 - 1))
+    assert ends[0] > ends[1] > ends[2]
+    assert ends[2] < 0.03
+
+
+def small(seed: int) -> nn.Module:
+    """A network of a scale and a shift, for any t."""
+    torch.manual_seed(seed)
+    return PerPixel().double()
+
+
+class PerPixel(nn.Module):
+    """out = a x + b u + c."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.k = nn.Parameter(torch.randn(3))
+
+    def forward(self, x: Tensor, u: Tensor) -> Tensor:
+        """(B, C, H, W), (B,) → (B, C, H, W)."""
+        return self.k[0] * x + (self.k[1] * u + self.k[2]).view(-1, 1, 1, 1)
+
+
+def trainer_of(teach: str, epochs: int = 4) -> Trainer:
+    """Two steps an epoch, a teacher where there is one."""
+    loss = Loss(make_schedule("cosine", 16), "v", "unit", teach)
+    teacher = small(1) if loss.teach.teacher else None
+    return Trainer(small(0), loss, Recipe(epochs, batch_size=8, ema=0.5), 0, teacher)
+
+
+def taken(trainer: Trainer, steps: int) -> Trainer:
+    """After so many more steps."""
+    images = torch.linspace(-1, 1, 16 * 4, dtype=torch.float64).view(16, 1, 2, 2)
+    list(itertools.islice(trainer.steps(images, lambda x: x), steps))
+    return trainer
+
+
+@pytest.mark.parametrize("teach", [name for name in TEACH if name != "data"])
+def test_a_resumed_run_is_the_same_run(teach: str) -> None:
+    """Teachers that change included; and the state of one who needs nothing has nothing more."""
+    options = {"progressive": "(first=4)", "consistency": '(distance="ict")'}.get(teach, "")
+    whole, first, second = (trainer_of(teach + options) for _ in range(3))
+    taken(whole, 8)
+    taken(first, 6)
+    second.load_state({k: v.clone() for k, v in first.state().items()})
+    taken(second, 2)
+    assert_close(dict(second.net.state_dict()), dict(whole.net.state_dict()), rtol=0, atol=0)
+    extra = {name.partition(".")[0] for name in whole.state()} - {"net", "ema", "opt", "epoch", "ema_updates"}
+    assert extra == ({"teacher", "stage"} if whole.loss.teach.stage else set())
+
+
+def test_the_average_becomes_the_next_teacher() -> None:
+    trainer = trainer_of("progressive(first=2)", epochs=2)  # two stages of two steps
+    assert trainer.teacher is not None
+    first = small(1).state_dict()["k"]
+    assert_close(trainer.net.state_dict()["k"], first)  # the student starts as a copy
+    taken(trainer, 2)
+    assert_close(trainer.teacher.state_dict()["k"], first)
+    average = trainer.ema.weights["k"].clone()
+    taken(trainer, 1)
+    assert_close(trainer.teacher.state_dict()["k"], average)
+    assert not torch.equal(average, first)
+    assert not any(p.requires_grad for p in trainer.teacher.parameters())
+
+
+def test_classes_are_told_to_the_teacher_too() -> None:
+    """Each image's own, as the network in training is."""
+    seen: list[tuple[str, Tensor]] = []
+
+    def net(name: str) -> Any:
+        def evaluate(x: Tensor, u: Tensor, y: Tensor) -> Tensor:
+            seen.append((name, y))
+            return x
+
+        return evaluate
+
+    s, classes = make_schedule("cosine", 16), torch.tensor([3, 1])
+    around = Around(net("own"), net("teacher"), classes, done=0.9)
+    for teach in TEACH:
+        make_teach(teach).answer(batch_at(s, torch.tensor([5, 9]), around))
+    assert {name for name, _ in seen} == {"own", "teacher"}
+    assert all(torch.equal(y, classes) for _, y in seen)
 
 
 @pytest.mark.parametrize(
