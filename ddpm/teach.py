@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from ddpm.denoiser import Denoiser, Net
 from ddpm.guidance import ClassNet, told
-from ddpm.mix import Mix, Table
+from ddpm.mix import Mix, Table, slope
 from ddpm.precision import Cast
 from ddpm.sampler import sample
 from ddpm.schedule import Schedule
@@ -33,6 +34,7 @@ class Around(NamedTuple):
 
     ``own``: the network in training. ``teacher``: the trained one. Both take classes as a third argument where
     ``classes`` (B,) are given. ``done``: the share of the training that is done. ``random``: for what a row draws.
+    ``plain``: the network in training as it is, not compiled, to be differentiated.
     """
 
     own: Net | ClassNet | None = None
@@ -40,19 +42,21 @@ class Around(NamedTuple):
     classes: Tensor | None = None
     done: float = 0.0
     random: torch.Generator | None = None
+    plain: Net | ClassNet | None = None
 
 
 class Answer(NamedTuple):
     """What a batch is trained on.
 
     ``made_of``: the (x₀, ε) that x_t is made of. ``x0``, ``eps``: x̃₀ and ε̃, for the target. ``factor`` (B,): what each
-    image's loss is multiplied by, None for 1.
+    image's loss is multiplied by, None for 1. ``second``: the second time (B,) that the network is told of, if it is.
     """
 
     made_of: tuple[Tensor, Tensor]
     x0: Tensor
     eps: Tensor
     factor: Tensor | None = None
+    second: Tensor | None = None
 
 
 class Path:
@@ -63,6 +67,17 @@ class Path:
         self._noise = Table(schedule.noise)
         self._levels = Cast((schedule.sigma / schedule.alpha).clamp(max=FAR))
         self._rho = Cast(schedule.alpha / schedule.sigma)
+
+    @cached_property
+    def _slopes(self) -> Table:
+        return Table(Mix(slope(self.schedule.alpha), slope(self.schedule.sigma)))
+
+    def slopes(self, t: Tensor, like: Tensor) -> Mix:
+        """(α′_t, σ′_t), their derivatives by t.
+
+        :raises ValueError: if T < 3.
+        """
+        return self._slopes.at(t, like)[0]
 
     def at(self, t: Tensor, like: Tensor) -> Mix:
         """(α_t, σ_t) at steps ``t`` (B,), shaped to multiply ``like``."""
@@ -105,15 +120,41 @@ class Batch:
         """The trained network."""
         return self._reading(self.around.teacher)
 
+    @property
+    def plain(self) -> Denoiser:
+        """The network in training, to be differentiated."""
+        return self._reading(self.around.plain)
+
+    def only(self, part: Tensor) -> Batch:
+        """Some of its images."""
+        classes = None if self.around.classes is None else self.around.classes[part]
+        around = self.around._replace(classes=classes)
+        return replace(self, x0=self.x0[part], eps=self.eps[part], t=self.t[part], around=around)
+
+    def some(self, share: float) -> Tensor:
+        """The places of a share of its images, one at least, drawn."""
+        order = torch.randperm(len(self.t), generator=self.around.random, device=self.t.device)
+        return order[: max(1, round(share * len(self.t)))]
+
+    def uniform(self) -> Tensor:
+        """A number from 0 up to 1 for each image."""
+        return torch.rand(len(self.t), generator=self.around.random, device=self.t.device)
+
     def _reading(self, net: Net | ClassNet | None) -> Denoiser:
         if net is None:
             raise ValueError("this row of TEACH needs a network that it was not given")
         return self.denoiser.of(net if self.around.classes is None else told(net, self.around.classes))  # type: ignore[arg-type]
 
-    def answer(self, x0: Tensor, factor: Tensor | None = None) -> Answer:
+    def answer(self, x0: Tensor, factor: Tensor | None = None, second: Tensor | None = None) -> Answer:
         """x̃₀ for the x_t of this batch."""
         noise = self.path.at(self.t, x0)
-        return Answer((self.x0, self.eps), x0, (self.x_t - noise.a * x0) / noise.b, factor)
+        return Answer((self.x0, self.eps), x0, (self.x_t - noise.a * x0) / noise.b, factor, second)
+
+    def jumping(self, part: Tensor, x0: Tensor, s: Tensor) -> Answer:
+        """x̃₀ towards second times ``s`` for some of the images; the data's x₀, and s = t, for the others."""
+        whole, second = self.x0.clone(), self.t.clone()
+        whole[part], second[part] = x0, s
+        return self.answer(whole, second=second)
 
 
 @dataclass(frozen=True)
@@ -122,13 +163,16 @@ class Teach:
 
     ``teacher``: the share of a training run's epochs that a teacher of its own takes, 0 if there is none. The teacher
     is trained by `data`; the network starts as its copy. ``extra``: evaluations for each training image beside the
-    usual ones. ``stage``: from the share of training that is done; where it rises, the network's average becomes the
+    usual ones. ``second``: whether the network is told of a second time. ``least``: the fewest diffusion steps.
+    ``stage``: from the share of training that is done; where it rises, the network's average becomes the
     teacher.
     """
 
     answer: Callable[[Batch], Answer]
     teacher: float = 0.0
     extra: float = 0.0
+    second: bool = False
+    least: int = 1
     stage: Callable[[float], int] | None = None
 
 
@@ -189,7 +233,7 @@ def consistency(*, distance: str = "ect", halvings: int = 8, start: float = 0.25
         first = (r == 0).view(-1, *[1] * (found.ndim - 1))
         return batch.answer(torch.where(first, batch.x0, found), factor)
 
-    return Teach(answer, extra=1.0)
+    return Teach(answer, extra=1 - start)
 
 
 def _share(teacher: float) -> float:
@@ -263,6 +307,72 @@ def reflow(*, steps: int = 8, teacher: float = 0.5) -> Teach:
     return Teach(answer, teacher=_share(teacher), extra=steps)
 
 
+def meanflow(*, ratio: float = 0.25) -> Teach:
+    """x̃₀ by which one DDIM step from t leads to where the flow is at s < t (MeanFlow: Geng et al., arXiv 2505.13447).
+
+    Their identity for the mean velocity, on any path: x̃₀ = x̂₀ + (σ_s/σ_t)(x₀ − x̂₀) + k dx̂₀/dt with
+    k = (α_s − α_t σ_s/σ_t)/(α′_t − α_t σ′_t/σ_t). x̂₀ is the network's own, told of t and s, without a gradient. Its
+    derivative along the path of (x₀, ε) is one JVP. On (1 − u) x₀ + u ε with the objective `flow` that is eq. 10 there.
+    The share ``ratio`` of the images has s uniform below t, the others s = t, which is plain diffusion training. The
+    loss is squared, without their adaptive weight.
+
+    Use: for one to four steps of `jump` without a teacher, with `net: [{unet: {second_time: true}}]`.
+    """
+
+    def answer(batch: Batch) -> Answer:
+        part = batch.some(_part(ratio))
+        few = batch.only(part)
+        t, path = few.t, few.path
+        s = (few.uniform() * t).long()
+        now, to, slopes = path.at(t, few.x0), path.at(s, few.x0), path.slopes(t, few.x0)
+        with torch.no_grad():
+            found, rate = few.plain.moving(few.x_t, t, s, slopes(few.x0, few.eps))
+        left = to.b / now.b
+        k = (to.a - left * now.a) / (slopes.a - now.a * slopes.b / now.b)
+        return batch.jumping(part, found + left * (few.x0 - found) + k * rate, s)
+
+    return Teach(answer, extra=3 * _part(ratio), second=True, least=3)
+
+
+def shortcut(*, ratio: float = 0.25, halvings: int = 7) -> Teach:
+    """x̃₀ by which one step from t to s leads to where two of the network's own do (Frans et al., arXiv 2410.12557).
+
+    The share ``ratio`` of the images has s = t − T/2^k, k drawn from 0 up to ``halvings``; the two steps, by way of the
+    middle, are told of its times too (eq. 4 there). Those of the smallest k are told of none. The other images have
+    s = t, which is plain diffusion training. The network as it is teaches, not its average.
+
+    Use: for one to eight steps of `jump` without a teacher, with `net: [{unet: {second_time: true}}]`.
+    """
+    if halvings < 1:
+        raise ValueError(f"'shortcut' takes halvings of 1 or more, not {halvings}")
+
+    def answer(batch: Batch) -> Answer:
+        part = batch.some(_part(ratio))
+        few = batch.only(part)
+        t, path = few.t, few.path
+        k = (few.uniform() * halvings).long()
+        s = (t - (path.schedule.T // 2**k).clamp(min=1)).clamp(min=0)
+        m = (t + s + 1) // 2
+        smallest = k == halvings - 1
+        with torch.no_grad():
+            x0 = few.own.clean(few.x_t, t, torch.where(smallest, t, m))[0]
+            x_m = path.at(m, x0)(x0, few.answer(x0).eps)
+            after = few.own.clean(x_m, m, torch.where(smallest, m, s))[0]
+        return batch.jumping(part, after + path.part(t, m, s, x0) * (x0 - after), s)
+
+    return Teach(answer, extra=2 * _part(ratio), second=True)
+
+
+def _part(ratio: float) -> float:
+    """The share of a batch that learns to jump.
+
+    :raises ValueError: unless it is above 0 and at most 1.
+    """
+    if not 0 < ratio <= 1:
+        raise ValueError(f"ratio is above 0 and at most 1, not {ratio:g}")
+    return ratio
+
+
 def _silence(s: int) -> Tensor:
     """In place of noise where none is drawn."""
     raise NotImplementedError
@@ -273,6 +383,8 @@ TEACH: dict[str, Callable[..., Teach]] = {
     "consistency": consistency,
     "progressive": progressive,
     "reflow": reflow,
+    "meanflow": meanflow,
+    "shortcut": shortcut,
 }
 
 

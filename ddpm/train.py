@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ddpm.denoiser import Denoiser, Net, halves
+from ddpm.denoiser import Denoiser, Net, halves, times
 from ddpm.ema import KEPT, Ema, PowerEma
 from ddpm.guidance import forget, told
 from ddpm.likelihood import Bound
@@ -128,7 +128,7 @@ class Loss:
         taught = self.teach.answer(Batch(x0, eps, t, self._path, self._bound.denoiser, around))
         x0, eps = taught.made_of
         x_t = noise(x0, eps)
-        out, v = halves(net(x_t, t.to(x0.dtype) / self.T), x_t)
+        out, v = halves(net(x_t, times(t, taught.second, self.T, x0)), x_t)
         error: Tensor = out - target(taught.x0, taught.eps, z)
         weighted: Tensor = weight.a * error.square()
         if taught.factor is not None:
@@ -199,6 +199,8 @@ class Trainer:
             random = random_stream(images.device, self.seed, self.epoch, stream=0)
             target_random = random_stream(images.device, self.seed, self.epoch, stream=1)
             class_random = random_stream(images.device, self.seed, self.epoch, stream=2)
+            second = self.loss.teach.second
+            jump_random = random_stream(images.device, self.seed, self.epoch, stream=3) if second else None
             order = torch.randperm(len(images), generator=random, device=images.device)
             for i in range(of):
                 batch = order[i * size : (i + 1) * size]
@@ -210,7 +212,7 @@ class Trainer:
                 net = evaluate if known is None else told(evaluate, known)
                 done = (self.epoch * of + i) / (self.recipe.epochs * of)
                 self._renew(done)
-                around = Around(evaluate, self.teacher, known, done)
+                around = Around(evaluate, self.teacher, known, done, jump_random, self.net)
                 loss = self._loss(net, x0, t, eps, z, around)
                 loss.backward()
                 self._set_rate(self.epoch * of + i, self.recipe.epochs * of)

@@ -16,7 +16,7 @@ from bench.images import datasets
 from ddpm.nets import NETS, classes_of, make_net
 from ddpm.objective import OBJECTIVES, WEIGHTS, default_weight
 from ddpm.schedule import make_schedule
-from ddpm.teach import TEACH
+from ddpm.teach import TEACH, make_teach
 from ddpm.timestep import TIMESTEPS
 from ddpm.train import OPTIMISERS, Loss, Recipe, Trainer
 
@@ -47,7 +47,7 @@ def runs() -> dict[str, Run]:
         | {f"objective {name}": Run(objective=name) for name in OBJECTIVES}
         | {f"weight {name}": Run(weight=name) for name in WEIGHTS}
         | {f"timesteps {name}": Run(timesteps=name, T=2) for name in TIMESTEPS}
-        | {f"teach {name}": Run(teach=name) for name in TEACH}
+        | {f"teach {name}": Run(teach=name, net=_told(name)) for name in TEACH}
         | {f"net {name}": Run(net=name) for name in NETS}
         | {
             "with snapshots": Run(snapshots=2),
@@ -56,6 +56,11 @@ def runs() -> dict[str, Run]:
             "from another seed": Run(seed=0),
         }
     )
+
+
+def _told(teach: str) -> str:
+    """A small network that the row can teach."""
+    return SMALL.format(",second_time=true" if make_teach(teach).second else "")
 
 
 def rows() -> Iterable[tuple[str, Check]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from bench.analysis.table import training
 from bench.errors import UserError
@@ -16,13 +17,16 @@ from bench.execute.run import run_study
 from bench.execute.schedule import Options, pending
 from bench.execute.specs import Specs
 from bench.job.checkpoints import taught_by, trained
+from bench.job.draw import Trained, trained_network
 from bench.job.events import JobDone, Started
 from bench.job.failures import record_failure
 from bench.job.process import waits
 from bench.store.records import JobRecord, TrainedJob
 from bench.study.model import Job
+from ddpm.nets import NETS
+from ddpm.spec import Variant
 from ddpm.teach import TEACH, make_teach
-from tests.conftest import World
+from tests.conftest import TinyNet, World
 
 TAUGHT = [name for name in TEACH if make_teach(name).teacher]
 OPTIONS = Options("cpu", threads=1, engine="eager", executor="inline")
@@ -70,6 +74,54 @@ def test_the_teacher_is_a_part_of_the_budget(make_study: Any, name: str) -> None
 def test_impossible_teachers_are_refused(make_study: Any, teach: str, said: str) -> None:
     with pytest.raises(UserError, match=f"impossible cell: .*{said}"):
         _ = study_of(make_study, teach, epochs=1).cells
+
+
+@pytest.mark.parametrize(
+    ("axes", "said"),
+    [
+        ({"teach": ["meanflow"]}, "teach meanflow needs a network that is told of a second time .*, not unet"),
+        ({"sampler": ["jump"]}, "sampler jump needs a network that has learned to jump .teach: meanflow, shortcut."),
+        (
+            {"teach": ["meanflow"], "net": ["unet(second_time=true)"], "T": [2], "schedule": ["cosine"]},
+            "teach meanflow needs T of 3 or more",
+        ),
+    ],
+)
+def test_what_needs_a_second_time(make_study: Any, axes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=f"impossible cell: {said}"):
+        _ = make_study(**{"net": ["unet"], "objective": ["v"], "sampler": ["ddim"], "sample_steps": [2]} | axes).cells
+
+
+class TwoTimes(TinyNet):
+    """A tiny network that is told of a second time."""
+
+    def __init__(self, channels: int = 1, side: int = 28, *, second_time: bool = True) -> None:
+        super().__init__(channels, side)
+        assert second_time
+
+    def forward(self, x: Tensor, u: Tensor) -> Tensor:
+        """(B, C, H, W), (B,) or (B, 2) → (B, C, H, W)."""
+        return super().forward(x, u if u.ndim == 1 else 3 * u[:, 0] - 2 * u[:, 1])
+
+
+def test_jumps_share_no_first_output(world: World, make_study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a network says of x_T depends on where it is asked to go. Other cells change none of a cell's bytes."""
+    monkeypatch.setitem(NETS, "two", TwoTimes)
+    about: dict[str, Any] = {"net": ["two"], "objective": ["flow"], "teach": ["shortcut"], "sampler": ["ddim", "jump"]}
+    study = make_study(**about, sample_steps=[1, 2], budget={"epochs": 1, "images": 64})
+    assert len(study.jobs) == 1
+    assert len(study.cells) == 4
+    list(run_study(study, world.store, OPTIONS))
+    drawn = {cell.label: world.store.load_samples(cell.key) for cell in study.cells}
+    one, two = (drawn[f"jump {steps} steps"] for steps in (1, 2))
+    assert one is not None
+    assert two is not None
+    alone = trained_network(study.cells[2], world.store, torch.device("cpu"))
+    assert (alone.sample(20, seed=0).numpy() == one[0]).all()
+    assert (one[0] != two[0]).any()
+    plain = study.cells[2].model_copy(update={"job": study.cells[2].job.model_copy(update={"teach": Variant("data")})})
+    with pytest.raises(UserError, match="sampler jump needs a network that has learned to jump"):
+        Trained(plain, TwoTimes()).sample(20)
 
 
 def test_the_teacher_comes_first_and_is_counted(world: World, make_study: Any) -> None:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from ddpm.denoiser import Denoiser, Net
-from ddpm.mix import Table
+from ddpm.mix import Table, unmix
+from ddpm.nets import make_net
 from ddpm.objective import OBJECTIVES, make_target
 from ddpm.oracle import gaussian
 from ddpm.sampler import sample
@@ -157,6 +158,151 @@ def test_a_consistency_function_in_few_steps() -> None:
     assert float(mean.x.var()) < 1e-3, "the mean of all data is no sample"
 
 
+def straight_path(T: int) -> Schedule:
+    """α = 1 − u, σ = u: the path of the papers on average velocities."""
+    u = torch.arange(T + 1, dtype=torch.float64) / T
+    return Schedule("straight", 1 - u, u)
+
+
+def jump_on_it(x: Tensor, u: Tensor) -> Tensor:
+    """The exact x̂₀ towards s for Gaussian data there, smooth in both times; of one time the posterior mean."""
+    t, s = (one.view(-1, 1, 1, 1) for one in u.unbind(1))
+    V_t, V_s = ((1 - one) ** 2 * S2 + one**2 for one in (t, s))
+    return x * torch.where(t == s, (1 - t) * S2 / V_t, (t * (V_s / V_t).sqrt() - s) / (t - s + (t == s)))
+
+
+def exact_jump(s: Schedule) -> Any:
+    """The same on a table: (x_t, t, s) → x̂₀."""
+    V = variance(s)
+
+    def x0_of(x: Tensor, t: Tensor, to: Tensor) -> Tensor:
+        left = s.sigma[to] / s.sigma[t]
+        return ((V[to] / V[t]).sqrt() - left).div(s.alpha[to] - left * s.alpha[t]).view(-1, 1, 1, 1) * x
+
+    return x0_of
+
+
+def bent(x: Tensor, u: Tensor) -> Tensor:
+    """A smooth network of no meaning, told of two times."""
+    t, s = (one.view(-1, 1, 1, 1) for one in u.unbind(1))
+    return torch.tanh(x + t - 0.5 * s) + 0.3 * x.roll(1, -1) * s
+
+
+def test_meanflow_is_the_papers() -> None:
+    """Eq. 10 and 11 of arXiv 2505.13447: v − (t − r)(v ∂_z u + ∂_t u), by finite differences."""
+    s = straight_path(50)
+    random = torch.Generator().manual_seed(3)
+    batch = batch_at(s, torch.arange(1, 51), Around(plain=bent, random=random), "flow")
+    answer = make_teach("meanflow(ratio=0.5)").answer(batch)
+    assert answer.second is not None
+    jumps = answer.second < batch.t
+    assert 20 <= int(jumps.sum()) <= 25
+    assert torch.equal(answer.x0[~jumps], batch.x0[~jumps])
+    t, r = (one[:, None, None, None].double() / 50 for one in (batch.t, answer.second))
+    v, h = batch.eps - batch.x0, 1e-6
+
+    def u_at(d: float) -> Tensor:
+        return bent(batch.x_t + d * v, torch.cat([t + d, r], 1).flatten(1))
+
+    expected = v - (t - r) * (u_at(h) - u_at(-h)) / (2 * h)
+    assert_close((answer.eps - answer.x0)[jumps], expected[jumps], rtol=0, atol=1e-7)
+
+
+def test_shortcut_is_the_papers() -> None:
+    """Eq. 4 of arXiv 2410.12557: the mean of two steps' velocities, each told of its own end."""
+    s = straight_path(64)
+    random = torch.Generator().manual_seed(3)
+    batch = batch_at(s, torch.full((40,), 64), Around(bent, random=random), "flow")
+    answer = make_teach("shortcut(ratio=1.0,halvings=4)").answer(batch)
+    assert answer.second is not None
+    assert set((64 - answer.second).tolist()) == {64, 32, 16, 8}
+    t, r = torch.ones(40, dtype=torch.float64), answer.second / 64
+    m, least = (t + r) / 2, (answer.second == 56)
+    first = bent(batch.x_t, torch.stack([t, torch.where(least, t, m)], 1))
+    x_m = batch.x_t - (t - m).view(-1, 1, 1, 1) * first
+    second = bent(x_m, torch.stack([m, torch.where(least, m, r)], 1))
+    assert_close(answer.eps - answer.x0, (first + second) / 2, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("objective", "T", "limit"), [("x0", 40, 1e-9), ("v", 100, 2e-3), ("v", 400, 1.3e-4)])
+def test_mean_velocity_leads_to_the_flow(objective: str, T: int, limit: float) -> None:
+    """With the exact jump as its own estimate the best answer is the exact jump, but for α′ and σ′ of the table."""
+    s = straight_path(T)
+    net = jump_on_it if objective == "x0" else told_as(s, objective)
+    t = torch.arange(T // 10, T + 1)
+    parts = []
+    for x0, eps in ((1.0, 0.0), (0.0, 1.0)):
+        ones = torch.ones((len(t), 1, 1, 1), dtype=torch.float64)
+        around = Around(plain=net, random=torch.Generator().manual_seed(1))
+        batch = Batch(x0 * ones, eps * ones, t, Path(s), Denoiser(net, s, objective), around)
+        answer = make_teach("meanflow(ratio=1.0)").answer(batch)
+        parts.append(answer.x0.flatten())
+    assert answer.second is not None
+    k = (parts[0] * s.alpha[t] * S2 + parts[1] * s.sigma[t]) / variance(s)[t]
+    exact = jump_on_it(
+        torch.ones(len(t), 1, 1, 1, dtype=torch.float64), torch.stack([t, answer.second], 1).double() / T
+    )
+    assert_close(k, exact.flatten(), rtol=0, atol=limit)
+
+
+def told_as(s: Schedule, objective: str) -> Net:
+    """The exact jump in an objective's words, smooth in u: for v on the straight path."""
+    assert objective == "v"
+
+    def net(x: Tensor, u: Tensor) -> Tensor:
+        t, x0 = u[:, :1, None, None], jump_on_it(x, u)
+        return (1 - t) * (x - (1 - t) * x0) / t - t * x0
+
+    return net
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 8])
+def test_jumps_along_the_exact_flow(steps: int) -> None:
+    """However many: their end is x_T · s/√V_T, of the data's variance."""
+    s = make_schedule("cosine", 100)
+    denoiser = Denoiser(speaking(s, "v", exact_jump(s)), s, "v")
+    x = torch.linspace(-2, 2, 9, dtype=torch.float64).view(-1, 1, 1, 1)
+    *_, last = sample(denoiser, x, space(s, steps, "trailing"), "jump", lambda t: x, clip=False)
+    assert_close(last.x, x * (S2 / variance(s)[-1]).sqrt(), rtol=1e-9, atol=0)
+
+
+def made_up() -> nn.Module:
+    """A small network with no weight at zero, told of two times."""
+    torch.manual_seed(0)
+    net = make_net("unet(blocks=1,inner=32,middle=1,second_time=true,width=8)", 1, 8).double()
+    for value in net.state_dict().values():
+        value.copy_(torch.randn(value.shape) / max(1, value[0].numel()) ** 0.5 if value.ndim > 1 else value + 0.1)
+    return net
+
+
+def test_the_jvp_of_a_real_network() -> None:
+    """x̂₀ and its derivative on the way, attention included, against a finite difference of the schedule's own."""
+    s = make_schedule("cosine", 1000)
+    net = made_up()
+    x, v = (torch.randn((3, 1, 8, 8), dtype=torch.float64) for _ in range(2))
+    t, to, h = torch.tensor([200, 500, 900]), torch.tensor([0, 300, 899]), 1e-4
+    denoiser = Denoiser(net, s, "v")
+    with torch.no_grad():
+        found, rate = denoiser.moving(x, t, to, v)
+        assert_close(found, denoiser.clean(x, t, to)[0], rtol=0, atol=1e-9)
+        to_x0 = torch.stack(unmix(s.noise, make_target(s, "v"))[0][:2])
+
+        def x0_at(d: float) -> Tensor:
+            out = net(x + d * v, torch.stack([t.double() + d, to], 1) / 1000)
+            mixed = to_x0[:, t] + d * (to_x0[:, t + 1] - to_x0[:, t - 1]) / 2
+            return mixed[0].view(-1, 1, 1, 1) * (x + d * v) + mixed[1].view(-1, 1, 1, 1) * out
+
+        assert_close(rate, (x0_at(h) - x0_at(-h)) / (2 * h), rtol=0, atol=1e-6)
+
+
+def test_a_network_told_of_one_time() -> None:
+    """(B,) means s = t. Another second time changes the output."""
+    net, u = made_up(), torch.tensor([0.3, 0.9], dtype=torch.float64)
+    x = torch.randn((2, 1, 8, 8), dtype=torch.float64)
+    assert torch.equal(net(x, u), net(x, torch.stack([u, u], 1)))
+    assert not torch.allclose(net(x, u), net(x, torch.stack([u, u / 2], 1)))
+
+
 def as_table(k: Tensor) -> Any:
     """(x_t, t) → k_t x_t, k over t = 1 … T."""
     return lambda x, t: k[t - 1].view(-1, *[1] * (x.ndim - 1)) * x
@@ -214,7 +360,8 @@ class PerPixel(nn.Module):
         self.k = nn.Parameter(torch.randn(3))
 
     def forward(self, x: Tensor, u: Tensor) -> Tensor:
-        """(B, C, H, W), (B,) → (B, C, H, W)."""
+        """(B, C, H, W), (B,) or (B, 2) → (B, C, H, W)."""
+        u = u if u.ndim == 1 else 2 * u[:, 0] - u[:, 1]
         return self.k[0] * x + (self.k[1] * u + self.k[2]).view(-1, 1, 1, 1)
 
 
@@ -266,17 +413,18 @@ def test_classes_are_told_to_the_teacher_too() -> None:
 
     def net(name: str) -> Any:
         def evaluate(x: Tensor, u: Tensor, y: Tensor) -> Tensor:
+            assert len(x) == len(u) == len(y)
             seen.append((name, y))
             return x
 
         return evaluate
 
     s, classes = make_schedule("cosine", 16), torch.tensor([3, 1])
-    around = Around(net("own"), net("teacher"), classes, done=0.9)
+    around = Around(net("own"), net("teacher"), classes, 0.9, torch.Generator().manual_seed(0), net("plain"))
     for teach in TEACH:
         make_teach(teach).answer(batch_at(s, torch.tensor([5, 9]), around))
-    assert {name for name, _ in seen} == {"own", "teacher"}
-    assert all(torch.equal(y, classes) for _, y in seen)
+    assert {name for name, _ in seen} == {"own", "teacher", "plain"}
+    assert all(torch.equal(y, classes) or y in (3, 1) for _, y in seen)  # or some of the images
 
 
 @pytest.mark.parametrize(
@@ -285,6 +433,8 @@ def test_classes_are_told_to_the_teacher_too() -> None:
         ('consistency(distance="far")', "'far' is not there .choices: ect, ict"),
         ("consistency(halvings=0)", "halvings of 1 or more"),
         ("consistency(start=1.0)", "start from 0 up to 1"),
+        ("shortcut(halvings=0)", "halvings of 1 or more"),
+        ("meanflow(ratio=0.0)", "ratio is above 0 and at most 1, not 0"),
         ("dat", "'dat' is not there .choices: data"),
     ],
 )
