@@ -141,8 +141,7 @@ def calibrate(store: Store, device: str, threads: int) -> Model:
         if isinstance(record, TrainedJob) and record.environment.device == device and record.exclusive
     }
     for record in jobs.values():
-        plain = taught_flops(record.flops_per_image, record.config, -1)
-        flops[str(record.config.net), record.config.dataset] = plain
+        flops[str(record.config.net), record.config.dataset] = taught_flops(record.flops_per_image, record.config, -1)
         if record.epochs:
             per_epoch = record.epochs[0].images * record.flops_per_image.train
             train.add(str(record.config.net), rank(record), per_epoch / _warm_s(record.epochs))

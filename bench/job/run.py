@@ -75,20 +75,24 @@ def run(
 
     setting = Setting(job, images, schedule, store, device, exclusive, stages, wish)
     record = yield from _trained(setting, net)
-    if only_train:
-        yield _finish(record, stages.summary(estimate), store)
-        return
-    denoiser = Denoiser(net.eval(), schedule, job.objective)
-    if lacks_likelihood(job, record, likelihood_of):
-        yield Entered(job=job.key, label=job.label, stage="working out the likelihood")
-        since = time.time()
-        found = likelihood(denoiser, images.test, likelihood_of, device)
-        record = record.model_copy(update={"likelihood": found})
-        store.write(job.key, record)
-        stages.add("validate", since)
-
-    yield from _cells(cells, Sampling(setting, net), sample_batch)
+    if not only_train:
+        if lacks_likelihood(job, record, likelihood_of):
+            record = yield from _with_likelihood(record, setting, net, likelihood_of)
+        yield from _cells(cells, Sampling(setting, net.eval()), sample_batch)
     yield _finish(record, stages.summary(estimate), store)
+
+
+def _with_likelihood(
+    record: TrainedJob, setting: Setting, net: nn.Module, n: int
+) -> Generator[Event, None, TrainedJob]:
+    """The record with the likelihood of ``n`` test images, once it is worked out."""
+    job, since = setting.job, time.time()
+    yield Entered(job=job.key, label=job.label, stage="working out the likelihood")
+    found = likelihood(Denoiser(net.eval(), setting.schedule, job.objective), setting.images.test, n, setting.device)
+    record = record.model_copy(update={"likelihood": found})
+    setting.store.write(job.key, record)
+    setting.stages.add("validate", since)
+    return record
 
 
 def _finish(record: TrainedJob, used: HarnessRun, store: Store) -> JobDone:
