@@ -70,6 +70,9 @@ class Chosen(StrictModel):
         fields: dict[str, Any] = handler(self)
         if not fields.get("packages"):
             fields.pop("packages", None)
+        for axis in axes_of(type(self)):
+            if axis.later and fields.get(axis.name) == axis.usual:
+                del fields[axis.name]
         return fields
 
     @cached_property
@@ -144,7 +147,7 @@ class Job(Chosen):
         about="How training chooses the step of each image.",
     )] = Variant("uniform")  # fmt: skip
     teach: Annotated[Variant, Axis(
-        title="teaching", family="teach", say="taught by {}".format,
+        title="teaching", family="teach", say="taught by {}".format, later=True,
         about="Where the x₀ of the training target comes from: the data, or a network, for few sampling steps.",
     )] = Variant("data")  # fmt: skip
     train: Budget
