@@ -84,8 +84,8 @@ def perform(spec: JobSpec) -> Generator[Event, None, int]:
 
 
 def waits(job: Job, store: Store) -> bool:
-    """Whether a process is at the job's teacher, which is not trained yet."""
-    if job.teacher is None or is_trained(job.teacher, store):
+    """Whether a process is at the job's teacher, neither being trained yet."""
+    if job.teacher is None or any(is_trained(one, store) for one in (job, job.teacher)):
         return False
     lock = FileLock(store.path("locks", job.teacher.key, ".lock"), thread_local=False)
     try:
