@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from bench.paths import ROOT
 from bench.score import metrics
 from bench.study.axes import AXES
-from ddpm import objective, sampler, schedule, spacing, timestep
+from ddpm import objective, sampler, schedule, spacing, teach, timestep
 from ddpm.spec import parameters
 
 FOLDER = ROOT / "docs"
@@ -87,6 +87,14 @@ FAMILIES: dict[str, Family] = {
         "ddpm/timestep.py",
         lambda: {name: (row, "") for name, row in timestep.TIMESTEPS.items()},
     ),
+    "teach": Family(
+        "Where the x₀ of the target comes from",
+        "Diffusion training compares the network with the data's x₀. For one to four sampling steps a network is "
+        "taught by a network instead: x̃₀ takes the place of x₀ in the target, and ε̃ = (x_t − α_t x̃₀)/σ_t that of ε. "
+        "Objective, weight and schedule stay. Sample with `spacing: [trailing]`, whose steps are equally long.",
+        "ddpm/teach.py",
+        lambda: {name: (row, "") for name, row in teach.TEACH.items()},
+    ),
     "metrics": Family(
         "Metrics",
         "Scores of a cell's samples in the features of the pinned classifier, against the training images. Compare "
@@ -135,8 +143,8 @@ def axes_page(every: Iterable[str]) -> str:
     for axis in AXES:
         values = VALUES[axis.holds]
         if axis.family:
-            page = f"{axis.family.removesuffix('s')}s"
-            values = f"names with options: see [{page}]({page}.md)" if page in every else "names with options"
+            page = next((page for page in every if page in (axis.family, f"{axis.family}s")), None)
+            values = f"names with options: see [{page}]({page}.md)" if page else "names with options"
         elif axis.words:
             values = ", ".join(f"`{_plain(value)}`" for value in axis.words)
         usual = "" if axis.usual is None or not axis.listed else f" Usual: `{_plain(axis.usual)}`."

@@ -59,6 +59,7 @@ FAMILIES: dict[str, Family] = {
     "weight": Family("ddpm.objective:WEIGHTS", lambda row: row.table, besides=(DEFAULT,), formerly={"demo": "seed"}),
     "schedule": Family("ddpm.schedule:SCHEDULES", _itself, common="ddpm.schedule:rescale"),
     "timesteps": Family("ddpm.timestep:TIMESTEPS", _itself),
+    "teach": Family("ddpm.teach:TEACH", _itself),
     "sampler": Family("ddpm.sampler:SAMPLERS", _itself),
     "spacing": Family("ddpm.spacing:SPACINGS", _itself),
     "optimiser": Family("ddpm.train:OPTIMISERS"),

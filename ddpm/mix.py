@@ -72,6 +72,17 @@ class Table:
         return [Mix(*columns[i : i + 3]) for i in range(0, len(columns), 3)]
 
 
+def slope(table: Tensor) -> Tensor:
+    """The derivative by t of a table over t = 0 … T, of second order in the step; the row of t = 0 repeats t = 1.
+
+    :raises ValueError: if T < 3.
+    """
+    if len(table) < 4:
+        raise ValueError(f"a derivative by t needs T of 3 or more, not {len(table) - 1}")
+    (inner,) = torch.gradient(table[1:], edge_order=2)
+    return torch.cat([inner[:1], inner])
+
+
 def _sqrt(x: Any) -> Any:
     """Square root of what is non-negative but for rounding."""
     return x.clamp(min=0).sqrt() if isinstance(x, Tensor) else math.sqrt(max(x, 0.0))

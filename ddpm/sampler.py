@@ -29,7 +29,7 @@ class Sampler:
     ``order``: from how many evaluations x̂₀ is extrapolated. ``corrects``: whether a second evaluation, at s, follows.
     ``revises``: whether the x̂₀ found at s, where the next step starts, is used to take the step to s again.
     ``churn``: how much noise is added before a step, over all steps (EDM's S_churn).
-    ``learned``: whether the noise's variance is the network's.
+    ``learned``: whether the noise's variance is the network's. ``jumps``: whether the network is told of s as well.
     """
 
     step: StepMix
@@ -39,6 +39,7 @@ class Sampler:
     revises: bool = False
     churn: float = 0.0
     learned: bool = False
+    jumps: bool = False
 
 
 def posterior(alpha_t: float, sigma_t: float, alpha_s: float, sigma_s: float, eta: float) -> Mix:
@@ -61,6 +62,11 @@ def implicit(alpha_t: float, sigma_t: float, alpha_s: float, sigma_s: float, eta
 def straight(alpha_t: float, sigma_t: float, alpha_s: float, sigma_s: float, eta: float) -> Mix:
     """α_s x̂₀ + σ_s ε̂: Euler's step of the probability-flow equation in σ/α."""
     return bridge(alpha_t, sigma_t, alpha_s, sigma_s, 0.0)
+
+
+def afresh(alpha_t: float, sigma_t: float, alpha_s: float, sigma_s: float, eta: float) -> Mix:
+    """α_s x̂₀ + σ_s z: nothing is kept of the noise in x_t."""
+    return Mix(alpha_s, 0.0, sigma_s)
 
 
 def ancestral() -> Sampler:
@@ -154,6 +160,26 @@ def unipc() -> Sampler:
     return Sampler(straight, order=2, revises=True)
 
 
+def renoise() -> Sampler:
+    """α_s x̂₀ + σ_s z: each x̂₀ gets fresh noise of the next time (consistency models, arXiv 2303.01469, algorithm 1).
+
+    Use: with a network that was trained by `consistency`, in one to four steps. The x̂₀ of other networks is a mean,
+    and more steps do not make samples of it.
+    """
+    return Sampler(afresh)
+
+
+def jump() -> Sampler:
+    """α_s x̂₀ + σ_s ε̂ by a network that is told of t and s: the step of an average velocity.
+
+    On the path (1 − u) x₀ + u ε it is x − (u_t − u_s) v̄, v̄ the mean velocity between (MeanFlow, arXiv 2505.13447,
+    eq. 12; shortcut models, arXiv 2410.12557, algorithm 2).
+
+    Use: with a network that was taught by `meanflow` or `shortcut`, in one to eight steps.
+    """
+    return Sampler(straight, jumps=True)
+
+
 SAMPLERS: dict[str, Callable[..., Sampler]] = {
     "ancestral": ancestral,
     "ancestral_beta": ancestral_beta,
@@ -165,6 +191,8 @@ SAMPLERS: dict[str, Callable[..., Sampler]] = {
     "dpmpp_2m_sde": dpmpp_2m_sde,
     "dpmpp_3m": dpmpp_3m,
     "unipc": unipc,
+    "renoise": renoise,
+    "jump": jump,
 }
 
 
@@ -278,7 +306,7 @@ class _Walk:
         rule, alpha, sigma = self.rule, self.alpha, self.sigma
         if rule.churn:
             x, t = self._churn(x, t, of)
-        x0, eps, v = self._estimate(x, t)
+        x0, eps, v = self._estimate(x, t, s if rule.jumps else None)
         if rule.revises and self.past:
             x = self._revised(x, x0, t)
             eps = (x - alpha[t] * x0) / sigma[t]
@@ -295,11 +323,12 @@ class _Walk:
             reached = reached + (sigma[s] - alpha[s] * sigma[t] / alpha[t]) * (eps_s - bar_eps) / 2
         return reached, x0
 
-    def _estimate(self, x: Tensor, t: int) -> Estimate:
+    def _estimate(self, x: Tensor, t: int, s: int | None = None) -> Estimate:
         at = torch.full((len(x),), t, device=x.device)
+        to = None if s is None else torch.full_like(at, s)
         if self.restrain is None:
-            return self.denoiser.estimate(x, at)
-        x0, v = self.denoiser.clean(x, at)
+            return self.denoiser.estimate(x, at, to)
+        x0, v = self.denoiser.clean(x, at, to)
         x0 = self.restrain(x0)
         return Estimate(x0, (x - self.alpha[t] * x0) / self.sigma[t], v)
 

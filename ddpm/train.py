@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ddpm.denoiser import Denoiser, halves
+from ddpm.denoiser import Denoiser, Net, halves, times
 from ddpm.ema import KEPT, Ema, PowerEma
 from ddpm.guidance import forget, told
 from ddpm.likelihood import Bound
@@ -24,6 +24,7 @@ from ddpm.muon import Muon, split
 from ddpm.objective import check, loss_weight, make_target
 from ddpm.schedule import Schedule
 from ddpm.spec import Variant
+from ddpm.teach import Around, Batch, Path, make_teach
 from ddpm.timestep import make_timesteps
 
 
@@ -77,13 +78,18 @@ class Loss:
 
     A network with a second half of outputs learns the variance from the bound, whose mean is held fixed for it:
     L_hybrid = L + λ L_vlb (Improved DDPM, arXiv 2102.09672, eq. 16), in nats a dimension, T L_t standing for the sum.
+    ``teach`` is a row of :data:`ddpm.teach.TEACH`: where the x₀ of the target comes from.
 
     :raises ValueError: if the objective cannot be inverted on this schedule.
     """
 
-    def __init__(self, schedule: Schedule, objective: Variant | str, weight: Variant | str) -> None:
+    def __init__(
+        self, schedule: Schedule, objective: Variant | str, weight: Variant | str, teach: Variant | str = "data"
+    ) -> None:
         check(schedule, objective)
         self.T = schedule.T
+        self.teach = make_teach(teach)
+        self._path = Path(schedule)
         self._table = Table(
             schedule.noise,
             make_target(schedule, objective),
@@ -93,23 +99,40 @@ class Loss:
         self.draws = bool((make_target(schedule, objective).c != 0).any())
 
     def __call__(
-        self, net: Callable[[Tensor, Tensor], Tensor], x0: Tensor, t: Tensor, eps: Tensor, z: Tensor | None = None
+        self,
+        net: Net,
+        x0: Tensor,
+        t: Tensor,
+        eps: Tensor,
+        z: Tensor | None = None,
+        around: Around = Around(),  # noqa: B008 (it is a tuple)
     ) -> Tensor:
         """Mean over batch and pixels of :meth:`errors`, a scalar."""
-        return self.errors(net, x0, t, eps, z).mean()
+        return self.errors(net, x0, t, eps, z, around).mean()
 
     def errors(
-        self, net: Callable[[Tensor, Tensor], Tensor], x0: Tensor, t: Tensor, eps: Tensor, z: Tensor | None = None
+        self,
+        net: Net,
+        x0: Tensor,
+        t: Tensor,
+        eps: Tensor,
+        z: Tensor | None = None,
+        around: Around = Around(),  # noqa: B008 (it is a tuple)
     ) -> Tensor:
         """λ_t (out − target)², (B, C, H, W).
 
         ``x0`` and ``eps`` are (B, C, H, W), ``t`` is (B,) in 1 … T; ``z`` feeds targets that are drawn (``draws``).
+        ``around`` is what a row of :data:`ddpm.teach.TEACH` needs beside them.
         """
         noise, target, weight = self._table.at(t, x0)
+        taught = self.teach.answer(Batch(x0, eps, t, self._path, self._bound.denoiser, around))
+        x0, eps = taught.made_of
         x_t = noise(x0, eps)
-        out, v = halves(net(x_t, t.to(x0.dtype) / self.T), x_t)
-        error: Tensor = out - target(x0, eps, z)
+        out, v = halves(net(x_t, times(t, taught.second, self.T, x0)), x_t)
+        error: Tensor = out - target(taught.x0, taught.eps, z)
         weighted: Tensor = weight.a * error.square()
+        if taught.factor is not None:
+            weighted = weighted * taught.factor.view(-1, *[1] * (x0.ndim - 1))
         if v is not None:
             found, _ = self._bound.denoiser.recover(x_t, t, out.detach())
             term = self._bound.term_of(x0, t, found, v)
@@ -139,9 +162,14 @@ class Step:
 class Trainer:
     """One training run: network, its average, optimiser, and the number of epochs done."""
 
-    def __init__(self, net: nn.Module, loss: Loss, recipe: Recipe, seed: int) -> None:
+    def __init__(self, net: nn.Module, loss: Loss, recipe: Recipe, seed: int, teacher: nn.Module | None = None) -> None:
+        """``teacher`` is for a loss that needs one; it is frozen, and ``net``, of the same kind, becomes its copy."""
         self.net, self.loss, self.recipe, self.seed = net, loss, recipe, seed
-        self.epoch = 0
+        self.epoch, self.stage = 0, 0
+        self.teacher = teacher
+        if teacher is not None:
+            teacher.eval().requires_grad_(False)
+            net.load_state_dict(teacher.state_dict())
         self.ema = Ema(net, recipe.ema)
         self.optimisers = OPTIMISERS[recipe.optimiser](net, recipe)
         self.power = [PowerEma(net, length) for length in KEPT] if recipe.snapshots else []
@@ -171,6 +199,8 @@ class Trainer:
             random = random_stream(images.device, self.seed, self.epoch, stream=0)
             target_random = random_stream(images.device, self.seed, self.epoch, stream=1)
             class_random = random_stream(images.device, self.seed, self.epoch, stream=2)
+            second = self.loss.teach.second
+            jump_random = random_stream(images.device, self.seed, self.epoch, stream=3) if second else None
             order = torch.randperm(len(images), generator=random, device=images.device)
             for i in range(of):
                 batch = order[i * size : (i + 1) * size]
@@ -178,8 +208,12 @@ class Trainer:
                 t = self.times.draw(size, random)
                 eps = torch.randn(x0.shape, generator=random, device=x0.device)
                 z = torch.randn(x0.shape, generator=target_random, device=x0.device) if self.loss.draws else None
-                net = evaluate if classes is None else told(evaluate, forget(classes[batch], none, class_random))
-                loss = self._loss(net, x0, t, eps, z)
+                known = None if classes is None else forget(classes[batch], none, class_random)
+                net = evaluate if known is None else told(evaluate, known)
+                done = (self.epoch * of + i) / (self.recipe.epochs * of)
+                self._renew(done)
+                around = Around(evaluate, self.teacher, known, done, jump_random, self.net)
+                loss = self._loss(net, x0, t, eps, z, around)
                 loss.backward()
                 self._set_rate(self.epoch * of + i, self.recipe.epochs * of)
                 for optimiser in self.optimisers:
@@ -192,16 +226,27 @@ class Trainer:
                     self.epoch += 1
                 yield Step(self.epoch + (i + 1 < of), i + 1, of, loss.detach(), due)
 
-    def _loss(
-        self, net: Callable[[Tensor, Tensor], Tensor], x0: Tensor, t: Tensor, eps: Tensor, z: Tensor | None
-    ) -> Tensor:
+    def _loss(self, net: Net, x0: Tensor, t: Tensor, eps: Tensor, z: Tensor | None, around: Around) -> Tensor:
         """The mean loss over uniform t, as the choice of t allows it to be estimated."""
         if not self.times.reweights:
-            return self.loss(net, x0, t, eps, z)
-        each = self.loss.errors(net, x0, t, eps, z).flatten(1).mean(1)
+            return self.loss(net, x0, t, eps, z, around)
+        each = self.loss.errors(net, x0, t, eps, z, around).flatten(1).mean(1)
         factor = self.times.factor(t)
         self.times.observe(t, each.detach())
         return (factor * each).mean()
+
+    def _renew(self, done: float) -> None:
+        """Where a new stage of teaching begins the average becomes the teacher."""
+        stage = self.loss.teach.stage(done) if self.loss.teach.stage else 0
+        if stage > self.stage and self.teacher is not None:
+            self.teacher.load_state_dict(self.ema.weights)
+        self.stage = stage
+
+    def _renewed(self) -> dict[str, Tensor]:
+        """What is kept of a teacher that changes, live."""
+        if self.teacher is None or self.loss.teach.stage is None:
+            return {}
+        return self.teacher.state_dict()
 
     def _due(self, done: int, of: int) -> int:
         """The number of the snapshot that falls on this many steps done, else 0."""
@@ -232,6 +277,8 @@ class Trainer:
                 tensors |= {f"opt.{j}.{i}.{k}": torch.as_tensor(v) for k, v in slot.items()}
         tensors |= {f"times.{k}": v for k, v in self.times.state().items()}
         tensors |= {f"power.{k}": v for k, v in self.snapshot().items()}
+        tensors |= {f"teacher.{k}": v for k, v in self._renewed().items()}
+        tensors |= {"stage": torch.tensor(self.stage)} if self.stage else {}
         return tensors | {"epoch": torch.tensor(self.epoch), "ema_updates": torch.tensor(self.ema.updates)}
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
@@ -252,10 +299,14 @@ class Trainer:
                     like = trained[int(i)] if value.ndim else value
                     slots.setdefault(int(i), {})[name] = torch.empty_like(like).copy_(value)
             optimiser.load_state_dict(optimiser.state_dict() | {"state": slots})
-        for prefix, learnt in (("times", self.times.state()), ("power", self.snapshot())):
+        for prefix, learnt in (
+            ("times", self.times.state()),
+            ("power", self.snapshot()),
+            ("teacher", self._renewed()),
+        ):
             for name, value in learnt.items():
                 value.copy_(tensors[f"{prefix}.{name}"])
-        self.epoch = int(tensors["epoch"])
+        self.epoch, self.stage = int(tensors["epoch"]), int(tensors.get("stage", 0))
         for average in (self.ema, *self.power):
             average.updates = int(tensors["ema_updates"])
 

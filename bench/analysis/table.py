@@ -32,6 +32,7 @@ STABLE = (
     "bound_bpd", "bound_bpd_se", "prior_bpd", "decoder_bpd", "flow_bpd", "flow_bpd_se",
     "fid_infinity", "fid_bias", "density", "coverage", "sample_seed",
     "fid_classifier", "fid_texture", "fid_mixer", "fid_together", "pixel_distance", "spectrum_distance", "repeated",
+    "teach",
 )  # fmt: skip
 LIKELIHOOD = {
     "bound_bpd": "bound", "bound_bpd_se": "bound_se", "prior_bpd": "prior", "decoder_bpd": "decoder",
@@ -128,7 +129,7 @@ def training(job: JobRecord | None) -> dict[str, Any]:
         "epochs": len(epochs),
         "epoch_s": epoch_s,
         "first_epoch_s": epochs[0].seconds if epochs and epochs[0].exclusive else None,
-        "train_s": sum(e.seconds for e in epochs) if len(alone) == len(epochs) else None,
+        "train_s": _train_s(job),
         "train_images_per_s": timed[-1].images / epoch_s if epoch_s else None,
         "train_flops_per_image": job.flops_per_image.train,
         "forward_flops_per_image": job.flops_per_image.forward,
@@ -137,6 +138,13 @@ def training(job: JobRecord | None) -> dict[str, Any]:
         **{column: getattr(likelihood, name) for column, name in LIKELIHOOD.items()},
         **{k: getattr(job, k) for k in ("params", "megabytes", "peak_rss_mb", "peak_device_mb")},
     }
+
+
+def _train_s(job: TrainedJob) -> float | None:
+    """The seconds of the whole training, a teacher's included; None if any part shared its device."""
+    if not job.exclusive or (job.teacher_images is not None and job.teacher_s is None):
+        return None
+    return sum(epoch.seconds for epoch in job.epochs) + (job.teacher_s or 0.0)
 
 
 def sampling(timing: Sampled) -> dict[str, Any]:

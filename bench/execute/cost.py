@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from bench.job.work import count_flops, oracle_flops
+from bench.job.work import count_flops, oracle_flops, taught_flops
 from bench.store.records import CellRecord, Epoch, Flops, JobRecord, ScoredCell, TrainedJob
 from bench.store.tensors import Resume
 from bench.study.model import ORACLE
@@ -82,7 +82,7 @@ class Model:
         """FLOPs of the job's network for one image, as recorded or else counted."""
         if job.net == ORACLE:
             return oracle_flops(job)
-        return self.flops.get((str(job.net), job.dataset)) or count_flops(job.net, job.dataset)
+        return taught_flops(self.flops.get((str(job.net), job.dataset)) or count_flops(job.net, job.dataset), job)
 
 
 UNKNOWN = Model({}, {}, {}, 0.0, 0.0, 0.0, here=False)
@@ -98,7 +98,7 @@ def work(left: Sequence[Found], store: Store, flops: Flops) -> tuple[float, floa
     epochs = 0
     if not (isinstance(record, TrainedJob) and store.path("checkpoints", job.key, ".safetensors").is_file()):
         kept = store.load_about(Resume, job.key)
-        epochs = train.epochs - (len(kept.epochs) if kept else 0)
+        epochs = job.epochs - (len(kept.epochs) if kept else 0)
     images = min(train.images or DATASETS[job.dataset].train, DATASETS[job.dataset].train)
     images -= images % min(train.batch_size, images)
     evaluations = sum(
@@ -141,7 +141,7 @@ def calibrate(store: Store, device: str, threads: int) -> Model:
         if isinstance(record, TrainedJob) and record.environment.device == device and record.exclusive
     }
     for record in jobs.values():
-        flops[str(record.config.net), record.config.dataset] = record.flops_per_image
+        flops[str(record.config.net), record.config.dataset] = taught_flops(record.flops_per_image, record.config, -1)
         if record.epochs:
             per_epoch = record.epochs[0].images * record.flops_per_image.train
             train.add(str(record.config.net), rank(record), per_epoch / _warm_s(record.epochs))

@@ -62,6 +62,7 @@ class _Pool:
         self._said: queue.Queue[Said] = queue.Queue()
         self._running: set[Worker] = set()
         self._back: deque[JobSpec] = deque()
+        self._waiting: deque[JobSpec] = deque()  # for a teacher that is trained here
         self._elsewhere: set[str] = set()
 
     def run(self, specs: Iterator[JobSpec], stop: Stop) -> Iterator[Event]:
@@ -69,7 +70,7 @@ class _Pool:
         try:
             while not stop.is_set():
                 yield from self._fill(specs)
-                if not self._running and not self._back:
+                if not self._running and not self._back and not self._waiting:
                     return
                 try:
                     said = self._said.get(timeout=POLL_S)
@@ -82,7 +83,7 @@ class _Pool:
 
     def _fill(self, specs: Iterator[JobSpec]) -> Iterator[Event]:
         """Start jobs as long as there is room."""
-        while self._slots and (spec := next(specs, None)):
+        while self._slots and (spec := self._next(specs)):
             yield from self._start(spec)
         for _ in range(len(self._back)):
             if not self._slots:
@@ -94,6 +95,16 @@ class _Pool:
                 yield end
             else:
                 yield from self._start(spec)
+
+    def _next(self, specs: Iterator[JobSpec]) -> JobSpec | None:
+        """The next job that need not wait for one that is here, if there is any."""
+        here = {worker.spec.key for worker in self._running} | {spec.key for spec in self._back}
+        again = (self._waiting.popleft() for _ in range(len(self._waiting)))
+        for spec in itertools.chain(again, specs):
+            if spec.job.teacher is None or spec.job.teacher.key not in here:
+                return spec
+            self._waiting.append(spec)
+        return None
 
     def _start(self, spec: JobSpec) -> Iterator[Event]:
         slot = self._slots.popleft()

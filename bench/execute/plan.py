@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.errors import unknown
 from bench.execute import cost
 from bench.execute.executor import EXECUTORS
-from bench.execute.schedule import Options, to_do
+from bench.execute.schedule import Options, teachers, to_do
 from bench.job import engine
 from bench.machine.devices import pick_device
 from bench.score.judges import pinned
@@ -57,6 +57,7 @@ def plan(study: Study, store: Store, *, detail: bool = False) -> Plan:
     """
     device = pick_device("auto").type
     model = cost.calibrate(store, device, Options(device).threads_each)
+    taught: list[Sequence[Found]] = []
     described: list[JobPlan] = []
     seconds, done, left_jobs = 0.0, 0, 0
     survey_ = survey(study.cells, store, pinned(study.dataset))
@@ -69,11 +70,19 @@ def plan(study: Study, store: Store, *, detail: bool = False) -> Plan:
         seconds += math.nan if takes is None else takes
         if detail:
             described.append(_described(key, job, len(left), takes))
+        if left and job[0].cell.job.teacher:
+            taught.append(left)
+    first = teachers(taught, store)
+    for key, left in first.items():
+        takes = model.seconds(left, store)
+        seconds += math.nan if takes is None else takes
+        if detail:
+            described.insert(0, JobPlan(key, f"teacher of others: {left[0].cell.job.label}", 1, takes, ()))
     return Plan(
-        jobs=len(study.jobs),
+        jobs=len(study.jobs) + len(first),
         cells=len(study.cells),
         done=done,
-        left=left_jobs,
+        left=left_jobs + len(first),
         seconds=None if math.isnan(seconds) else seconds,
         elsewhere=bool(model.train) and not model.here,
         evaluations=sum(cell.n * cell.evaluations for cell in study.cells),

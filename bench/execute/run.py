@@ -29,8 +29,9 @@ def run_study(study: Study, store: Store, options: Options, *, stop: Stop | None
         raise unknown("executor", options.executor, EXECUTORS)
     stop = stop or threading.Event()
     ends: dict[str, JobEnd] = {}
-    yield Planned(jobs=len(study.jobs), cells=len(study.cells))
-    if pending(study, store, options.retry):
+    left = pending(study, store, options.retry)
+    yield Planned(jobs=len(study.jobs.keys() | left.keys()), cells=len(study.cells))
+    if left:
         datasets.load(study.dataset, options.data_dir)  # each job would have the same to say
         store.writable()
         specs = Specs(study, store, options)

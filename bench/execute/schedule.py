@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,12 +12,17 @@ import torch
 from filelock import FileLock, Timeout
 
 from bench.job import run
+from bench.job.checkpoints import is_trained
 from bench.job.engine import AUTO
 from bench.job.events import Failed, JobDone
+from bench.job.process import waits
 from bench.job.spec import JobSpec
-from bench.store.status import Found, survey
+from bench.store.records import JobRecord
+from bench.store.status import Found, judge, survey
 from bench.store.store import Store
+from bench.study.model import Cell, Sampling
 from bench.study.study import Study
+from ddpm.spec import Variant
 
 POLL_S = 0.5
 
@@ -89,7 +95,24 @@ def pending(study: Study, store: Store, retry: bool) -> dict[str, list[Found]]:
         likelihood = run.lacks_likelihood(found.cell.job, found.job, study.score.likelihood)
         if to_do(found, retry) or _damaged(found, store) or (found.status == "done" and likelihood):
             left.setdefault(found.cell.job.key, []).append(found)
-    return left
+    return teachers(left.values(), store, retry) | left
+
+
+def teachers(left: Iterable[Sequence[Found]], store: Store, retry: bool = False) -> dict[str, list[Found]]:
+    """The training runs that have to come first, to teach those that are left: a cell stands for each, as small as any.
+
+    One that diverged with the very code that is here is not tried again.
+    """
+    first: dict[str, list[Found]] = {}
+    for found, *_ in left:
+        teacher = found.cell.job.teacher
+        if teacher is None or teacher.key in first or any(is_trained(job, store) for job in (found.cell.job, teacher)):
+            continue
+        way = Sampling(sampler=Variant("ddim"), sample_steps=1, eta=0.0)
+        one = judge(Cell(job=teacher, sampling=way, n=20), None, store.read(JobRecord, teacher.key), None)
+        if to_do(one, retry):
+            first[teacher.key] = [one]
+    return first
 
 
 def _damaged(found: Found, store: Store) -> bool:
@@ -104,7 +127,9 @@ def _damaged(found: Found, store: Store) -> bool:
 
 
 def free(spec: JobSpec) -> bool:
-    """Whether no process is at the job."""
+    """Whether no process is at the job, nor at the teacher that it waits for."""
+    if waits(spec.job, Store(spec.results)):
+        return False
     lock = FileLock(Store(spec.results).path("locks", spec.key, ".lock"), thread_local=False)
     try:
         lock.acquire(timeout=0)

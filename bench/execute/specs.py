@@ -15,7 +15,7 @@ from bench.study.study import Study
 
 
 class Specs(Iterator[JobSpec]):
-    """What is left of a study: the longest job first, so that none is alone at the end.
+    """What is left of a study: teachers first, then the longest job, so that none is alone at the end.
 
     What is left is looked up when the first is asked for: another run may have done part of it until then. Each job is
     estimated when it is asked for, from what the jobs before it took.
@@ -37,7 +37,9 @@ class Specs(Iterator[JobSpec]):
         expected = self._expected()
         if self._order is None:
             left = pending(self._study, self._store, self._options.retry).values()
-            self._order = deque(cost.longest_first(left, self._store, expected))
+            ordered = cost.longest_first(left, self._store, expected)
+            # a stable sort: those that teach others come first
+            self._order = deque(sorted(ordered, key=lambda job: job[0].cell.job.key in self._study.jobs))
         if not self._order:
             raise StopIteration
         return self._spec(self._order.popleft(), expected)
@@ -47,7 +49,8 @@ class Specs(Iterator[JobSpec]):
         return cost.calibrate(self._store, kind, self._options.threads_each)
 
     def _spec(self, left: Sequence[Found], expected: cost.Model) -> JobSpec:
-        options, cells = self._options, self._study.jobs[left[0].cell.job.key]
+        own = self._study.jobs.get(left[0].cell.job.key)
+        options, cells = self._options, own or [found.cell for found in left]
         wish = engine.wish(options.engine, cells, self._study.jobs.values(), options.device)
         return JobSpec(
             cells=tuple(cells),
@@ -60,5 +63,6 @@ class Specs(Iterator[JobSpec]):
             engine=wish.name,
             calls=wish.calls,
             likelihood=self._study.score.likelihood,
+            only_train=own is None,
             estimate_s=expected.seconds(left, self._store),
         )

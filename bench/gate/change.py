@@ -37,6 +37,7 @@ NAME = BASELINES / "frozen"
 PARTS: tuple[Callable[[], Iterable[tuple[str, Check]]], ...] = (
     numbers.tables,
     numbers.losses,
+    numbers.teachings,
     numbers.sampled,
     numbers.likelihoods,
     numbers.averages,

@@ -43,6 +43,8 @@ def ways() -> dict[str, Way]:
 
     every: dict[str, Way] = {MAIN: Way(way("ancestral", 25))}
     for name in SAMPLERS:
+        if make_sampler(name).jumps:
+            continue  # no frozen network does: a job of bench.gate.jobs has it
         if make_sampler(name).learned:
             every[f"{name}, 10 of 1000"] = Way(way(name), net="classes")
         else:

@@ -41,12 +41,27 @@ def jobs() -> dict[str, list[Cell]]:
         "seed": 1,
         "train": {"epochs": 1, "batch_size": 16, "images": 64},
     }
+    jumping = {
+        "net": "unet(blocks=1,inner=32,middle=1,second_time=true,width=8)",
+        "objective": "flow",
+        "weight": "unit",
+        "seed": 1,
+        "teach": "meanflow",
+        "train": {"epochs": 1, "batch_size": 16, "images": 64},
+    }
     ways: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
         "told": (
             told,
             [
                 {"sampler": "ancestral_learned", "sample_steps": 4, "sample_seed": 5, "guidance": 2.0},
                 {"sampler": "ddim", "sample_steps": 4, "sample_seed": 6, "ema": 0.15},
+            ],
+        ),
+        "jumping": (
+            jumping,
+            [
+                {"sampler": "jump", "sample_steps": 2, "sample_seed": 1},
+                {"sampler": "ddim", "sample_steps": 2, "sample_seed": 1, "eta": 0.0},
             ],
         ),
         "plain": (plain, [{"sampler": "ancestral", "sample_steps": 2, "sample_seed": 1}]),

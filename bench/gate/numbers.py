@@ -22,6 +22,7 @@ from ddpm.sampler import CLIPS, SAMPLERS, make_sampler, sample
 from ddpm.schedule import SCHEDULES, Schedule, make_schedule
 from ddpm.spacing import SPACINGS, space
 from ddpm.spec import Variant, parameters
+from ddpm.teach import DISTANCES, TEACH, Around
 from ddpm.timestep import TIMESTEPS, make_timesteps
 from ddpm.train import Loss
 
@@ -104,6 +105,8 @@ class Toy(nn.Module):
 
     def forward(self, x: Tensor, u: Tensor, y: Tensor | None = None) -> Tensor:
         """(B, C, H, W), (B,), (B,) → (B, C, H, W), or (B, 2C, H, W)."""
+        if u.ndim == 2:  # and a second time
+            u = 1.5 * u[:, 0] - 0.5 * u[:, 1]
         shift = u if y is None else u + 0.3 * y
         out = torch.tanh(0.7 * x - 0.2 * x.roll(1, -1) + shift.view(-1, *[1] * (x.ndim - 1)))
         return torch.cat([out, torch.sin(x)], 1) if self.learned else out
@@ -125,6 +128,33 @@ def losses() -> Rows:
             yield f"loss {name}{', learned variance' if learned else ''}", Check("tables", each)
 
 
+def teachings() -> Rows:
+    """What every way to teach makes of a batch, early and late in training: the loss of a made-up network."""
+    s = make_schedule("cosine", T)
+    x0, eps = pictures(), normal(2, *SHAPE)
+    t = torch.tensor([1, 2, 13, 25, 38, 50])
+
+    def other(x: Tensor, u: Tensor) -> Tensor:
+        return 0.8 * Toy()(x.flip(-1), u)
+
+    def each(name: Variant) -> Callable[[Any], np.ndarray]:
+        def of(_: Any) -> np.ndarray:
+            loss, found = Loss(s, "v", "unit", name), []
+            for done in (0.0, 0.26, 0.6, 0.99):
+                around = Around(Toy(), other, done=done, random=torch.Generator().manual_seed(7), plain=Toy())
+                found.append(loss.errors(Toy(), x0, t, eps, None, around).flatten(1).mean(1))
+            return torch.cat(found).numpy()
+
+        return of
+
+    for name in variants(TEACH):
+        yield f"teach {name}", Check("tables", each(name))
+    for distance in DISTANCES:
+        if distance != parameters(TEACH["consistency"])["distance"]:
+            name = Variant("consistency", (("distance", distance),))
+            yield f"teach {name}", Check("tables", each(name))
+
+
 def oracle(s: Schedule, objective: Variant | str = "v", learned: bool = False) -> Callable[..., Tensor]:
     """The exact network for a mixture at the made-up images; what it says of the variance is made up."""
     exact = Mixture(s, objective, pictures(), 0.05)
@@ -140,7 +170,8 @@ def _walk(sampler: Variant | str, objective: Variant | str = "v", net: Any = Non
     """Where ten steps of a sampler lead, as a fingerprint."""
     s = make_schedule("cosine", 1000)
     learned = make_sampler(sampler).learned
-    denoiser = Denoiser(net or oracle(s, objective, learned), s, objective)
+    net = net or (Toy() if make_sampler(sampler).jumps else oracle(s, objective, learned))
+    denoiser = Denoiser(net, s, objective)
     steps = sample(denoiser, normal(4, *SHAPE), space(s, 10), sampler, lambda at: normal(10 + at, *SHAPE), **way)
     return fingerprint(np.stack([step.x.numpy() for step in steps]))
 

@@ -1,9 +1,9 @@
-"""Tiny training runs in float64: every objective, weight, network, optimiser and choice of t, from several seeds."""
+"""Tiny training runs in float64: every row of what training chooses, from several seeds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -16,6 +16,7 @@ from bench.images import datasets
 from ddpm.nets import NETS, classes_of, make_net
 from ddpm.objective import OBJECTIVES, WEIGHTS, default_weight
 from ddpm.schedule import make_schedule
+from ddpm.teach import TEACH, make_teach
 from ddpm.timestep import TIMESTEPS
 from ddpm.train import OPTIMISERS, Loss, Recipe, Trainer
 
@@ -31,6 +32,7 @@ class Run:
     objective: str = "v"
     weight: str | None = None
     timesteps: str = "uniform"
+    teach: str = "data"
     optimiser: str = "adamw"
     weight_decay: float = 0.0
     snapshots: int = 0
@@ -45,6 +47,7 @@ def runs() -> dict[str, Run]:
         | {f"objective {name}": Run(objective=name) for name in OBJECTIVES}
         | {f"weight {name}": Run(weight=name) for name in WEIGHTS}
         | {f"timesteps {name}": Run(timesteps=name, T=2) for name in TIMESTEPS}
+        | {f"teach {name}": Run(teach=name, net=_told(name)) for name in TEACH}
         | {f"net {name}": Run(net=name) for name in NETS}
         | {
             "with snapshots": Run(snapshots=2),
@@ -53,6 +56,11 @@ def runs() -> dict[str, Run]:
             "from another seed": Run(seed=0),
         }
     )
+
+
+def _told(teach: str) -> str:
+    """A small network that the row can teach."""
+    return SMALL.format(",second_time=true" if make_teach(teach).second else "")
 
 
 def rows() -> Iterable[tuple[str, Check]]:
@@ -65,7 +73,7 @@ def trained(run: Run, subject: Subject) -> np.ndarray:
     """Losses; and fingerprints of how far averaged and raw weights came, and of the averages kept for snapshots."""
     net, prepare = _made(run)
     start = {name: value.clone() for name, value in net.state_dict().items()}
-    loss = Loss(make_schedule("cosine", run.T), run.objective, run.weight or default_weight(run.objective))
+    loss = Loss(make_schedule("cosine", run.T), run.objective, run.weight or default_weight(run.objective), run.teach)
     recipe = Recipe(
         epochs=2,
         batch_size=BATCH,
@@ -75,7 +83,10 @@ def trained(run: Run, subject: Subject) -> np.ndarray:
         timesteps=run.timesteps,
         snapshots=run.snapshots,
     )
-    trainer = Trainer(net, loss, recipe, run.seed)
+    teacher = _made(replace(run, seed=run.seed + 1))[0] if loss.teach.teacher else None
+    if teacher is not None:
+        start = {name: value.clone() for name, value in teacher.state_dict().items()}
+    trainer = Trainer(net, loss, recipe, run.seed, teacher)
     none = classes_of(run.net)
     images, labels = subject.images.train[:IMAGES], subject.images.train_labels[:IMAGES]
     steps = list(trainer.steps(images, prepare, None, labels if none else None, none))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from bench.errors import UserError
-from bench.store.records import JobRecord, TrainedJob
+from bench.store.records import FailedJob, JobRecord, TrainedJob
 from bench.store.store import Store
 from bench.store.tensors import Checkpoint, Snapshot
 from bench.study.model import ORACLE, Job
@@ -33,6 +33,27 @@ def _own_average(job: Job, store: Store) -> tuple[dict[str, Tensor], TrainedJob 
     if kept is None:
         return {}, None
     return {k[4:]: v for k, v in kept[0].items() if k.startswith("ema.")}, record
+
+
+def is_trained(job: Job, store: Store) -> bool:
+    """Whether a training run is complete and its weights are there: a quick look."""
+    whole = store.path("checkpoints", job.key, ".safetensors").is_file()
+    return whole and isinstance(store.read(JobRecord, job.key), TrainedJob)
+
+
+def taught_by(job: Job, store: Store) -> tuple[dict[str, Tensor], TrainedJob | None]:
+    """The averaged weights and the record of the teacher of a training run, ({}, None) if it has none.
+
+    :raises UserError: if the teacher is not trained, saying why.
+    """
+    if job.teacher is None:
+        return {}, None
+    weights, record = trained(job.teacher, store)
+    if record is None:
+        kept = store.read(JobRecord, job.teacher.key)
+        why = f": {kept.reason}" if isinstance(kept, FailedJob) else ""
+        raise UserError(f"its teacher is not trained (job {job.teacher.key}, {job.teacher.label}){why}")
+    return weights, record
 
 
 def snapshots(job: Job) -> list[str]:

@@ -25,8 +25,10 @@ from bench.store.tensors import Checkpoint
 from bench.study.model import ORACLE, Cell, Sampling
 from ddpm.nets import classes_of, make_net
 from ddpm.oracle import Mixture
+from ddpm.sampler import make_sampler
 from ddpm.schedule import make_schedule
 from ddpm.spec import parse
+from ddpm.teach import make_teach
 
 FORMATS = (".png", ".npz")
 WAY = {"sampler": "sampler", "steps": "sample_steps", "eta": "eta", "clip": "clip", "spacing": "spacing",
@@ -59,12 +61,15 @@ class Trained(nn.Module):
             ``guidance``, as a study names them.
         :raises UserError: for a way that does not exist, or samples that are not finite.
         """
+        sampling = changed(self.cell.sampling, seed, way)
+        if make_sampler(sampling.sampler).jumps and not make_teach(self.cell.job.teach).second:
+            raise UserError(f"sampler {sampling.sampler} needs a network that has learned to jump: see docs/teach.md")
         device = next((p.device for p in [*self.net.parameters(), *self.net.buffers()]), torch.device("cpu"))
         batches = generate(
             self.net,
             self.schedule,
             self.cell.job.objective,
-            changed(self.cell.sampling, seed, way),
+            sampling,
             shape=self.shape,
             n=n,
             device=device,

@@ -155,7 +155,7 @@ def calls(job_cells: Sequence[Cell], tile: int) -> dict[Task, int]:
     job = job_cells[0].job
     images = min(job.train.images or DATASETS[job.dataset].train, DATASETS[job.dataset].train)
     return {
-        "train": job.train.epochs * max(1, images // job.train.batch_size),
+        "train": job.epochs * max(1, images // job.train.batch_size),
         "sample": sum(-(-cell.n // tile) * cell.evaluations for cell in job_cells),
     }
 

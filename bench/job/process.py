@@ -15,12 +15,14 @@ import torch
 from filelock import FileLock, Timeout
 
 from bench.errors import UserError
+from bench.job.checkpoints import is_trained
 from bench.job.events import BUSY, Damaged, Event, Failed, Refused, to_json
 from bench.job.failures import reason_of, record_failure
 from bench.job.parent import end_with_parent
 from bench.job.run import run
 from bench.job.spec import JobSpec
 from bench.store.store import Store
+from bench.study.model import Job
 
 
 def process(spec: JobSpec, visible: Mapping[str, str], events: Connection, log: str) -> NoReturn:
@@ -58,6 +60,8 @@ def perform(spec: JobSpec) -> Generator[Event, None, int]:
     job raises is an event, and is recorded. Closing the generator leaves the job as it is, to be gone on from.
     """
     store = Store(spec.results)
+    if waits(spec.job, store):
+        return BUSY
     lock = FileLock(store.path("locks", spec.key, ".lock"), thread_local=False)
     try:
         lock.acquire(timeout=0)
@@ -79,6 +83,18 @@ def perform(spec: JobSpec) -> Generator[Event, None, int]:
         lock.release()
 
 
+def waits(job: Job, store: Store) -> bool:
+    """Whether a process is at the job's teacher, neither being trained yet."""
+    if job.teacher is None or any(is_trained(one, store) for one in (job, job.teacher)):
+        return False
+    lock = FileLock(store.path("locks", job.teacher.key, ".lock"), thread_local=False)
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
 def _steps(spec: JobSpec, store: Store) -> Generator[Event, None, None]:
     """The job's events, and those of damage that it comes across."""
     torch.set_num_threads(spec.threads)
@@ -92,6 +108,7 @@ def _steps(spec: JobSpec, store: Store) -> Generator[Event, None, None]:
         sample_batch=spec.sample_batch,
         estimate=spec.estimate_s,
         likelihood_of=spec.likelihood,
+        only_train=spec.only_train,
         wish=spec.wish,
     ):
         for path in store.damaged:

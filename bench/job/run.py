@@ -46,6 +46,7 @@ def run(
     estimate: float | None = None,
     wish: Wish = Wish(),  # noqa: B008 (it is frozen)
     likelihood_of: int = 0,
+    only_train: bool = False,
     images: datasets.Images | None = None,
 ) -> Iterator[Event]:
     """Do whatever is missing of one job's cells, yielding events as it goes.
@@ -54,6 +55,7 @@ def run(
     :param estimate: the seconds expected of it, recorded beside those it took.
     :param wish: the engine to evaluate the network with.
     :param likelihood_of: of how many test images the likelihood is wanted.
+    :param only_train: whether to stop once the network is trained.
     :param images: the data set, where it is at hand (the gate's is a part of it).
     :raises FloatingPointError: if training diverges.
     :raises UserError: for bad data or a results folder that cannot be written.
@@ -73,17 +75,24 @@ def run(
 
     setting = Setting(job, images, schedule, store, device, exclusive, stages, wish)
     record = yield from _trained(setting, net)
-    denoiser = Denoiser(net.eval(), schedule, job.objective)
-    if lacks_likelihood(job, record, likelihood_of):
-        yield Entered(job=job.key, label=job.label, stage="working out the likelihood")
-        since = time.time()
-        found = likelihood(denoiser, images.test, likelihood_of, device)
-        record = record.model_copy(update={"likelihood": found})
-        store.write(job.key, record)
-        stages.add("validate", since)
-
-    yield from _cells(cells, Sampling(setting, net), sample_batch)
+    if not only_train:
+        if lacks_likelihood(job, record, likelihood_of):
+            record = yield from _with_likelihood(record, setting, net, likelihood_of)
+        yield from _cells(cells, Sampling(setting, net.eval()), sample_batch)
     yield _finish(record, stages.summary(estimate), store)
+
+
+def _with_likelihood(
+    record: TrainedJob, setting: Setting, net: nn.Module, n: int
+) -> Generator[Event, None, TrainedJob]:
+    """The record with the likelihood of ``n`` test images, once it is worked out."""
+    job, since = setting.job, time.time()
+    yield Entered(job=job.key, label=job.label, stage="working out the likelihood")
+    found = likelihood(Denoiser(net.eval(), setting.schedule, job.objective), setting.images.test, n, setting.device)
+    record = record.model_copy(update={"likelihood": found})
+    setting.store.write(job.key, record)
+    setting.stages.add("validate", since)
+    return record
 
 
 def _finish(record: TrainedJob, used: HarnessRun, store: Store) -> JobDone:

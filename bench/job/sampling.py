@@ -22,6 +22,7 @@ from bench.store.records import Sampled, Scores
 from bench.store.store import Store
 from bench.study.model import Cell
 from ddpm.nets import classes_of
+from ddpm.sampler import make_sampler
 from ddpm.spacing import space
 
 PREVIEW = 64
@@ -72,7 +73,9 @@ class Sampling:
             self._length = length
 
     def _starts_at_end(self, cell: Cell) -> bool:
-        """Whether the first of its times is T, so that its first output can be shared."""
+        """Whether the first of its times is T and all it is told of, so that its first output can be shared."""
+        if make_sampler(cell.sampling.sampler).jumps:
+            return False
         return space(self.schedule, cell.sampling.sample_steps, cell.sampling.spacing)[0] == self.schedule.T
 
     def _evaluate_first(self, start: Start, n: int) -> tuple[Tensor, list[float]]:
@@ -98,7 +101,7 @@ class Sampling:
     def draw(self, cell: Cell, batch: int | None) -> Iterator[tuple[Batch, float]]:
         """A cell's samples, a batch at a time, with the seconds each took (its share of what was shared included)."""
         self._use(cell.sampling.ema)
-        first, shared = self._first.get(Start.of(cell), (None, []))
+        first, shared = self._first.get(Start.of(cell), (None, [])) if self._starts_at_end(cell) else (None, [])
         clock = clocks.make_clock(self.device)
         steps = generate(
             self.chosen.net,

@@ -22,6 +22,8 @@ class JobSpec(StrictModel):
     :param exclusive: whether the job has its device alone; if not, its durations stay out of timing tables.
     :param engine: the engine that is asked for; ``calls`` say how much there is to do, for each task.
     :param likelihood: of how many test images the likelihood is wanted.
+    :param only_train: whether to stop once the network is trained: it is there to teach another, and its cell is not
+        wanted.
     :param estimate_s: the seconds expected of it.
     :param began: when its process was asked for (``time.time()``); None before that.
     """
@@ -36,6 +38,7 @@ class JobSpec(StrictModel):
     engine: str = "eager"
     calls: Mapping[str, Calls] = {}
     likelihood: int = 0
+    only_train: bool = False
     estimate_s: float | None = None
     began: float | None = None
 

@@ -6,16 +6,18 @@ import math
 import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bench.images import datasets
 from bench.job import engine
-from bench.job.checkpoints import snapshots
+from bench.job.checkpoints import snapshots, taught_by
 from bench.job.events import Entered, EpochDone, Event, Outdated, Resumed, Stepped
 from bench.job.failures import origin
 from bench.job.setting import Setting
+from bench.job.work import taught_flops
 from bench.machine import clocks, memory
 from bench.machine.flops import flops_per_image
 from bench.machine.sources import code_hash
@@ -33,15 +35,19 @@ def train(setting: Setting, net: nn.Module) -> Generator[Event, None, TrainedJob
     job, images, store, device, stages = (
         setting.job, setting.images, setting.store, setting.device, setting.stages,
     )  # fmt: skip
-    recipe = Recipe(**job.train.model_dump(exclude={"images"}), timesteps=job.timesteps)
-    trainer = Trainer(net, Loss(setting.schedule, job.objective, job.weight), recipe, job.seed)
+    recipe = Recipe(**job.train.model_dump(exclude={"images", "epochs"}), epochs=job.epochs, timesteps=job.timesteps)
+    weights, taught = taught_by(job, store)
+    teacher = make_net(job.net, *images.shape).to(device) if taught else None
+    if teacher is not None:
+        teacher.load_state_dict(weights)
+    trainer = Trainer(net, Loss(setting.schedule, job.objective, job.weight, job.teach), recipe, job.seed, teacher)
     since = time.time()
     training = _Training(setting, trainer, clocks.make_clock(device))
     yield from training.resume()
     train = images.train[: job.train.images].to(device)
     none = classes_of(job.net)
     classes = images.train_labels[: len(train)].to(device) if none else None
-    flops = Flops(**flops_per_image(net, *images.shape))
+    flops = taught_flops(Flops(**flops_per_image(net, *images.shape)), job)
     validate = _Validation(setting)
     stages.add("load", since)
 
@@ -58,10 +64,18 @@ def train(setting: Setting, net: nn.Module) -> Generator[Event, None, TrainedJob
     store.save_tensors(job.key, ema | raw, Checkpoint(job=job))
     net.load_state_dict(trainer.ema.weights)
     record = make_record(job, net, flops, training.epochs, chosen.about, device)
+    if taught:
+        record = record.model_copy(update=_cost_of(taught))
     store.write(job.key, record)
     store.path(Resume.kind, job.key, ".safetensors").unlink(missing_ok=True)
     stages.add("store", since)
     return record
+
+
+def _cost_of(teacher: TrainedJob) -> dict[str, Any]:
+    """What a teacher adds to its student's record."""
+    seconds = {"teacher_s": sum(epoch.seconds for epoch in teacher.epochs)} if teacher.exclusive else {}
+    return {"teacher_images": sum(epoch.images for epoch in teacher.epochs), **seconds}
 
 
 class _Validation:
@@ -128,7 +142,7 @@ class _Training:
             since = time.time()
             self._keep(step)
             said = {name: value for name, value in self.epochs[-1].known.items() if name in EpochDone.model_fields}
-            of = self.job.train.epochs
+            of = self.job.epochs
             yield EpochDone(job=self.job.key, label=self.job.label, epoch=step.epoch, of=of, **said)
             losses, spent, warm = [], 0.0, True
             self.stages.add("store", since)
@@ -146,7 +160,7 @@ class _Training:
             job=self.job.key,
             label=self.job.label,
             epoch=step.epoch,
-            of=self.job.train.epochs,
+            of=self.job.epochs,
             share=step.index / step.of,
             loss=float(step.loss),  # waits for the device, and so is not asked for at every step
         )
@@ -173,7 +187,7 @@ class _Training:
 
     def _keep(self, step: Step) -> None:
         """Make it possible to go on from here."""
-        if step.epoch < self.job.train.epochs:
+        if step.epoch < self.job.epochs:
             so_far = Resume(code=code_hash(), epochs=tuple(self.epochs))
             self.store.save_tensors(self.job.key, self.trainer.state(), so_far)
 

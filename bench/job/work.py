@@ -20,6 +20,14 @@ def oracle_flops(job: Job) -> Flops:
     return Flops(forward=4 * (job.train.images or row.train) * row.channels * row.side**2, train=0)
 
 
+def taught_flops(flops: Flops, job: Job, sign: int = 1) -> Flops:
+    """FLOPs of a training step with the evaluations that the job's way to teach adds; −1 takes them away again."""
+    from ddpm.teach import TEACH, make_teach
+
+    extra = make_teach(job.teach).extra if job.teach.name in TEACH else 0.0
+    return flops.model_copy(update={"train": flops.train + sign * round(extra * flops.forward)}) if extra else flops
+
+
 @lru_cache
 def count_flops(net: Variant, dataset: str) -> Flops:
     """FLOPs of a network for one image of a data set. A study's jobs share the counting."""

@@ -219,8 +219,9 @@ class JobRecord(_Made):
 class TrainedJob(JobRecord):
     """A complete training run; the oracle's has no epochs.
 
-    ``megabytes`` is the size of the weights as saved, in MiB. ``harness`` has a run for each process that was at work
-    on the job.
+    ``teacher_s``, ``teacher_images``: what its teacher's training took, which ``epochs`` leave out; seconds only if it
+    had its device alone. ``megabytes`` is the size of the weights as saved, in MiB. ``harness`` has a run for each
+    process that was at work on the job.
     """
 
     status: Literal["done"]
@@ -233,6 +234,8 @@ class TrainedJob(JobRecord):
     peak_rss_mb: Finite | None = None
     peak_device_mb: Finite | None = None
     likelihood: Likelihood | None = None
+    teacher_s: Seconds | None = None
+    teacher_images: Some | None = None
     harness: tuple[HarnessRun, ...] = ()
 
     @property

@@ -32,6 +32,7 @@ class Axis:
     ``named``: a baseline's cell says it even where it is the usual, as it does every field without a default.
     ``listed``: whether it is a list under ``axes:``. ``repeats``: whether it only repeats the same thing, as seeds do.
     ``of_weights``: whether it is about which weights are sampled, not how.
+    ``later``: records leave out the usual, as those do that are older than the axis.
     """
 
     title: str
@@ -46,6 +47,7 @@ class Axis:
     listed: bool = True
     repeats: bool = False
     of_weights: bool = False
+    later: bool = False
     # as the field says that it is on
     name: str = ""
     part: Part = "training"

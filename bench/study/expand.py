@@ -12,11 +12,12 @@ from bench.rows import DEFAULT, ORACLE, entries
 from bench.study.axes import LISTED
 from bench.study.design import Design
 from bench.study.model import Budget, Cell, Job, Sampling
-from ddpm.nets import classes_of, learns_variance, make_net
+from ddpm.nets import classes_of, learns_variance, make_net, takes_second_time
 from ddpm.objective import check, default_weight
 from ddpm.sampler import make_sampler
 from ddpm.schedule import make_schedule
 from ddpm.spec import Variant
+from ddpm.teach import make_teach
 
 At = Mapping[str, Any]
 """Axis → value: one point of the grid."""
@@ -37,7 +38,7 @@ WITHOUT = (
     # the oracle is the same whatever it would be trained on, and with
     Without("net", lambda net: net == ORACLE, {
         "objective": Variant("x0"), "weight": Variant(DEFAULT), "seed": 0, "timesteps": Variant("uniform"),
-        "ema": None, "guidance": None,
+        "teach": Variant("data"), "ema": None, "guidance": None,
     }),
 )  # fmt: skip
 
@@ -90,12 +91,43 @@ def _not_inverted(design: Design, at: At) -> str | None:
     return None
 
 
+def _not_taught(design: Design, at: At) -> str | None:
+    try:
+        rule = make_teach(at["teach"])
+    except ValueError as error:
+        return f"teach {at['teach']}: {error}"
+    if rule.teacher and design.train.epochs < 2:
+        return f"teach {at['teach']} divides the epochs between two networks: train.epochs must be 2 or more"
+    if at["T"] < rule.least:
+        return f"teach {at['teach']} needs T of {rule.least} or more, not {at['T']}"
+    return None
+
+
+def _no_second_time(design: Design, at: At) -> str | None:
+    if not make_teach(at["teach"]).second or takes_second_time(at["net"]):
+        return None
+    return (
+        f"teach {at['teach']} needs a network that is told of a second time "
+        f"(net: [{{unet: {{second_time: true}}}}]), not {at['net']}"
+    )
+
+
+def _no_jumps(design: Design, at: At) -> str | None:
+    if not make_sampler(at["sampler"]).jumps or make_teach(at["teach"]).second:
+        return None
+    able = ", ".join(name for name, row in entries("teach").items() if row().second)
+    return f"sampler {at['sampler']} needs a network that has learned to jump (teach: {able}), not {at['teach']}"
+
+
 CHECKS = (
     Check(("ema",), _average_of_nothing),
     Check(("guidance", "net"), _guidance_without_classes),
     Check(("sampler", "net"), _variance_not_learned),
     Check(("sample_steps", "T"), _too_many_steps),
     Check(("schedule", "objective", "T"), _not_inverted),
+    Check(("teach", "T"), _not_taught),
+    Check(("teach", "net"), _no_second_time),
+    Check(("sampler", "teach"), _no_jumps),
 )
 
 

@@ -71,6 +71,9 @@ class Chosen(StrictModel):
         fields: dict[str, Any] = handler(self)
         if not fields.get("packages"):
             fields.pop("packages", None)
+        for axis in axes_of(type(self)):
+            if axis.later and fields.get(axis.name) == axis.usual:
+                del fields[axis.name]
         return fields
 
     @cached_property
@@ -144,6 +147,10 @@ class Job(Chosen):
         title="choice of t", family="timesteps", say="{} t".format,
         about="How training chooses the step of each image.",
     )] = Variant("uniform")  # fmt: skip
+    teach: Annotated[Variant, Axis(
+        title="teaching", family="teach", say="taught by {}".format, later=True,
+        about="Where the x₀ of the training target comes from: the data, or a network, for few sampling steps.",
+    )] = Variant("data")  # fmt: skip
     train: Budget
     packages: Packages = ()
 
@@ -154,6 +161,24 @@ class Job(Chosen):
         yield "dataset", str(fields.get("dataset"))
         if train := fields.get("train"):
             yield "optimiser", train.optimiser
+
+    @cached_property
+    def teacher(self) -> Job | None:
+        """The training run that teaches this one, if one does: the same by `data`, of its share of the epochs."""
+        from ddpm.teach import TEACH, make_teach
+
+        share = make_teach(self.teach).teacher if self.teach.name in TEACH else 0.0
+        if not share:
+            return None
+        epochs = max(1, min(round(share * self.train.epochs), self.train.epochs - 1))
+        train = self.train.model_copy(update={"epochs": epochs, "snapshots": 0})
+        own = {name: getattr(self, name) for name in Job.model_fields}
+        return Job.model_validate(own | {"teach": "data", "packages": (), "train": train})
+
+    @property
+    def epochs(self) -> int:
+        """How many of the budget's epochs are this run's own: all but its teacher's."""
+        return self.train.epochs - (self.teacher.train.epochs if self.teacher else 0)
 
     @cached_property
     def canonical(self) -> str:

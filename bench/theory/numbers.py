@@ -76,7 +76,9 @@ def sampler_errors(schedule: str, T: int, steps: Iterable[int]) -> list[Row]:
     s = make_schedule(schedule, T)
     denoiser = Denoiser(gaussian(s, "x0", VARIANCE), s, "x0")
     rows = []
-    plain = [name for name in SAMPLERS if not make_sampler(name).learned]  # the exact denoiser has no variance to give
+    rules = {name: make_sampler(name) for name in SAMPLERS}
+    # the exact denoiser has no variance to give, and knows of one time only
+    plain = [name for name, rule in rules.items() if not (rule.learned or rule.jumps)]
     for name, count in itertools.product(plain, steps):
         variance = output_variance(denoiser, space(s, count), name)
         rows.append({"sampler": name, "steps": count, "evaluations": evaluations(name, count), "variance": variance})

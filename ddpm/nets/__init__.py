@@ -1,6 +1,7 @@
 """Networks: name → a function of (channels, side) that builds one. All map (x_t, t/T) to an output shaped like x_t, or
 with twice its channels where the variance is learned (Improved DDPM, arXiv 2102.09672, section 3.1). One that knows
-classes takes them as a third argument (:mod:`ddpm.guidance`).
+classes takes them as a third argument (:mod:`ddpm.guidance`). One that is told of a second time takes (t/T, s/T), of
+shape (B, 2), as well as t/T (:data:`ddpm.denoiser.Net`).
 
 Keyword-only parameters are options: a study may write ``net: [unet, {unet: {width: 24}}]``.
 """
@@ -29,6 +30,11 @@ def learns_variance(spec: Variant | str) -> bool:
 def classes_of(spec: Variant | str) -> int:
     """How many classes the network of that name can be told of; 0 if it takes none."""
     return int(option(NETS, spec, "classes", 0))
+
+
+def takes_second_time(spec: Variant | str) -> bool:
+    """Whether the network of that name can be told of a second time, as (t/T, s/T) in the place of t/T."""
+    return bool(option(NETS, spec, "second_time", False))
 
 
 def make_net(spec: Variant | str, channels: int, side: int) -> nn.Module:

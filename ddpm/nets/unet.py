@@ -63,7 +63,8 @@ class UNet(nn.Module):
     """Half resolution at ``width`` channels, quarter resolution at ``2 width`` or ``inner``, one attention block.
 
     With ``variance`` it has twice the output channels: the second half places the variance between β̃ and β. With
-    ``classes`` it may be told which of so many classes an image is of; class number ``classes`` means none.
+    ``classes`` it may be told which of so many classes an image is of; class number ``classes`` means none. With
+    ``second_time`` it may be told of a time s beside t, and its frequencies are low, so that it is smooth in both.
 
     :raises ValueError: unless the side is a multiple of 4.
     """
@@ -79,6 +80,7 @@ class UNet(nn.Module):
         middle: int = 2,
         variance: bool = False,
         classes: int = 0,
+        second_time: bool = False,
     ) -> None:
         super().__init__()
         if side % 4:
@@ -86,7 +88,7 @@ class UNet(nn.Module):
         embed = 4 * width
         self.frequencies: Tensor
         # numbers, not a tensor: on the meta device, which checks shapes alone, logspace takes a second to set up
-        frequencies = torch.logspace(0, 3, FREQUENCIES, device="cpu").tolist()
+        frequencies = torch.logspace(0, 1 if second_time else 3, FREQUENCIES, device="cpu").tolist()
         self.register_buffer("frequencies", torch.tensor(frequencies), persistent=False)
         self.embed = nn.Sequential(nn.Linear(2 * FREQUENCIES, embed), nn.SiLU(), nn.Linear(embed, embed), nn.SiLU())
         self.first = nn.Conv2d(4 * channels, width, 3, padding=1)
@@ -100,12 +102,18 @@ class UNet(nn.Module):
         self.last = nn.Conv2d(width, 4 * channels * (2 if variance else 1), 3, padding=1)
         nn.init.zeros_(self.last.weight)
         self.classes = nn.Embedding(classes + 1, embed) if classes else None
+        self.second = nn.Linear(2 * FREQUENCIES, embed) if second_time else None
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, u: Tensor, y: Tensor | None = None) -> Tensor:
-        """x_t (B, C, H, W), t/T (B,) and classes (B,), int64 (by default none) → (B, C, H, W), or (B, 2C, H, W)."""
-        angle = u[:, None] * self.frequencies * (math.pi / 2)
-        embedding = self.embed(torch.cat([angle.sin(), angle.cos()], 1))
+        """x_t (B, C, H, W), t/T (B,) and classes (B,), int64 (by default none) → (B, C, H, W), or (B, 2C, H, W).
+
+        With a second time it takes (t/T, s/T), (B, 2), as well; (B,) means s = t.
+        """
+        u, s = u.unbind(1) if u.ndim == 2 else (u, u)
+        embedding = self.embed(self._waves(u))
+        if self.second is not None:
+            embedding = embedding + self.second(self._waves(u - s))
         if self.classes is not None:
             embedding = embedding + (self.classes.weight[-1] if y is None else self.classes(y))
         h = self.first(nn.functional.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last))
@@ -124,3 +132,8 @@ class UNet(nn.Module):
             h = block(torch.cat([h, skips.pop()], 1), embedding)
         h = self.last(nn.functional.silu(self.norm(h)))
         return nn.functional.pixel_shuffle(h, 2)
+
+    def _waves(self, u: Tensor) -> Tensor:
+        """(B,) → (B, 2 FREQUENCIES)."""
+        angle = u[:, None] * self.frequencies * (math.pi / 2)
+        return torch.cat([angle.sin(), angle.cos()], 1)

@@ -29,7 +29,7 @@ from bench.score.judges import pinned
 from bench.store.store import Store
 from bench.store.tensors import Checkpoint
 from bench.study.model import Job, Sampling
-from ddpm import denoiser, ema, guidance, likelihood, objective, sampler, schedule, timestep, train
+from ddpm import denoiser, ema, guidance, likelihood, objective, sampler, schedule, teach, timestep, train
 from ddpm.denoiser import Denoiser
 from ddpm.spec import Variant, parameters
 
@@ -308,6 +308,34 @@ def drawn_targets_without_their_noise(patch: pytest.MonkeyPatch) -> None:
 @bug("classes left out")
 def classes_always_told(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(guidance, "UNTOLD", 0.0)
+
+
+@bug("teach consistency")
+def distance_of_the_wrong_stage(patch: pytest.MonkeyPatch) -> None:
+    plain = teach.ect
+    patch.setitem(teach.DISTANCES, "ect", lambda path, t, k, like: plain(path, t, k + 1, like))
+
+
+@bug("teach progressive")
+def middle_taken_for_half(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(teach.Path, "part", lambda self, t, m, s, like: torch.full_like(like[:, :1, :1, :1], 0.5))
+
+
+@bug("teach reflow")
+def noise_that_is_not_the_pairs(patch: pytest.MonkeyPatch) -> None:
+    plain = teach.sample
+    patch.setattr(teach, "sample", lambda denoiser, x, *args, **how: plain(denoiser, -x, *args, **how))
+
+
+@bug("teach meanflow")
+def derivative_without_the_path(patch: pytest.MonkeyPatch) -> None:
+    plain = denoiser.Denoiser.moving
+    patch.setattr(denoiser.Denoiser, "moving", lambda self, x, t, s, v: plain(self, x, t, s, 0 * v))
+
+
+@bug("sampler jump")
+def second_time_not_told(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(sampler.SAMPLERS, "jump", sampler.euler)
 
 
 @pytest.mark.parametrize("name", PATCHES)

@@ -18,7 +18,7 @@ from bench.study.model import Sampling
 from ddpm.denoiser import Denoiser
 from ddpm.likelihood import Bound
 from ddpm.nets import NETS, make_net
-from ddpm.sampler import SAMPLERS
+from ddpm.sampler import SAMPLERS, make_sampler
 from ddpm.schedule import make_schedule
 from tests.pretend import StaticOutput
 
@@ -154,7 +154,7 @@ class Both(nn.Module):
 
 
 @pytest.mark.parametrize("guidance", [None, 0.0, 1.0, 2.0])
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if not make_sampler(name).jumps])
 def test_a_captured_graph_gives_the_same_bytes(sampler: str, guidance: float | None) -> None:
     """One that writes over what it returned before, in batches of two tiles, with and without a shared first output."""
     fresh, static = Both().eval(), StaticOutput(Both().eval())

@@ -265,7 +265,7 @@ class RecordingLoss(Loss):
 
     seen: list[tuple[Tensor, Tensor]]
 
-    def __call__(self, net: Net, x0: Tensor, t: Tensor, eps: Tensor, z: Tensor | None = None) -> Tensor:
+    def __call__(self, net: Net, x0: Tensor, t: Tensor, eps: Tensor, z: Tensor | None = None, *around: Any) -> Tensor:
         """As the loss, on the record."""
         assert z is not None
         self.seen.append((eps, z))

@@ -1,0 +1,396 @@
+"""Where the x₀ of a training target comes from: rows of a table, for networks that sample in one to four steps.
+
+A row turns a batch (x₀, ε, t) into an :class:`Answer`: what x_t is made of, and the pair (x̃₀, ε̃) in the place of
+(x₀, ε) in the objective's target. ε̃ is what x_t leaves of x̃₀, so that x_t = α_t x̃₀ + σ_t ε̃ holds as before. Objective,
+weight, schedule and the 2×2 solve stay as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ddpm.denoiser import Denoiser, Net
+from ddpm.guidance import ClassNet, told
+from ddpm.mix import Mix, Table, slope
+from ddpm.precision import Cast
+from ddpm.sampler import sample
+from ddpm.schedule import Schedule
+from ddpm.spacing import space
+from ddpm.spec import Variant, build, row
+
+FAR = 1e6
+"""The largest σ/α that is told from others: beyond it there is no signal."""
+
+
+class Around(NamedTuple):
+    """What a row may use beside the batch.
+
+    ``own``: the network in training. ``teacher``: the trained one. Both take classes as a third argument where
+    ``classes`` (B,) are given. ``done``: the share of the training that is done. ``random``: for what a row draws.
+    ``plain``: the network in training as it is, not compiled, to be differentiated.
+    """
+
+    own: Net | ClassNet | None = None
+    teacher: Net | ClassNet | None = None
+    classes: Tensor | None = None
+    done: float = 0.0
+    random: torch.Generator | None = None
+    plain: Net | ClassNet | None = None
+
+
+class Answer(NamedTuple):
+    """What a batch is trained on.
+
+    ``made_of``: the (x₀, ε) that x_t is made of. ``x0``, ``eps``: x̃₀ and ε̃, for the target. ``factor`` (B,): what each
+    image's loss is multiplied by, None for 1. ``second``: the second time (B,) that the network is told of, if it is.
+    """
+
+    made_of: tuple[Tensor, Tensor]
+    x0: Tensor
+    eps: Tensor
+    factor: Tensor | None = None
+    second: Tensor | None = None
+
+
+class Path:
+    """A schedule as rows look at it: (α, σ) and the noise level σ/α at steps of a batch."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self._noise = Table(schedule.noise)
+        self._levels = Cast((schedule.sigma / schedule.alpha).clamp(max=FAR))
+        self._rho = Cast(schedule.alpha / schedule.sigma)
+
+    @cached_property
+    def _slopes(self) -> Table:
+        return Table(Mix(slope(self.schedule.alpha), slope(self.schedule.sigma)))
+
+    def slopes(self, t: Tensor, like: Tensor) -> Mix:
+        """(α′_t, σ′_t), their derivatives by t.
+
+        :raises ValueError: if T < 3.
+        """
+        return self._slopes.at(t, like)[0]
+
+    def at(self, t: Tensor, like: Tensor) -> Mix:
+        """(α_t, σ_t) at steps ``t`` (B,), shaped to multiply ``like``."""
+        return self._noise.at(t, like)[0]
+
+    def part(self, t: Tensor, m: Tensor, s: Tensor, like: Tensor) -> Tensor:
+        """(ρ_m − ρ_t)/(ρ_s − ρ_t) for t ≥ m > s, ρ = α/σ: the share in a step to s of the x̂₀ that leads to m first."""
+        rho = self._rho.like(like)
+        part: Tensor = (rho[m] - rho[t]) / (rho[s] - rho[t])
+        return part.view(-1, *[1] * (like.ndim - 1))
+
+    def levels(self, like: Tensor) -> Tensor:
+        """σ_t/α_t over t = 0 … T, rising from 0."""
+        return self._levels.like(like)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images, their noise and steps, and what there is beside them."""
+
+    x0: Tensor
+    eps: Tensor
+    t: Tensor
+    path: Path
+    denoiser: Denoiser
+    around: Around
+
+    @property
+    def x_t(self) -> Tensor:
+        """α_t x₀ + σ_t ε."""
+        return self.path.at(self.t, self.x0)(self.x0, self.eps)
+
+    @property
+    def own(self) -> Denoiser:
+        """The network in training."""
+        return self._reading(self.around.own)
+
+    @property
+    def teacher(self) -> Denoiser:
+        """The trained network."""
+        return self._reading(self.around.teacher)
+
+    @property
+    def plain(self) -> Denoiser:
+        """The network in training, to be differentiated."""
+        return self._reading(self.around.plain)
+
+    def only(self, part: Tensor) -> Batch:
+        """Some of its images."""
+        classes = None if self.around.classes is None else self.around.classes[part]
+        around = self.around._replace(classes=classes)
+        return replace(self, x0=self.x0[part], eps=self.eps[part], t=self.t[part], around=around)
+
+    def some(self, share: float) -> Tensor:
+        """The places of a share of its images, one at least, drawn."""
+        order = torch.randperm(len(self.t), generator=self.around.random, device=self.t.device)
+        return order[: max(1, round(share * len(self.t)))]
+
+    def uniform(self) -> Tensor:
+        """A number from 0 up to 1 for each image."""
+        return torch.rand(len(self.t), generator=self.around.random, device=self.t.device)
+
+    def _reading(self, net: Net | ClassNet | None) -> Denoiser:
+        if net is None:
+            raise ValueError("this row of TEACH needs a network that it was not given")
+        return self.denoiser.of(net if self.around.classes is None else told(net, self.around.classes))  # type: ignore[arg-type]
+
+    def answer(self, x0: Tensor, factor: Tensor | None = None, second: Tensor | None = None) -> Answer:
+        """x̃₀ for the x_t of this batch."""
+        noise = self.path.at(self.t, x0)
+        return Answer((self.x0, self.eps), x0, (self.x_t - noise.a * x0) / noise.b, factor, second)
+
+    def jumping(self, part: Tensor, x0: Tensor, s: Tensor) -> Answer:
+        """x̃₀ towards second times ``s`` for some of the images; the data's x₀, and s = t, for the others."""
+        whole, second = self.x0.clone(), self.t.clone()
+        whole[part], second[part] = x0, s
+        return self.answer(whole, second=second)
+
+
+@dataclass(frozen=True)
+class Teach:
+    """A row: how it answers, and what it needs.
+
+    ``teacher``: the share of a training run's epochs that a teacher of its own takes, 0 if there is none. The teacher
+    is trained by `data`; the network starts as its copy. ``extra``: evaluations for each training image beside the
+    usual ones. ``second``: whether the network is told of a second time. ``least``: the fewest diffusion steps.
+    ``stage``: from the share of training that is done; where it rises, the network's average becomes the
+    teacher.
+    """
+
+    answer: Callable[[Batch], Answer]
+    teacher: float = 0.0
+    extra: float = 0.0
+    second: bool = False
+    least: int = 1
+    stage: Callable[[float], int] | None = None
+
+
+Distance = Callable[[Path, Tensor, int, Tensor], Tensor]
+"""(path, steps t (B,), stage k ≥ 1, like) → the earlier steps r (B,), which may be anything up to t."""
+
+
+def ect(path: Path, t: Tensor, k: int, like: Tensor) -> Tensor:
+    """The noise level falls by the share n/2^k of it, n = 1 + 8/(1 + e^level) (ECT, arXiv 2406.14548, section 3)."""
+    levels = path.levels(like)
+    share = 1 - (1 + 8 * torch.sigmoid(-levels[t])) / 2**k
+    return torch.searchsorted(levels, (levels[t] * share.clamp(min=0)).contiguous(), right=True) - 1
+
+
+def ict(path: Path, t: Tensor, k: int, like: Tensor) -> Tensor:
+    """The T-th part of 10·2^(k−1) equal ones (iCT, arXiv 2310.14189, section 3.4; there even in Karras's spacing)."""
+    return t - max(1, path.schedule.T // (10 * 2 ** (k - 1)))
+
+
+DISTANCES: dict[str, Distance] = {"ect": ect, "ict": ict}
+"""How far the earlier step of ``consistency`` is from t."""
+
+
+def data() -> Teach:
+    """x̃₀ = x₀, the data's own: plain diffusion training.
+
+    Use: by default, and with ten sampling steps or more.
+    """
+    return Teach(lambda batch: Answer((batch.x0, batch.eps), batch.x0, batch.eps))
+
+
+def consistency(*, distance: str = "ect", halvings: int = 8, start: float = 0.25) -> Teach:
+    """x̃₀ = x̂₀(x_r, r) of the network itself, r < t on the same path (x_r of the same x₀ and ε), no gradient.
+
+    At r = 0 it is x₀. For the share ``start`` of the training r is 0, which is plain diffusion training (ECT, arXiv
+    2406.14548, starts from a trained model). After that ``halvings`` stages of equal length bring r closer to t, by
+    ``distance``: `ect`, or `ict` (arXiv 2310.14189). The loss has the factor τ_t/(τ_t − τ_r), τ = σ/α, as in both. It
+    is squared, without their Huber loss. (Consistency models: Song et al., arXiv 2303.01469.)
+
+    Use: for one to four steps without a teacher, with the sampler `renoise`, or `ddim` in one step. It takes one more
+    evaluation for each training image.
+    """
+    if distance not in DISTANCES or halvings < 1 or not 0 <= start < 1:
+        row(DISTANCES, Variant(distance))
+        raise ValueError("'consistency' takes halvings of 1 or more, and a start from 0 up to 1")
+
+    def answer(batch: Batch) -> Answer:
+        done, t, path = batch.around.done, batch.t, batch.path
+        if done < start:
+            return batch.answer(batch.x0)
+        k = min(1 + math.floor((done - start) / (1 - start) * halvings), halvings)
+        r = DISTANCES[distance](path, t, k, batch.x0).clamp(min=0).minimum(t - 1)
+        levels = path.levels(batch.x0)
+        factor = levels[t] / (levels[t] - levels[r])
+        earlier = replace(batch, t=r.clamp(min=1))
+        with torch.no_grad():
+            found, _ = batch.own.clean(earlier.x_t, earlier.t)
+        first = (r == 0).view(-1, *[1] * (found.ndim - 1))
+        return batch.answer(torch.where(first, batch.x0, found), factor)
+
+    return Teach(answer, extra=1 - start)
+
+
+def _share(teacher: float) -> float:
+    """The teacher's share of the epochs.
+
+    :raises ValueError: unless it is between 0 and 1.
+    """
+    if not 0 < teacher < 1:
+        raise ValueError(f"the teacher's share of the training is between 0 and 1, not {teacher:g}")
+    return teacher
+
+
+def progressive(*, first: int = 64, last: int = 1, teacher: float = 0.5) -> Teach:
+    """x̃₀ such that one DDIM step from t to t − T/N lands where two of a trained teacher do (Salimans & Ho, 2022).
+
+    With m in the middle and ρ = α/σ it is the mean of the teacher's x̂₀(x_t, t) and x̂₀(x_m, m), of weights ρ_m − ρ_t and
+    ρ_s − ρ_m, s = t − T/N. N falls from ``first`` to ``last`` by halves, in stages of equal length. After each the
+    network's average is the next teacher. The first teacher takes the share ``teacher`` of all epochs. (arXiv
+    2202.00512, algorithm 2; there t is on the grid of N steps, here it is any.)
+
+    Use: for few steps of `ddim` with `spacing: [trailing]`, ``last`` being how many. It takes two more evaluations for
+    each training image.
+    """
+    stages = _halvings(first, last)
+
+    def answer(batch: Batch) -> Answer:
+        t, path, teacher = batch.t, batch.path, batch.teacher
+        length = path.schedule.T // (first // 2 ** stage(batch.around.done))
+        s = (t - max(1, length)).clamp(min=0)
+        m = (t + s + 1) // 2
+        with torch.no_grad():
+            x0 = teacher.clean(batch.x_t, t)[0]
+            x_m = path.at(m, x0)(x0, batch.answer(x0).eps)
+            after = teacher.clean(x_m, m)[0]
+        return batch.answer(after + path.part(t, m, s, x0) * (x0 - after))
+
+    def stage(done: float) -> int:
+        return min(math.floor(done * stages), stages - 1)
+
+    return Teach(answer, teacher=_share(teacher), extra=2.0, stage=stage)
+
+
+def _halvings(first: int, last: int) -> int:
+    """How many stages lead from ``first`` to ``last``, both included.
+
+    :raises ValueError: unless the first is a power of two times the last.
+    """
+    stages = max(first // max(last, 1), 1).bit_length()
+    if last < 1 or last * 2 ** (stages - 1) != first:
+        raise ValueError(f"first={first} is not last={last} doubled some number of times")
+    return stages
+
+
+def reflow(*, steps: int = 8, teacher: float = 0.5) -> Teach:
+    """(x₀, ε) are a pair of a trained teacher: x₀ is the sample it makes of x_T = ε (Liu et al., arXiv 2209.03003).
+
+    The sample is made by ``steps`` of `ddim` of equal length. Each batch gets new ones, so that no pair comes twice.
+    The teacher takes the share ``teacher`` of all epochs. (Algorithm 1 there, with one reflow.)
+
+    Use: to straighten paths, for few steps of `ddim`. It takes ``steps`` more evaluations for each training image.
+    """
+    if steps < 1:
+        raise ValueError(f"a sample takes one step or more, not {steps}")
+
+    def answer(batch: Batch) -> Answer:
+        times, eps = space(batch.path.schedule, steps, "trailing"), batch.eps.to(batch.x0.dtype)
+        with torch.no_grad():
+            *_, end = sample(batch.teacher, eps, times, "ddim", _silence, clip=False)
+        return Answer((end.x, eps), end.x, eps)
+
+    return Teach(answer, teacher=_share(teacher), extra=steps)
+
+
+def meanflow(*, ratio: float = 0.25) -> Teach:
+    """x̃₀ by which one DDIM step from t leads to where the flow is at s < t (MeanFlow: Geng et al., arXiv 2505.13447).
+
+    Their identity for the mean velocity, on any path: x̃₀ = x̂₀ + (σ_s/σ_t)(x₀ − x̂₀) + k dx̂₀/dt with
+    k = (α_s − α_t σ_s/σ_t)/(α′_t − α_t σ′_t/σ_t). x̂₀ is the network's own, told of t and s, without a gradient. Its
+    derivative along the path of (x₀, ε) is one JVP. On (1 − u) x₀ + u ε with the objective `flow` that is eq. 10 there.
+    The share ``ratio`` of the images has s uniform below t, the others s = t, which is plain diffusion training. The
+    loss is squared, without their adaptive weight.
+
+    Use: for one to four steps of `jump` without a teacher, with `net: [{unet: {second_time: true}}]`.
+    """
+
+    def answer(batch: Batch) -> Answer:
+        part = batch.some(_part(ratio))
+        few = batch.only(part)
+        t, path = few.t, few.path
+        s = (few.uniform() * t).long()
+        now, to, slopes = path.at(t, few.x0), path.at(s, few.x0), path.slopes(t, few.x0)
+        with torch.no_grad():
+            found, rate = few.plain.moving(few.x_t, t, s, slopes(few.x0, few.eps))
+        left = to.b / now.b
+        k = (to.a - left * now.a) / (slopes.a - now.a * slopes.b / now.b)
+        return batch.jumping(part, found + left * (few.x0 - found) + k * rate, s)
+
+    return Teach(answer, extra=3 * _part(ratio), second=True, least=3)
+
+
+def shortcut(*, ratio: float = 0.25, halvings: int = 7) -> Teach:
+    """x̃₀ by which one step from t to s leads to where two of the network's own do (Frans et al., arXiv 2410.12557).
+
+    The share ``ratio`` of the images has s = t − T/2^k, k drawn from 0 up to ``halvings``; the two steps, by way of the
+    middle, are told of its times too (eq. 4 there). Those of the smallest k are told of none. The other images have
+    s = t, which is plain diffusion training. The network as it is teaches, not its average.
+
+    Use: for one to eight steps of `jump` without a teacher, with `net: [{unet: {second_time: true}}]`.
+    """
+    if halvings < 1:
+        raise ValueError(f"'shortcut' takes halvings of 1 or more, not {halvings}")
+
+    def answer(batch: Batch) -> Answer:
+        part = batch.some(_part(ratio))
+        few = batch.only(part)
+        t, path = few.t, few.path
+        k = (few.uniform() * halvings).long()
+        s = (t - (path.schedule.T // 2**k).clamp(min=1)).clamp(min=0)
+        m = (t + s + 1) // 2
+        smallest = k == halvings - 1
+        with torch.no_grad():
+            x0 = few.own.clean(few.x_t, t, torch.where(smallest, t, m))[0]
+            x_m = path.at(m, x0)(x0, few.answer(x0).eps)
+            after = few.own.clean(x_m, m, torch.where(smallest, m, s))[0]
+        return batch.jumping(part, after + path.part(t, m, s, x0) * (x0 - after), s)
+
+    return Teach(answer, extra=2 * _part(ratio), second=True)
+
+
+def _part(ratio: float) -> float:
+    """The share of a batch that learns to jump.
+
+    :raises ValueError: unless it is above 0 and at most 1.
+    """
+    if not 0 < ratio <= 1:
+        raise ValueError(f"ratio is above 0 and at most 1, not {ratio:g}")
+    return ratio
+
+
+def _silence(s: int) -> Tensor:
+    """In place of noise where none is drawn."""
+    raise NotImplementedError
+
+
+TEACH: dict[str, Callable[..., Teach]] = {
+    "data": data,
+    "consistency": consistency,
+    "progressive": progressive,
+    "reflow": reflow,
+    "meanflow": meanflow,
+    "shortcut": shortcut,
+}
+
+
+def make_teach(spec: Variant | str) -> Teach:
+    """The row of that name, with its options if there are any (:mod:`ddpm.spec`).
+
+    :raises ValueError: if there is none, or an option's value is not possible.
+    """
+    return build(TEACH, spec)

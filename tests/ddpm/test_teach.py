@@ -1,0 +1,443 @@
+"""Teaching, on Gaussian data N(0, s²), whose probability flow from t to r is known: x_r = x_t · √(V_r/V_t)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from ddpm.denoiser import Denoiser, Net
+from ddpm.mix import Table, unmix
+from ddpm.nets import make_net
+from ddpm.objective import OBJECTIVES, make_target
+from ddpm.oracle import gaussian
+from ddpm.sampler import sample
+from ddpm.schedule import Schedule, make_schedule
+from ddpm.spacing import space
+from ddpm.teach import DISTANCES, TEACH, Around, Batch, Path, make_teach
+from ddpm.train import Loss, Recipe, Trainer
+
+S2 = 0.25
+
+
+def variance(s: Schedule) -> Tensor:
+    """V_t, of x_t, over t = 0 … T."""
+    return s.alpha**2 * S2 + s.sigma**2
+
+
+def speaking(s: Schedule, objective: str, x0_of: Any) -> Net:
+    """A network whose output says x̂₀ = x0_of(x_t, t), at second times too where they are told."""
+    table = Table(s.noise, make_target(s, objective))
+
+    def net(x: Tensor, u: Tensor) -> Tensor:
+        t = (u * s.T).round().long()
+        first = t if t.ndim == 1 else t[:, 0]
+        noise, target = table.at(first, x)
+        x0 = x0_of(x, *t.unbind(1)) if t.ndim == 2 else x0_of(x, t)
+        return target(x0, (x - noise.a * x0) / noise.b)
+
+    return net
+
+
+def flow_to_data(s: Schedule) -> Any:
+    """The exact consistency function: (x_t, t) → x₀ at the end of its probability flow."""
+    factor = (S2 / variance(s)).sqrt()
+    return lambda x, t: factor[t].view(-1, *[1] * (x.ndim - 1)) * x
+
+
+def batch_at(s: Schedule, t: Tensor, around: Around, objective: str = "v", seed: int = 0) -> Batch:
+    """A batch of Gaussian data."""
+    random = torch.Generator().manual_seed(seed)
+    x0, eps = (torch.randn((len(t), 1, 2, 2), generator=random, dtype=torch.float64) for _ in range(2))
+    return Batch(S2**0.5 * x0, eps, t, Path(s), Denoiser(gaussian(s, objective, S2), s, objective), around)
+
+
+def regressed(teach: str, s: Schedule, around: Around) -> Tensor:
+    """k over t = 1 … T: E[x̃₀ | x_t] = k_t x_t, exactly, since x̃₀ is linear in x₀ and ε."""
+    t = torch.arange(1, s.T + 1)
+    parts = []
+    for x0, eps in ((1.0, 0.0), (0.0, 1.0)):
+        ones = torch.ones((s.T, 1, 1, 1), dtype=torch.float64)
+        batch = Batch(x0 * ones, eps * ones, t, Path(s), Denoiser(gaussian(s, "v", S2), s, "v"), around)
+        parts.append(make_teach(teach).answer(batch).x0.flatten())
+    return (parts[0] * s.alpha[1:] * S2 + parts[1] * s.sigma[1:]) / variance(s)[1:]
+
+
+def test_data_is_what_it_was() -> None:
+    """Not a bit differs from the loss without a row."""
+    s = make_schedule("cosine", 20)
+    batch = batch_at(s, torch.tensor([1, 7, 20]), Around())
+    answer = make_teach("data").answer(batch)
+    assert answer.x0 is batch.x0 is answer.made_of[0]
+    assert answer.eps is batch.eps is answer.made_of[1]
+    assert answer.factor is None
+
+
+@pytest.mark.parametrize("teach", ["consistency"])
+def test_the_start_is_diffusion_training(teach: str) -> None:
+    """At distance t, r = 0, the loss and its gradient are those of the data."""
+    s = make_schedule("cosine", 20)
+    batch = batch_at(s, torch.tensor([1, 7, 20]), Around())
+    found = []
+    for name, around in (("data", Around()), (teach, Around(done=0.1))):
+        k = torch.full((1,), 0.3, dtype=torch.float64, requires_grad=True)
+        Loss(s, "v", "unit", name)(lambda x, u, k=k: k * x, batch.x0, batch.t, batch.eps, None, around).backward()
+        found.append(k.grad)
+    assert_close(*found, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_pairs_lie_on_one_path(distance: str, objective: str) -> None:
+    """x_r is of the same x₀ and ε, r < t; the answer is the network's own there, whatever the objective."""
+    s = make_schedule("cosine", 40)
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def x0_of(x: Tensor, r: Tensor) -> Tensor:
+        seen.append((x, r))
+        return 0.7 * x
+
+    t = torch.arange(1, 41)
+    batch = batch_at(s, t, Around(speaking(s, objective, x0_of), done=0.99), objective)
+    answer = make_teach(f'consistency(distance="{distance}")').answer(batch)
+    ((x, r),) = seen
+    at = Path(s).at(r, x)
+    assert_close(x, at(batch.x0, batch.eps))
+    assert (r <= (t - 1).clamp(min=1)).all()
+    assert_close(answer.x0[1:], 0.7 * x[1:], rtol=0, atol=1e-5)
+    assert_close(answer.x0[0], batch.x0[0])  # from the first step there is only the data
+    assert_close(Path(s).at(t, x)(answer.x0, answer.eps), batch.x_t)
+
+
+def test_distances() -> None:
+    """By the papers' formulas: the share of the noise level that ECT takes away, and iCT's equal parts."""
+    s, like = make_schedule("karras", 1000), torch.zeros((), dtype=torch.float64)
+    path, t = Path(s), torch.tensor([100, 500, 900])
+    level = path.levels(like)
+    for k in (4, 6, 8):
+        r = DISTANCES["ect"](path, t, k, like)
+        share = 1 - (1 + 8 / (1 + level[t].exp())) / 2**k
+        assert (level[r] <= share * level[t]).all()
+        assert (level[r + 1] > share * level[t]).all()
+        assert (t - DISTANCES["ict"](path, t, k, like) == max(1, 1000 // (10 * 2 ** (k - 1)))).all()
+    assert (level[DISTANCES["ect"](path, t, 1, like)] <= level[t] / 2).all()
+
+
+def test_consistency_leads_to_the_flow() -> None:
+    """With the exact map as its own estimate the best answer is the exact map, the closer the shorter the distance."""
+    off = []
+    for T in (50, 100, 200):
+        s = make_schedule("cosine", T)
+        around = Around(speaking(s, "v", flow_to_data(s)), done=0.999)
+        k = regressed('consistency(distance="ict",halvings=12)', s, around)
+        exact = (S2 / variance(s)).sqrt()[1:]
+        off.append(float((k / exact - 1).abs()[T // 10 :].max()))
+    order = [math.log2(a / b) for a, b in itertools.pairwise(off)]
+    assert off[-1] < 2e-4
+    assert all(1.7 < one < 2.3 for one in order), "the error of one step is of second order in its length"
+
+
+def test_a_consistency_function_in_few_steps() -> None:
+    """Samples of the exact map have the data's variance in one, two or four steps, renoised or not."""
+    s = make_schedule("cosine", 100)
+    denoiser = Denoiser(speaking(s, "v", flow_to_data(s)), s, "v")
+    random = torch.Generator().manual_seed(0)
+
+    def noise(_: int) -> Tensor:
+        return torch.randn((20_000, 1, 1, 1), generator=random, dtype=torch.float64)
+
+    for steps in (1, 2, 4):
+        *_, last = sample(denoiser, noise(0), space(s, steps, "trailing"), "renoise", noise, clip=False)
+        assert float(last.x.var()) == pytest.approx(S2, rel=5 * (2 / 20_000) ** 0.5)
+    *_, mean = sample(Denoiser(gaussian(s, "v", S2), s, "v"), noise(0), [100], "renoise", noise, clip=False)
+    assert float(mean.x.var()) < 1e-3, "the mean of all data is no sample"
+
+
+def straight_path(T: int) -> Schedule:
+    """α = 1 − u, σ = u: the path of the papers on average velocities."""
+    u = torch.arange(T + 1, dtype=torch.float64) / T
+    return Schedule("straight", 1 - u, u)
+
+
+def jump_on_it(x: Tensor, u: Tensor) -> Tensor:
+    """The exact x̂₀ towards s for Gaussian data there, smooth in both times; of one time the posterior mean."""
+    t, s = (one.view(-1, 1, 1, 1) for one in u.unbind(1))
+    V_t, V_s = ((1 - one) ** 2 * S2 + one**2 for one in (t, s))
+    return x * torch.where(t == s, (1 - t) * S2 / V_t, (t * (V_s / V_t).sqrt() - s) / (t - s + (t == s)))
+
+
+def exact_jump(s: Schedule) -> Any:
+    """The same on a table: (x_t, t, s) → x̂₀."""
+    V = variance(s)
+
+    def x0_of(x: Tensor, t: Tensor, to: Tensor) -> Tensor:
+        left = s.sigma[to] / s.sigma[t]
+        return ((V[to] / V[t]).sqrt() - left).div(s.alpha[to] - left * s.alpha[t]).view(-1, 1, 1, 1) * x
+
+    return x0_of
+
+
+def bent(x: Tensor, u: Tensor) -> Tensor:
+    """A smooth network of no meaning, told of two times."""
+    t, s = (one.view(-1, 1, 1, 1) for one in u.unbind(1))
+    return torch.tanh(x + t - 0.5 * s) + 0.3 * x.roll(1, -1) * s
+
+
+def test_meanflow_is_the_papers() -> None:
+    """Eq. 10 and 11 of arXiv 2505.13447: v − (t − r)(v ∂_z u + ∂_t u), by finite differences."""
+    s = straight_path(50)
+    random = torch.Generator().manual_seed(3)
+    batch = batch_at(s, torch.arange(1, 51), Around(plain=bent, random=random), "flow")
+    answer = make_teach("meanflow(ratio=0.5)").answer(batch)
+    assert answer.second is not None
+    jumps = answer.second < batch.t
+    assert 20 <= int(jumps.sum()) <= 25
+    assert torch.equal(answer.x0[~jumps], batch.x0[~jumps])
+    t, r = (one[:, None, None, None].double() / 50 for one in (batch.t, answer.second))
+    v, h = batch.eps - batch.x0, 1e-6
+
+    def u_at(d: float) -> Tensor:
+        return bent(batch.x_t + d * v, torch.cat([t + d, r], 1).flatten(1))
+
+    expected = v - (t - r) * (u_at(h) - u_at(-h)) / (2 * h)
+    assert_close((answer.eps - answer.x0)[jumps], expected[jumps], rtol=0, atol=1e-7)
+
+
+def test_shortcut_is_the_papers() -> None:
+    """Eq. 4 of arXiv 2410.12557: the mean of two steps' velocities, each told of its own end."""
+    s = straight_path(64)
+    random = torch.Generator().manual_seed(3)
+    batch = batch_at(s, torch.full((40,), 64), Around(bent, random=random), "flow")
+    answer = make_teach("shortcut(ratio=1.0,halvings=4)").answer(batch)
+    assert answer.second is not None
+    assert set((64 - answer.second).tolist()) == {64, 32, 16, 8}
+    t, r = torch.ones(40, dtype=torch.float64), answer.second / 64
+    m, least = (t + r) / 2, (answer.second == 56)
+    first = bent(batch.x_t, torch.stack([t, torch.where(least, t, m)], 1))
+    x_m = batch.x_t - (t - m).view(-1, 1, 1, 1) * first
+    second = bent(x_m, torch.stack([m, torch.where(least, m, r)], 1))
+    assert_close(answer.eps - answer.x0, (first + second) / 2, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("objective", "T", "limit"), [("x0", 40, 1e-9), ("v", 100, 2e-3), ("v", 400, 1.3e-4)])
+def test_mean_velocity_leads_to_the_flow(objective: str, T: int, limit: float) -> None:
+    """With the exact jump as its own estimate the best answer is the exact jump, but for α′ and σ′ of the table."""
+    s = straight_path(T)
+    net = jump_on_it if objective == "x0" else told_as(s, objective)
+    t = torch.arange(T // 10, T + 1)
+    parts = []
+    for x0, eps in ((1.0, 0.0), (0.0, 1.0)):
+        ones = torch.ones((len(t), 1, 1, 1), dtype=torch.float64)
+        around = Around(plain=net, random=torch.Generator().manual_seed(1))
+        batch = Batch(x0 * ones, eps * ones, t, Path(s), Denoiser(net, s, objective), around)
+        answer = make_teach("meanflow(ratio=1.0)").answer(batch)
+        parts.append(answer.x0.flatten())
+    assert answer.second is not None
+    k = (parts[0] * s.alpha[t] * S2 + parts[1] * s.sigma[t]) / variance(s)[t]
+    exact = jump_on_it(
+        torch.ones(len(t), 1, 1, 1, dtype=torch.float64), torch.stack([t, answer.second], 1).double() / T
+    )
+    assert_close(k, exact.flatten(), rtol=0, atol=limit)
+
+
+def told_as(s: Schedule, objective: str) -> Net:
+    """The exact jump in an objective's words, smooth in u: for v on the straight path."""
+    assert objective == "v"
+
+    def net(x: Tensor, u: Tensor) -> Tensor:
+        t, x0 = u[:, :1, None, None], jump_on_it(x, u)
+        return (1 - t) * (x - (1 - t) * x0) / t - t * x0
+
+    return net
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 8])
+def test_jumps_along_the_exact_flow(steps: int) -> None:
+    """However many: their end is x_T · s/√V_T, of the data's variance."""
+    s = make_schedule("cosine", 100)
+    denoiser = Denoiser(speaking(s, "v", exact_jump(s)), s, "v")
+    x = torch.linspace(-2, 2, 9, dtype=torch.float64).view(-1, 1, 1, 1)
+    *_, last = sample(denoiser, x, space(s, steps, "trailing"), "jump", lambda t: x, clip=False)
+    assert_close(last.x, x * (S2 / variance(s)[-1]).sqrt(), rtol=1e-9, atol=0)
+
+
+def made_up() -> nn.Module:
+    """A small network with no weight at zero, told of two times."""
+    torch.manual_seed(0)
+    net = make_net("unet(blocks=1,inner=32,middle=1,second_time=true,width=8)", 1, 8).double()
+    for value in net.state_dict().values():
+        value.copy_(torch.randn(value.shape) / max(1, value[0].numel()) ** 0.5 if value.ndim > 1 else value + 0.1)
+    return net
+
+
+def test_the_jvp_of_a_real_network() -> None:
+    """x̂₀ and its derivative on the way, attention included, against a finite difference of the schedule's own."""
+    s = make_schedule("cosine", 1000)
+    net = made_up()
+    x, v = (torch.randn((3, 1, 8, 8), dtype=torch.float64) for _ in range(2))
+    t, to, h = torch.tensor([200, 500, 900]), torch.tensor([0, 300, 899]), 1e-4
+    denoiser = Denoiser(net, s, "v")
+    with torch.no_grad():
+        found, rate = denoiser.moving(x, t, to, v)
+        assert_close(found, denoiser.clean(x, t, to)[0], rtol=0, atol=1e-9)
+        to_x0 = torch.stack(unmix(s.noise, make_target(s, "v"))[0][:2])
+
+        def x0_at(d: float) -> Tensor:
+            out = net(x + d * v, torch.stack([t.double() + d, to], 1) / 1000)
+            mixed = to_x0[:, t] + d * (to_x0[:, t + 1] - to_x0[:, t - 1]) / 2
+            return mixed[0].view(-1, 1, 1, 1) * (x + d * v) + mixed[1].view(-1, 1, 1, 1) * out
+
+        assert_close(rate, (x0_at(h) - x0_at(-h)) / (2 * h), rtol=0, atol=1e-6)
+
+
+def test_a_network_told_of_one_time() -> None:
+    """(B,) means s = t. Another second time changes the output."""
+    net, u = made_up(), torch.tensor([0.3, 0.9], dtype=torch.float64)
+    x = torch.randn((2, 1, 8, 8), dtype=torch.float64)
+    assert torch.equal(net(x, u), net(x, torch.stack([u, u], 1)))
+    assert not torch.allclose(net(x, u), net(x, torch.stack([u, u / 2], 1)))
+
+
+def as_table(k: Tensor) -> Any:
+    """(x_t, t) → k_t x_t, k over t = 1 … T."""
+    return lambda x, t: k[t - 1].view(-1, *[1] * (x.ndim - 1)) * x
+
+
+def test_progressive_distillation_halves_the_steps() -> None:
+    """In one step a student, exact at each stage, gives what 64 steps of its first teacher do: nearly the flow."""
+    s = make_schedule("cosine", 64)
+    teacher: Net = gaussian(s, "v", S2)
+    x = torch.ones((1, 1, 1, 1), dtype=torch.float64)
+    *_, many = sample(Denoiser(teacher, s, "v"), x, space(s, 64, "trailing"), "ddim", lambda t: x, clip=False)
+    rule = make_teach("progressive(first=32)")
+    assert rule.stage is not None
+    stages = [rule.stage(done / 60) for done in range(60)]
+    assert stages == [done // 10 for done in range(60)]
+    assert rule.stage(0.9999999) == 5
+    for stage in range(6):
+        k = regressed("progressive(first=32)", s, Around(teacher=teacher, done=(stage + 0.5) / 6))
+        steps = 32 // 2**stage
+        *_, few = sample(
+            Denoiser(speaking(s, "v", as_table(k)), s, "v"), x, space(s, steps, "trailing"), "ddim", lambda t: x,
+            clip=False,
+        )  # fmt: skip
+        assert_close(few.x, many.x, rtol=1e-9, atol=0)
+        teacher = speaking(s, "v", as_table(k))
+    assert float(k[-1]) == pytest.approx(S2**0.5, rel=0.05)
+
+
+def test_reflow_pairs() -> None:
+    """The teacher's own noise and sample make x_t and the target. More steps bring the sample closer to the flow."""
+    s = make_schedule("cosine", 200)
+    ends = []
+    for steps in (5, 50, 200):
+        batch = batch_at(s, torch.tensor([1, 70, 200]), Around(teacher=gaussian(s, "x0", S2)), "x0")
+        answer = make_teach(f"reflow(steps={steps})").answer(batch)
+        assert answer.made_of[1] is answer.eps is batch.eps
+        assert answer.made_of[0] is answer.x0
+        assert_close(answer.x0 / batch.eps, (answer.x0 / batch.eps).mean().expand_as(answer.x0))
+        ends.append(abs(float((answer.x0 / batch.eps).mean()) / S2**0.5 - 1))
+    assert ends[0] > ends[1] > ends[2]
+    assert ends[2] < 0.03
+
+
+def small(seed: int) -> nn.Module:
+    """A network of a scale and a shift, for any t."""
+    torch.manual_seed(seed)
+    return PerPixel().double()
+
+
+class PerPixel(nn.Module):
+    """out = a x + b u + c."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.k = nn.Parameter(torch.randn(3))
+
+    def forward(self, x: Tensor, u: Tensor) -> Tensor:
+        """(B, C, H, W), (B,) or (B, 2) → (B, C, H, W)."""
+        u = u if u.ndim == 1 else 2 * u[:, 0] - u[:, 1]
+        return self.k[0] * x + (self.k[1] * u + self.k[2]).view(-1, 1, 1, 1)
+
+
+def trainer_of(teach: str, epochs: int = 4) -> Trainer:
+    """Two steps an epoch, a teacher where there is one."""
+    loss = Loss(make_schedule("cosine", 16), "v", "unit", teach)
+    teacher = small(1) if loss.teach.teacher else None
+    return Trainer(small(0), loss, Recipe(epochs, batch_size=8, ema=0.5), 0, teacher)
+
+
+def taken(trainer: Trainer, steps: int) -> Trainer:
+    """After so many more steps."""
+    images = torch.linspace(-1, 1, 16 * 4, dtype=torch.float64).view(16, 1, 2, 2)
+    list(itertools.islice(trainer.steps(images, lambda x: x), steps))
+    return trainer
+
+
+@pytest.mark.parametrize("teach", [name for name in TEACH if name != "data"])
+def test_a_resumed_run_is_the_same_run(teach: str) -> None:
+    """Teachers that change included; and the state of one who needs nothing has nothing more."""
+    options = {"progressive": "(first=4)", "consistency": '(distance="ict")'}.get(teach, "")
+    whole, first, second = (trainer_of(teach + options) for _ in range(3))
+    taken(whole, 8)
+    taken(first, 6)
+    second.load_state({k: v.clone() for k, v in first.state().items()})
+    taken(second, 2)
+    assert_close(dict(second.net.state_dict()), dict(whole.net.state_dict()), rtol=0, atol=0)
+    extra = {name.partition(".")[0] for name in whole.state()} - {"net", "ema", "opt", "epoch", "ema_updates"}
+    assert extra == ({"teacher", "stage"} if whole.loss.teach.stage else set())
+
+
+def test_the_average_becomes_the_next_teacher() -> None:
+    trainer = trainer_of("progressive(first=2)", epochs=2)  # two stages of two steps
+    assert trainer.teacher is not None
+    first = small(1).state_dict()["k"]
+    assert_close(trainer.net.state_dict()["k"], first)  # the student starts as a copy
+    taken(trainer, 2)
+    assert_close(trainer.teacher.state_dict()["k"], first)
+    average = trainer.ema.weights["k"].clone()
+    taken(trainer, 1)
+    assert_close(trainer.teacher.state_dict()["k"], average)
+    assert not torch.equal(average, first)
+    assert not any(p.requires_grad for p in trainer.teacher.parameters())
+
+
+def test_classes_are_told_to_the_teacher_too() -> None:
+    """Each image's own, as the network in training is."""
+    seen: list[tuple[str, Tensor]] = []
+
+    def net(name: str) -> Any:
+        def evaluate(x: Tensor, u: Tensor, y: Tensor) -> Tensor:
+            assert len(x) == len(u) == len(y)
+            seen.append((name, y))
+            return x
+
+        return evaluate
+
+    s, classes = make_schedule("cosine", 16), torch.tensor([3, 1])
+    around = Around(net("own"), net("teacher"), classes, 0.9, torch.Generator().manual_seed(0), net("plain"))
+    for teach in TEACH:
+        make_teach(teach).answer(batch_at(s, torch.tensor([5, 9]), around))
+    assert {name for name, _ in seen} == {"own", "teacher", "plain"}
+    assert all(torch.equal(y, classes) or y in (3, 1) for _, y in seen)  # or some of the images
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ('consistency(distance="far")', "'far' is not there .choices: ect, ict"),
+        ("consistency(halvings=0)", "halvings of 1 or more"),
+        ("consistency(start=1.0)", "start from 0 up to 1"),
+        ("shortcut(halvings=0)", "halvings of 1 or more"),
+        ("meanflow(ratio=0.0)", "ratio is above 0 and at most 1, not 0"),
+        ("dat", "'dat' is not there .choices: data"),
+    ],
+)
+def test_mistakes(name: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make_teach(name)
