@@ -29,6 +29,7 @@ from bench.report.sections.common import (
 from bench.score.judges import named
 from bench.store.records import Bounds
 from bench.text import listing, plural
+from ddpm.spec import parse
 
 BEST, MOST = 5, 12
 """Rows of the table, and how many at most where more settings may be the best."""
@@ -180,7 +181,7 @@ def expected_accuracy(dataset: str) -> float | None:
     """The accuracy stated for a data set; None where none is stated, or the data set is not here."""
     from bench.rows import entries  # its rows need torch
 
-    row = entries("dataset").get(dataset)
+    row = entries("dataset").get(parse(dataset).name)
     return row.accuracy if row else None
 
 
