@@ -189,6 +189,11 @@ def _read(chosen: tuple[tuple[str, Any], ...], stamp: int) -> Pictures:
     return _in_order(path, images, of_each, wanted["held_out"], list(numbers), sizes, done)
 
 
+def forget() -> None:
+    """Read them anew the next time."""
+    _read.cache_clear()
+
+
 def _in_order(
     path: Path, images: np.ndarray, labels: np.ndarray, share: float, classes: list[str], sizes: Counter[str],
     done: Counter[str],
