@@ -279,7 +279,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_study_of_colour_pictures_from_end_to_end(
     tmp_path: Path, quickly: None, capsys: pytest.CaptureFixture[str], classes: int
 ) -> None:
-    """``unet`` at another size and in colour: plan, run, report, sample and score."""
+    """``unet`` at another size and in colour: plan, run, sample and score."""
     write(tmp_path / "a", classes=classes)
     net = "{unet: {width: 8, inner: 32, blocks: 1, middle: 1" + (f", classes: {classes}}}}}" if classes else "}}")
     spelled = f"{{folder: {{path: {tmp_path / 'a'}, side: 8, held_out: 0.4}}}}"
@@ -301,9 +301,6 @@ def test_a_study_of_colour_pictures_from_end_to_end(
     kept = Store(results).load_samples(cell.key)
     assert kept is not None
     assert kept[0].shape == (20, 3, 8, 8)
-    if not classes:  # whose columns a report must do without
-        assert cli.main(["report", str(path), *common]) == 0
-        assert list((results / "reports").rglob("*.png"))
     out = tmp_path / "x.npz"
     assert cli.main(["sample", cell.key, "-n", "20", "--out", str(out), *common, "--device", "cpu"]) == 0
     assert cli.main(["score", str(out), "--dataset", cell.job.dataset, *common, "--device", "cpu", "--thorough"]) == 0
