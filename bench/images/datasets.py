@@ -7,6 +7,7 @@ all that has to be known before anything is read.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -97,7 +98,9 @@ def load(dataset: str, root: Path | None = None) -> Images:
     """
     variant = Variant.of(named(dataset))
     found: Dataset = entries("dataset")[variant.name]
-    return found.load(root or DATA, dict(variant.options))
+    options = dict(variant.options)
+    images, classes = found.load(root or DATA, options), found.with_options(options).classes
+    return images if images.classes == classes else replace(images, classes=classes)
 
 
 def tell(dataset: str) -> list[str]:
