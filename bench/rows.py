@@ -34,6 +34,7 @@ class Family:
     ``table``: where the dict is. ``options``: row → the function whose keyword-only parameters are its options; None if
     there are no options. ``common``: a function whose options every row has. ``besides``: names that have no row.
     ``formerly``: name → the name it once had. Keys and records still write that one, so that no key changes.
+    ``places``: options that only say where something lies. Keys leave them out.
     """
 
     table: str
@@ -41,6 +42,7 @@ class Family:
     common: str | None = None
     besides: tuple[str, ...] = ()
     formerly: Mapping[str, str] = field(default_factory=dict)
+    places: tuple[str, ...] = ()
 
     @cached_property
     def now(self) -> dict[str, str]:
@@ -53,7 +55,7 @@ def _itself(row: Callable[..., Any]) -> Callable[..., Any]:
 
 
 FAMILIES: dict[str, Family] = {
-    "dataset": Family("bench.images.datasets:DATASETS"),
+    "dataset": Family("bench.images.datasets:DATASETS", lambda row: row.options, places=("path",)),
     "net": Family("ddpm.nets:NETS", _itself, besides=(ORACLE,)),
     "objective": Family("ddpm.objective:OBJECTIVES", lambda row: row.target),
     "weight": Family("ddpm.objective:WEIGHTS", lambda row: row.table, besides=(DEFAULT,), formerly={"demo": "seed"}),
@@ -142,6 +144,12 @@ def written(family: str, given: Variant | str) -> str:
     variant = Variant.of(given)
     former = FAMILIES[family].formerly.get(variant.name)
     return variant.text if former is None else replace(variant, name=former).text
+
+
+def identity(family: str, given: Variant | str) -> str:
+    """The text of a variant in keys: without what only says where something lies."""
+    variant, places = Variant.of(given), FAMILIES[family].places
+    return written(family, replace(variant, options=tuple(one for one in variant.options if one[0] not in places)))
 
 
 # other packages

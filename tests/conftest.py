@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from bench.images import datasets
 from bench.images.datasets import Images
-from bench.score import classifier
+from bench.score import classifier, own
 from bench.score.judges import HEADLINE, JUDGES
 from bench.score.scorer import Scorer
 from bench.store.store import Store
@@ -195,6 +195,7 @@ def world(tiny_images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(datasets.DATASETS, "mnist", row)
     monkeypatch.setitem(NETS, "tiny", TinyNet)
     monkeypatch.setitem(HEADLINE, "mnist", "classifier")
+    monkeypatch.setattr(own, "STEPS", 1)
     threads = torch.get_num_threads()
     with standing_in(JUDGES, {"classifier": CLASSIFIER}):
         world = World(Store(tmp_path / "results"), tiny_images, tmp_path / "classifier.safetensors")

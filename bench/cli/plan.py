@@ -48,12 +48,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _print(study: Study, found: Plan) -> None:
     from bench.execute.plan import about
+    from bench.images import datasets
+    from ddpm.spec import parse
 
     print(f"{study.name}: {found.jobs} jobs, {found.cells} cells; {found.done} cells done")
     print(
-        f"{study.dataset}, {study.train.epochs} epochs a job; {study.score.n} samples a cell, "
+        f"{parse(study.dataset).name}, {study.train.epochs} epochs a job; {study.score.n} samples a cell, "
         f"{found.evaluations:,} network evaluations in all"
     )
+    for line in datasets.tell(study.dataset):
+        print(f"  {line}")
     if found.left:
         where = " (from runs on another machine, or with other threads)" if found.elsewhere else ""
         print(f"left: {found.left} jobs, {about(found.seconds)}{where}")

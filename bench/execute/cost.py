@@ -91,7 +91,7 @@ UNKNOWN = Model({}, {}, {}, 0.0, 0.0, 0.0, here=False)
 
 def work(left: Sequence[Found], store: Store, flops: Flops) -> tuple[float, float]:
     """FLOPs of training and of sampling still to be done for the cells left of one job."""
-    from bench.images.datasets import DATASETS
+    from bench.images.datasets import row
 
     job, record = left[0].cell.job, left[0].job
     train = job.train
@@ -99,7 +99,7 @@ def work(left: Sequence[Found], store: Store, flops: Flops) -> tuple[float, floa
     if not (isinstance(record, TrainedJob) and store.path("checkpoints", job.key, ".safetensors").is_file()):
         kept = store.load_about(Resume, job.key)
         epochs = job.epochs - (len(kept.epochs) if kept else 0)
-    images = min(train.images or DATASETS[job.dataset].train, DATASETS[job.dataset].train)
+    images = row(job.dataset).trained_on(train.images)
     images -= images % min(train.batch_size, images)
     evaluations = sum(
         found.cell.n * found.cell.evaluations

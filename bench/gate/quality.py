@@ -19,9 +19,8 @@ from bench.gate import baselines, nightly
 from bench.gate.verdicts import FAIL, PASS, UNDECIDED, Outcome
 from bench.images import datasets, files
 from bench.paths import given
-from bench.rows import entries, known
+from bench.rows import entries
 from bench.score import printed
-from bench.score.classifier import CLASSES
 from bench.score.scorer import Scorer
 from bench.store.store import Store
 
@@ -47,15 +46,16 @@ class Sample:
         :raises UserError: for what cannot be read, or labels that are not a class for each image.
         """
         if isinstance(given_as, str | Path):
-            source = files.take(given(given_as), *scorer.images.shape)
+            source = files.take(given(given_as), *scorer.images.shape, classes=scorer.images.classes)
         else:
-            source = files.of_array(_array(given_as), what, *scorer.images.shape)
+            source = files.of_array(_array(given_as), what, *scorer.images.shape, classes=scorer.images.classes)
         asked = source.labels if labels is None else _array(labels)
         if asked is None:
             return cls(scorer, source.whole(), None, what)
+        classes = scorer.images.classes
         whole = np.issubdtype(asked.dtype, np.integer) and asked.shape == (source.n,)
-        if not whole or not 0 <= int(asked.min()) <= int(asked.max()) < CLASSES:
-            raise UserError(f"labels must be {source.n} whole numbers from 0 to {CLASSES - 1}, one an image")
+        if not whole or not 0 <= int(asked.min()) <= int(asked.max()) < classes:
+            raise UserError(f"labels must be {source.n} whole numbers from 0 to {classes - 1}, one an image")
         return cls(scorer, source.whole(), torch.from_numpy(asked.astype(np.int64)), what)
 
     @property
@@ -90,7 +90,7 @@ def scorer_of(dataset: str, folder: Path) -> Scorer:
 
     :raises UserError: for a data set that is not known or not there.
     """
-    known("dataset", dataset)
+    dataset = datasets.named(dataset)
     return Scorer(dataset, datasets.load(dataset), Store(folder), torch.device("cpu"))
 
 
@@ -114,6 +114,8 @@ def judge(
         raise unknown("metric", metric, ranking)
     if entries("metric")[metric].beside and metric not in scorer.reference.beside:
         raise UserError(f"{metric} is by a judge that this data set does not have")
+    if entries("metric")[metric].classes and not scorer.images.classes:
+        raise UserError(f"{metric} is of classes, and this data set has none")
     sign = 1 if ranking[metric] == "lower" else -1
     sample = Sample.of(scorer, samples, labels)
     found = sample.score(metric)

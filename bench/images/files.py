@@ -18,10 +18,11 @@ USUAL = Reading()
 CLASSES = 10
 
 
-def take(path: Path, channels: int, side: int, reading: Reading = USUAL) -> Source:
+def take(path: Path, channels: int, side: int, reading: Reading = USUAL, classes: int = CLASSES) -> Source:
     """The images at a path, which are looked at once to find out how they are to be read.
 
     :param channels: that images should have, and ``side`` pixels each way.
+    :param classes: labels are whole numbers below this.
     :raises UserError: for anything that is not at least :data:`~bench.images.source.MINIMUM` such images.
     :raises InDoubtError: where the values can be read in two ways.
     """
@@ -29,26 +30,29 @@ def take(path: Path, channels: int, side: int, reading: Reading = USUAL) -> Sour
         if name not in conventions.CHANGES:
             raise unknown("change", name, conventions.CHANGES)
     if path.is_dir():
-        return _enough(path, _folder(path, channels, side, reading))
+        return _enough(path, _folder(path, channels, side, reading, classes))
     if not path.exists():
         raise UserError(f"no such file or folder: {path}")
     with path.open("rb") as file:
         start = file.read(6)
     if start.startswith(arrays.NPY):
-        return _enough(path, _of_found(path, arrays.read_npy(path), channels, side, reading))
+        return _enough(path, _of_found(path, arrays.read_npy(path), channels, side, reading, classes))
     if start.startswith(arrays.ZIP):
         larger = "crop" in reading.changes
 
         def shaped(shape: tuple[int, ...]) -> bool:
             return conventions.layout(shape, channels, side, larger=larger) is not None
 
-        return _enough(path, _of_found(path, arrays.read_npz(path, shaped, reading.array), channels, side, reading))
+        found = arrays.read_npz(path, shaped, reading.array)
+        return _enough(path, _of_found(path, found, channels, side, reading, classes))
     if path.suffix in (".npy", ".npz"):
         raise UserError(f"{path} is not a readable array file")
     raise UserError(f"{path} is neither a folder of images nor an .npy or .npz file")
 
 
-def of_array(array: np.ndarray, what: str, channels: int, side: int, reading: Reading = USUAL) -> Source:
+def of_array(
+    array: np.ndarray, what: str, channels: int, side: int, reading: Reading = USUAL, classes: int = CLASSES
+) -> Source:
     """An array of images in memory, in any of the forms that files have.
 
     :raises UserError: as :func:`take` does, calling it ``what``.
@@ -57,7 +61,7 @@ def of_array(array: np.ndarray, what: str, channels: int, side: int, reading: Re
     if not whole.ndim:
         raise UserError(f"{what} is one number: images are needed")
     try:
-        source = _of_found(Path(what), arrays.Found(arrays.of_array(whole)), channels, side, reading)
+        source = _of_found(Path(what), arrays.Found(arrays.of_array(whole)), channels, side, reading, classes)
     except UserError as error:  # options of the command are not at hand
         raise UserError(str(error).replace("say --range", "make them uint8 first")) from error
     return _enough(Path(what), source)
@@ -72,7 +76,7 @@ def _enough(path: Path, source: Source) -> Source:
 # arrays
 
 
-def _of_found(path: Path, found: arrays.Found, channels: int, side: int, reading: Reading) -> Source:
+def _of_found(path: Path, found: arrays.Found, channels: int, side: int, reading: Reading, classes: int) -> Source:
     array, crop = found.images, "crop" in reading.changes
     laid = conventions.layout(array.shape, channels, side, larger=crop)
     if laid is None:
@@ -100,7 +104,7 @@ def _of_found(path: Path, found: arrays.Found, channels: int, side: int, reading
         done[conventions.CHANGES[name].words] = array.shape[0]
     if kind != np.uint8:
         done[f"{kind} to bytes"] = array.shape[0]
-    labels, notes = _labels(found)
+    labels, notes = _labels(found, classes)
     counts = Counts(array.shape[0], array.shape[0], dict(done), clipped)
     return Source(array.shape[0], _words(array, laid, bounds), counts, lambda: batches(Counter()), labels, tuple(notes))
 
@@ -140,13 +144,13 @@ def _words(array: arrays.Array, laid: conventions.Layout, bounds: tuple[float, f
     return f"array{name} of {values}" + (f", {laid.words}" if laid.words else "")
 
 
-def _labels(found: arrays.Found) -> tuple[np.ndarray | None, list[str]]:
+def _labels(found: arrays.Found, classes: int) -> tuple[np.ndarray | None, list[str]]:
     notes = []
     labels = None
     if found.labels is not None:
         labels = found.labels.whole().reshape(-1)
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < CLASSES:
-            notes.append(f"labels in '{found.labels.name}' are not all from 0 to {CLASSES - 1}: they are not used")
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+            notes.append(f"labels in '{found.labels.name}' {_no_classes(classes)}: they are not used")
             labels = None
         else:
             labels = labels.astype(np.int64)
@@ -156,10 +160,14 @@ def _labels(found: arrays.Found) -> tuple[np.ndarray | None, list[str]]:
     return labels, notes
 
 
+def _no_classes(classes: int) -> str:
+    return f"are not all from 0 to {classes - 1}" if classes else "say nothing here, for the data set has no classes"
+
+
 # folders
 
 
-def _folder(path: Path, channels: int, side: int, reading: Reading) -> Source:
+def _folder(path: Path, channels: int, side: int, reading: Reading, classes: int) -> Source:
     listed = pictures.listing(path)
     total: Counter[str] = Counter()
     files, blank = [], 0
@@ -177,12 +185,12 @@ def _folder(path: Path, channels: int, side: int, reading: Reading) -> Source:
     if blank * 2 > len(files):
         other = "black" if reading.background else "white"
         notes.append(f"{blank:,} images are blank on {conventions.shade(reading.background)}: try --background {other}")
-    labels = pictures.labels_of(files, path, CLASSES)
+    labels = pictures.labels_of(files, path, classes)
     inner = {os.path.dirname(file) for file in files} - {os.fspath(path)}
     if labels is not None:
         notes.append("labels are the names of subfolders")
     elif inner:
-        notes.append(f"names of subfolders are not all from 0 to {CLASSES - 1}: they are not used as labels")
+        notes.append(f"names of subfolders {_no_classes(classes)}: they are not used as labels")
     for name in reading.changes:
         total[conventions.CHANGES[name].words] = len(files)
     counts = Counts(len(files) + sum(listed.skipped.values()), len(files), dict(total), 0, dict(listed.skipped))

@@ -19,7 +19,7 @@ from bench.images.grids import png, tile_grid
 from bench.job.checkpoints import averaged
 from bench.job.generate import generate
 from bench.paths import shown
-from bench.rows import entries, known, needed
+from bench.rows import known, needed
 from bench.store.store import Store
 from bench.store.tensors import Checkpoint
 from bench.study.model import ORACLE, Cell, Sampling
@@ -45,7 +45,7 @@ class Trained(nn.Module):
     def __init__(self, cell: Cell, net: nn.Module) -> None:
         super().__init__()
         self.cell, self.net = cell, net
-        row = entries("dataset")[cell.job.dataset]
+        row = datasets.row(cell.job.dataset)
         self.shape = (row.channels, row.side)
         self.schedule = make_schedule(cell.job.schedule, cell.job.T)
 
@@ -108,7 +108,7 @@ def trained_network(cell: Cell, store: Store, device: torch.device, data_dir: Pa
     """
     needed(cell.packages)
     job = cell.job
-    row = entries("dataset")[job.dataset]
+    row = datasets.row(job.dataset)
     kept = None if job.net == ORACLE else store.load_tensors(Checkpoint, job.key)
     if kept is None and job.net != ORACLE:
         raise UserError(

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import UserError, unknown
-from bench.images.datasets import DATASETS
+from bench.images import datasets
 from bench.job.generate import TILE
 from bench.machine import clocks, provenance
 from bench.machine.devices import multiplying
@@ -153,7 +153,7 @@ def check(name: str, device: torch.device) -> None:
 def calls(job_cells: Sequence[Cell], tile: int) -> dict[Task, int]:
     """Evaluations in training and in sampling one job's cells, all of them, done or not."""
     job = job_cells[0].job
-    images = min(job.train.images or DATASETS[job.dataset].train, DATASETS[job.dataset].train)
+    images = datasets.row(job.dataset).trained_on(job.train.images)
     return {
         "train": job.epochs * max(1, images // job.train.batch_size),
         "sample": sum(-(-cell.n // tile) * cell.evaluations for cell in job_cells),

@@ -15,11 +15,12 @@ from safetensors.torch import save
 
 from bench import files
 from bench.errors import UserError, unknown
+from bench.images import datasets
 from bench.images.grids import png
 from bench.job.draw import Trained, trained_network
 from bench.job.generate import asked
 from bench.paths import shown
-from bench.rows import ORACLE, entries, needed
+from bench.rows import ORACLE, needed
 from bench.store.lookup import find_cell
 from bench.store.records import CellRecord, JobRecord, ScoredCell, TrainedJob
 from bench.store.store import Store
@@ -109,7 +110,7 @@ def load_exported(path: Path, device: torch.device) -> Trained:
     except (SafetensorError, ValidationError, OSError) as error:
         raise UserError(f"{path} is not a weights file of `ddpm-bench export`") from error
     needed(cell.packages)
-    row = entries("dataset")[cell.job.dataset]
+    row = datasets.row(cell.job.dataset)
     net = make_net(cell.job.net, row.channels, row.side)
     try:
         net.load_state_dict(tensors)

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 def oracle_flops(job: Job) -> Flops:
     """FLOPs of the exact denoiser: x_t with every training image, and their weighted sum."""
-    from bench.images.datasets import DATASETS
+    from bench.images import datasets
 
-    row = DATASETS[job.dataset]
+    row = datasets.row(job.dataset)
     return Flops(forward=4 * (job.train.images or row.train) * row.channels * row.side**2, train=0)
 
 
@@ -31,9 +31,9 @@ def taught_flops(flops: Flops, job: Job, sign: int = 1) -> Flops:
 @lru_cache
 def count_flops(net: Variant, dataset: str) -> Flops:
     """FLOPs of a network for one image of a data set. A study's jobs share the counting."""
-    from bench.images.datasets import DATASETS
+    from bench.images import datasets
     from bench.machine.flops import flops_per_image
     from ddpm.nets import make_net
 
-    row = DATASETS[dataset]
+    row = datasets.row(dataset)
     return Flops(**flops_per_image(make_net(net, row.channels, row.side), row.channels, row.side))

@@ -19,7 +19,7 @@ from bench.errors import UserError
 from bench.images import datasets
 from bench.images.damage import blurred, compressed, moved, noisy
 from bench.machine.devices import pick_device
-from bench.rows import entries, known
+from bench.rows import entries
 from bench.score.calibrated import COPIES, FEW, MANY, Calibration, Point, Tried
 from bench.score.classifier import Features
 from bench.score.copies import RARE
@@ -97,7 +97,7 @@ def measure(
 
     :raises UserError: for a data set that is unknown or not here, or that has too few test images.
     """
-    known("dataset", dataset)
+    dataset = datasets.named(dataset)
     images = datasets.load(dataset, data_dir)
     if len(images.test) < CLEAN_DRAWS * FEW:
         raise UserError(f"{dataset} has {len(images.test):,} test images: {CLEAN_DRAWS * FEW:,} are needed")

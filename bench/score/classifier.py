@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from bench.errors import UserError
 from bench.images.datasets import Images, to_float
 from bench.machine.devices import multiplying
 from bench.score.learning import JudgeNetwork, Recipe, Step, fit, shift
+from ddpm.spec import parse
 
 STROKES, SHAPES = 64, 128
 FEATURES = STROKES + SHAPES
@@ -40,8 +42,9 @@ class Network(JudgeNetwork):
 
     parts = (STROKES, SHAPES)
 
-    def __init__(self, channels: int = 1) -> None:
+    def __init__(self, channels: int = 1, classes: int = CLASSES) -> None:
         super().__init__()
+        self.classes = classes
 
         def conv(i: int, o: int) -> list[nn.Module]:
             return [nn.Conv2d(i, o, 3, padding=1), nn.ReLU(inplace=True)]
@@ -50,7 +53,7 @@ class Network(JudgeNetwork):
             *conv(channels, 32), *conv(32, 32), nn.MaxPool2d(2), *conv(32, STROKES), *conv(STROKES, STROKES)
         )
         self.shapes = nn.Sequential(nn.MaxPool2d(2), *conv(STROKES, SHAPES), *conv(SHAPES, SHAPES))
-        self.head = nn.Linear(SHAPES, CLASSES)
+        self.head = nn.Linear(SHAPES, classes)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,7 +65,7 @@ class Network(JudgeNetwork):
 
 
 class Features(NamedTuple):
-    """What a judge sees in N images: float64 features (N, d) and logits (N, 10).
+    """What a judge sees in N images: float64 features (N, d) and logits (N, classes).
 
     ``asked``: the classes the images were to be of, (N,) int64. ``beside``: what else is seen, features (N, d) by the
     column of the distance in them.
@@ -85,7 +88,7 @@ def extract(network: JudgeNetwork, images: Tensor, device: torch.device | str = 
     network = network.to(device)
     # filled in place: a small tensor kept for each batch would pin the heap that its large intermediates leave behind
     features = torch.empty(len(images), network.features, dtype=torch.float64)
-    logits = torch.empty(len(images), CLASSES, dtype=torch.float64)
+    logits = torch.empty(len(images), network.classes, dtype=torch.float64)
     with torch.inference_mode(), multiplying("ieee", torch.device(device)):
         for start in range(0, len(images), BATCH):
             here = slice(start, start + BATCH)
@@ -119,7 +122,7 @@ def train(
     epochs = epochs or recipe.epochs
     seed = recipe.seed if seed is None else seed
     torch.manual_seed(seed)
-    network = recipe.network(images.shape[0])
+    network = recipe.network(images.shape[0], images.classes)
     fitting = fit(network, images.train, images.train_labels, recipe.loss, epochs=epochs, seed=seed, device=device)
     while True:
         with multiplying("ieee", torch.device(device)):
@@ -144,7 +147,9 @@ def loss(network: Network, images: Tensor, labels: Tensor, random: torch.Generat
 
 
 def accuracy(network: JudgeNetwork, images: Images, device: torch.device | str = "cpu") -> float:
-    """The share of test images classified correctly."""
+    """The share of test images classified correctly; NaN for a judge that knows no classes."""
+    if not network.classes:
+        return math.nan
     predicted = extract(network, images.test, device).logits.argmax(1)
     return (predicted == images.test_labels).double().mean().item()
 
@@ -182,11 +187,15 @@ def save(network: JudgeNetwork, path: Path, about: dict[str, str]) -> str:
 
 @lru_cache(maxsize=8)
 def load(
-    path: Path, sha256: str | None, channels: int = 1, build: Callable[[int], JudgeNetwork] = Network
+    path: Path,
+    sha256: str | None,
+    channels: int = 1,
+    build: Callable[[int, int], JudgeNetwork] = Network,
+    classes: int = CLASSES,
 ) -> JudgeNetwork:
     """The network in a safetensors file, frozen for inference.
 
-    :param build: the network for so many channels, if it is not this module's.
+    :param build: the network for (channels, classes), if it is not this module's.
     :raises UserError: if the file is missing or is not the one with this hash.
     """
     if not path.is_file():
@@ -194,7 +203,7 @@ def load(
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if sha256 is not None and found != sha256:
         raise UserError(f"corrupt classifier: {path} has sha256 {found}, expected {sha256}")
-    network = build(channels)
+    network = build(channels, classes)
     network.load_state_dict(load_file(path))
     return network.eval().requires_grad_(False)
 
@@ -212,7 +221,7 @@ def about(path: Path) -> dict[str, str]:
 
 def name_of(dataset: str, sha256: str) -> str:
     """What the classifier with these weights is called; caches that go by name alone can rely on it."""
-    return f"ddpm-bench-{dataset}-{sha256[:12]}"
+    return f"ddpm-bench-{parse(dataset).name}-{sha256[:12]}"
 
 
 RECIPE = Recipe(Network, loss, epochs=14, seed=0, standardise=standardise)

@@ -14,7 +14,7 @@ from scipy import stats
 from torch import Tensor
 
 from bench.images.source import MINIMUM
-from bench.score.classifier import CLASSES, Features
+from bench.score.classifier import Features
 from bench.score.distances import Moments, frechet_distance, nearest
 from bench.score.scorer import Scorer
 from bench.score.views import COMPONENTS, pixels
@@ -53,7 +53,7 @@ def by_class(seen: Features, train: Tensor, labels: Tensor) -> list[float | None
     """
     taken = seen.logits.argmax(1)
     found: list[float | None] = []
-    for c in range(CLASSES):
+    for c in range(seen.logits.shape[1]):
         rows = seen.features[taken == c]
         enough = len(rows) >= MINIMUM
         found.append(frechet_distance(Moments.of(rows), Moments.of(train[labels == c].double())) if enough else None)
@@ -62,8 +62,8 @@ def by_class(seen: Features, train: Tensor, labels: Tensor) -> list[float | None
 
 def balance(seen: Features, train_logits: Tensor) -> float:
     """p of the χ² test that classes are seen as often as in the training images."""
-    counts = torch.bincount(seen.logits.argmax(1), minlength=CLASSES).numpy()
-    expected = torch.bincount(train_logits.argmax(1), minlength=CLASSES).double().numpy()
+    counts = torch.bincount(seen.logits.argmax(1), minlength=seen.logits.shape[1]).numpy()
+    expected = torch.bincount(train_logits.argmax(1), minlength=seen.logits.shape[1]).double().numpy()
     kept = expected > 0
     if counts[~kept].any():
         return 0.0
@@ -77,11 +77,14 @@ def look(scorer: Scorer, images: Tensor) -> dict[str, Any]:
     )
     features = (seen.features, test.features, train.features)
     in_pixels = tuple(pixels(x).float() for x in (images, scorer.images.test, scorer.images.train))
+    of_classes = {
+        "fid_by_class": by_class(seen, train.features, scorer.images.train_labels),
+        "class_balance_p": balance(seen, train.logits),
+    } if scorer.network.classes else {}  # fmt: skip
     return {
         "nearest_in_features": nearness(*(x.float() for x in features))._asdict(),
         "nearest_in_pixels": nearness(*in_pixels)._asdict(),
-        "fid_by_class": by_class(seen, train.features, scorer.images.train_labels),
-        "class_balance_p": balance(seen, train.logits),
+        **of_classes,
         "pixel_distance": scorer.score(images, only="pixel_distance")["pixel_distance"],
     }
 
@@ -100,9 +103,12 @@ def describe(found: dict[str, Any]) -> list[str]:
             f"nearest training image in {space}: {near.samples:.4g} away (median), {near.test:.4g} from test images; "
             f"{near.copies:.1%} of samples are nearer than 99% of test images are (p = {near.p:.2g})"
         )
+    if "fid_by_class" in found:
+        lines += [
+            classes_line("FID by the class seen", found["fid_by_class"]),
+            f"classes as frequent as in the training images: p = {found['class_balance_p']:.2g}",
+        ]
     return [
         *lines,
-        classes_line("FID by the class seen", found["fid_by_class"]),
-        f"classes as frequent as in the training images: p = {found['class_balance_p']:.2g}",
         f"Fréchet distance of pixels in {COMPONENTS} principal components: {found['pixel_distance']:.4g}",
     ]

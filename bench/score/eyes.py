@@ -35,14 +35,14 @@ class Eye(NamedTuple):
     moments: str
 
 
-def load(judge: Judge, channels: int = 1) -> JudgeNetwork:
+def load(judge: Judge, channels: int = 1, classes: int = classifier.CLASSES) -> JudgeNetwork:
     """A judge's network.
 
     :raises UserError: if its weights are missing or altered.
     """
     if judge.recipe is None:
-        return Together([(load(JUDGES[name], channels), weight) for name, weight in judge.members]).eval()
-    return classifier.load(judge.path, judge.sha256, channels, judge.recipe().network)
+        return Together([(load(JUDGES[name], channels, classes), weight) for name, weight in judge.members]).eval()
+    return classifier.load(judge.path, judge.sha256, channels, judge.recipe().network, classes)
 
 
 def of_network(network: JudgeNetwork, sha256: str, device: torch.device, judge: Judge | None) -> Eye:

@@ -15,9 +15,13 @@ TELL_S = 1.0
 
 
 class JudgeNetwork(nn.Module):
-    """uint8 images (B, C, H, W) → features (B, d), logits (B, 10). ``parts`` are the widths of its feature layers."""
+    """uint8 images (B, C, H, W) → features (B, d), logits (B, ``classes``).
+
+    ``parts`` are the widths of its feature layers.
+    """
 
     parts: tuple[int, ...]
+    classes: int = 10
 
     @property
     def features(self) -> int:
@@ -30,9 +34,9 @@ Loss = Callable[[Any, Tensor, Tensor, torch.Generator], Tensor]
 
 
 class Recipe(NamedTuple):
-    """How a judge is made: the network for so many channels, the loss, and what is done with it when it is trained."""
+    """How a judge is made: the network for (channels, classes), the loss, and what is done when it is trained."""
 
-    network: Callable[[int], JudgeNetwork]
+    network: Callable[[int, int], JudgeNetwork]
     loss: Loss
     epochs: int
     seed: int
@@ -78,6 +82,7 @@ def fit(
     average = copy.deepcopy(network).requires_grad_(False)
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=1e-2, fused=True)
     images, labels = images.to(device), labels.to(device)
+    batch = min(batch, len(images))
     steps = len(images) // batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, epochs * steps, pct_start=0.2)
     told = time.monotonic()

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.score.classifier import CLASSES, Features
+from bench.score.classifier import Features
 from bench.score.distances import (
     Moments,
     covered,
@@ -142,8 +142,8 @@ def class_balance(sample: Features, reference: Reference) -> float:
 
     Use: to see whether classes are missing. It says nothing of how the images look.
     """
-    share = torch.bincount(sample.logits.argmax(1), minlength=CLASSES).double() / len(sample.logits)
-    return float(torch.special.entr(share).sum() / np.log(CLASSES))
+    share = torch.bincount(sample.logits.argmax(1), minlength=sample.logits.shape[1]).double() / len(sample.logits)
+    return float(torch.special.entr(share).sum() / np.log(sample.logits.shape[1]))
 
 
 def _agreement(sample: Features) -> Tensor:
@@ -186,6 +186,7 @@ class Metric:
     ``asks``: whether it is of samples that were to be of given classes, and of no others.
     ``beside``: whether it is in features that only some data sets have.
     ``reads``: whether it looks at the classes that are seen.
+    ``classes``: whether it is of classes, of which some data sets have none.
     ``compared``: by ratios, or by differences where it can be negative or zero for good samples.
     ``error``: the metric that is its standard error.
     """
@@ -195,6 +196,7 @@ class Metric:
     asks: bool = False
     beside: bool = False
     reads: bool = True
+    classes: bool = False
     compared: Literal["ratio", "difference"] = "ratio"
     error: str | None = None
 
@@ -220,17 +222,17 @@ METRICS: dict[str, Metric] = {
     "fid": Metric(fid, "lower", reads=False),
     "kid": Metric(kid, "lower", compared="difference", error="kid_se"),
     "kid_se": Metric(kid_se, None),
-    "inception_score": Metric(score_of_classes, "higher"),
+    "inception_score": Metric(score_of_classes, "higher", classes=True),
     "precision": Metric(precision, "higher"),
     "recall": Metric(recall, "higher"),
-    "confidence": Metric(confidence, "higher"),
-    "class_balance": Metric(class_balance, "higher"),
+    "confidence": Metric(confidence, "higher", classes=True),
+    "class_balance": Metric(class_balance, "higher", classes=True),
     "fid_infinity": Metric(fid_infinity, "lower", compared="difference"),
     "fid_bias": Metric(fid_bias, None),
     "density": Metric(density, "higher"),
     "coverage": Metric(coverage, "higher"),
-    "class_accuracy": Metric(class_accuracy, "higher", asks=True),
-    "worst_class_accuracy": Metric(worst_class_accuracy, "higher", asks=True),
+    "class_accuracy": Metric(class_accuracy, "higher", asks=True, classes=True),
+    "worst_class_accuracy": Metric(worst_class_accuracy, "higher", asks=True, classes=True),
     **{column(judge): _by(judge) for judge in JUDGES},
     **{view: _beside(view, VIEWS[view].about) for view in VIEWS},
     "repeated": Metric(repeated, "lower"),
@@ -249,4 +251,6 @@ def score(sample: Features, reference: Reference, only: str | None = None) -> di
 
 def possible(name: str, metric: Metric, sample: Features) -> bool:
     """Whether there is such a metric of these samples."""
+    if metric.classes and not sample.logits.shape[1]:
+        return False
     return (sample.asked is not None or not metric.asks) and (name in sample.beside or not metric.beside)

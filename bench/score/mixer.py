@@ -37,11 +37,12 @@ class Mixer(JudgeNetwork):
 
     parts = (WIDTH, WIDTH)
 
-    def __init__(self, channels: int = 1, side: int = 28) -> None:
+    def __init__(self, channels: int = 1, classes: int = CLASSES, side: int = 28) -> None:
         super().__init__()
+        self.classes = classes
         self.patches = nn.Conv2d(channels, WIDTH, PATCH, PATCH)
         self.blocks = nn.ModuleList(Block((side // PATCH) ** 2) for _ in range(BLOCKS))
-        self.last, self.digit = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, CLASSES)
+        self.last, self.digit = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, classes)
         self.register_buffer("scale", torch.ones(self.features))
         self.scale: Tensor
 

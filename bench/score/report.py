@@ -11,7 +11,7 @@ from bench.errors import UserError
 from bench.images import datasets, files
 from bench.images.source import InDoubtError, Reading, Source
 from bench.machine import devices
-from bench.rows import entries, known
+from bench.rows import entries
 from bench.score import copies, taken
 from bench.score.kept import Progress
 from bench.score.printed import ScoreReport
@@ -59,11 +59,11 @@ def scoring(
     :param reading: what the user says about the files.
     :raises UserError: for what cannot be read or scored. Where values can be read in two ways, it has both scores.
     """
-    known("dataset", dataset)
+    dataset = datasets.named(dataset)
     where = devices.pick_device(device)
-    row = entries("dataset")[dataset]
+    row = datasets.row(dataset)
     try:
-        source = files.take(path, row.channels, row.side, reading)
+        source = files.take(path, row.channels, row.side, reading, row.classes)
     except InDoubtError as doubt:
         scorer = Scorer(dataset, datasets.load(dataset, data_dir), store, where)
         raise _both(doubt, path, scorer, reading) from None
@@ -92,7 +92,7 @@ def _both(doubt: InDoubtError, path: Path, scorer: Scorer, reading: Reading) -> 
     """The doubt, with the score of each way to read the values."""
     said = []
     for low, high in doubt.ranges:
-        source = files.take(path, *scorer.images.shape, replace(reading, range=(low, high)))
+        source = files.take(path, *scorer.images.shape, replace(reading, range=(low, high)), scorer.images.classes)
         fid = scorer.stream(source).scores(scorer.reference)["fid"]
         said.append(f"--range {low:g} {high:g} gives FID {fid:.4g}")
     return UserError(f"{str(doubt).removesuffix('; say --range')}; {', '.join(said)}")

@@ -12,7 +12,6 @@ from bench import files
 from bench.errors import UserError, unknown
 from bench.images import datasets
 from bench.images.datasets import Images
-from bench.rows import known
 from bench.score import classifier, eyes, kept
 from bench.score.judges import JUDGES, headline, judges_of
 from bench.score.kept import Progress
@@ -46,7 +45,7 @@ def retrain(
     :param epochs: the recipe's number if None.
     :raises UserError: for an unknown data set or judge, or a file that cannot be written.
     """
-    known("dataset", dataset)
+    dataset = datasets.named(dataset)
     name = judge or headline(dataset) or next(iter(JUDGES))
     if name not in JUDGES:
         raise unknown("judge", name, JUDGES)

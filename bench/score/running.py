@@ -54,13 +54,14 @@ class Running:
 
     :param features: how many the judge gives.
     :param beside: column → how many features that distance is in.
+    :param classes: how many classes the judge tells apart; 0 for none.
     """
 
-    def __init__(self, features: int, beside: Mapping[str, int] | None = None) -> None:
+    def __init__(self, features: int, beside: Mapping[str, int] | None = None, classes: int = CLASSES) -> None:
         self.seen = Gathered(features)
         self.beside = {name: Gathered(width) for name, width in (beside or {}).items()}
         self.entropy = self.confidence = 0.0  # sums of Σ p log p and of max p
-        self.chance, self.count = np.zeros(CLASSES), np.zeros(CLASSES)  # sums of p, and of images by class seen
+        self.chance, self.count = np.zeros(classes), np.zeros(classes)  # sums of p, and of images by class seen
 
     @property
     def n(self) -> int:
@@ -72,12 +73,14 @@ class Running:
         self.seen.add(part.features)
         for name, gathered in self.beside.items():
             gathered.add(part.beside[name])
+        if not len(self.count):
+            return
         log_p = part.logits.double().log_softmax(1)
         p = log_p.exp()
         self.entropy += float((p * log_p).sum())
         self.confidence += float(p.amax(1).sum())
         self.chance = self.chance + p.sum(0).numpy()
-        self.count = self.count + np.bincount(p.argmax(1).numpy(), minlength=CLASSES)
+        self.count = self.count + np.bincount(p.argmax(1).numpy(), minlength=len(self.count))
 
     def merge(self, other: Running) -> None:
         """Add what another has seen."""
@@ -99,12 +102,15 @@ class Running:
         """
         check(self.n, bool(np.isfinite(self.seen.scatter).all() and np.isfinite(self.chance).all()))
         p, share = self.chance / self.n, self.count / self.n
+        classes = {
+            "inception_score": float(np.exp(self.entropy / self.n + entropy(p))),
+            "confidence": self.confidence / self.n,
+            "class_balance": entropy(share) / math.log(len(share)),
+        } if len(share) else {}  # fmt: skip
         return {
             "fid": frechet_distance(self.moments, reference.moments),
             "fid_bias": frechet_bias(self.moments, reference.moments, self.n),
-            "inception_score": float(np.exp(self.entropy / self.n + entropy(p))),
-            "confidence": self.confidence / self.n,
-            "class_balance": entropy(share) / math.log(CLASSES),
+            **classes,
             **{name: frechet_distance(seen.moments, reference.beside[name]) for name, seen in self.beside.items()},
         }
 

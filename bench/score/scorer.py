@@ -63,25 +63,25 @@ class Scorer:
         self.images, self.store, self.device = images, store, device
         self.dataset_sha256 = images.sha256
         self.code = code_hash(metrics.__name__)
-        name, channels = judge or headline(dataset), images.shape[0]
+        name, shape = judge or headline(dataset), (images.shape[0], images.classes)
         row = JUDGES[name] if name else None
         if row is None:
             yield from own.training(dataset, images, store, device)
             path = own.path_of(dataset, store)
             self.classifier = hashlib.sha256(path.read_bytes()).hexdigest()
-            self.network = classifier.load(path, self.classifier, channels)
+            self.network = own.load(dataset, images, store, self.classifier)
         else:
-            path, self.classifier, self.network = row.path, row.sha256, eyes.load(row, channels)
+            path, self.classifier, self.network = row.path, row.sha256, eyes.load(row, *shape)
         self.accuracy = _accuracy(path)
         self.name = classifier.name_of(dataset, self.classifier)
         others = {column(k): judge for k, judge in judges_of(dataset).items() if name not in (None, k)}
         self.panel = {k: judge.sha256[:12] for k, judge in others.items()}
         self._beside = {
-            k: eyes.of_network(eyes.load(judge, channels), judge.sha256, device, judge) for k, judge in others.items()
+            k: eyes.of_network(eyes.load(judge, *shape), judge.sha256, device, judge) for k, judge in others.items()
         } | eyes.views_of(dataset)
         self._members = [column(k) for k, _ in row.members] if row else []
         reads = reader(dataset) if row and not row.members else None
-        self._reader = eyes.load(JUDGES[reads], channels) if reads and reads != name else None
+        self._reader = eyes.load(JUDGES[reads], *shape) if reads and reads != name else None
         self._reads = column(reads) if reads else None
         mine = eyes.of_network(self.network, self.classifier, device, row)
         known = yield from eyes.moments(mine, images, store, self.code)
@@ -128,7 +128,8 @@ class Scorer:
 
     def running(self) -> running.Running:
         """What is kept of images that come in parts, of none so far."""
-        return running.Running(self.network.features, {k: len(self.reference.beside[k].mean) for k in self._beside})
+        beside = {k: len(self.reference.beside[k].mean) for k in self._beside}
+        return running.Running(self.network.features, beside, self.network.classes)
 
     def bounds(self, n: int) -> Bounds:
         """Every metric of n test images drawn at random (``floor``) and of n images of pure noise (``ceiling``)."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from bench.images.conventions import CHANGES
 from bench.images.source import MINIMUM, Source
 from bench.score import classifier, metrics
-from bench.score.classifier import CLASSES, Features
+from bench.score.classifier import Features
 from bench.score.distances import Moments, frechet_distance
 from bench.score.kept import Progress
 from bench.score.running import Running
@@ -43,10 +43,13 @@ class _Seen:
     def __init__(self, source: Source, scorer: Scorer) -> None:
         self.source, self.done = source, 0
         self.running = scorer.running()
-        self.classes = [Running(scorer.network.features) for _ in range(CLASSES if source.labels is not None else 0)]
+        self.classes = [
+            Running(scorer.network.features, None, scorer.network.classes)
+            for _ in range(scorer.network.classes if source.labels is not None else 0)
+        ]
         kept = source.n if source.n <= STREAMED else 0
         self.features = torch.empty(kept, scorer.network.features, dtype=torch.float64)
-        self.logits = torch.empty(kept, CLASSES, dtype=torch.float64)
+        self.logits = torch.empty(kept, scorer.network.classes, dtype=torch.float64)
         # filled in place: a small tensor kept of each part would pin the heap that large ones leave behind
         self.step = -(-source.n // TRIED)
         self.few = torch.empty(0, dtype=torch.uint8)
@@ -105,15 +108,16 @@ def moments_of_classes(scorer: Scorer) -> Generator[Progress, None, list[Moments
     key, about = hashlib.sha256(text.encode()).hexdigest()[:16], ReferenceFeatures(code=scorer.code)
     kept = scorer.store.load_tensors(ReferenceFeatures, key)
     state = kept[0] if kept is not None and kept[1] == about else {}
+    classes = scorer.network.classes
     if not state:
-        for c in range(CLASSES):
-            yield Progress("looking at the training images of each class", c / CLASSES)
+        for c in range(classes):
+            yield Progress("looking at the training images of each class", c / classes)
             which = scorer.images.train_labels == c
             found = Moments.of(classifier.extract(scorer.network, scorer.images.train[which], scorer.device).features)
             state[f"mean.{c}"] = torch.from_numpy(found.mean)
             state[f"covariance.{c}"] = torch.from_numpy(found.covariance)
         scorer.store.save_tensors(key, state, about)
-    return [Moments(state[f"mean.{c}"].numpy(), state[f"covariance.{c}"].numpy()) for c in range(CLASSES)]
+    return [Moments(state[f"mean.{c}"].numpy(), state[f"covariance.{c}"].numpy()) for c in range(classes)]
 
 
 def hint(scorer: Scorer, images: Tensor) -> str | None:

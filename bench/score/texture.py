@@ -25,15 +25,16 @@ CLASSES = 10
 class Texture(JudgeNetwork):
     """Four 3×3 convolutions, two of them with stride 2: responses of 28×28, 14×14, 7×7 and 7×7 pixels."""
 
-    def __init__(self, channels: int = 1) -> None:
+    def __init__(self, channels: int = 1, classes: int = CLASSES) -> None:
         super().__init__()
+        self.classes = classes
         a, b, c = WIDTHS
         self.parts = (2 * a, 2 * b, c, c)
         self.first = nn.Conv2d(channels, a, 3, padding=1)
         self.second = nn.Conv2d(a, b, 3, 2, padding=1)
         self.third = nn.Conv2d(b, c, 3, 2, padding=1)
         self.fourth = nn.Conv2d(c, c, 3, padding=1)
-        self.digit, self.kind = nn.Linear(c, CLASSES), nn.Linear(self.features, KINDS)
+        self.digit, self.kind = nn.Linear(c, classes), nn.Linear(self.features, KINDS)
         self.register_buffer("scale", torch.ones(self.features))
         self.scale: Tensor
         self.to(memory_format=torch.channels_last)

@@ -21,6 +21,7 @@ class Together(JudgeNetwork):
         super().__init__()
         self.members = nn.ModuleList(network for network, _ in members)
         self.factors = [math.sqrt(weight) for _, weight in members]
+        self.classes = members[0][0].classes
         self.parts = tuple(network.features for network, _ in members)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

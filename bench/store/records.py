@@ -156,9 +156,7 @@ class Sampled(Part):
 
 Scores = dict[str, float]
 """Metric → value."""
-ALWAYS = frozenset({
-    "fid", "kid", "kid_se", "inception_score", "precision", "recall", "confidence", "class_balance",
-})  # fmt: skip
+ALWAYS = frozenset({"fid", "kid", "kid_se", "precision", "recall"})
 """The metrics of every version so far, which a floor and a ceiling have whatever else there is."""
 
 

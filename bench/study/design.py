@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, field_serializer, field_validator, model_validator
 
 from bench.errors import UserError, unknown
-from bench.rows import ORACLE, entries, known, read
+from bench.rows import ORACLE, known, read
 from bench.study.axes import LISTED, Axes
 from bench.study.model import Budget, Count, Natural, StrictModel
 from bench.study.wrong import wrong
@@ -20,6 +20,16 @@ MOST_POINTS = 2_000_000
 LARGEST_OPTION = 10_000
 """A network's whole-number options: widths, blocks."""
 FAMILY = {axis.name: axis.family for axis in LISTED}
+
+
+def named(given: object) -> str:
+    """The text that names a data set, whose images are looked at where the user has made it."""
+    from bench.images.datasets import named  # which loads torch
+
+    try:
+        return named(given)
+    except UserError as error:
+        raise wrong(str(error)) from error
 
 
 Seeds = Annotated[list[Natural], BeforeValidator(lambda given: given if isinstance(given, list) else [given])]
@@ -55,7 +65,7 @@ class Score(StrictModel):
 class Design(StrictModel):
     """The grid, its exclusions, and what all of its cells share."""
 
-    dataset: str = "mnist"
+    dataset: Annotated[str, BeforeValidator(named)] = "mnist"
     train: Budget
     axes: Axes
     exclude: list[dict[str, Any]] = []
@@ -105,13 +115,11 @@ Mistakes = Iterable[tuple[Any, ...]]
 
 
 def _known_names(design: Design) -> Mistakes:
-    """Names that are no axis: the data set and the optimiser."""
-    for family, name, *at in (("dataset", design.dataset, "dataset"),
-                              ("optimiser", design.train.optimiser, "train", "optimiser")):  # fmt: skip
-        try:
-            known(family, name)
-        except UserError as error:
-            yield str(error), *at
+    """A name that is no axis: the optimiser."""
+    try:
+        known("optimiser", design.train.optimiser)
+    except UserError as error:
+        yield str(error), "train", "optimiser"
     if design.train.epochs == 0 and set(design.axes.net) != {ORACLE}:
         yield f"train.epochs: 0 trains nothing but '{ORACLE}'", "train", "epochs"
 
@@ -129,7 +137,9 @@ def _not_too_large(design: Design) -> Mistakes:
 
 def _enough_images(design: Design) -> Mistakes:
     """More samples than there are test images."""
-    most = entries("dataset")[design.dataset].test
+    from bench.images.datasets import row
+
+    most = row(design.dataset).test
     for field, what in (("n", "that the floor is drawn from"), ("likelihood", "that there are")):
         if (n := getattr(design.score, field)) > most:
             yield f"score.{field}: {n} is more than the {most} test images {what}", "score", field

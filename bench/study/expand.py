@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from bench.rows import DEFAULT, ORACLE, entries
+from bench.images.datasets import row
+from bench.rows import DEFAULT, ORACLE
 from bench.study.axes import LISTED
 from bench.study.design import Design
 from bench.study.model import Budget, Cell, Job, Sampling
@@ -16,7 +17,7 @@ from ddpm.nets import classes_of, learns_variance, make_net, takes_second_time
 from ddpm.objective import check, default_weight
 from ddpm.sampler import make_sampler
 from ddpm.schedule import make_schedule
-from ddpm.spec import Variant
+from ddpm.spec import Variant, parse
 from ddpm.teach import make_teach
 
 At = Mapping[str, Any]
@@ -62,10 +63,10 @@ def _average_of_nothing(design: Design, at: At) -> str | None:
 def _guidance_without_classes(design: Design, at: At) -> str | None:
     if at["guidance"] is None or classes_of(at["net"]):
         return None
-    return (
-        f"guidance={at['guidance']:g} needs a network that knows classes "
-        f"(net: [{{unet: {{classes: {entries('dataset')[design.dataset].classes}}}}}]), not {at['net']}"
-    )
+    needs = f"guidance={at['guidance']:g} needs a network that knows classes"
+    if not (classes := row(design.dataset).classes):
+        return f"{needs}, and data set {parse(design.dataset).name} has none"
+    return f"{needs} (net: [{{unet: {{classes: {classes}}}}}]), not {at['net']}"
 
 
 def _variance_not_learned(design: Design, at: At) -> str | None:
@@ -277,7 +278,7 @@ def _check_networks(design: Design) -> None:
 
     :raises ValueError: saying which, and why.
     """
-    data = entries("dataset")[design.dataset]
+    data = row(design.dataset)
     with torch.device("meta"):
         for net in design.axes.net:
             if net == ORACLE:
@@ -287,9 +288,11 @@ def _check_networks(design: Design) -> None:
             except ValueError as error:
                 raise ValueError(f"impossible cell: {error}") from error
             if (known := classes_of(net)) not in (0, data.classes):
-                raise ValueError(
-                    f"impossible cell: net {net}: {design.dataset} has {data.classes} classes, not {known}"
+                name, has = (
+                    parse(design.dataset).name,
+                    f"{data.classes} classes, not {known}" if data.classes else "no classes",
                 )
+                raise ValueError(f"impossible cell: net {net}: {name} has {has}")
 
 
 def _check_snapshots(design: Design) -> None:
@@ -297,8 +300,8 @@ def _check_snapshots(design: Design) -> None:
 
     :raises ValueError: with both numbers.
     """
-    train, data = design.train, entries("dataset")[design.dataset]
-    images = min(train.images or data.train, data.train)
+    train = design.train
+    images = row(design.dataset).trained_on(train.images)
     steps = train.epochs * max(1, images // train.batch_size)
     if train.snapshots > steps:
         raise ValueError(f"train.snapshots: {train.snapshots} are more than the {steps} training steps")

@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_core.core_schema import ValidationInfo
 
-from bench.rows import DEFAULT, packages
+from bench.rows import DEFAULT, identity, packages
 from bench.rows import ORACLE as ORACLE
 from bench.study.axis import Axis, Part, axes_of, said
 from ddpm.spec import Variant
@@ -158,7 +158,7 @@ class Job(Chosen):
     def rows(cls, fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """(family, name) of each row among the fields: the data set's and the optimiser's too."""
         yield from super().rows(fields)
-        yield "dataset", str(fields.get("dataset"))
+        yield "dataset", Variant.of(str(fields.get("dataset"))).name
         if train := fields.get("train"):
             yield "optimiser", train.optimiser
 
@@ -183,7 +183,10 @@ class Job(Chosen):
     @cached_property
     def canonical(self) -> str:
         """The JSON that the key is the hash of; part of each of its cells'."""
-        return _canonical(self.model_dump(exclude_defaults=True))
+        fields = self.model_dump(exclude_defaults=True)
+        if "dataset" in fields:
+            fields["dataset"] = identity("dataset", fields["dataset"])
+        return _canonical(fields)
 
     @cached_property
     def key(self) -> str:

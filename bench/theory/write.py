@@ -21,7 +21,7 @@ def write(
     :param schedules: the ones to show, as a study names them; all if none are given.
     :raises UserError: for an unknown data set or schedule.
     """
-    known("dataset", dataset)
+    dataset = datasets.named(dataset)
     shown = _checked(list(schedules) or list(SCHEDULES), T)
     pixels = datasets.to_float(datasets.load(dataset, data_dir).train).double()
     moments = float(pixels.mean()), float(pixels.std())

@@ -18,7 +18,8 @@ from torch.testing import assert_close
 from torchvision import datasets as theirs_sets
 
 from bench.errors import UserError
-from bench.images.datasets import DATASETS, Images, load, to_float, to_uint8
+from bench.images import idx as idx_files
+from bench.images.datasets import DATASETS, Images, load, named, row, to_float, to_uint8
 from bench.paths import SHIPPED_DATA
 
 CANONICAL = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -76,7 +77,8 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return construct
 
-    for name in ("MNIST", "FashionMNIST", "KMNIST", "QMNIST", "CIFAR10"):
+    monkeypatch.setattr(idx_files, "SYSTEM", Path("/nowhere"))
+    for name in ("MNIST", "FashionMNIST", "KMNIST", "QMNIST", "EMNIST", "CIFAR10"):
         monkeypatch.setattr(theirs_sets, name, failing(name))
     return asked
 
@@ -285,12 +287,104 @@ def test_torchvision_reads_the_same_files(tmp_path: Path) -> None:
         assert torch.equal(labels, theirs.targets)
 
 
-@pytest.mark.parametrize("name", ["fashion_mnist", "kmnist", "qmnist", "cifar10"])
+@pytest.mark.parametrize("name", ["fashion_mnist", "kmnist", "qmnist", "emnist", "cifar10"])
 def test_nothing_on_disk_and_no_internet(tmp_path: Path, offline: list[str], name: str) -> None:
     line = refused(name, tmp_path)
     assert len(offline) == 1
     assert str(tmp_path) in line
     assert f"Error downloading {offline[0]}" in line
+    assert "put the files there" in line
+
+
+def test_debian_s_package_is_found_and_named(
+    tmp_path: Path, offline: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "apt-get install dataset-fashion-mnist" in refused("fashion_mnist", tmp_path)
+    monkeypatch.setattr(idx_files, "SYSTEM", tmp_path / "system")
+    write(tmp_path / "system" / "fashion-mnist", CANONICAL, made_up(), ".gz")
+    assert len(load("fashion_mnist", tmp_path).train) == 30
+
+
+def written_emnist(root: Path, split: str, first: int) -> list[np.ndarray]:
+    arrays = made_up()
+    for labels in arrays[1::2]:
+        labels += first
+    names = (f"emnist-{split}-{part}-{kind}"
+             for part in ("train", "test") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"))  # fmt: skip
+    write(root / "EMNIST" / "raw", tuple(names), arrays, ".gz")
+    return arrays
+
+
+def test_emnist_is_upright_and_a_split_is_an_option(tmp_path: Path, offline: list[str]) -> None:
+    """Its files hold images with rows and columns swapped, and letters are numbered from 1."""
+    arrays = written_emnist(tmp_path, "letters", 1)
+    images = load(named({"emnist": {"split": "letters"}}), tmp_path)
+    assert torch.equal(images.train[:, 0], torch.from_numpy(arrays[0]).transpose(1, 2))
+    assert images.train_labels.tolist() == (arrays[1] - 1).tolist()
+    assert images.classes == row('emnist(split="letters")').classes == 26
+    assert row("emnist").classes == 47  # the split balanced
+    with pytest.raises(UserError, match="letters"):
+        named({"emnist": {"split": "leters"}})
+
+
+def test_emnist_labels_beyond_its_classes(tmp_path: Path) -> None:
+    written_emnist(tmp_path, "letters", 0)  # some are 0
+    assert "between 1 and 26" in refused('emnist(split="letters")', tmp_path)
+
+
+def med(path: Path, channels: int, classes: int, **changed: np.ndarray) -> dict[str, np.ndarray]:
+    """An .npz as MedMNIST has it."""
+    rng = np.random.default_rng(2)
+    arrays = {}
+    for part, n in (("train", 9), ("val", 4), ("test", 5)):
+        arrays[f"{part}_images"] = rng.integers(0, 256, (n, 28, 28, *([3] if channels == 3 else [])), dtype=np.uint8)
+        arrays[f"{part}_labels"] = rng.integers(0, classes, (n, 1), dtype=np.uint8)
+    np.savez(path, **{**arrays, **changed})
+    return arrays
+
+
+@pytest.mark.parametrize(("name", "channels", "classes"), [("bloodmnist", 3, 8), ("octmnist", 1, 4)])
+def test_medmnist(tmp_path: Path, name: str, channels: int, classes: int) -> None:
+    arrays = med(tmp_path / f"{name}.npz", channels, classes)
+    images = load(name, tmp_path)
+    expected = arrays["train_images"].reshape(9, 28, 28, channels).transpose(0, 3, 1, 2)
+    assert np.array_equal(images.train.numpy(), expected)
+    assert images.test_labels.tolist() == arrays["test_labels"][:, 0].tolist()
+    assert len(images.test) == 5
+    assert (*images.shape, images.classes) == (channels, 28, classes)
+    assert (row(name).channels, row(name).side, row(name).classes) == (channels, 28, classes)
+
+
+def test_medmnist_of_several_labels_an_image_has_no_classes(tmp_path: Path) -> None:
+    many = {f"{part}_labels": np.ones((n, 14), np.uint8) for part, n in (("train", 9), ("test", 5))}
+    med(tmp_path / "chestmnist.npz", 1, 2, **many)
+    assert load("chestmnist", tmp_path).classes == row("chestmnist").classes == 0
+
+
+def test_wrong_medmnist(tmp_path: Path) -> None:
+    line = refused("bloodmnist", tmp_path)
+    assert f"curl -L -o {tmp_path}/bloodmnist.npz" in line
+    for changed, said in (
+        ({"test_images": np.zeros((5, 64, 64, 3), np.uint8)}, "5×64×64×3"),
+        ({"train_labels": np.full((9, 1), 8, np.uint8)}, "between 0 and 7"),
+        ({"train_labels": np.zeros((8, 1), np.uint8)}, "9 train images and 8 labels"),
+        ({"train_labels": np.array([[{}]] * 9)}, "pickled"),
+    ):
+        med(tmp_path / "bloodmnist.npz", 3, 8, **changed)
+        assert said in refused("bloodmnist", tmp_path)
+
+
+def test_names_are_one_text_and_wrong_ones_name_the_right() -> None:
+    assert named("mnist") == named({"mnist": None}) == "mnist"
+    assert named({"emnist": {"split": "balanced"}}) == "emnist"
+    for given, said in (
+        ("mnits", "mnist"),
+        ({"mnist": {"split": 1}}, "split"),
+        (3, "not 3"),
+        ({"emnist": {"split": 3}}, "balanced"),
+    ):
+        with pytest.raises(UserError, match=said):
+            named(given)
 
 
 def test_without_a_patch_the_failure_is_one_line_too(tmp_path: Path) -> None:

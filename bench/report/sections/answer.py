@@ -20,6 +20,7 @@ from bench.report.sections.common import (
     judge_columns,
     levels_in_words,
     numbers,
+    of_classes,
     other_judges,
     processors,
     several_seeds,
@@ -29,6 +30,7 @@ from bench.report.sections.common import (
 from bench.score.judges import named
 from bench.store.records import Bounds
 from bench.text import listing, plural
+from ddpm.spec import parse
 
 BEST, MOST = 5, 12
 """Rows of the table, and how many at most where more settings may be the best."""
@@ -87,10 +89,13 @@ def _best(results: Results, bounds: Bounds) -> Text:
     )
     scale = (
         f" On the same scale {int(best['n']):,} real test images score {short(floor['fid'])} (the floor). Pure noise "
-        f"scores {short(ceiling['fid'])} (the ceiling), {short(ceiling['fid'] / best['fid'])} times as much. The mean "
-        f"confidence of the classifier is {best['confidence']:.1%} for these samples and {floor['confidence']:.1%} for "
-        "real images."
+        f"scores {short(ceiling['fid'])} (the ceiling), {short(ceiling['fid'] / best['fid'])} times as much."
     )
+    for name in of_classes(results, "confidence"):
+        scale += (
+            f" The mean confidence of the classifier is {best[name]:.1%} for these samples and {floor[name]:.1%} for "
+            "real images."
+        )
     time = ""
     if pd.notna(best["sample_time"]):
         time = f" Drawing 1,000 samples takes {number(best['sample_time'], 'seconds')} on {processors(results)}."
@@ -145,15 +150,16 @@ def _table(results: Results, bounds: Bounds, found: Best | None) -> Block:
     shown = min(max(BEST, *(i + 1 for i in members), 0), MOST)
     many, others = several_seeds(results), other_judges(results)
     axes = axis_names(results, AXES, CELL)
+    sure = of_classes(results, "confidence")
     columns = [
         Column("", "right", "plain"), *axis_columns(axes),
         *numbers("FID, median (range)" if many else "FID", "floor", "ceiling"), *judge_columns(others),
-        Column("confidence", format="three decimals"), *numbers("s per 1,000 samples"),
+        *numbers(*sure, how="three decimals"), *numbers("s per 1,000 samples"),
         *([Column("may be the best", "left")] if members else []),
     ]  # fmt: skip
     rows = [
         [i + 1, *axis_cells(axes, row), spread(row, many), floor["fid"], ceiling["fid"],
-         *judge_cells(others, row), row["confidence"], row["sample_time"],
+         *judge_cells((*others, *sure), row), row["sample_time"],
          *(["yes" if i in members else ""] if members else [])]
         for i, (_, row) in enumerate(results.settings.head(shown).iterrows())
     ]  # fmt: skip
@@ -180,14 +186,15 @@ def expected_accuracy(dataset: str) -> float | None:
     """The accuracy stated for a data set; None where none is stated, or the data set is not here."""
     from bench.rows import entries  # its rows need torch
 
-    row = entries("dataset").get(dataset)
+    row = entries("dataset").get(parse(dataset).name)
     return row.accuracy if row else None
 
 
 def _reading(results: Results) -> Text:
     classifier = results.reference.classifier[:12] if results.reference else ""
     name = named(results.reference.classifier) if results.reference else None
-    whose = f"judge {name}" if name else f"own {results.study.dataset} classifier"
+    own = f"own {parse(results.study.dataset).name}"
+    whose = f"judge {name}" if name else f"{own} {'classifier' if of_classes(results, 'fid') else 'judge'}"
     return text(
         f"FID here is the Fréchet distance between {results.study.score.n:,} samples and the training images. The "
         f"features are those of this project's {whose} (",

@@ -188,3 +188,8 @@ def judge_cells(names: Sequence[str], scores: Mapping[str, Any] | pd.Series) -> 
     """The numbers of a row, or of the floor or ceiling; none where an older record lacks one."""
     found = [scores.get(name) for name in names]
     return [None if value is None or pd.isna(value) else float(value) for value in found]
+
+
+def of_classes(results: Results, *names: str) -> tuple[str, ...]:
+    """Those of these metrics of classes; none where the data set has no classes."""
+    return names if results.settings["confidence"].notna().any() else ()

@@ -83,7 +83,11 @@ def _ratios_in_words(results: Results, pairs: pd.DataFrame) -> Spans:
     previous, eps = CodeSpan("previous"), CodeSpan("eps")
     ratios, gains = tuple(pairs["ratio"]), pairs["eps confidence"] - pairs["previous confidence"]
     mean, gain, total = short(geometric_mean(ratios)), f"{gains.median():+.3f}", len(pairs)
-    real = f" Real images have {results.bounds[0]['confidence']:.3f}." if results.bounds else ""
+    real = (
+        f" Real images have {results.bounds[0]['confidence']:.3f}."
+        if results.bounds and "confidence" in results.bounds[0]
+        else ""
+    )
     one = " That is one training run of each model. Nobody knows yet whether it holds for others."
     alone = "" if several_seeds(results) else one
     if total == 1:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.analysis.effects import pareto
 from bench.analysis.frames import AXES, Results
-from bench.report.blocks import Block, Column, Figure, heading, table, text
+from bench.report.blocks import Block, Figure, heading, table, text
 from bench.report.sections.common import (
     CELL,
     axis_cells,
@@ -17,8 +17,10 @@ from bench.report.sections.common import (
     by_schedule,
     curve,
     curve_options,
+    judge_cells,
     methods_note,
     numbers,
+    of_classes,
     panels_note,
     processors,
     several_seeds,
@@ -67,11 +69,12 @@ def _figure(results: Results, timed: pd.DataFrame, best: pd.DataFrame) -> Block:
 
 def _table(results: Results, best: pd.DataFrame) -> Block:
     axes = axis_names(results, AXES, CELL)
+    sure = of_classes(results, "confidence")
     rows = [
-        [*axis_cells(axes, row), row["sample_time"], spread(row, several_seeds(results)), row["confidence"]]
+        [*axis_cells(axes, row), row["sample_time"], spread(row, several_seeds(results)), *judge_cells(sure, row)]
         for _, row in best.iterrows()
     ]
     what = f"has {len(best)} settings, fastest first" if len(best) > 1 else "is a single setting"
-    confidence = Column("confidence", format="three decimals")
-    columns = [*axis_columns(axes), *numbers("s per 1,000 samples", "FID"), confidence]
+    confidence = numbers(*sure, how="three decimals")
+    columns = [*axis_columns(axes), *numbers("s per 1,000 samples", "FID"), *confidence]
     return table(columns, rows, f"The Pareto front {what}:")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from bench.analysis.frames import Results
 from bench.report.blocks import Block, Emph, heading, text
+from bench.rows import identity
 from bench.text import listing, plural
 
 
@@ -17,7 +18,7 @@ def section(results: Results) -> Iterator[Block]:
         yield text(study.description.strip())
     facts = [
         f"{int((cells['status'] == 'done').sum())} of {plural(len(cells), 'cell')} done",
-        f"data set {study.dataset}",
+        f"data set {identity('dataset', study.dataset)}",
         f"network {listing(results.levels('net'))}",
         plural(study.train.epochs, "epoch"),
         plural(seeds, "training seed") if seeds else "",

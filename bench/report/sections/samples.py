@@ -9,7 +9,7 @@ from typing import Any
 from bench.analysis.frames import MODEL_AXES, Results
 from bench.report.blocks import Block, Gallery, Picture, heading
 from bench.report.formats import short
-from bench.report.sections.common import several_seeds
+from bench.report.sections.common import of_classes, several_seeds
 
 MOST_ROWS, COLUMNS = 12, 3
 LONGEST_NAME = 80
@@ -73,7 +73,8 @@ def _picture(results: Results, model: Any, number: int) -> Picture | None:
     if best is None:
         return Picture(name, None, "", (title,), ("not scored",))
     path = results.preview(best["key"])
-    scores = f"{best['method']} {best['sample_steps']}: FID {short(best['fid'])}, conf. {best['confidence']:.3f}"
+    scores = f"{best['method']} {best['sample_steps']}: FID {short(best['fid'])}"
+    scores += "".join(f", conf. {best[name]:.3f}" for name in of_classes(results, "confidence"))
     if path is None:
         return Picture(name, None, "", (title,), (f"{scores} (no picture kept)",))
     return Picture(name, path.read_bytes(), f"Samples of {title}", (title,), (scores,))
