@@ -15,7 +15,7 @@ from bench.study.study import Study
 from bench.study.yaml12 import Loader
 
 STUDIES = Path(__file__).parent / "studies"
-FORMERLY = {"seed": "demo"}
+FORMERLY = {"seed": "demo-1000"}
 """Old name of a shipped study → its name now."""
 
 
