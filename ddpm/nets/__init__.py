@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from ddpm.nets.dit import DiT
 from ddpm.nets.scorenet import ScoreNet
 from ddpm.nets.unet import UNet
 from ddpm.spec import Variant, build, option
@@ -18,6 +19,7 @@ from ddpm.spec import Variant, build, option
 NETS: dict[str, Callable[..., nn.Module]] = {
     "unet": UNet,
     "scorenet": ScoreNet,
+    "dit": DiT,
 }
 
 

@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ddpm.nets.attention import attend
+
 FREQUENCIES = 32
 
 
@@ -50,13 +52,7 @@ class Attention(nn.Module):
         b, c, h, w = x.shape
         tokens = self.norm(x).permute(0, 2, 3, 1).reshape(b, h * w, c)
         qkv = self.qkv(tokens).view(b, h * w, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        if x.is_cpu and qkv.dtype == torch.bfloat16:  # whose way back takes seven times as long as float32's
-            with torch.autocast("cpu", enabled=False):
-                mixed = nn.functional.scaled_dot_product_attention(*qkv.float())
-        else:
-            mixed = nn.functional.scaled_dot_product_attention(*qkv)
-        mixed = mixed.transpose(1, 2).reshape(b, h * w, c)
-        return x + self.out(mixed).view(b, h, w, c).permute(0, 3, 1, 2)
+        return x + self.out(attend(qkv)).view(b, h, w, c).permute(0, 3, 1, 2)
 
 
 class UNet(nn.Module):
