@@ -261,17 +261,18 @@ def demo_study(seeds=(0, 1)):
 
 
 def test_digits_of_the_demo_are_those_of_the_results(store, digits):
-    """Digits at the smaller T alone and only unclipped for Part 1, everywhere for Part 2; and what is missing."""
+    """Digits at the smaller T alone for Part 1, clear ones unclipped; everywhere for Part 2; and what is missing."""
     study = demo_study(seeds=(0,))
     fill(study, store, digits)
     for cell in study.cells:
         T, clip, eps = cell.job.T, cell.sampling.clip, cell.job.objective == "eps"
         good = eps or (T == 60 and not clip)
-        write_cell(store, cell, digits, fid=20.0 if eps else float(40 * T), precision=0.5 if good else 0.4)
+        write_cell(store, cell, digits, fid=20.0 if eps else float(T), precision=0.5 if good else 0.4)
     section = section_of(markdown_of(Results(study, store)), "The demo's claims")
-    assert "`previous`: digits at T = 60 (ancestral unclipped); no digits at T = 60 (ancestral) and T = 200" in section
-    assert "`eps`: digits at T = 60 (ancestral and ancestral unclipped) and T = 200" in section
-    assert "T = 60: `eps` has the lower FID in 2 of 2 pairs. `previous` has 120 times its FID" in section
+    said = "`previous`: clear digits at T = 60 (ancestral unclipped); rough digits at T = 60 (ancestral); no digits at"
+    assert f"{said} T = 200 (ancestral and ancestral unclipped)." in section
+    assert "`eps`: clear digits at T = 60 (ancestral and ancestral unclipped) and T = 200" in section
+    assert "T = 60: `eps` has the lower FID in 2 of 2 pairs. `previous` has 3.00 times its FID" in section
     order = gains("previous")
     assert order == sorted(order), "a longer chain is worse conditioned for Part 1"
     assert section.count("FID rises with the gain") == 1
@@ -280,8 +281,8 @@ def test_digits_of_the_demo_are_those_of_the_results(store, digits):
     lost = next(cell for cell in study.cells if cell.job.objective == "previous" and not cell.sampling.clip)
     store.path("cells", lost.key, ".json").unlink()
     section = section_of(markdown_of(Results(study, store)), "The demo's claims")
-    assert "not measured: T = 60 by ancestral unclipped" in section
-    assert "`previous`: no digits anywhere" in section
+    assert "`previous`: rough digits at T = 60 (ancestral); no digits at T = 200" in section
+    assert "not measured at T = 60 (ancestral unclipped)" in section
 
 
 def gains(objective):

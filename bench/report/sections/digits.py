@@ -31,8 +31,9 @@ from bench.text import listing, plural
 PART1, PART2 = ("previous", "mean"), "eps"
 Gains = dict[tuple[str, str, int], float]
 """(objective, schedule, T) → the largest |σ/D| over t."""
-ENOUGH = 0.5
-"""A model's images are called digits where their precision is at least this share of that of real images."""
+CLEAR, ROUGH = 0.5, 30
+"""A model's images are called clear digits where their precision is at least this share of that of real images, and
+rough digits where their FID is at least so many times lower than that of noise."""
 
 
 def part(results: Results, number: int) -> Iterator[Block]:
@@ -42,15 +43,17 @@ def part(results: Results, number: int) -> Iterator[Block]:
     if models is None or models.empty or results.bounds is None:
         yield text("Not measured here: no samples of the demo's models have been scored yet.")
         return
-    real = results.bounds[0]["precision"]
+    real, noise = results.bounds[0]["precision"], results.bounds[1]["fid"]
+    models = models.assign(grade=[_grade(row, real, noise) for _, row in models.iterrows()])
     yield text(
-        "What is a digit? The samples of a model are called digits here where enough of them lie among real images in "
-        f"the features of the classifier. That share is the precision. Real test images have {real:.3f}. Enough is "
-        f"{ENOUGH:.0%} of that. Look at the pictures too: the line between a rough digit and a stroke is arbitrary. "
-        "The demo’s own process is unclipped; where no word says so, x̂₀ is clipped. ",
+        "What is a digit? Precision is the share of samples that lie among real images in the features of the "
+        f"classifier. Real test images have {real:.3f}. Samples are called clear digits here where their precision is "
+        f"at least {CLEAR:.0%} of that. They are called rough digits where FID is at least {ROUGH} times lower than "
+        "that of noise. Such lines are arbitrary, so look at the pictures too. "
+        "The demo's own process is unclipped. Where no word says so, x̂₀ is clipped. ",
         _training(results),
     )
-    yield Bullets(tuple(_digits(results, models, objective, real) for objective in results.levels("objective")
+    yield Bullets(tuple(_digits(results, models, objective) for objective in results.levels("objective")
                         if objective in (*PART1, PART2)))  # fmt: skip
     yield from _clearer(results)
     yield from _conditioning(models)
@@ -66,21 +69,25 @@ def _training(results: Results) -> str:
     )
 
 
-def _digits(results: Results, models: pd.DataFrame, objective: str, real: float) -> Spans:
+def _grade(row: Any, real: float, noise: float) -> str:
+    """What the samples of a setting are called."""
+    if row["precision"] >= CLEAR * real:
+        return "clear digits"
+    return "rough digits" if ROUGH * row["fid"] <= noise else "no digits"
+
+
+def _digits(results: Results, models: pd.DataFrame, objective: str) -> Spans:
     """Where the samples of an objective are digits, where not, and what is not known."""
     own = models[models["objective"] == objective]
-    good = own["precision"] >= ENOUGH * real
-    asked = results.shown[results.shown["objective"] == objective]
     known = {_place(row) for _, row in own.iterrows()}
-    lacking = list(dict.fromkeys(place for _, row in asked.iterrows() if (place := _place(row)) not in known))
-    parts = [
-        f"digits {_places(own[good])}" if good.any() else "no digits anywhere" if len(own) > 1 else "",
-        f"no digits {_places(own[~good])}" if (~good).any() and (good.any() or len(own) == 1) else "",
-        f"not measured: {listing(f'T = {T:,} by {method}' for T, method in sorted(lacking))}" if lacking else "",
-    ]
-    part = "Part 2" if objective == PART2 else "Part 1"
+    asked = [_place(row) for _, row in results.shown[results.shown["objective"] == objective].iterrows()]
+    lacking = sorted(set(asked) - known)
+    grades = ("clear digits", "rough digits", "no digits")
+    parts = [f"{grade} {_places(part)}" for grade in grades if len(part := own[own["grade"] == grade])]
+    parts += [f"not measured at {listing(f'T = {T:,} ({method})' for T, method in lacking)}"] if lacking else []
+    of = "Part 2" if objective == PART2 else "Part 1"
     which = " (its mean as the target)" if objective == "mean" else ""
-    return Strong(part), which, ", ", CodeSpan(objective), ": ", "; ".join(filter(None, parts)), "."
+    return Strong(of), which, ", ", CodeSpan(objective), ": ", "; ".join(parts), "."
 
 
 def _place(row: Any) -> tuple[int, str]:
