@@ -61,6 +61,8 @@ class UNet(nn.Module):
     With ``variance`` it has twice the output channels: the second half places the variance between β̃ and β. With
     ``classes`` it may be told which of so many classes an image is of; class number ``classes`` means none.
 
+    Use: for everything, unless networks are what you compare. It was made for the best quality per second on a CPU.
+
     :raises ValueError: unless the side is a multiple of 4.
     """
 
