@@ -82,7 +82,7 @@ def shared_noise(results: Results) -> str:
 def with_panels(results: Results, frame: pd.DataFrame, without: str | None = None) -> pd.DataFrame:
     """The rows that figures show, with the panel of each, in the order of the panels.
 
-    An axis that is left out of panels (``without``) has all of its rows shown.
+    Without an axis, its values share a panel, and every row is shown.
     """
     if not results.extras:
         return frame.assign(panel="")

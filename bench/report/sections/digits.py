@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.analysis.effects import geometric_mean
+from bench.analysis.effects import geometric_mean, matched
 from bench.analysis.frames import Results
 from bench.report.blocks import (
     Block,
@@ -103,14 +103,12 @@ def _places(frame: pd.DataFrame) -> str:
 def _clearer(results: Results) -> Iterator[Block]:
     """Whether ε has the lower FID, T by T, over all pairs that differ in nothing else."""
     lines: list[Spans] = []
+    fids = matched(results.done[results.done["fid"] > 0], "objective")
     for T in sorted(results.levels("T")):
-        done = results.done[(results.done["T"] == T) & (results.done["fid"] > 0)]
-        at = ["schedule", "method", "sample_steps", "seed", "sample_seed"]
-        fids = done.pivot_table(index=at, columns="objective", values="fid", aggfunc="first")
         for other in PART1:
             if not {other, PART2} <= set(fids):
                 continue
-            pairs = fids[[other, PART2]].dropna()
+            pairs = fids[fids.index.get_level_values("T") == T][[other, PART2]].dropna()
             if len(pairs):
                 ratios = tuple(pairs[other] / pairs[PART2])
                 lower = f"{sum(ratio > 1 for ratio in ratios)} of {plural(len(ratios), 'pair')}"
@@ -133,8 +131,7 @@ def _conditioning(models: pd.DataFrame) -> Iterator[Block]:
     )
     pairs = dict.fromkeys(key[:2] for key in keys)
     lines = [line for pair in pairs if (line := _order(*pair, models, gains)) is not None]
-    if lines:
-        yield Bullets(tuple(lines))
+    yield Bullets(tuple(lines)) if lines else text("These results cannot say: no objective was measured at two T.")
     ordered = models.assign(gain=[gains[key] for key in keys])
     columns = [
         Column("objective", "left"), Column("T", format="plain"), Column("sampler", "left"), *numbers("largest |σ/D|"),

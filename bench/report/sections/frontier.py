@@ -48,7 +48,7 @@ def section(results: Results) -> Iterator[Block]:
 
 
 def _figure(results: Results, timed: pd.DataFrame, best: pd.DataFrame) -> Block:
-    one_curve = "T" if results.full_chain else None  # a number of sampling steps is a T then
+    one_curve = "T" if results.full_chain and "T" in results.varying else None  # a number of steps is a T then
     points = by_schedule(results, timed[timed["method"].isin(results.methods)], without=one_curve)
     front = best.assign(x=best["sample_time"], panel=points["panel"].reindex(best.index).fillna(""))
     return Figure(

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from bench.analysis.frames import AXES, STEPS, Results
+from bench.analysis.frames import AXES, MOST_PANELS, STEPS, Results
 from bench.analysis.steps import ENOUGH, Enough, enough, in_words
 from bench.report.blocks import Block, Cell, Column, Figure, Strong, heading, table, text
 from bench.report.formats import number
 from bench.report.sections.common import (
     CELL,
     LEARNT,
+    MOST_ROWS,
     axis_cells,
     axis_columns,
     axis_names,
@@ -66,7 +67,10 @@ def _taken(settings: pd.DataFrame, full: bool) -> pd.DataFrame:
 def _diffusion_figure(results: Results, frame: pd.DataFrame) -> Block:
     shown = with_panels(results, frame[frame["method"].isin(results.methods)], without="T")
     titles = zip(shown["schedule"], shown["panel"], shown["how"], strict=True)
-    points = shown.assign(panel=[", ".join(filter(None, map(str, title))) for title in titles])
+    every = shown.assign(panel=[", ".join(filter(None, map(str, title))) for title in titles])
+    panels = list(dict.fromkeys(every.sort_values("fid", kind="stable")["panel"]))
+    points = every[every["panel"].isin(panels[:MOST_PANELS])]
+    more = f" The {MOST_PANELS} of {len(panels)} panels with the best cells." if len(panels) > MOST_PANELS else ""
     floor, ceiling = (bound["fid"] for bound in results.bounds) if results.bounds else (None, None)
     return Figure(
         name="diffusion-steps",
@@ -74,7 +78,7 @@ def _diffusion_figure(results: Results, frame: pd.DataFrame) -> Block:
         data={"points": curve(points, "T"), "front": NO_FRONT},
         caption=(
             "FID against T, the number of steps of the diffusion. Each panel says how many of them sampling took."
-            f"{whiskers_note(results)} The dashed line is the floor. Noise is at {number(ceiling)}."
+            f"{whiskers_note(results)} The dashed line is the floor. Noise is at {number(ceiling)}.{more}"
             f"{methods_note(results)}",
         ),
         alt="FID against the number of diffusion steps T",
@@ -95,7 +99,8 @@ def _diffusion_table(results: Results, frame: pd.DataFrame) -> Block:
         rows.append([*axis_cells(by, first), str(first["how"]), *(fids.get(T) for T in levels)])
     columns = [*axis_columns(by), Column(AXES["sample_steps"], "left"), *numbers(*(f"T = {T:,}" for T in levels))]
     over = "medians over training seeds, " if several_seeds(results) else ""
-    return table(columns, rows, f"FID by T ({over}a dash where there is no such cell):")
+    cut = f"the first {MOST_ROWS} of {len(rows):,} rows, " if len(rows) > MOST_ROWS else ""
+    return table(columns, rows[:MOST_ROWS], f"FID by T ({over}{cut}a dash where there is no such cell):")
 
 
 def _figure(results: Results) -> Block:
