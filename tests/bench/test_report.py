@@ -266,7 +266,7 @@ def test_digits_of_the_demo_are_those_of_the_results(store, digits):
     fill(study, store, digits)
     for cell in study.cells:
         T, clip, eps = cell.job.T, cell.sampling.clip, cell.job.objective == "eps"
-        good = eps or (T == 60 and not clip)
+        good = eps or not clip  # that alone is not enough: at T = 200 FID is too high
         write_cell(store, cell, digits, fid=20.0 if eps else float(T), precision=0.5 if good else 0.4)
     section = section_of(markdown_of(Results(study, store)), "The demo's claims")
     said = "`previous`: clear digits at T = 60 (ancestral unclipped); rough digits at T = 60 (ancestral); no digits at"

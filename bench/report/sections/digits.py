@@ -32,8 +32,8 @@ PART1, PART2 = ("previous", "mean"), "eps"
 Gains = dict[tuple[str, str, int], float]
 """(objective, schedule, T) → the largest |σ/D| over t."""
 CLEAR, ROUGH = 0.5, 30
-"""A model's images are called clear digits where their precision is at least this share of that of real images, and
-rough digits where their FID is at least so many times lower than that of noise."""
+"""A model's images are called digits where their FID is at least :data:`ROUGH` times lower than that of noise. They are
+clear where their precision is also at least the share :data:`CLEAR` of that of real images."""
 
 
 def part(results: Results, number: int) -> Iterator[Block]:
@@ -46,10 +46,11 @@ def part(results: Results, number: int) -> Iterator[Block]:
     real, noise = results.bounds[0]["precision"], results.bounds[1]["fid"]
     models = models.assign(grade=[_grade(row, real, noise) for _, row in models.iterrows()])
     yield text(
-        "What is a digit? Precision is the share of samples that lie among real images in the features of the "
-        f"classifier. Real test images have {real:.3f}. Samples are called clear digits here where their precision is "
-        f"at least {CLEAR:.0%} of that. They are called rough digits where FID is at least {ROUGH} times lower than "
-        "that of noise. Such lines are arbitrary, so look at the pictures too. "
+        "What is a digit? Samples are called digits here where their FID is at least "
+        f"{ROUGH} times lower than that of noise. They are called clear where their precision is also at least "
+        f"{CLEAR:.0%} of that of real test images ({real:.3f}), and rough where it is not. Precision is the share of "
+        "samples that lie among real images in the features of the classifier. Such lines are arbitrary, so look at "
+        "the pictures too. "
         "The demo's own process is unclipped. Where no word says so, x̂₀ is clipped. ",
         _training(results),
     )
@@ -71,9 +72,9 @@ def _training(results: Results) -> str:
 
 def _grade(row: Any, real: float, noise: float) -> str:
     """What the samples of a setting are called."""
-    if row["precision"] >= CLEAR * real:
-        return "clear digits"
-    return "rough digits" if ROUGH * row["fid"] <= noise else "no digits"
+    if ROUGH * row["fid"] > noise:
+        return "no digits"
+    return "clear digits" if row["precision"] >= CLEAR * real else "rough digits"
 
 
 def _digits(results: Results, models: pd.DataFrame, objective: str) -> Spans:
