@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -69,8 +71,42 @@ class World:
         return sha256
 
 
+def tables() -> dict[str, list[tuple[Any, int]]]:
+    """Every literal table of the project's loaded modules: its rows, in order."""
+    return {
+        f"{module}.{name}": [(key, id(row)) for key, row in table.items()]
+        for module in sorted(sys.modules)
+        if module.partition(".")[0] in {"bench", "ddpm", "ddpm_bench"}
+        for name, table in vars(sys.modules[module]).items()
+        if name.isupper() and isinstance(table, dict) and "FEATURE_EXTRACTORS" not in name  # torch-fidelity's own
+    }
+
+
 @pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def _tables_stay() -> Iterator[None]:
+    """A test leaves every table as it found it, in its order too: the columns of a page follow that order."""
+    before = tables()
+    yield
+    after = tables()
+    changed = [name for name in before if before[name] != after.get(name)]
+    assert not changed, f"this test left other rows, or another order, in {', '.join(changed)}"
+
+
+@contextmanager
+def standing_in(table: dict[str, Any], rows: dict[str, Any]) -> Iterator[None]:
+    """``rows`` in place of all of a table's own, which are put back in their order."""
+    own = dict(table)
+    table.clear()
+    table.update(rows)
+    try:
+        yield
+    finally:
+        table.clear()
+        table.update(own)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(_tables_stay: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever tries to reach the network fails, whether or not there is one; processes here may talk."""
     connect = socket.socket.connect
 
@@ -84,6 +120,15 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", local_only)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A user's cache for the tests, all of their processes; what one compiles the next finds."""
+    folder = tmp_path_factory.getbasetemp()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str((folder.parent if WORKER else folder) / "cache"))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -126,12 +171,13 @@ def first_scorer(mnist: Images, request: pytest.FixtureRequest, tmp_path_factory
 
 
 @pytest.fixture(scope="session")
-def empty(mnist: Images, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder with a reference, of few images so that it is quickly made, and no results."""
+def empty(scorer: Scorer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with the reference of MNIST, all that scoring 20 images needs, and no results."""
     root = tmp_path_factory.mktemp("empty")
-    few = replace(mnist, train=mnist.train[:300], train_labels=mnist.train_labels[:300])
-    Scorer("mnist", few, Store(root), torch.device("cpu")).bounds(20)
-    Store(root).writable()
+    shutil.copytree(scorer.store.root / "scoring", root / "scoring")
+    store = Store(root)
+    Scorer("mnist", scorer.images, store, torch.device("cpu")).bounds(20)
+    store.writable()
     return root
 
 
@@ -148,16 +194,21 @@ def world(tiny_images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     row = replace(datasets.DATASETS["mnist"], read=lambda root: tiny_images)
     monkeypatch.setitem(datasets.DATASETS, "mnist", row)
     monkeypatch.setitem(NETS, "tiny", TinyNet)
-    for name in [*JUDGES]:
-        monkeypatch.delitem(JUDGES, name)
-    monkeypatch.setitem(JUDGES, "classifier", CLASSIFIER)
     monkeypatch.setitem(HEADLINE, "mnist", "classifier")
-    world = World(Store(tmp_path / "results"), tiny_images, tmp_path / "classifier.safetensors")
-    world.pin(0)
     threads = torch.get_num_threads()
-    yield world
+    with standing_in(JUDGES, {"classifier": CLASSIFIER}):
+        world = World(Store(tmp_path / "results"), tiny_images, tmp_path / "classifier.safetensors")
+        world.pin(0)
+        yield world
     torch.set_num_threads(threads)
     classifier.load.cache_clear()
+
+
+@pytest.fixture
+def own_classifier(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MNIST without a pinned judge: its classifier is trained in the results folder, for one epoch and not four."""
+    monkeypatch.delitem(HEADLINE, "mnist")
+    monkeypatch.setattr(classifier, "RECIPE", classifier.RECIPE._replace(epochs=1))
 
 
 def make_study(*, budget: dict[str, Any] | None = None, n: int = 20, **axes: list[Any]) -> Study:

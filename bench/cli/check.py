@@ -80,10 +80,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _change(args: argparse.Namespace) -> list[Outcome]:
     from bench.gate.gates import check_change
-    from bench.store.store import Store
 
     return check_change(
-        Store(args.results or LOCAL),
         data_dir=args.data_dir,
         file=args.baseline,
         only=args.only,

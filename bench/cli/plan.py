@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from bench.cli import arguments, output
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 HELP = "print a study's jobs and cells, and what is already done"
 MORE = ""
+MANY = 20
+"""Values of an axis that are all printed."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -55,9 +58,16 @@ def _print(study: Study, found: Plan) -> None:
         where = " (from runs on another machine, or with other threads)" if found.elsewhere else ""
         print(f"left: {found.left} jobs, {about(found.seconds)}{where}")
     for name, values in study.axes:
-        print(f"  {name:13} {', '.join(map(str, values))}")
+        print(f"  {name:13} {_listed(values)}")
     for job in found.detail:
         left = f"{job.left} cells left, {about(job.seconds)}" if job.left else "nothing left"
         print(f"{job.key}  {job.label}: {left}")
         for key, status, label in job.cells:
             print(f"  {key}  {status:8} {label}")
+
+
+def _listed(values: Sequence[Any]) -> str:
+    """An axis's values; of very many the first, the last, and how many there are."""
+    if len(values) <= MANY:
+        return ", ".join(map(str, values))
+    return f"{', '.join(map(str, values[:10]))}, … {values[-1]} ({len(values):,} values)"

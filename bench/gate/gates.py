@@ -25,7 +25,6 @@ Train = Callable[[Study, Store], bool]
 
 
 def check_change(
-    store: Store,
     *,
     data_dir: Path | None = None,
     file: Path | None = None,
@@ -43,7 +42,7 @@ def check_change(
     """
     kept, weights = change.read((file or baseline("frozen.json")).with_suffix(""))
     where = CPU if device == "auto" else pick_device(device)
-    with Subject(weights, datasets.load("mnist", data_dir), where, "eager" if engine == AUTO else engine, store) as one:
+    with Subject(weights, datasets.load("mnist", data_dir), where, "eager" if engine == AUTO else engine) as one:
         outcomes = list(change.check(one, kept, only))
     if only and not outcomes:
         raise UserError(f"no check has '{only}' in its name")

@@ -62,7 +62,6 @@ class Subject:
 
     :param weights: name of a frozen network → its tensors, of v under ``cosine``.
     :param images: MNIST, of which a few are used.
-    :param kernels: where what an engine compiles is kept.
     :raises UserError: for weights that are not of the network as it is, or an engine that does not fit the device.
     """
 
@@ -70,7 +69,6 @@ class Subject:
     images: Images
     device: torch.device = CPU
     engine: str = "eager"
-    kernels: Store | None = None
     made: dict[str, Any] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
@@ -131,8 +129,7 @@ class Subject:
     def _chosen(self, name: str, tile: int) -> Chosen:
         net = self._nets[name]
         work = Work("sample", net, tile, self.images.shape, self.device, classes_of(FROZEN[name]))
-        kernels = self.kernels or Store(self.folder / "kernels")
-        return engine.choose(work, FROZEN[name], kernels, Wish(self.engine))
+        return engine.choose(work, FROZEN[name], Store(self.folder / "engines"), Wish(self.engine))
 
     def also(self, name: str, weights: dict[str, Tensor]) -> None:
         """Have another frozen network."""

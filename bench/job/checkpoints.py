@@ -13,7 +13,17 @@ from ddpm.ema import KEPT, coefficients, combine
 
 
 def trained(job: Job, store: Store) -> tuple[dict[str, Tensor], TrainedJob | None]:
-    """The averaged weights and the record of a training run that is complete, else ({}, None)."""
+    """The averaged weights and the record of a training run that is complete, else ({}, None).
+
+    Snapshots are read whole: one that is damaged is made again with the rest, before anything is drawn.
+    """
+    weights, record = _own_average(job, store)
+    if record is None or any(store.load_tensors(Snapshot, key) is None for key in snapshots(job)):
+        return {}, None
+    return weights, record
+
+
+def _own_average(job: Job, store: Store) -> tuple[dict[str, Tensor], TrainedJob | None]:
     record = store.read(JobRecord, job.key)
     if not isinstance(record, TrainedJob):
         return {}, None
@@ -21,8 +31,6 @@ def trained(job: Job, store: Store) -> tuple[dict[str, Tensor], TrainedJob | Non
         return {}, record
     kept = store.load_tensors(Checkpoint, job.key)
     if kept is None:
-        return {}, None
-    if any(store.load_about(Snapshot, key) is None for key in snapshots(job)):
         return {}, None
     return {k[4:]: v for k, v in kept[0].items() if k.startswith("ema.")}, record
 
@@ -39,7 +47,7 @@ def averaged(job: Job, store: Store, length: float | None) -> dict[str, Tensor]:
     """
     gone = UserError(f"weights of {job.label} are missing or damaged: run its study again")
     if length is None:
-        weights, record = trained(job, store)
+        weights, record = _own_average(job, store)
         if record is None:
             raise gone
         return weights

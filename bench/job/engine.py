@@ -1,8 +1,10 @@
 """How a network is evaluated: as it is or compiled, and in which number format. A trial on this machine decides.
 
 The trial times every engine that fits the device in turn, on the shapes it will see, and checks what it returns. It is
-kept in the results folder, as are compiled kernels, so that a machine tries once and later jobs warm up in seconds. An
-engine is tried only where the study has so much to do that the engine may be hoped to win more time than trying it
+kept in the results folder, so that a machine tries once. Compiled kernels are kept in the user's cache, so that later
+jobs warm up in seconds.
+
+An engine is tried only where the study has so much to do that the engine may be hoped to win more time than trying it
 takes, and a job takes another engine than ``eager`` only where it will win more time than warming up takes. Both follow
 from the study and one timing that is kept, not from what is left to do, so that a study's jobs of one kind, the resumed
 ones too, take the same engine.
@@ -28,6 +30,7 @@ from bench.job.generate import TILE
 from bench.machine import clocks, provenance
 from bench.machine.devices import multiplying
 from bench.machine.environment import Environment
+from bench.paths import cache_dir
 from bench.store.records import EngineChoice, EngineConfig, EngineRecord, Trial
 from bench.store.store import Store
 from bench.study.model import Cell
@@ -173,9 +176,13 @@ def wish(name: str, job_cells: Sequence[Cell], jobs: Iterable[Sequence[Cell]], d
     )
 
 
-def keep_kernels(store: Store) -> None:
-    """Have this process compile into the results folder, and find there what was compiled before."""
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str((store.root / "compiled").resolve())
+def keep_kernels() -> None:
+    """Have this process compile into the user's cache, and find there what was compiled before on this machine.
+
+    Never into a results folder: torch runs whatever lies there, and results come from anywhere.
+    """
+    folder = cache_dir() / "compiled" / provenance.machine_id()
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
 def evaluator(name: str, net: nn.Module, device: torch.device) -> Callable[..., Tensor]:
@@ -290,7 +297,7 @@ def choose(work: Work, net: str, store: Store, wanted: Wish) -> Chosen:
     if wanted.name == "eager":
         return _eager(work, "asked for")
     if wanted.name != AUTO:
-        keep_kernels(store)
+        keep_kernels()
         return _warmed(wanted.name, work, "asked for")
     key, record = learn(work, net, store, wanted)
     amount = wanted.calls[work.task]
@@ -308,7 +315,7 @@ def choose(work: Work, net: str, store: Store, wanted: Wish) -> Chosen:
 
 def learn(work: Work, net: str, store: Store, wanted: Wish) -> tuple[str, EngineRecord]:
     """The key and the record of what is known of engines for this work, once those worth it have been tried."""
-    keep_kernels(store)
+    keep_kernels()
     environment = provenance.environment(work.device)
     config = EngineConfig(task=work.task, net=net, shape=tuple(work.x.shape), **_machine(environment))
     key = config.key

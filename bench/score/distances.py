@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -20,34 +21,47 @@ ROWS = 2000
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean (d,) and covariance (d, d), float64."""
+    """Mean (d,) and covariance (d, d), float64.
+
+    ``factor`` (n, d) is there where n < d rows are all there were: factorᵀ factor is the covariance.
+    """
 
     mean: np.ndarray
     covariance: np.ndarray
+    factor: np.ndarray | None = None
 
     @classmethod
     def of(cls, features: Tensor) -> Moments:
         """The moments of (N, d) features; the covariance is the unbiased one."""
         x = features.numpy()
-        return cls(x.mean(0), np.cov(x, rowvar=False))
+        n, d = x.shape
+        factor = (x - x.mean(0)) / np.sqrt(n - 1) if 1 < n < d else None
+        return cls(x.mean(0), np.cov(x, rowvar=False), factor)
+
+    @cached_property
+    def root(self) -> np.ndarray:
+        """The symmetric square root of the covariance, kept: everything is compared with one reference."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        root: np.ndarray = vectors * np.sqrt(values.clip(0)) @ vectors.T
+        return root
 
 
 def frechet_distance(p: Moments, q: Moments) -> float:
     """|μ₁ − μ₂|² + Tr(Σ₁ + Σ₂ − 2(Σ₁Σ₂)^½) between Gaussians (Heusel et al., arXiv 1706.08500).
 
-    The trace of the root is Σ √λ over the eigenvalues of S Σ₂ S with S = Σ₁^½, which is symmetric: no complex
-    residue, and singular covariances are as good as any.
+    The trace of the root is Σ √λ over the eigenvalues of S Σ₁ S with S = Σ₂^½, which is symmetric: no complex
+    residue, and singular covariances are as good as any. S is worked out once for each q, so let q be the reference.
     """
     offset = p.mean - q.mean
-    trace = np.trace(p.covariance) + np.trace(q.covariance) - 2 * _roots(p.covariance, q.covariance).sum()
+    trace = np.trace(p.covariance) + np.trace(q.covariance) - 2 * _roots(p, q).sum()
     return float(max(offset @ offset + trace, 0.0))
 
 
-def _roots(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The square roots of the eigenvalues of S b S, S = a^½, which are those of a b."""
-    values, vectors = np.linalg.eigh(a)
-    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
-    return np.sqrt(np.linalg.eigvalsh(root @ b @ root).clip(0))
+def _roots(p: Moments, q: Moments) -> np.ndarray:
+    """The square roots of the eigenvalues of Σ₁ Σ₂, those that are 0 for lack of rows left out."""
+    f = p.factor  # F Σ₂ Fᵀ has them too, and is as small as there are rows
+    like = q.root @ p.covariance @ q.root if f is None else f @ q.covariance @ f.T
+    return np.sqrt(np.linalg.eigvalsh(like).clip(0))
 
 
 def frechet_bias(p: Moments, q: Moments, n: int) -> float:
@@ -58,7 +72,7 @@ def frechet_bias(p: Moments, q: Moments, n: int) -> float:
     it is σ² d(d + 5)/(4n). (Our own derivation, from the second derivative of Tr M^½ and the covariance of a Wishart
     matrix; the effect is that of Chong & Forsyth, arXiv 1911.07023.)
     """
-    r = _roots(q.covariance, p.covariance)
+    r = _roots(p, q)
     total = r[:, None] + r[None, :]
     pairs = np.divide(r[:, None] * r[None, :], total, out=np.zeros_like(total), where=total > 0)
     return float(np.trace(p.covariance) / n + (pairs.sum() + r.sum() / 2) / (2 * (n - 1)))

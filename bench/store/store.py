@@ -10,7 +10,6 @@
     <results>/samples/<key>.npz        all samples, uint8 (N, C, H, W)              (not in git)
     <results>/checkpoints/<key>.safetensors   averaged and raw weights              (not in git)
     <results>/resume/, logs/, locks/   work in progress                             (not in git)
-    <results>/compiled/                kernels, for the next job to find            (not in git)
 
 Records are those of :mod:`bench.store.records`. Nothing is unpickled. A file that is truncated or altered, of another
 shape than its kind, or under a name that is not its own, is treated as missing and remembered in ``damaged``.

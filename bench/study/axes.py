@@ -26,9 +26,11 @@ class _Lists(StrictModel):
         for name, values in self:
             if not values:
                 raise wrong(f"axis '{name}' is empty", "axes", name)
-            twice = next((v for i, v in enumerate(values) if v in values[:i]), None)
-            if twice is not None:
-                raise wrong(f"axis '{name}' lists {twice} twice: duplicate cells", "axes", name)
+            seen = set()
+            for value in values:
+                if value in seen:
+                    raise wrong(f"axis '{name}' lists {value} twice: duplicate cells", "axes", name)
+                seen.add(value)
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Annotated, Any
 
@@ -14,6 +15,10 @@ from bench.study.model import Budget, Count, Natural, StrictModel
 from bench.study.wrong import wrong
 from ddpm.spec import Variant
 
+MOST_POINTS = 2_000_000
+"""Points of a grid, before exclusions."""
+LARGEST_OPTION = 10_000
+"""A network's whole-number options: widths, blocks."""
 FAMILY = {axis.name: axis.family for axis in LISTED}
 
 
@@ -74,7 +79,7 @@ class Design(StrictModel):
     @model_validator(mode="after")
     def _possible(self) -> Design:
         """What no validator of one field can see."""
-        for check in (_known_names, _enough_images, _exclusions_on_the_axes):
+        for check in (_known_names, _not_too_large, _enough_images, _exclusions_on_the_axes):
             for message, *at in check(self):
                 raise wrong(message, *at)
         return self
@@ -109,6 +114,17 @@ def _known_names(design: Design) -> Mistakes:
             yield str(error), *at
     if design.train.epochs == 0 and set(design.axes.net) != {ORACLE}:
         yield f"train.epochs: 0 trains nothing but '{ORACLE}'", "train", "epochs"
+
+
+def _not_too_large(design: Design) -> Mistakes:
+    """What could not be planned in a reasonable time, let alone run."""
+    points = math.prod(len(getattr(design.axes, axis.name)) for axis in LISTED)
+    if points > MOST_POINTS:
+        yield f"the grid has {points:,} points before exclusions: {MOST_POINTS:,} at most", "axes"
+    for net in design.axes.net:
+        for option, value in net.options:
+            if isinstance(value, int) and value > LARGEST_OPTION:
+                yield f"net: {net.name}: {option}={value} is too large: {LARGEST_OPTION:,} at most", "axes", "net"
 
 
 def _enough_images(design: Design) -> Mistakes:

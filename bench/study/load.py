@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from bench.study.study import Study
 from bench.study.yaml12 import Loader
 
 STUDIES = Path(__file__).parent / "studies"
+LARGEST_MB = 1
+"""A larger file is no study."""
+MOST_VALUES = 100_000
+"""As many values a study may have; where an alias stands for others, those count again."""
 FORMERLY = {"seed": "demo-1000"}
 """Old name of a shipped study → its name now."""
 
@@ -52,9 +57,15 @@ def _path(name: str) -> Path:
 
 def _read(path: Path) -> tuple[yaml.Node | None, dict[str, Any]]:
     """The file's YAML, as nodes, which know their lines, and as values."""
+    if path.stat().st_size > LARGEST_MB * 1e6:
+        raise UserError(f"{path}: a study file has {LARGEST_MB} MB at most")
     try:
         text = path.read_text(encoding="utf-8")
         root = yaml.compose(text, Loader)
+        if _values(root, {}) > MOST_VALUES:
+            raise UserError(
+                f"{path}: a study has {MOST_VALUES:,} values at most, aliases counted as what they stand for"
+            )
         _no_key_twice(root)
         content = yaml.load(text, Loader)  # noqa: S506 (it is a SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -83,6 +94,19 @@ def _in_words(error: ValidationError, path: Path, root: yaml.Node | None) -> Use
         message = message.removeprefix("Value error, ")
         message = f"{field + ': ' if field else ''}{message[0].lower()}{message[1:]}"
     return UserError(f"{where}: {message}")
+
+
+def _values(node: yaml.Node | None, known: dict[int, int]) -> int:
+    """How many values a node holds. Each node is looked at once: aliases of aliases stand for billions.
+
+    :raises RecursionError: for a node within itself.
+    """
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        inner = itertools.chain.from_iterable(node.value) if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + sum(_values(one, known) for one in inner)
+    return known[id(node)]
 
 
 def _no_key_twice(node: yaml.Node | None) -> None:

@@ -29,6 +29,7 @@ from bench.study.axis import Axis, Part, axes_of, said
 from ddpm.spec import Variant
 
 Positive = Annotated[int, Field(ge=1, lt=2**63, strict=True)]
+Times = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]  # each has a row in every table of coefficients
 Natural = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
 Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
 Eta = Annotated[float, Field(ge=0, le=1, strict=True)]
@@ -134,7 +135,7 @@ class Job(Chosen):
     schedule: Annotated[Variant, Axis(
         title="schedule", family="schedule", say=str, about="How much noise there is at each step.",
     )]  # fmt: skip
-    T: Annotated[Positive, Axis(title="T", usual=1000, say="T={}".format, about="How many diffusion steps there are.")]
+    T: Annotated[Times, Axis(title="T", usual=1000, say="T={}".format, about="How many diffusion steps there are.")]
     seed: Annotated[Natural, Axis(
         title="training seed", usual=0, say="seed {}".format, place=2, repeats=True,
         about="The random number that training starts from. List several to see what chance does.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from bench.errors import UserError
 from bench.rows import names
@@ -18,10 +18,20 @@ from bench.study.wrong import wrong
 __all__ = ["Score", "Study"]
 
 
+def _folder(name: str) -> str:
+    """The name, which reports have as their folder's and show as it is."""
+    if not name or not name.isprintable() or name[0] in ".-" or {"/", "\\"} & set(name):
+        raise wrong(
+            "name: a study's name is also a folder's: printable characters without / and \\, not starting with . or -",
+            "name",
+        )
+    return name
+
+
 class Study(Design):
     """A parsed study file."""
 
-    name: Annotated[str, Field(pattern=r"^[^/.][^/]*$")]  # also a folder's name
+    name: Annotated[str, Field(max_length=100), AfterValidator(_folder)]
     description: str = ""
     claims: list[str] = []  # what its report is to judge: see bench.analysis.claims
 

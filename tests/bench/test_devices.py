@@ -14,7 +14,6 @@ from bench.job.events import JobDone
 from bench.job.generate import TILE, generate
 from bench.job.run import run
 from bench.score import classifier, own
-from bench.score.judges import HEADLINE
 from bench.score.scorer import Scorer
 from bench.store.records import CellRecord, ScoredCell
 from bench.study.model import Sampling
@@ -142,9 +141,8 @@ def test_what_is_worked_out_in_float64(mps: Pretended) -> None:
 
 
 def test_a_data_set_s_own_classifier_is_trained_on_the_job_s_device(
-    world: World, mps: Pretended, monkeypatch: pytest.MonkeyPatch
+    world: World, mps: Pretended, own_classifier: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(HEADLINE, "mnist")
     monkeypatch.setattr(classifier, "train", partial(classifier.train, epochs=1))
     few = replace(world.images, train=world.images.train[:128], test=world.images.test[:20])
     few = replace(few, train_labels=few.train_labels[:128], test_labels=few.test_labels[:20])

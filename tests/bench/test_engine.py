@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from bench.errors import UserError
 from bench.job import engine
 from bench.job.engine import AUTO, COMPILING_S, ENGINES, ROUNDS, Calls, Engine, Wish, Work, choose, fastest, trial, wish
 from bench.machine import clocks
+from bench.machine.provenance import machine_id
 from bench.store.records import EngineChoice, EngineRecord, Trial
 from bench.store.store import Store
 from bench.study.study import Study
@@ -304,6 +306,19 @@ def test_a_captured_graph_is_told_of_every_step(monkeypatch: pytest.MonkeyPatch)
     assert told == [1, 1, 1]
 
 
+def test_kernels_go_to_the_users_cache_by_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store: Store
+) -> None:
+    """Torch runs what lies there, and code for one processor may not run on another that shares the home folder."""
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    choose(make_work(), "tiny", store, Wish("auto", {"train": Calls(1, 1), "sample": Calls(1, 1)}))
+    folder = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+    assert folder.is_relative_to(tmp_path / "cache" / "ddpm-bench")
+    assert folder.name == machine_id()
+    assert not folder.is_relative_to(store.root)
+
+
 # the real compiler
 
 
@@ -319,7 +334,8 @@ def test_a_compiled_network_is_the_same_function(task: engine.Task, store: Store
     torch.testing.assert_close(work("compiled", chosen.net), expected, rtol=1e-5, atol=1e-6)
     assert all(p.equal(b) for p, b in zip(work.net.parameters(), before, strict=True))
     assert all(p.grad is None for p in work.net.parameters())
-    assert any((store.root / "compiled").rglob("*.so")), "kernels lie with the results"
+    assert any(Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).rglob("*.so"))
+    assert not any(store.root.rglob("*.so")), "nothing that runs lies with the results"
     with torch.no_grad():
         for p in work.net.parameters():
             p.mul_(2)

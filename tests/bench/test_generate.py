@@ -123,7 +123,7 @@ def test_eta_and_sampler_matter() -> None:
 def test_guidance_asks_for_each_class_in_turn(scale: float, batch: int | None) -> None:
     """Images are told apart by their index alone: neither batch nor what is shared changes a byte."""
     torch.manual_seed(0)
-    net = make_net("unet(classes=10)", 1, 28).eval()
+    net = make_net("unet(width=8,inner=32,blocks=1,middle=1,classes=10)", 1, 28).eval()
     for p in net.parameters():
         p.data.add_(0.05 * torch.randn_like(p))
     told = {"guidance": scale, "classes": 10}

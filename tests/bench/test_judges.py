@@ -168,7 +168,8 @@ def test_scores_have_a_column_for_every_other_judge(scorer: Scorer, mnist: Image
     own_name = column(named(scorer.classifier) or "")
     assert scorer.score(images, only=own_name) == {own_name: pytest.approx(scores["fid"], rel=1e-9)}
     parts = scorer.stream(images.split(128)).scores(scorer.reference)
-    assert all(parts[k] == pytest.approx(scores[k], rel=1e-6) for k in parts)
+    # a covariance of fewer images than features is rounded, whose zeros have roots of 1e-8 or so each
+    assert {k: parts[k] for k in parts} == pytest.approx({k: scores[k] for k in parts}, rel=1e-5, abs=1e-4)
     assert parts.keys() >= {"fid", *panel("fid", scorer.classifier)}
 
 
@@ -208,8 +209,7 @@ def test_scoring_never_uses_tf32(monkeypatch: pytest.MonkeyPatch, tiny_images: I
             setting.fp32_precision = was
 
 
-def test_a_data_set_s_own_classifier_says_how_far_it_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(HEADLINE, "mnist")
+def test_a_data_set_s_own_classifier_says_how_far_it_is(world: World, own_classifier: None) -> None:
     told = list(preparing("mnist", world.images, world.store, CPU))
     assert told[0] == Progress("training the classifier of mnist", 0)
     scorer = Scorer("mnist", world.images, world.store, CPU)

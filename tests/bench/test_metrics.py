@@ -76,6 +76,22 @@ def test_fid_survives_singular_covariances() -> None:
     assert math.isfinite(frechet_distance(Moments.of(X[:5]), Moments.of(Y)))
 
 
+def test_fid_of_fewer_rows_than_features_is_that_of_their_covariance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few rows are compared by themselves: the larger matrix has the same eigenvalues. The reference's root is kept."""
+    few, reference = Moments.of(X[:9]), Moments.of(Y)
+    assert few.factor is not None
+    assert few.factor.shape == (9, 16)
+    assert few.factor.T @ few.factor == pytest.approx(few.covariance)
+    assert Moments.of(X).factor is None
+    whole = Moments(few.mean, few.covariance)
+    assert frechet_distance(few, reference) == pytest.approx(frechet_distance(whole, reference), rel=1e-6)
+    assert distances.frechet_bias(few, reference, 9) == pytest.approx(
+        distances.frechet_bias(whole, reference, 9), rel=1e-6
+    )
+    monkeypatch.setattr(np.linalg, "eigh", None)
+    assert frechet_distance(Moments.of(X), reference) > 0
+
+
 def test_fid_has_the_bias_theory_gives_it() -> None:
     """d(d + 5)/(4N) σ² for white features and an exact reference (REFERENCE section 2, item 12)."""
     d, n, trials = 12, 500, 200

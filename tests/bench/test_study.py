@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -606,6 +607,17 @@ BAD_VALUES = {
     "exclusion of nothing": ("{objective: v, schedule: cosine}", "{objective: x0}", "x0"),
     "exclusion by number": ("{objective: v, schedule: cosine}", "{1: v}", "exclude"),
     "dataset number": ("dataset: mnist", "dataset: 1", "dataset"),
+    "T huge": ("T: [100]", "T: [1000000000]", "T"),
+    "net's blocks without end": ("  T: [100]", "  T: [100]\n  net: [{unet: {blocks: 30000000}}]", "blocks"),
+    "net's width beyond any": ("  T: [100]", "  T: [100]\n  net: [{unet: {width: 9223372036854775808}}]", "width"),
+    "name empty": ("dataset: mnist", "dataset: mnist\nname: ''", "name"),
+    "name hidden": ("dataset: mnist", "dataset: mnist\nname: .ssh", "name"),
+    "name like an option": ("dataset: mnist", "dataset: mnist\nname: -rf", "name"),
+    "name with a line break": ("dataset: mnist", 'dataset: mnist\nname: "a\\n"', "name"),
+    "name with NUL": ("dataset: mnist", 'dataset: mnist\nname: "a\\0b"', "name"),
+    "name with ESC": ("dataset: mnist", 'dataset: mnist\nname: "a\\e[31mb"', "name"),
+    "name with a bidi mark": ("dataset: mnist", 'dataset: mnist\nname: "a\\u202Eb"', "name"),
+    "name of 300 letters": ("dataset: mnist", f"dataset: mnist\nname: {'a' * 300}", "name"),
 }
 
 
@@ -630,6 +642,49 @@ def test_several_axes_twice_points_at_the_axis(tmp_path: Path) -> None:
     line = refused(tmp_path, text)
     assert "sample_steps" in line
     assert int(line.split(":")[0]) in (line_of(text, "axes:"), line_of(text, "sample_steps"))
+
+
+def bomb(levels: int = 9) -> str:
+    """A study with an axis of 10^levels values, in lists of ten aliases each."""
+    names = [f"a{i}" for i in range(levels)]
+    lists = [f"x{i}: &{name} [{', '.join([f'*{names[i - 1]}' if i else '1'] * 10)}]" for i, name in enumerate(names)]
+    return "\n".join([*lists, changed("T: [100]", f"T: *{names[-1]}")])
+
+
+LARGE = {
+    "aliases of aliases": (bomb, "100,000 values at most"),
+    "a file of megabytes": (lambda: GOOD + "#" * 1_000_001, "1 MB at most"),
+    "a grid of many points": (
+        lambda: changed("T: [100]", f"T: {[*range(1, 2001)]}\n  seed: {[*range(2001)]}"),
+        "points before exclusions: 2,000,000 at most",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LARGE)
+def test_what_is_too_large_is_refused_at_once(tmp_path: Path, case: str) -> None:
+    """In one line, before anything is expanded."""
+    make, words = LARGE[case]
+    path = tmp_path / "large.yaml"
+    path.write_text(make())
+    began = time.process_time()
+    with pytest.raises(UserError) as caught:
+        load(str(path))
+    assert time.process_time() - began < 10
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_list_within_itself(tmp_path: Path) -> None:
+    assert "malformed YAML" in refused(tmp_path, changed("T: [100]", "T: &t [*t]"))
+
+
+def test_many_values_are_planned_in_a_time_that_grows_with_their_number() -> None:
+    """Each value is compared with the others by its hash."""
+    began = time.process_time()
+    axes = {"objective": ["eps"], "schedule": ["cosine"], "sampler": ["ddim"], "sample_steps": [1]}
+    Study.model_validate({"name": "x", "train": {"epochs": 1}, "axes": axes | {"seed": [*range(100_000)]}})
+    assert time.process_time() - began < 10
 
 
 MALFORMED = {

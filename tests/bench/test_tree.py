@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -23,3 +24,17 @@ def test_the_tracked_files_are_small() -> None:
     total = sum(sizes.values())
     largest = sorted(sizes, key=sizes.__getitem__, reverse=True)[:10]
     assert total <= MOST, f"{total / 1e6:.1f} MB; the largest are {', '.join(largest)}"
+
+
+def test_actions_are_pinned_by_hash() -> None:
+    """A tag can be moved to other code."""
+    used = [
+        line.partition("uses:")[2].split()
+        for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+        for line in path.read_text().splitlines()
+        if "uses:" in line
+    ]
+    assert used
+    for name, *comment in used:
+        assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", name), f"{name}: by its tag, not its hash"
+        assert re.fullmatch(r"# v[\d.]+", " ".join(comment)), f"{name}: which version is that?"

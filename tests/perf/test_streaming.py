@@ -25,6 +25,6 @@ def test_fid_of_a_file(tmp_path: Path, scorer: Scorer, monkeypatch: pytest.Monke
     whole = torch.from_numpy(np.load(tmp_path / "same.npy"))
     assert whole.shape == (200, 1, 28, 28)
     assert found["fid"] == pytest.approx(
-        scorer.score(whole, only="fid")["fid"], rel=1e-6
-    )  # convolutions round by batch
+        scorer.score(whole, only="fid")["fid"], rel=1e-5
+    )  # convolutions round by batch, covariances of so few images by their zeros
     assert found["peak_mb"] >= found["before_mb"] > 0
