@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from bench.paths import ROOT
 from bench.score import metrics
 from bench.study.axes import AXES
-from ddpm import objective, sampler, schedule, spacing, teach, timestep
+from ddpm import nets, objective, sampler, schedule, spacing, teach, timestep
 from ddpm.spec import parameters
 
 FOLDER = ROOT / "docs"
@@ -26,7 +26,8 @@ def _text(of: Callable[..., Any]) -> str:
     text = inspect.getdoc(of) or ""
     text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", text).replace("``", "`")
     paragraphs = [" ".join(part.split()) for part in text.split("\n\n")]
-    return "\n\n".join(re.sub(r"^Use: ", "**Use** ", part) for part in paragraphs)
+    refused = (re.sub(r"^:raises ValueError: (if|unless) ", r"It is refused \1 ", part) for part in paragraphs)
+    return "\n\n".join(re.sub(r"^Use: ", "**Use** ", part) for part in refused)
 
 
 class Family(NamedTuple):
@@ -39,8 +40,16 @@ class Family(NamedTuple):
 
 
 BETTER = {"lower": "Lower is better.", "higher": "Higher is better.", None: "An error: neither way is better."}
-ZERO_SNR = _text(schedule.rescale).split("`zero_snr`: ")[-1].split("\n\n:raises")[0]
+ZERO_SNR = _text(schedule.rescale).split("`zero_snr`: ")[-1].split("\n\nIt is refused")[0]
 FAMILIES: dict[str, Family] = {
+    "nets": Family(
+        "Networks",
+        "What is trained: a function of the noisy image x_t and of t/T, with an output shaped like x_t. With "
+        "`variance` it has twice as many channels. With `classes` it may be told the class. Reports say how many "
+        "parameters each has and how long it takes. Besides these, `oracle` is exact and needs no training.",
+        "ddpm/nets/__init__.py",
+        lambda: {name: (row, "") for name, row in nets.NETS.items()},
+    ),
     "objectives": Family(
         "Objectives",
         "What the network learns to predict: a mix a x₀ + b ε + c z, where z is fresh noise. Samplers see (x̂₀, ε̂) "

@@ -1,8 +1,8 @@
 """A study's claims, such as ``eps < previous on fid at {sampler: ddim, sample_steps: 10}``, and what its results say.
 
-Two levels of one axis are compared over every pair of cells that differ in nothing else. Each training seed gives one
-number, the mean of its pairs' differences (of logarithms, for a ratio), and the seeds decide
-(:mod:`bench.analysis.stats`).
+Two levels of one axis are compared over every pair of cells that differ in nothing else. Two T are compared where both
+take equally many sampling steps, and where each takes all of its own. Each training seed gives one number, the mean of
+its pairs' differences (of logarithms, for a ratio), and the seeds decide (:mod:`bench.analysis.stats`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from bench.study.claims import Claim
 COLUMN = {axis.name: axis.column for axis in AXES} | {"weight": "role"}
 """Axis → the column that its levels are told apart by; ``role`` is the weight as the study names it."""
 TELL = {axis.name: axis.tell for axis in AXES}
+ALL_STEPS = 0
+"""In place of the number of sampling steps: all T of them, whatever T is."""
 SUPPORTED, CONTRADICTED, UNDECIDED, NOT_MEASURED = "supported", "contradicted", "undecided", "not measured"
 
 
@@ -101,8 +103,9 @@ def _compare(claim: Claim, rows: Sequence[Mapping[Any, Any]], axes: Sequence[str
         level = next((one for one in (claim.first, claim.second) if _same(row[column], one, claim.axis)), None)
         score = row[claim.metric]
         if here and level is not None and _measured(score):
-            key = (row["seed"], row["sample_seed"], *(_plain(row[name]) for name in rest))
-            cells.setdefault(key, {})[level] = score
+            for at in _matches(row, claim.axis):
+                key = (row["seed"], row["sample_seed"], *(_plain(at[name]) for name in rest))
+                cells.setdefault(key, {})[level] = score
     by_seed: dict[Seeds, list[float]] = {}
     left_out = 0
     for (seed, draw, *_), pair in cells.items():
@@ -116,6 +119,12 @@ def _compare(claim: Claim, rows: Sequence[Mapping[Any, Any]], axes: Sequence[str
     differences = {seeds: statistics.fmean(found) for seeds, found in by_seed.items()}
     found = paired(differences, scale) if differences else None
     return _Seen(found, differences, sum(map(len, by_seed.values())), left_out)
+
+
+def _matches(row: Mapping[Any, Any], axis: str) -> list[Mapping[Any, Any]]:
+    """The row as its partners are found by: twice where T is compared and it takes all T steps."""
+    full = axis == "T" and row["sample_steps"] == row["T"]
+    return [row, {**row, "sample_steps": ALL_STEPS}] if full else [row]
 
 
 def _verdict(claim: Claim, seen: _Seen, p: float, scale: Scale) -> Verdict:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from bench.analysis.claims import ALL_STEPS
 from bench.analysis.frames import AXES, MODEL_AXES
 from bench.analysis.stats import Chance, Components, components, improvement, profile
 
@@ -46,8 +47,14 @@ def geometric_mean(values: tuple[float, ...]) -> float:
 
 
 def matched(done: pd.DataFrame, axis: str, value: str = "fid") -> pd.DataFrame:
-    """``value`` with a column for each level of ``axis`` and a row for each combination of everything else."""
+    """``value`` with a column for each level of ``axis`` and a row for each combination of everything else.
+
+    Models of different T are matched where they take equally many sampling steps, and where each takes all of its own.
+    """
     others = [name for name in (*AXES, *SEEDS) if name != axis]
+    if axis == "T":
+        full = done[done["sample_steps"] == done["T"]].assign(sample_steps=ALL_STEPS)
+        done = pd.concat([done, full], ignore_index=True)
     return done.pivot_table(index=others, columns=axis, values=value, aggfunc="first", sort=False)
 
 

@@ -36,7 +36,10 @@ MODEL_AXES = {COLUMN[axis.name]: axis.title for axis in _CHOICES if axis.part ==
 METHOD = [axis for axis in _CHOICES if axis.part == "sampling" and axis.name != "sample_steps"]
 """The axes that ``method`` says: the sampler with its η and so on. How many steps it takes stands apart."""
 SAMPLING_AXES = {"method": "sampler"} | {axis.name: axis.title for axis in _CHOICES if axis.name == "sample_steps"}
-AXES = MODEL_AXES | SAMPLING_AXES
+STEPS = ("T", "sample_steps")
+"""The axes that say how many steps: of the diffusion, and of sampling."""
+_TITLES = MODEL_AXES | SAMPLING_AXES
+AXES = {name: title for name, title in _TITLES.items() if name not in STEPS} | {name: _TITLES[name] for name in STEPS}
 SHARED = ["schedule", "T", "way", "sample_steps"]
 """What the sampler's own error depends on; ``way`` is the method whatever the weights are an average of."""
 
@@ -282,8 +285,14 @@ class Results:
 
     @cached_property
     def varying(self) -> list[str]:
-        """The axes with more than one level among the study's cells."""
-        return [axis for axis in AXES if self.shown[axis].nunique() > 1]
+        """The axes with more than one level among the study's cells; of T and its full chain only T."""
+        found = [axis for axis in AXES if self.shown[axis].nunique() > 1]
+        return [axis for axis in found if axis != "sample_steps" or "T" not in found or not self.full_chain]
+
+    @property
+    def full_chain(self) -> bool:
+        """Whether every cell is sampled by all of its T steps."""
+        return bool((self.shown["sample_steps"] == self.shown["T"]).all())
 
     def levels(self, axis: str) -> list[Any]:
         """The levels of an axis in the study's order (that of its cells, where an axis of the study is not alone)."""
@@ -296,9 +305,10 @@ class Results:
         """The model's axes that vary besides the objective and the schedule: what splits a figure into panels."""
         return [axis for axis in ("net", "role", "T", "timesteps") if axis in self.varying]
 
-    def panel(self, row: Any) -> str:
-        """A model's values on :attr:`extras`, for a title; empty where there are none."""
-        return ", ".join(f"T = {row['T']}" if axis == "T" else str(row[axis]) for axis in self.extras)
+    def panel(self, row: Any, without: str | None = None) -> str:
+        """A model's values on :attr:`extras` but one, for a title; empty where there are none."""
+        axes = [axis for axis in self.extras if axis != without]
+        return ", ".join(f"T = {row['T']:,}" if axis == "T" else str(row[axis]) for axis in axes)
 
     @cached_property
     def panels(self) -> list[str]:

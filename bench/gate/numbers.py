@@ -44,13 +44,28 @@ def moved(value: Any) -> Any:
     return None
 
 
-def variants(table: Mapping[str, Any], options: Callable[[Any], Any] = lambda row: row) -> Iterator[Variant]:
-    """Every row of a table, and each of its options at another value."""
+def variants(
+    table: Mapping[str, Any],
+    options: Callable[[Any], Any] = lambda row: row,
+    exists: Callable[[Variant], bool] = lambda variant: True,
+) -> Iterator[Variant]:
+    """Every row of a table, and each of its options at another value; half of a whole number, if twice is refused."""
     for name, row in table.items():
         yield Variant(name)
         for key, default in parameters(options(row)).items():
             if (value := moved(default)) is not None:
-                yield Variant(name, ((key, value),))
+                twice = Variant(name, ((key, value),))
+                yield twice if exists(twice) else Variant(name, ((key, default // 2),))
+
+
+def takes_28(net: Variant) -> bool:
+    """Whether a network takes 28×28 images."""
+    try:
+        with torch.device("meta"):
+            make_net(net, 1, 28)
+    except ValueError:
+        return False
+    return True
 
 
 def normal(key: int, *shape: int) -> Tensor:
@@ -295,5 +310,5 @@ def nets() -> Rows:
 
         return of
 
-    for name in variants(NETS):
+    for name in variants(NETS, exists=takes_28):
         yield f"net {name}", Check("vectors", both_ways(name))

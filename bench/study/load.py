@@ -20,7 +20,7 @@ LARGEST_MB = 1
 """A larger file is no study."""
 MOST_VALUES = 100_000
 """As many values a study may have; where an alias stands for others, those count again."""
-FORMERLY = {"seed": "demo"}
+FORMERLY = {"seed": "demo-1000"}
 """Old name of a shipped study → its name now."""
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from ddpm.nets.dit import DiT
 from ddpm.nets.scorenet import ScoreNet
 from ddpm.nets.unet import UNet
 from ddpm.spec import Variant, build, option
@@ -19,6 +20,7 @@ from ddpm.spec import Variant, build, option
 NETS: dict[str, Callable[..., nn.Module]] = {
     "unet": UNet,
     "scorenet": ScoreNet,
+    "dit": DiT,
 }
 
 

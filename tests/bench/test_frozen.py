@@ -31,6 +31,7 @@ from bench.store.tensors import Checkpoint
 from bench.study.model import Job, Sampling
 from ddpm import denoiser, ema, guidance, likelihood, objective, sampler, schedule, teach, timestep, train
 from ddpm.denoiser import Denoiser
+from ddpm.nets import dit
 from ddpm.spec import Variant, parameters
 
 DDIM, ANCESTRAL = "images ddim, 10 of 1000", "images ancestral, 10 of 1000"
@@ -113,6 +114,17 @@ def weights_not_converted(patch: pytest.MonkeyPatch) -> None:
         return plain(s, one if one == "v" else objective.WEIGHTS[Variant.of(weight).name].of or one, weight)
 
     patch.setattr(numbers, "loss_weight", unconverted)
+
+
+@bug("net dit")
+def layer_norms_not_modulated(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(dit, "normed", lambda x, shift, scale: torch.nn.functional.layer_norm(x, x.shape[-1:]))
+
+
+@bug("net dit")
+def rows_of_patches_taken_for_columns(patch: pytest.MonkeyPatch) -> None:
+    plain = dit.positions
+    patch.setattr(dit, "positions", lambda count, width: plain(count, width).roll(width // 2, 1))
 
 
 @bug("guidance 3")

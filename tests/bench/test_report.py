@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench.analysis.claims import judge
 from bench.analysis.effects import effects, profiles, scatter
 from bench.analysis.frames import Results
 from bench.images import datasets
@@ -21,6 +22,8 @@ from bench.report.write import compose, write
 from bench.store.records import Likelihood
 from bench.store.store import Store
 from bench.study.study import Score
+from ddpm.objective import gain
+from ddpm.schedule import make_schedule
 from tests.bench.made_up import (
     FLOOR,
     clean,
@@ -243,6 +246,99 @@ def test_the_demos_claims(name, store, digits):
     assert "20 s an epoch" in text
     fids = {cell.job.objective: quality(cell) for cell in study.cells}
     assert f"`previous` has {short(fids['previous'] / fids['eps'])} times the FID of `eps`" in text
+
+
+FULL_CHAINS = [{"T": 60, "sample_steps": 200}, {"T": 200, "sample_steps": 60}]
+
+
+def demo_study(seeds=(0, 1)):
+    """Part 1 and Part 2 at two T, by all T steps, clipped and not."""
+    study = make_study(
+        name="demo", net=["scorenet"], schedule=["linear"], sampler=["ancestral"], T=[60, 200], sample_steps=[60, 200],
+        clip=[False, True], objective=["previous", "eps"], seed=list(seeds),
+    )  # fmt: skip
+    return study.model_validate(study.model_dump() | {"exclude": FULL_CHAINS})
+
+
+def test_digits_of_the_demo_are_those_of_the_results(store, digits):
+    """Digits at the smaller T alone for Part 1, clear ones unclipped; everywhere for Part 2; and what is missing."""
+    study = demo_study(seeds=(0,))
+    fill(study, store, digits)
+    for cell in study.cells:
+        T, clip, eps = cell.job.T, cell.sampling.clip, cell.job.objective == "eps"
+        good = eps or not clip  # that alone is not enough: at T = 200 FID is too high
+        write_cell(store, cell, digits, fid=20.0 if eps else float(T), precision=0.5 if good else 0.4)
+    section = section_of(markdown_of(Results(study, store)), "The demo's claims")
+    said = "`previous`: clear digits at T = 60 (ancestral unclipped); rough digits at T = 60 (ancestral); no digits at"
+    assert f"{said} T = 200 (ancestral and ancestral unclipped)." in section
+    assert "`eps`: clear digits at T = 60 (ancestral and ancestral unclipped) and T = 200" in section
+    assert "T = 60: `eps` has the lower FID in 2 of 2 pairs. `previous` has 3.00 times its FID" in section
+    order = gains("previous")
+    assert order == sorted(order), "a longer chain is worse conditioned for Part 1"
+    assert section.count("FID rises with the gain") == 1
+    assert section.count("It does not.") == 1, "of eps, whose FID is the same everywhere"
+    assert section.count("figures/digits-") == len(study.cells)
+    lost = next(cell for cell in study.cells if cell.job.objective == "previous" and not cell.sampling.clip)
+    store.path("cells", lost.key, ".json").unlink()
+    section = section_of(markdown_of(Results(study, store)), "The demo's claims")
+    assert "`previous`: rough digits at T = 60 (ancestral); no digits at T = 200" in section
+    assert "not measured at T = 60 (ancestral unclipped)" in section
+
+
+def gains(objective):
+    return [float(gain(make_schedule("linear", T), objective).max()) for T in (60, 200)]
+
+
+def test_the_demo_without_results_says_so(store, digits):
+    study = demo_study()
+    for cells in study.jobs.values():
+        write_job(store, cells[0].job)
+    section = section_of(markdown_of(Results(study, store)), "The demo's claims")
+    assert "no samples of the demo's models have been scored yet" in section
+    assert "digits at" not in section
+
+
+def test_diffusion_steps_are_an_axis_beside_the_sampling_steps(store, digits):
+    """Full chains of different T are compared along T, in figures, ratios and claims."""
+    study = demo_study()
+    study = study.model_copy(update={"claims": ["200 < 60 on fid", "200 < 60 on fid at {objective: previous}"]})
+    fill(study, store, digits)
+    for cell in study.cells:
+        if cell.job.objective == "eps":
+            write_cell(store, cell, digits, fid=1000.0 / cell.job.T * (1 + cell.job.seed / 50))
+    results = Results(study, store)
+    assert "T" in results.varying
+    assert "sample_steps" not in results.varying, "it only repeats T here"
+    figures = {block.name: block for block in compose(results) if isinstance(block, Figure)}
+    assert "steps" not in figures
+    points = figures["diffusion-steps"].data["points"]
+    assert set(points["panel"]) == {"linear, all T steps"}
+    assert sorted(points["x"]) == [60] * 4 + [200] * 4
+    assert set(figures["frontier"].data["points"]["panel"]) == {"linear"}
+    text = markdown_of(results)
+    assert "| eps | linear | ancestral | all T steps | 16.8 | 5.05 |" in text
+    assert "of T = 200 steps" in text.split("## What each")[0]
+    (T,) = [effect for effect in effects(results.done, "T", [60, 200]) if effect.level == 60]
+    assert len(T.ratios) == 8, "two objectives, two ways to clip, two seeds"
+    verdicts = judge(study.hypotheses, results.done.to_dict("records"), dict(study.axes))
+    assert [one.pairs for one in verdicts] == [8, 4]
+
+
+def test_diffusion_and_sampling_steps_both_vary(store, digits):
+    """A T is compared at equally many steps, and with its whole chain; how many steps are enough is of one T."""
+    study = make_study(schedule=["linear"], sampler=["ddim"], T=[25, 50], sample_steps=[5, 25, 50])
+    study = study.model_validate(study.model_dump() | {"exclude": [{"T": 25, "sample_steps": 50}]})
+    fill(study, store, digits)
+    results = Results(study, store)
+    assert {"T", "sample_steps"} <= set(results.varying)
+    figures = {block.name: block for block in compose(results) if isinstance(block, Figure)}
+    panels = figures["diffusion-steps"].data["points"]["panel"]
+    assert set(panels) == {"linear, all T steps", "linear, 5 steps", "linear, 25 steps"}
+    assert set(figures["steps"].data["points"]["panel"]) == {"linear, T = 25", "linear, T = 50"}
+    section = section_of(markdown_of(results), "T and sampling steps")
+    rows = [line for line in section.splitlines() if line.startswith("| ddim, T = ")]
+    assert [row.split(" | ")[0] for row in rows] == ["| ddim, T = 25", "| ddim, T = 50"]
+    assert rows[0].split(" | ")[3] == "–", "no 50 steps of T = 25"
 
 
 def test_durations_of_a_shared_device_are_left_out(store, digits, tmp_path):

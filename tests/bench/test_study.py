@@ -210,15 +210,41 @@ def test_studies_cover_what_the_issue_asks_for() -> None:
     for name in ("quick", "demo"):
         assert len({cell.job.seed for cell in loaded(name).cells}) >= 3
         assert loaded(name).claims
-    assert axis("seed", "net") == {"scorenet"}
+    assert axis("seed", "net") == axis("demo", "net") == {"scorenet"}
     assert axis("seed", "objective") == {"previous", "eps"}
-    assert {c.job.train.epochs >= 5 for c in loaded("demo").cells} == {True}
+    assert axis("demo", "objective") >= {"previous", "mean", "eps"}
+    assert axis("demo", "T") >= {50, 200, 1000}
+    assert axis("demo", "clip") == {False, True}
+    assert {c.sampling.sample_steps == c.job.T for c in loaded("demo").cells} == {True}, "by its own full chain"
+    assert {c.job.train.epochs >= 10 for c in loaded("demo").cells} == {True}
     assert axis("full", "objective") == set(OBJECTIVES)
     assert axis("full", "schedule") == set(SCHEDULES)
     assert {10, 1000} <= axis("full", "T")
     assert {10, 1000} <= axis("full", "sample_steps")
     assert len({c.job.seed for c in loaded("full").cells}) == 3
     assert axis("full", "n") == {10_000}
+
+
+def test_the_first_study_compares_the_demos_parts_and_costs_no_more_than_before() -> None:
+    """At a T where Part 1 gives digits, by the full chain; at most the jobs and evaluations of its first grid."""
+    now, before = loaded("quick"), loaded("quick-1000")
+    full = [c for c in now.cells if c.sampling.sample_steps == c.job.T and c.sampling.sampler == "ancestral"]
+    assert {c.job.objective.name for c in full} >= {"previous", "eps"}
+    assert {c.job.T for c in full} == {50}
+    assert now.train == before.train
+    assert len(now.jobs) <= len(before.jobs) == 18
+    assert sum(c.n * c.evaluations for c in now.cells) <= sum(c.n * c.evaluations for c in before.cells)
+
+
+def test_the_short_demo_differs_in_its_epochs_alone() -> None:
+    whole, short = loaded("demo"), loaded("demo-short")
+    assert (whole.axes, whole.exclude, whole.score, whole.claims) == (
+        short.axes,
+        short.exclude,
+        short.score,
+        short.claims,
+    )
+    assert whole.train == short.train.model_copy(update={"epochs": whole.train.epochs}) != short.train
 
 
 def test_expansion_by_hand(tmp_path: Path) -> None:
@@ -829,7 +855,7 @@ def test_a_sampling_seed_that_is_said_is_meant(make_study: Any) -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["quick", "objectives", "demo", "recipes", "guidance", "replication"])
+@pytest.mark.parametrize("name", ["quick-1000", "objectives", "demo-1000", "recipes", "guidance", "replication"])
 def test_committed_results_still_belong_to_their_studies(name: str) -> None:
     """Every cell of a study that was run has its record: sampling seeds say what they were."""
     kept = {path.stem for path in (REFERENCE / "cells").glob("*.json")}

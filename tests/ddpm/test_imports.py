@@ -73,9 +73,11 @@ MAY_IMPORT = {
         "ddpm.teach",
     },
     "ddpm.oracle": {"ddpm.mix", "ddpm.precision", "ddpm.schedule", "ddpm.objective", "ddpm.denoiser", "ddpm.spec"},
-    "ddpm.nets": {"ddpm.nets.scorenet", "ddpm.nets.unet", "ddpm.spec"},
+    "ddpm.nets": {"ddpm.nets.dit", "ddpm.nets.scorenet", "ddpm.nets.unet", "ddpm.spec"},
+    "ddpm.nets.attention": set(),
+    "ddpm.nets.dit": {"ddpm.nets.attention"},
     "ddpm.nets.scorenet": set(),
-    "ddpm.nets.unet": set(),
+    "ddpm.nets.unet": {"ddpm.nets.attention"},
 }
 """Every module of the model, and all that it may import of the others: mix ← schedule, objective ← denoiser ← sampler,
 train. Networks know nothing of diffusion."""

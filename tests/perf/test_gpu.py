@@ -301,7 +301,7 @@ def here(session: Session, monkeypatch: pytest.MonkeyPatch) -> Session:
         whole = plain(name)
         if name == "quick":
             small_axes = axes | {"objective": ["eps", "v"], "seed": [0, 1]}
-            return jobs.altered(whole, axes=small_axes, train={"epochs": 1}, score={"n": 20}, claims=[])
+            return jobs.altered(whole, axes=small_axes, exclude=[], train={"epochs": 1}, score={"n": 20}, claims=[])
         T = {"T": [30, 25], "sample_steps": [30, 25], "net": ["tiny"]}
         return jobs.altered(whole, axes=whole.axes.model_copy(update=T), exclude=[], score={"n": 20})
 

@@ -80,8 +80,9 @@ def own_classifier(results: Results) -> Iterator[Text]:
 def _best(results: Results, bounds: Bounds) -> Text:
     """The best setting beside the floor and the ceiling."""
     best, (floor, ceiling) = results.settings.iloc[0], bounds
-    axes = levels_in_words(results, ("net", "role", "T", "timesteps"), best)
-    steps = plural(int(best["sample_steps"]), "step")
+    axes = levels_in_words(results, ("net", "role", "timesteps"), best)
+    of = f"{best['sample_steps']:,.0f} of T = {best['T']:,.0f} steps"
+    steps = of if "T" in results.varying else plural(int(best["sample_steps"]), "step")
     lowest = "lowest median FID" if several_seeds(results) else "lowest FID"
     answer = (
         f"The {lowest} is {short(best['fid'])}: objective {best['objective']}, schedule {best['schedule']}{axes}, "

@@ -79,19 +79,24 @@ def shared_noise(results: Results) -> str:
 # Figures
 
 
-def with_panels(results: Results, frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows that figures show, with the panel of each, in the order of the panels."""
+def with_panels(results: Results, frame: pd.DataFrame, without: str | None = None) -> pd.DataFrame:
+    """The rows that figures show, with the panel of each, in the order of the panels.
+
+    Without an axis, its values share a panel, and every row is shown.
+    """
     if not results.extras:
         return frame.assign(panel="")
+    if without is not None:
+        return frame.assign(panel=[results.panel(row, without) for _, row in frame.iterrows()])
     named = frame.assign(panel=[results.panel(row) for _, row in frame.iterrows()])
     order = {title: i for i, title in enumerate(results.panels)}
     named = named[named["panel"].isin(list(order))]
     return named.sort_values("panel", key=lambda titles: titles.map(order), kind="stable")
 
 
-def by_schedule(results: Results, frame: pd.DataFrame) -> pd.DataFrame:
+def by_schedule(results: Results, frame: pd.DataFrame, without: str | None = None) -> pd.DataFrame:
     """:func:`with_panels`, each schedule a panel of its own."""
-    named = with_panels(results, frame)
+    named = with_panels(results, frame, without)
     parts = [
         part[part["schedule"] == schedule].assign(panel=", ".join(filter(None, (str(schedule), str(title)))))
         for title, part in named.groupby("panel", sort=False)

@@ -11,6 +11,7 @@ from bench.analysis.effects import geometric_mean, matched
 from bench.analysis.frames import AXES, Results
 from bench.report.blocks import Block, Bullets, CodeSpan, Column, Spans, heading, table, text
 from bench.report.formats import short
+from bench.report.sections import digits
 from bench.report.sections.common import (
     CELL,
     axis_cells,
@@ -21,8 +22,8 @@ from bench.report.sections.common import (
 )
 from bench.text import listing, plural
 
-STUDIES = ("demo", "seed")
-"""The study of the demo, by its name and by its old one."""
+STUDIES = ("demo", "demo-short", "demo-1000", "seed")
+"""The studies of the demo: as it is now, with less training, as it was with T = 1,000, and that by its old name."""
 MOST_PAIRS = 24
 """Rows of the table of pairs."""
 MNIST = 60_000
@@ -30,22 +31,23 @@ MNIST = 60_000
 
 
 def section(results: Results) -> Iterator[Block]:
-    """The three claims of the demo; nothing in the report of another study."""
+    """The four claims of the demo; nothing in the report of another study."""
     if results.study.name not in STUDIES:
         return
     yield heading(2, "The demo's claims")
     yield text(
         "This project began as a small demo. It trained one network, ScoreNet, in two ways: to predict the mean of the "
         "previous state (here ", CodeSpan("previous"), ": the target is that state as drawn), and to predict the error "
-        "(here ", CodeSpan("eps"), "). It said three things about them.",
+        "(here ", CodeSpan("eps"), "). It said four things about them.",
     )  # fmt: skip
+    yield from digits.part(results, 1)
     yield from _clearer(results)
     yield from _size(results)
     yield from _epoch(results)
 
 
 def _clearer(results: Results) -> Iterator[Block]:
-    yield heading(3, "1. “The error model gives clearer images than the mean model.”")
+    yield heading(3, "2. “The error model gives clearer images than the mean model.”")
     pairs = _pairs(results)
     if pairs.empty:
         yield text(
@@ -105,7 +107,7 @@ def _ratios_in_words(results: Results, pairs: pd.DataFrame) -> Spans:
 
 
 def _size(results: Results) -> Iterator[Block]:
-    yield heading(3, "2. “4.3 MB for one ScoreNet.”")
+    yield heading(3, "3. “4.3 MB for one ScoreNet.”")
     networks = results.networks
     if networks.empty:
         yield text("Not measured here: no network has been trained yet.")
@@ -120,7 +122,7 @@ def _size(results: Results) -> Iterator[Block]:
 
 
 def _epoch(results: Results) -> Iterator[Block]:
-    yield heading(3, "3. “Around 20 s an epoch” on a GPU that was not named.")
+    yield heading(3, "4. “Around 20 s an epoch” on a GPU that was not named.")
     frame = results.epochs[results.epochs["exclusive"].astype(bool)]
     if frame.empty:
         yield text(f"Not measured here. {shared_note(results) or 'No network has been trained yet.'}")

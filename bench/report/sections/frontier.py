@@ -50,7 +50,8 @@ def section(results: Results) -> Iterator[Block]:
 
 
 def _figure(results: Results, timed: pd.DataFrame, best: pd.DataFrame) -> Block:
-    points = by_schedule(results, timed[timed["method"].isin(results.methods)])
+    one_curve = "T" if results.full_chain and "T" in results.varying else None  # a number of steps is a T then
+    points = by_schedule(results, timed[timed["method"].isin(results.methods)], without=one_curve)
     front = best.assign(x=best["sample_time"], panel=points["panel"].reindex(best.index).fillna(""))
     return Figure(
         name="frontier",

@@ -1,4 +1,4 @@
-"""FID against the number of sampling steps, and how many are enough."""
+"""How many steps: FID against T and against the number of sampling steps, and how many of these are enough."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from bench.analysis.frames import Results
-from bench.analysis.steps import ENOUGH, enough, in_words
+from bench.analysis.frames import AXES, MOST_PANELS, STEPS, Results
+from bench.analysis.steps import ENOUGH, Enough, enough, in_words
 from bench.report.blocks import Block, Cell, Column, Figure, Strong, heading, table, text
 from bench.report.formats import number
 from bench.report.sections.common import (
+    CELL,
     LEARNT,
+    MOST_ROWS,
+    axis_cells,
+    axis_columns,
+    axis_names,
     by_schedule,
     curve,
     curve_options,
@@ -19,17 +24,83 @@ from bench.report.sections.common import (
     methods_note,
     numbers,
     panels_note,
+    several_seeds,
     whiskers_note,
+    with_panels,
 )
+
+NO_FRONT = pd.DataFrame({"panel": [], "x": [], "fid": []})
+ALL = "all T steps"
 
 
 def section(results: Results) -> Iterator[Block]:
-    """Curves and a table; nothing where every cell has one number of steps."""
-    if results.done.empty or "sample_steps" not in results.varying:
+    """Curves and tables; nothing where every cell has one T and one number of sampling steps."""
+    if results.done.empty or not {"T", "sample_steps"} & set(results.varying):
         return
-    yield heading(2, "Sampling steps")
-    yield _figure(results)
-    yield from _enough(results)
+    yield heading(2, "T and sampling steps" if "T" in results.varying else "Sampling steps")
+    if "T" in results.varying:
+        yield from _diffusion(results)
+    if "sample_steps" in results.varying:
+        yield _figure(results)
+        yield from _enough(results)
+
+
+def _diffusion(results: Results) -> Iterator[Block]:
+    """FID against T, with all T steps and with numbers of steps that several T share."""
+    frame = pd.concat([_taken(results.settings, True), _taken(results.settings, False)], ignore_index=True)
+    key = ["how", *(axis for axis in AXES if axis not in STEPS)]
+    frame = frame[frame.groupby(key)["T"].transform("nunique") > 1]
+    if frame.empty:
+        yield text("No model was measured at two T with equally many sampling steps, or with all T steps.")
+        return
+    yield _diffusion_figure(results, frame)
+    yield _diffusion_table(results, frame)
+
+
+def _taken(settings: pd.DataFrame, full: bool) -> pd.DataFrame:
+    """The settings with a word on how many steps they take: those that take all of them, or each by its number."""
+    if full:
+        return settings[settings["sample_steps"] == settings["T"]].assign(how=ALL)
+    return settings.assign(how=[f"{steps:,.0f} steps" for steps in settings["sample_steps"]])
+
+
+def _diffusion_figure(results: Results, frame: pd.DataFrame) -> Block:
+    shown = with_panels(results, frame[frame["method"].isin(results.methods)], without="T")
+    titles = zip(shown["schedule"], shown["panel"], shown["how"], strict=True)
+    every = shown.assign(panel=[", ".join(filter(None, map(str, title))) for title in titles])
+    panels = list(dict.fromkeys(every.sort_values("fid", kind="stable")["panel"]))
+    points = every[every["panel"].isin(panels[:MOST_PANELS])]
+    more = f" The {MOST_PANELS} of {len(panels)} panels with the best cells." if len(panels) > MOST_PANELS else ""
+    floor, ceiling = (bound["fid"] for bound in results.bounds) if results.bounds else (None, None)
+    return Figure(
+        name="diffusion-steps",
+        mark="curves",
+        data={"points": curve(points, "T"), "front": NO_FRONT},
+        caption=(
+            "FID against T, the number of steps of the diffusion. Each panel says how many of them sampling took."
+            f"{whiskers_note(results)} The dashed line is the floor. Noise is at {number(ceiling)}.{more}"
+            f"{methods_note(results)}",
+        ),
+        alt="FID against the number of diffusion steps T",
+        options=curve_options(results, "T, steps of the diffusion (log scale)", floor=floor, ticks=True),
+    )
+
+
+def _diffusion_table(results: Results, frame: pd.DataFrame) -> Block:
+    """A row for each objective, sampler and number of steps; a column for each T."""
+    levels = results.levels("T")
+    by = [axis for axis in axis_names(results, AXES, CELL) if axis not in STEPS]
+    rank = {axis: {level: i for i, level in enumerate(results.levels(axis))} for axis in by}
+    ordered = frame.sort_values(by, key=lambda column: column.map(rank[str(column.name)]), kind="stable")
+    rows: list[list[Cell]] = []
+    for _, part in ordered.groupby([*by, "how"], sort=False):
+        fids = dict(zip(part["T"], part["fid"], strict=True))
+        first = part.iloc[0]
+        rows.append([*axis_cells(by, first), str(first["how"]), *(fids.get(T) for T in levels)])
+    columns = [*axis_columns(by), Column(AXES["sample_steps"], "left"), *numbers(*(f"T = {T:,}" for T in levels))]
+    over = "medians over training seeds, " if several_seeds(results) else ""
+    cut = f"the first {MOST_ROWS} of {len(rows):,} rows, " if len(rows) > MOST_ROWS else ""
+    return table(columns, rows[:MOST_ROWS], f"FID by T ({over}{cut}a dash where there is no such cell):")
 
 
 def _figure(results: Results) -> Block:
@@ -50,7 +121,7 @@ def _figure(results: Results) -> Block:
     return Figure(
         name="steps",
         mark="curves",
-        data={"points": curve(points, x), "front": pd.DataFrame({"panel": [], "x": [], "fid": []})},
+        data={"points": curve(points, x), "front": NO_FRONT},
         caption=(
             f"FID against the number of {what}{whiskers_note(results)} The dashed line is the floor. Noise is off the "
             f"scale, at {number(ceiling)}.{panels_note(results)}{methods_note(results)}"
@@ -62,26 +133,41 @@ def _figure(results: Results) -> Block:
 
 
 def _enough(results: Results) -> Iterator[Block]:
-    """How many steps each sampler needs."""
+    """How many steps each sampler needs, of each T where there are several."""
     steps = sorted(results.done["sample_steps"].unique())
     frames = [("", learnt(results), "method")]
     if len(results.exact) and results.shown is not results.cells:
         frames.append(("exact network, ", results.exact.reset_index(), "way"))
     rows: list[list[Cell]] = []
     said: set[str] = set()
+    several = "T" in results.varying
     for prefix, frame, by in frames:
-        for method, part in frame.groupby(by, sort=False):
-            found = enough(part, steps)
+        for method, T in _in_order(frame, by):
+            found = _of_one(frame[(frame[by] == method) & (frame["T"] == T)], T, steps, several)
             if found is not None:
                 words = in_words(found)
                 said.add(words.rstrip("0123456789,)"))
-                rows.append([f"{prefix}{method}", *found.means.values(), Strong(words), found.runs])
+                own = f", T = {T:,}" if several else ""
+                rows.append([f"{prefix}{method}{own}", *map(found.means.get, steps), Strong(words), found.runs])
     if not rows or len(steps) < 2:
         return
     yield text(*_how_to_read(said))
     titles = [f"{n:,}" for n in steps]
     columns = [Column("sampler", "left"), *numbers(*titles), Column("enough", "left"), Column("runs", format="plain")]
     yield table(columns, rows)
+
+
+def _in_order(frame: pd.DataFrame, by: str) -> list[tuple[str, int]]:
+    """Each sampler with each of its T, samplers as they come, T from small to large."""
+    pairs = dict.fromkeys(zip(frame[by].astype(str), frame["T"].astype(int), strict=True))
+    samplers = list(dict.fromkeys(method for method, _ in pairs))
+    return sorted(pairs, key=lambda pair: (samplers.index(pair[0]), pair[1]))
+
+
+def _of_one(part: pd.DataFrame, T: int, steps: list[int], several: bool) -> Enough | None:
+    """What a sampler's cells of one T say; where there are several T, each has the numbers of steps it was given."""
+    own = [n for n in steps if n <= T and (not several or n in set(part["sample_steps"]))]
+    return None if several and len(own) < 2 else enough(part, own)
 
 
 def _how_to_read(said: set[str]) -> Iterator[str]:

@@ -27,7 +27,7 @@ def factors_of(results: Results) -> Iterator[Block]:
     sets = {"all cells": results.done, "cells that learnt": learnt(results)}
     if len(sets["cells that learnt"]) == len(results.done):
         del sets["cells that learnt"]
-    found = {name: shares for name, frame in sets.items() if (shares := _shares(frame))}
+    found = {name: shares for name, frame in sets.items() if (shares := _shares(results, frame))}
     if not found:
         return
     names = list(dict.fromkeys(axes for shares in found.values() for axes in shares))
@@ -51,9 +51,9 @@ def factors_of(results: Results) -> Iterator[Block]:
     yield table(columns, rows)
 
 
-def _shares(frame: pd.DataFrame) -> Shares:
+def _shares(results: Results, frame: pd.DataFrame) -> Shares:
     """What each choice explains; nothing where only one varies."""
-    axes = [axis for axis in AXES if frame[axis].nunique() > 1]
+    axes = [axis for axis in results.varying if frame[axis].nunique() > 1]
     if len(axes) < 2:
         return {}
     found, left = factors(frame, axes)

@@ -1,0 +1,191 @@
+"""The demo's “handwritten digits, somehow”: at which T, by which process, and what the conditioning predicted."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from bench.analysis.effects import geometric_mean, matched
+from bench.analysis.frames import Results
+from bench.report.blocks import (
+    Block,
+    Bullets,
+    CodeSpan,
+    Column,
+    Gallery,
+    Picture,
+    Spans,
+    Strong,
+    heading,
+    table,
+    text,
+)
+from bench.report.formats import short
+from bench.report.sections.common import numbers
+from bench.text import listing, plural
+
+PART1, PART2 = ("previous", "mean"), "eps"
+Gains = dict[tuple[str, str, int], float]
+"""(objective, schedule, T) → the largest |σ/D| over t."""
+CLEAR, ROUGH = 0.5, 30
+"""A model's images are called digits where their FID is at least :data:`ROUGH` times lower than that of noise. They are
+clear where their precision is also at least the share :data:`CLEAR` of that of real images."""
+
+
+def part(results: Results, number: int) -> Iterator[Block]:
+    """What the study's results say of the demo's first claim."""
+    yield heading(3, f"{number}. “We can observe somehow handwritten digits”, of both models.")
+    models = results.settings[results.settings["objective"].isin((*PART1, PART2))] if len(results.settings) else None
+    if models is None or models.empty or results.bounds is None:
+        yield text("Not measured here: no samples of the demo's models have been scored yet.")
+        return
+    real, noise = results.bounds[0]["precision"], results.bounds[1]["fid"]
+    models = models.assign(grade=[_grade(row, real, noise) for _, row in models.iterrows()])
+    yield text(
+        "What is a digit? Samples are called digits here where their FID is at least "
+        f"{ROUGH} times lower than that of noise. They are called clear where their precision is also at least "
+        f"{CLEAR:.0%} of that of real test images ({real:.3f}), and rough where it is not. Precision is the share of "
+        "samples that lie among real images in the features of the classifier. Such lines are arbitrary, so look at "
+        "the pictures too. "
+        "The demo's own process is unclipped. Where no word says so, x̂₀ is clipped. ",
+        _training(results),
+    )
+    yield Bullets(tuple(_digits(results, models, objective) for objective in results.levels("objective")
+                        if objective in (*PART1, PART2)))  # fmt: skip
+    yield from _clearer(results)
+    yield from _conditioning(models)
+    yield from _pictures(results, models)
+
+
+def _training(results: Results) -> str:
+    train = results.study.train
+    images = f"{train.images:,} images" if train.images else "all training images"
+    return (
+        f"Each network was trained for {plural(train.epochs, 'epoch')} of {images}. The results say nothing about "
+        "longer training."
+    )
+
+
+def _grade(row: Any, real: float, noise: float) -> str:
+    """What the samples of a setting are called."""
+    if ROUGH * row["fid"] > noise:
+        return "no digits"
+    return "clear digits" if row["precision"] >= CLEAR * real else "rough digits"
+
+
+def _digits(results: Results, models: pd.DataFrame, objective: str) -> Spans:
+    """Where the samples of an objective are digits, where not, and what is not known."""
+    own = models[models["objective"] == objective]
+    known = {_place(row) for _, row in own.iterrows()}
+    asked = [_place(row) for _, row in results.shown[results.shown["objective"] == objective].iterrows()]
+    lacking = sorted(set(asked) - known)
+    grades = ("clear digits", "rough digits", "no digits")
+    parts = [f"{grade} {_places(part)}" for grade in grades if len(part := own[own["grade"] == grade])]
+    parts += [f"not measured at {listing(f'T = {T:,} ({method})' for T, method in lacking)}"] if lacking else []
+    of = "Part 2" if objective == PART2 else "Part 1"
+    which = " (its mean as the target)" if objective == "mean" else ""
+    return Strong(of), which, ", ", CodeSpan(objective), ": ", "; ".join(parts), "."
+
+
+def _place(row: Any) -> tuple[int, str]:
+    return int(row["T"]), str(row["method"])
+
+
+def _places(frame: pd.DataFrame) -> str:
+    """``at T = 50 (ancestral, ancestral unclipped) and T = 200 (ancestral)``."""
+    by_T = [f"T = {T:,} ({listing(sorted(set(part['method'])))})" for T, part in frame.sort_values("T").groupby("T")]
+    return f"at {listing(by_T)}"
+
+
+def _clearer(results: Results) -> Iterator[Block]:
+    """Whether ε has the lower FID, T by T, over all pairs that differ in nothing else."""
+    lines: list[Spans] = []
+    fids = matched(results.done[results.done["fid"] > 0], "objective")
+    for T in sorted(results.levels("T")):
+        for other in PART1:
+            if not {other, PART2} <= set(fids):
+                continue
+            pairs = fids[fids.index.get_level_values("T") == T][[other, PART2]].dropna()
+            if len(pairs):
+                ratios = tuple(pairs[other] / pairs[PART2])
+                lower = f"{sum(ratio > 1 for ratio in ratios)} of {plural(len(ratios), 'pair')}"
+                lines.append((
+                    f"T = {T:,}: ", CodeSpan(PART2), f" has the lower FID in {lower}. ",
+                    CodeSpan(other), f" has {short(geometric_mean(ratios))} times its FID (geometric mean).",
+                ))  # fmt: skip
+    if lines:
+        yield text("Are the images of Part 2 clearer at each T? A lower FID means nearer to real images.")
+        yield Bullets(tuple(lines))
+
+
+def _conditioning(models: pd.DataFrame) -> Iterator[Block]:
+    """The gain of every objective and T beside what was seen."""
+    keys = [(str(row["objective"]), str(row["schedule"]), int(row["T"])) for _, row in models.iterrows()]
+    gains = {key: _gain(*key) for key in dict.fromkeys(keys)}
+    yield text(
+        "What the formulas predict: an error of the network's output becomes an error of x̂₀ that is |σ/D| times as "
+        "large. The table has the largest of these factors over t. Does FID rise with it, from one T to the next?"
+    )
+    pairs = dict.fromkeys(key[:2] for key in keys)
+    lines = [line for pair in pairs if (line := _order(*pair, models, gains)) is not None]
+    yield Bullets(tuple(lines)) if lines else text("These results cannot say: no objective was measured at two T.")
+    ordered = models.assign(gain=[gains[key] for key in keys])
+    columns = [
+        Column("objective", "left"), Column("T", format="plain"), Column("sampler", "left"), *numbers("largest |σ/D|"),
+        *numbers("FID"), *numbers("precision", "confidence", how="three decimals"),
+    ]  # fmt: skip
+    rows = [
+        [str(row["objective"]), int(row["T"]), str(row["method"]), row["gain"], row["fid"], row["precision"],
+         row["confidence"]]
+        for _, row in ordered.sort_values(["objective", "T", "method"], kind="stable").iterrows()
+    ]  # fmt: skip
+    yield table(columns, rows)
+
+
+def _gain(objective: str, schedule: str, T: int) -> float:
+    from ddpm import objective as objectives  # which loads torch
+    from ddpm.schedule import make_schedule
+
+    return float(objectives.gain(make_schedule(schedule, T), objective).max())
+
+
+def _order(objective: str, schedule: str, models: pd.DataFrame, gains: Gains) -> Spans | None:
+    """Whether FID rises with the gain; None where there is one T."""
+    own = models[(models["objective"] == objective) & (models["schedule"] == schedule) & (models["fid"] > 0)]
+    fids = {T: geometric_mean(tuple(own["fid"][own["T"] == T])) for T in map(int, own["T"].unique())}
+    if len(fids) < 2:
+        return None
+    order = sorted(fids, key=lambda T: gains[objective, schedule, T])
+    rises = all(fids[low] < fids[high] for low, high in itertools.pairwise(order))
+    steps = listing(f"T = {T:,} (gain {short(gains[objective, schedule, T])}, FID {short(fids[T])})" for T in order)
+    return CodeSpan(objective), f": {steps}. ", Strong("FID rises with the gain." if rises else "It does not.")
+
+
+def _pictures(results: Results, models: pd.DataFrame) -> Iterator[Block]:
+    """A row for each T and process, a column for each objective."""
+    objectives = [one for one in results.levels("objective") if one in (*PART1, PART2)]
+    found = {(str(row["objective"]), *_place(row)): row for _, row in models.iterrows()}
+    places = sorted({(T, method) for _, T, method in found})
+    pictures = tuple(
+        _picture(results, found.get((objective, T, method))) for T, method in places for objective in objectives
+    )
+    if any(picture and picture.png for picture in pictures):
+        yield Gallery(
+            pictures,
+            len(objectives),
+            ("The first 64 samples of each, not selected, of the lowest training seed. A row is a T and a process.",),
+        )
+
+
+def _picture(results: Results, row: Any) -> Picture | None:
+    path = None if row is None else results.preview(row["key"])
+    if path is None:
+        return None
+    title = f"{row['objective']}, T = {int(row['T'])}, {row['method']}"
+    slug = re.sub(r"[^\w.]+", "-", title, flags=re.ASCII)
+    note = f"FID {short(row['fid'])}, precision {row['precision']:.3f}"
+    return Picture(f"digits-{slug}", path.read_bytes(), f"Samples of {title}", (title,), (note,))
