@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from bench.images.datasets import row
-from bench.rows import DEFAULT, ORACLE
+from bench.rows import DEFAULT, ORACLE, entries
 from bench.study.axes import LISTED
 from bench.study.design import Design
 from bench.study.model import Budget, Cell, Job, Sampling
