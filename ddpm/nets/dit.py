@@ -20,24 +20,32 @@ HEAD = 32
 
 
 class Condition(nn.Module):
-    """What the network is told: the time t/T and, where it knows classes, the class. All of it goes in here."""
+    """What the network is told: the time t/T, a second time s/T, the class. All of it goes in here."""
 
-    def __init__(self, width: int, classes: int) -> None:
+    def __init__(self, width: int, classes: int, second_time: bool) -> None:
         super().__init__()
         self.frequencies: Tensor
         # numbers, not a tensor: on the meta device, which checks shapes alone, logspace takes a second to set up
-        frequencies = torch.logspace(0, 3, FREQUENCIES, device="cpu").tolist()
+        frequencies = torch.logspace(0, 1 if second_time else 3, FREQUENCIES, device="cpu").tolist()
         self.register_buffer("frequencies", torch.tensor(frequencies), persistent=False)
         self.time = nn.Sequential(nn.Linear(2 * FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
         self.classes = nn.Embedding(classes + 1, width) if classes else None
+        self.second = nn.Linear(2 * FREQUENCIES, width) if second_time else None
 
     def forward(self, u: Tensor, y: Tensor | None) -> Tensor:
-        """(B,) and (B,) → (B, width)."""
-        angle = u[:, None] * self.frequencies * (math.pi / 2)
-        told: Tensor = self.time(torch.cat([angle.sin(), angle.cos()], 1))
+        """(B,) or (B, 2), and (B,) → (B, width)."""
+        u, s = u.unbind(1) if u.ndim == 2 else (u, u)
+        told: Tensor = self.time(self._waves(u))
+        if self.second is not None:
+            told = told + self.second(self._waves(u - s))
         if self.classes is not None:
             told = told + (self.classes.weight[-1] if y is None else self.classes(y))
         return nn.functional.silu(told)
+
+    def _waves(self, u: Tensor) -> Tensor:
+        """(B,) → (B, 2 FREQUENCIES)."""
+        angle = u[:, None] * self.frequencies * (math.pi / 2)
+        return torch.cat([angle.sin(), angle.cos()], 1)
 
 
 class Modulation(nn.Module):
@@ -102,7 +110,8 @@ class DiT(nn.Module):
     linear in the embedding of time and class, and zero at the start (Peebles & Xie, arXiv 2212.09748, section 3.2).
 
     With ``variance`` it has twice the output channels: the second half places the variance between β̃ and β. With
-    ``classes`` it may be told which of so many classes an image is of; class number ``classes`` means none.
+    ``classes`` it may be told which of so many classes an image is of; class number ``classes`` means none. With
+    ``second_time`` it may be told of a time s beside t, and its frequencies are low, so that it is smooth in both.
 
     Use: to compare a transformer with ``unet``. With the defaults a training step takes about as long. A ``patch`` of 2
     has four times the tokens.
@@ -120,6 +129,7 @@ class DiT(nn.Module):
         patch: int = 4,
         variance: bool = False,
         classes: int = 0,
+        second_time: bool = False,
     ) -> None:
         super().__init__()
         if side % patch:
@@ -127,7 +137,7 @@ class DiT(nn.Module):
         if width % HEAD:
             raise ValueError(f"net 'dit' takes a width that is a multiple of {HEAD}, not {width}")
         self.patch = patch
-        self.condition = Condition(width, classes)
+        self.condition = Condition(width, classes, second_time)
         self.first = nn.Linear(channels * patch**2, width)
         self.positions: Tensor
         where = positions(side // patch, width).to(self.first.weight.device)
@@ -151,7 +161,10 @@ class DiT(nn.Module):
         nn.init.zeros_(self.last.weight)
 
     def forward(self, x: Tensor, u: Tensor, y: Tensor | None = None) -> Tensor:
-        """x_t (B, C, H, W), t/T (B,) and classes (B,), int64 (by default none) → (B, C, H, W), or (B, 2C, H, W)."""
+        """x_t (B, C, H, W), t/T (B,) and classes (B,), int64 (by default none) → (B, C, H, W), or (B, 2C, H, W).
+
+        With a second time it takes (t/T, s/T), (B, 2), as well; (B,) means s = t.
+        """
         told = self.condition(u, y)
         tokens = self.first(patches(x, self.patch)) + self.positions
         for block in self.blocks:

@@ -54,6 +54,12 @@ def test_parameters_by_a_closed_form(
     assert sum(p.numel() for p in net.parameters()) == told + depth * block + ends
 
 
+def test_a_second_time_adds_one_layer() -> None:
+    plain, told = (DiT(width=32, depth=1, second_time=second) for second in (False, True))
+    more = sum(p.numel() for p in told.parameters()) - sum(p.numel() for p in plain.parameters())
+    assert more == (64 + 1) * 32
+
+
 @pytest.mark.parametrize("side", [2, 4])
 def test_patches_by_their_formula_and_back(side: int) -> None:
     """Token (i, j) has pixel (c, a, b) of its patch at c side² + a side + b."""

@@ -266,19 +266,23 @@ def test_jumps_along_the_exact_flow(steps: int) -> None:
     assert_close(last.x, x * (S2 / variance(s)[-1]).sqrt(), rtol=1e-9, atol=0)
 
 
-def made_up() -> nn.Module:
+TWO_TIMES = ["unet(blocks=1,inner=32,middle=1,second_time=true,width=8)", "dit(depth=1,second_time=true,width=32)"]
+
+
+def made_up(name: str) -> nn.Module:
     """A small network with no weight at zero, told of two times."""
     torch.manual_seed(0)
-    net = make_net("unet(blocks=1,inner=32,middle=1,second_time=true,width=8)", 1, 8).double()
+    net = make_net(name, 1, 8).double()
     for value in net.state_dict().values():
         value.copy_(torch.randn(value.shape) / max(1, value[0].numel()) ** 0.5 if value.ndim > 1 else value + 0.1)
     return net
 
 
-def test_the_jvp_of_a_real_network() -> None:
+@pytest.mark.parametrize("name", TWO_TIMES)
+def test_the_jvp_of_a_real_network(name: str) -> None:
     """x̂₀ and its derivative on the way, attention included, against a finite difference of the schedule's own."""
     s = make_schedule("cosine", 1000)
-    net = made_up()
+    net = made_up(name)
     x, v = (torch.randn((3, 1, 8, 8), dtype=torch.float64) for _ in range(2))
     t, to, h = torch.tensor([200, 500, 900]), torch.tensor([0, 300, 899]), 1e-4
     denoiser = Denoiser(net, s, "v")
@@ -295,9 +299,10 @@ def test_the_jvp_of_a_real_network() -> None:
         assert_close(rate, (x0_at(h) - x0_at(-h)) / (2 * h), rtol=0, atol=1e-6)
 
 
-def test_a_network_told_of_one_time() -> None:
+@pytest.mark.parametrize("name", TWO_TIMES)
+def test_a_network_told_of_one_time(name: str) -> None:
     """(B,) means s = t. Another second time changes the output."""
-    net, u = made_up(), torch.tensor([0.3, 0.9], dtype=torch.float64)
+    net, u = made_up(name), torch.tensor([0.3, 0.9], dtype=torch.float64)
     x = torch.randn((2, 1, 8, 8), dtype=torch.float64)
     assert torch.equal(net(x, u), net(x, torch.stack([u, u], 1)))
     assert not torch.allclose(net(x, u), net(x, torch.stack([u, u / 2], 1)))
