@@ -77,6 +77,7 @@ def test_a_specification_makes_the_trip(make_study: Callable[..., Study]) -> Non
         engine="auto",
         calls={"train": Calls(1, 2), "sample": Calls(3, 4)},
         likelihood=8,
+        only_train=True,
         estimate_s=1 / 3,
         began=1e9 + 1 / 3,
     )

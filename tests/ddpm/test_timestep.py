@@ -10,6 +10,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from ddpm.schedule import make_schedule
+from ddpm.teach import Around
 from ddpm.timestep import TIMESTEPS, Importance, make_timesteps
 from ddpm.train import Loss, Recipe, Trainer
 
@@ -122,7 +123,7 @@ def gradients(name: str, batches: int) -> Tensor:
         x0, eps = torch.randn(2, 32, 1, 2, 2, generator=random)
         t = trainer.times.draw(32, random)
         seen = trainer.times.state() and {k: v.clone() for k, v in trainer.times.state().items()}
-        trainer._loss(net, x0, t, eps, None).backward()
+        trainer._loss(net, x0, t, eps, None, Around()).backward()
         for key, value in seen.items():  # what is learnt is put back: p stays as it is
             trainer.times.state()[key].copy_(value)
         assert net.k.grad is not None
