@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 HELP = "check device, versions, data, classifier and, with --results, every file of a results folder"
-MORE = "Damaged files are named, with what follows when they are deleted and their study is run again."
+MORE = "Damaged files are named, with what running their study again does once they are deleted."
 
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "pandas", "seaborn", "torch-fidelity", "pydantic", "typst")
 
@@ -87,9 +87,7 @@ def files(results: Path) -> Iterator[Line]:
         count += 1
         if found is not None:
             damaged += 1
-            yield Line(
-                "damaged", f"{found.path}. Once it is deleted and its study run again: {found.mended}", good=False
-            )
+            yield Line("damaged", f"{found.path}. Delete it and run its study: {found.mended}", good=False)
     yield Line("files", f"{count:,} in {shown(results)}, {damaged or 'none'} damaged", good=not damaged)
 
 

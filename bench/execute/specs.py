@@ -15,7 +15,9 @@ from bench.study.study import Study
 
 
 class Specs(Iterator[JobSpec]):
-    """What is left of a study: teachers first, then the longest job, so that none is alone at the end.
+    """What is left of a study: the first training seed of all, then the next. So a whole report can soon be written.
+
+    Of one seed teachers come first, then the longest job, so that none is alone at the end.
 
     What is left is looked up when the first is asked for: another run may have done part of it until then. Each job is
     estimated when it is asked for, from what the jobs before it took.
@@ -37,12 +39,15 @@ class Specs(Iterator[JobSpec]):
         expected = self._expected()
         if self._order is None:
             left = pending(self._study, self._store, self._options.retry).values()
-            ordered = cost.longest_first(left, self._store, expected)
-            # a stable sort: those that teach others come first
-            self._order = deque(sorted(ordered, key=lambda job: job[0].cell.job.key in self._study.jobs))
+            self._order = deque(sorted(cost.longest_first(left, self._store, expected), key=self._turn))
         if not self._order:
             raise StopIteration
         return self._spec(self._order.popleft(), expected)
+
+    def _turn(self, left: Sequence[Found]) -> tuple[int, bool]:
+        """When a job's turn comes; in a stable sort those with the same turn stay as they are."""
+        job, seeds = left[0].cell.job, self._study.axes.seed
+        return seeds.index(job.seed) if job.seed in seeds else 0, job.key in self._study.jobs
 
     def _expected(self) -> cost.Model:
         kind = self._options.device.partition(":")[0]

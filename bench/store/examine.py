@@ -12,7 +12,7 @@ from bench.store.tensors import About, Checkpoint, ReferenceFeatures, Resume, Sn
 
 
 class Damaged(NamedTuple):
-    """A damaged file, and what follows once it is deleted and its study run again."""
+    """A damaged file, and what running its study again does once the file is deleted."""
 
     path: Path
     mended: str
@@ -48,29 +48,27 @@ def _tensors(kind: type[About]) -> _Kind:
     )
 
 
-TRAINED = "its network is trained again"
+TRAINED = "the network is trained again, if a cell of it is left to do. Finished cells need no network"
+DRAWN = "it is drawn again, if its cell is left to do. Delete the cell's .json too to have that"
 MENDED = {
     "jobs": TRAINED,
     "checkpoints": TRAINED,
     "snapshots": TRAINED,
     "resume": "training starts from its first epoch",
-    "cells": "its samples are scored again",
+    "cells": "the cell is scored again, and drawn again where its samples are gone too",
     "references": "floor and ceiling are scored again",
     "scoring": "training images are looked at again",
     "engines": "engines are tried again",
 }
-"""Folder → what running a study again does where a file of it is missing."""
+"""Folder → what running a study again does where a file of it was deleted."""
 RECORDS: tuple[type[Record], ...] = (JobRecord, CellRecord, ReferenceRecord, EngineRecord)
 TENSORS: tuple[type[About], ...] = (Checkpoint, Snapshot, Resume, ReferenceFeatures)
 KINDS = (
     *(_record(kind) for kind in RECORDS),
     *(_tensors(kind) for kind in TENSORS),
-    _Kind("cells/*.png", _pictured, "nothing. With the cell's .json and its samples deleted too, it is drawn again"),
-    _Kind(
-        "samples/*.npz", lambda store, path: store.load_samples(path.stem),
-        "nothing. With the cell's .json deleted too, the same samples are drawn again",
-    ),
-)  # fmt: skip
+    _Kind("cells/*.png", _pictured, DRAWN),
+    _Kind("samples/*.npz", lambda store, path: store.load_samples(path.stem), DRAWN),
+)
 """Every kind of file that a store has, how it is read whole, and what running again does without it."""
 
 

@@ -20,6 +20,7 @@ from bench.errors import UserError
 from bench.execute.executor import EXECUTORS, Executor
 from bench.execute.run import run_study
 from bench.execute.schedule import Options, Stop
+from bench.execute.specs import Specs
 from bench.job.events import (
     Elsewhere,
     Ended,
@@ -242,6 +243,13 @@ def test_a_new_executor_is_a_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert isinstance(end, Ended)
     assert {failure.job for failure in end.failures} == study.jobs.keys()
     assert {failure.reason for failure in end.failures} == {f"in {tmp_path.name} with 5 threads"}
+
+
+def test_the_first_seed_of_all_comes_before_any_second(tmp_path: Path) -> None:
+    """In the order that the study lists them, each seed's teachers before their students."""
+    study = make_study(seed=[7, 0], objective=["v", "eps"], teach=["data", "progressive"], spacing=["trailing"])
+    order = [(spec.job.seed, spec.only_train) for spec in Specs(study, Store(tmp_path), Options("cpu"))]
+    assert order == [(seed, first) for seed in (7, 0) for first in (True, True, False, False, False, False)]
 
 
 def test_failures_are_told_by_job_and_cell(results: Path) -> None:
