@@ -98,9 +98,9 @@ FAMILIES: dict[str, Family] = {
     ),
     "teach": Family(
         "Where the x₀ of the target comes from",
-        "Diffusion training compares the network with the data's x₀. For one to four sampling steps a network is "
-        "taught by a network instead: x̃₀ takes the place of x₀ in the target, and ε̃ = (x_t − α_t x̃₀)/σ_t that of ε. "
-        "Objective, weight and schedule stay. Sample with `spacing: [trailing]`, whose steps are equally long.",
+        "Diffusion training compares the network with the data's x₀. For one to eight sampling steps the x₀ in the "
+        "target comes from a network, this one or a teacher. It is called x̃₀. ε̃ = (x_t − α_t x̃₀)/σ_t takes the place "
+        "of ε. Objective, weight and schedule stay. Sample with `spacing: [trailing]`, whose steps are equally long.",
         "ddpm/teach.py",
         lambda: {name: (row, "") for name, row in teach.TEACH.items()},
     ),

@@ -1,4 +1,4 @@
-"""Where the x₀ of a training target comes from: rows of a table, for networks that sample in one to four steps.
+"""Where the x₀ of a training target comes from: rows of a table, for networks that sample in one to eight steps.
 
 A row turns a batch (x₀, ε, t) into an :class:`Answer`: what x_t is made of, and the pair (x̃₀, ε̃) in the place of
 (x₀, ε) in the objective's target. ε̃ is what x_t leaves of x̃₀, so that x_t = α_t x̃₀ + σ_t ε̃ holds as before. Objective,
@@ -213,7 +213,7 @@ def consistency(*, distance: str = "ect", halvings: int = 8, start: float = 0.25
     is squared, without their Huber loss. (Consistency models: Song et al., arXiv 2303.01469.)
 
     Use: for one to four steps without a teacher, with the sampler `renoise`, or `ddim` in one step. It takes one more
-    evaluation for each training image.
+    evaluation for each image after the share ``start``.
     """
     if distance not in DISTANCES or halvings < 1 or not 0 <= start < 1:
         row(DISTANCES, Variant(distance))
@@ -316,7 +316,8 @@ def meanflow(*, ratio: float = 0.25) -> Teach:
     The share ``ratio`` of the images has s uniform below t, the others s = t, which is plain diffusion training. The
     loss is squared, without their adaptive weight.
 
-    Use: for one to four steps of `jump` without a teacher, with `net: [{unet: {second_time: true}}]`.
+    Use: for one to four steps of `jump` without a teacher, with `net: [{unet: {second_time: true}}]`. For each image of
+    that share it costs about as much as three more evaluations.
     """
 
     def answer(batch: Batch) -> Answer:
@@ -337,11 +338,13 @@ def meanflow(*, ratio: float = 0.25) -> Teach:
 def shortcut(*, ratio: float = 0.25, halvings: int = 7) -> Teach:
     """x̃₀ by which one step from t to s leads to where two of the network's own do (Frans et al., arXiv 2410.12557).
 
-    The share ``ratio`` of the images has s = t − T/2^k, k drawn from 0 up to ``halvings``; the two steps, by way of the
-    middle, are told of its times too (eq. 4 there). Those of the smallest k are told of none. The other images have
-    s = t, which is plain diffusion training. The network as it is teaches, not its average.
+    The share ``ratio`` of the images has s = t − T/2^k, k drawn from 0 to ``halvings`` − 1. The two steps go by way of
+    the middle m, and the network is told where each of them ends (eq. 4 there). In the shortest jumps, those of the
+    largest k, it is not. The other images have s = t, which is plain diffusion training. The network as it is teaches,
+    not its average.
 
-    Use: for one to eight steps of `jump` without a teacher, with `net: [{unet: {second_time: true}}]`.
+    Use: for one to eight steps of `jump` without a teacher, with `net: [{unet: {second_time: true}}]`. It takes two more
+    evaluations for each image of that share.
     """
     if halvings < 1:
         raise ValueError(f"'shortcut' takes halvings of 1 or more, not {halvings}")
