@@ -343,8 +343,8 @@ def shortcut(*, ratio: float = 0.25, halvings: int = 7) -> Teach:
     largest k, it is not. The other images have s = t, which is plain diffusion training. The network as it is teaches,
     not its average.
 
-    Use: for one to eight steps of `jump` without a teacher, with `net: [{unet: {second_time: true}}]`. It takes two more
-    evaluations for each image of that share.
+    Use: for one to eight steps of `jump` without a teacher, with `net: [{unet: {second_time: true}}]`. It takes two
+    more evaluations for each image of that share.
     """
     if halvings < 1:
         raise ValueError(f"'shortcut' takes halvings of 1 or more, not {halvings}")
