@@ -249,10 +249,11 @@ def _share(teacher: float) -> float:
 def progressive(*, first: int = 64, last: int = 1, teacher: float = 0.5) -> Teach:
     """x̃₀ such that one DDIM step from t to t − T/N lands where two of a trained teacher do (Salimans & Ho, 2022).
 
-    With m in the middle and ρ = α/σ it is the mean of the teacher's x̂₀(x_t, t) and x̂₀(x_m, m), of weights ρ_m − ρ_t and
-    ρ_s − ρ_m, s = t − T/N. N falls from ``first`` to ``last`` by halves, in stages of equal length. After each the
-    network's average is the next teacher. The first teacher takes the share ``teacher`` of all epochs. (arXiv
-    2202.00512, algorithm 2; there t is on the grid of N steps, here it is any.)
+    The two steps lead from t to m, in the middle, and on to s = t − T/N. x̃₀ is a weighted mean of the teacher's
+    x̂₀(x_t, t) and x̂₀(x_m, m). With ρ = α/σ the weights are ρ_m − ρ_t and ρ_s − ρ_m.
+    N falls from ``first`` to ``last`` by halves, in stages of equal length. After each the network's average is the
+    next teacher. The first teacher takes the share ``teacher`` of all epochs. (arXiv 2202.00512, algorithm 2; there t
+    is on the grid of N steps, here it is any.)
 
     Use: for few steps of `ddim` with `spacing: [trailing]`, ``last`` being how many. It takes two more evaluations for
     each training image.

@@ -44,6 +44,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "ddpm/teach.py": ("tests/ddpm/test_teach.py",),
     "ddpm/nets/attention.py": ("tests/ddpm/test_dit.py",),
     "ddpm/nets/dit.py": ("tests/ddpm/test_dit.py", "tests/ddpm/test_teach.py"),
+    "ddpm/nets/waves.py": ("tests/ddpm/test_nets.py", "tests/ddpm/test_teach.py"),
     "ddpm/nets/unet.py": ("tests/ddpm/test_nets.py",),
     "ddpm/nets/scorenet.py": ("tests/ddpm/test_nets.py",),
     "bench/score/distances.py": ("tests/bench/test_metrics.py",),

@@ -7,14 +7,12 @@ identity and the output as zero.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from ddpm.nets.attention import attend
+from ddpm.nets.waves import Waves, both_times
 
-FREQUENCIES = 32
 HEAD = 32
 """Channels of a head."""
 
@@ -24,28 +22,20 @@ class Condition(nn.Module):
 
     def __init__(self, width: int, classes: int, second_time: bool) -> None:
         super().__init__()
-        self.frequencies: Tensor
-        # numbers, not a tensor: on the meta device, which checks shapes alone, logspace takes a second to set up
-        frequencies = torch.logspace(0, 1 if second_time else 3, FREQUENCIES, device="cpu").tolist()
-        self.register_buffer("frequencies", torch.tensor(frequencies), persistent=False)
-        self.time = nn.Sequential(nn.Linear(2 * FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
+        self.waves = Waves(smooth=second_time)
+        self.time = nn.Sequential(nn.Linear(self.waves.width, width), nn.SiLU(), nn.Linear(width, width))
         self.classes = nn.Embedding(classes + 1, width) if classes else None
-        self.second = nn.Linear(2 * FREQUENCIES, width) if second_time else None
+        self.second = nn.Linear(self.waves.width, width) if second_time else None
 
     def forward(self, u: Tensor, y: Tensor | None) -> Tensor:
         """(B,) or (B, 2), and (B,) → (B, width)."""
-        u, s = u.unbind(1) if u.ndim == 2 else (u, u)
-        told: Tensor = self.time(self._waves(u))
+        u, s = both_times(u)
+        told: Tensor = self.time(self.waves(u))
         if self.second is not None:
-            told = told + self.second(self._waves(u - s))
+            told = told + self.second(self.waves(u - s))
         if self.classes is not None:
             told = told + (self.classes.weight[-1] if y is None else self.classes(y))
         return nn.functional.silu(told)
-
-    def _waves(self, u: Tensor) -> Tensor:
-        """(B,) → (B, 2 FREQUENCIES)."""
-        angle = u[:, None] * self.frequencies * (math.pi / 2)
-        return torch.cat([angle.sin(), angle.cos()], 1)
 
 
 class Modulation(nn.Module):

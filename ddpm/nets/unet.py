@@ -6,14 +6,11 @@ channels to keep the processor's matrix units busy: quality per second rather th
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from ddpm.nets.attention import attend
-
-FREQUENCIES = 32
+from ddpm.nets.waves import Waves, both_times
 
 
 class Block(nn.Module):
@@ -84,11 +81,8 @@ class UNet(nn.Module):
         if side % 4:
             raise ValueError(f"net 'unet' takes images whose side is a multiple of 4, not {side}")
         embed = 4 * width
-        self.frequencies: Tensor
-        # numbers, not a tensor: on the meta device, which checks shapes alone, logspace takes a second to set up
-        frequencies = torch.logspace(0, 1 if second_time else 3, FREQUENCIES, device="cpu").tolist()
-        self.register_buffer("frequencies", torch.tensor(frequencies), persistent=False)
-        self.embed = nn.Sequential(nn.Linear(2 * FREQUENCIES, embed), nn.SiLU(), nn.Linear(embed, embed), nn.SiLU())
+        self.waves = Waves(smooth=second_time)
+        self.embed = nn.Sequential(nn.Linear(self.waves.width, embed), nn.SiLU(), nn.Linear(embed, embed), nn.SiLU())
         self.first = nn.Conv2d(4 * channels, width, 3, padding=1)
         self.encoder = nn.ModuleList(Block(width, width, embed) for _ in range(blocks))
         self.down = nn.Conv2d(width, inner, 3, stride=2, padding=1)
@@ -100,7 +94,7 @@ class UNet(nn.Module):
         self.last = nn.Conv2d(width, 4 * channels * (2 if variance else 1), 3, padding=1)
         nn.init.zeros_(self.last.weight)
         self.classes = nn.Embedding(classes + 1, embed) if classes else None
-        self.second = nn.Linear(2 * FREQUENCIES, embed) if second_time else None
+        self.second = nn.Linear(self.waves.width, embed) if second_time else None
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, u: Tensor, y: Tensor | None = None) -> Tensor:
@@ -108,10 +102,10 @@ class UNet(nn.Module):
 
         With a second time it takes (t/T, s/T), (B, 2), as well; (B,) means s = t.
         """
-        u, s = u.unbind(1) if u.ndim == 2 else (u, u)
-        embedding = self.embed(self._waves(u))
+        u, s = both_times(u)
+        embedding = self.embed(self.waves(u))
         if self.second is not None:
-            embedding = embedding + self.second(self._waves(u - s))
+            embedding = embedding + self.second(self.waves(u - s))
         if self.classes is not None:
             embedding = embedding + (self.classes.weight[-1] if y is None else self.classes(y))
         h = self.first(nn.functional.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last))
@@ -130,8 +124,3 @@ class UNet(nn.Module):
             h = block(torch.cat([h, skips.pop()], 1), embedding)
         h = self.last(nn.functional.silu(self.norm(h)))
         return nn.functional.pixel_shuffle(h, 2)
-
-    def _waves(self, u: Tensor) -> Tensor:
-        """(B,) → (B, 2 FREQUENCIES)."""
-        angle = u[:, None] * self.frequencies * (math.pi / 2)
-        return torch.cat([angle.sin(), angle.cos()], 1)

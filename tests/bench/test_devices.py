@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +12,7 @@ import torch
 from bench.job.events import JobDone
 from bench.job.generate import TILE, generate
 from bench.job.run import run
-from bench.score import classifier, own
+from bench.score import own
 from bench.score.scorer import Scorer
 from bench.store.records import CellRecord, ScoredCell
 from bench.study.model import Sampling
@@ -141,9 +140,8 @@ def test_what_is_worked_out_in_float64(mps: Pretended) -> None:
 
 
 def test_a_data_set_s_own_classifier_is_trained_on_the_job_s_device(
-    world: World, mps: Pretended, own_classifier: None, monkeypatch: pytest.MonkeyPatch
+    world: World, mps: Pretended, own_classifier: None
 ) -> None:
-    monkeypatch.setattr(classifier, "train", partial(classifier.train, epochs=1))
     few = replace(world.images, train=world.images.train[:128], test=world.images.test[:20])
     few = replace(few, train_labels=few.train_labels[:128], test_labels=few.test_labels[:20])
     scorer = Scorer("mnist", few, world.store, MPS)

@@ -75,9 +75,10 @@ MAY_IMPORT = {
     "ddpm.oracle": {"ddpm.mix", "ddpm.precision", "ddpm.schedule", "ddpm.objective", "ddpm.denoiser", "ddpm.spec"},
     "ddpm.nets": {"ddpm.nets.dit", "ddpm.nets.scorenet", "ddpm.nets.unet", "ddpm.spec"},
     "ddpm.nets.attention": set(),
-    "ddpm.nets.dit": {"ddpm.nets.attention"},
+    "ddpm.nets.dit": {"ddpm.nets.attention", "ddpm.nets.waves"},
     "ddpm.nets.scorenet": set(),
-    "ddpm.nets.unet": {"ddpm.nets.attention"},
+    "ddpm.nets.unet": {"ddpm.nets.attention", "ddpm.nets.waves"},
+    "ddpm.nets.waves": set(),
 }
 """Every module of the model, and all that it may import of the others: mix ← schedule, objective ← denoiser ← sampler,
 train. Networks know nothing of diffusion."""
