@@ -1,8 +1,9 @@
 """A study's claims, such as ``eps < previous on fid at {sampler: ddim, sample_steps: 10}``, and what its results say.
 
-Two levels of one axis are compared over every pair of cells that differ in nothing else. Two T are compared where both
-take equally many sampling steps, and where each takes all of its own. Each training seed gives one number, the mean of
-its pairs' differences (of logarithms, for a ratio), and the seeds decide (:mod:`bench.analysis.stats`).
+Two levels of an axis, or of several axes at once, are compared over every pair of cells that differ in nothing else.
+Two T are compared where both take equally many sampling steps, and where each takes all of its own. Each training seed
+gives one number, the mean of its pairs' differences (of logarithms, for a ratio), and the seeds decide
+(:mod:`bench.analysis.stats`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from bench.analysis import panel
 from bench.analysis.stats import ALPHA, Contrast, Needed, Scale, Seeds, by_training, holm, needed_runs, paired
 from bench.rows import entries
 from bench.study.axes import AXES
-from bench.study.claims import Claim
+from bench.study.claims import Claim, Levels
 
 COLUMN = {axis.name: axis.column for axis in AXES} | {"weight": "role"}
 """Axis → the column that its levels are told apart by; ``role`` is the weight as the study names it."""
@@ -94,36 +95,39 @@ def _measured(value: Any) -> bool:
 
 
 def _compare(claim: Claim, rows: Sequence[Mapping[Any, Any]], axes: Sequence[str], scale: Scale) -> _Seen:
-    own = {claim.axis, "seed"} | ({"eta"} if claim.axis == "sampler" else set())
+    own = claim.first.keys() | {"seed"} | ({"eta"} if "sampler" in claim.first else set())
     rest = [COLUMN[axis] for axis in axes if axis not in own]
-    column = COLUMN[claim.axis]
-    cells: dict[Any, dict[Any, float]] = {}
+    across = "T" in claim.first and "sample_steps" not in claim.first
+    sides = claim.first, claim.second
+    cells: dict[Any, dict[int, float]] = {}
     for row in rows:
-        here = all(_same(row[COLUMN[axis]], level, axis) for axis, level in claim.where.items())
-        level = next((one for one in (claim.first, claim.second) if _same(row[column], one, claim.axis)), None)
         score = row[claim.metric]
-        if here and level is not None and _measured(score):
-            for at in _matches(row, claim.axis):
+        side = next((i for i, levels in enumerate(sides) if _at(row, levels)), None)
+        if side is not None and _at(row, claim.where) and _measured(score):
+            for at in _matches(row, across):
                 key = (row["seed"], row["sample_seed"], *(_plain(at[name]) for name in rest))
-                cells.setdefault(key, {})[level] = score
+                cells.setdefault(key, {})[side] = score
     by_seed: dict[Seeds, list[float]] = {}
-    left_out = 0
+    left_out, shift = 0, math.log(claim.times)
     for (seed, draw, *_), pair in cells.items():
         if len(pair) == 2:
-            scores = pair[claim.first], pair[claim.second]
+            scores = pair[0], pair[1]
             if all(math.isfinite(score) and (scale == "difference" or score > 0) for score in scores):
                 first, second = map(math.log, scores) if scale == "ratio" else scores
-                by_seed.setdefault((seed, draw), []).append(first - second)
+                by_seed.setdefault((seed, draw), []).append(first - second - shift)
             else:
                 left_out += 1
     differences = {seeds: statistics.fmean(found) for seeds, found in by_seed.items()}
     found = paired(differences, scale) if differences else None
+    if found is not None and claim.times != 1:  # tested against that many times as much, and shown as it is
+        value, low, high = (claim.times * number for number in (found.value, found.low, found.high))
+        found = found._replace(value=value, low=low, high=high)
     return _Seen(found, differences, sum(map(len, by_seed.values())), left_out)
 
 
-def _matches(row: Mapping[Any, Any], axis: str) -> list[Mapping[Any, Any]]:
-    """The row as its partners are found by: twice where T is compared and it takes all T steps."""
-    full = axis == "T" and row["sample_steps"] == row["T"]
+def _matches(row: Mapping[Any, Any], across: bool) -> list[Mapping[Any, Any]]:
+    """The row as its partners are found by: twice where it takes all T steps and T is compared (``across``)."""
+    full = across and row["sample_steps"] == row["T"]
     return [row, {**row, "sample_steps": ALL_STEPS}] if full else [row]
 
 
@@ -133,16 +137,17 @@ def _verdict(claim: Claim, seen: _Seen, p: float, scale: Scale) -> Verdict:
         return Verdict(claim, NOT_MEASURED, None, math.nan, 0, 0, None, scale, seen.left_out)
     word, needed = UNDECIDED, None
     if p < ALPHA:
-        word = SUPPORTED if (found.value < (scale == "ratio")) == claim.below else CONTRADICTED
+        limit = claim.times if scale == "ratio" else 0
+        word = SUPPORTED if (found.value < limit) == claim.below else CONTRADICTED
     elif found.pairs == len(seen.differences):  # planned with the training seeds' spread alone
         needed = needed_runs(list(seen.differences.values()), ALPHA * found.p / p)
     seeds = len(by_training(seen.differences))
     return Verdict(claim, word, found, p, seen.pairs, seeds, needed, scale, seen.left_out)
 
 
-def _same(value: Any, level: Any, axis: str) -> bool:
-    """Whether a row is at a level, as tables tell it."""
-    return bool(value == TELL[axis](level))
+def _at(row: Mapping[Any, Any], levels: Levels) -> bool:
+    """Whether a row is at these levels, as tables tell it."""
+    return all(bool(row[COLUMN[axis]] == TELL[axis](level)) for axis, level in levels.items())
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.errors import UserError, unknown
 from bench.images import arrays, conventions, pictures
-from bench.images.source import MINIMUM, Counts, InDoubtError, Reading, Source
+from bench.images.source import MINIMUM, PART, Counts, InDoubtError, Reading, Source
 
 USUAL = Reading()
 CLASSES = 10
@@ -204,6 +204,10 @@ def _elsewhere(listed: pictures.Listing) -> str:
 
 
 def _pictures(files: list[str], channels: int, side: int, reading: Reading) -> Iterator[np.ndarray]:
-    for images in pictures.decoded(files):
-        same = [conventions.channels_of(i[None], channels, reading.background, Counter()) for i in images]
-        yield np.concatenate([conventions.changed(image, reading.changes, side) for image in same])
+    for start in range(0, len(files), PART):
+        some = files[start : start + PART]
+        block = np.empty((len(some), channels, side, side), np.uint8)
+        for i, file in enumerate(some):  # one by one: thousands of small arrays would leave holes in the heap
+            image = conventions.channels_of(pictures.again(file)[None], channels, reading.background, Counter())
+            block[i] = conventions.changed(image, reading.changes, side)[0]
+        yield block

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 
 from bench.errors import UserError
-from bench.images.source import PART, Reading
+from bench.images.source import Reading
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -131,13 +131,11 @@ def _bytes(image: Image.Image, done: Counter[str]) -> np.ndarray:
     return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
 
 
-def decoded(files: list[str]) -> Iterator[list[np.ndarray]]:
-    """Files that are known to be readable, some at a time."""
-    for start in range(0, len(files), PART):
-        yield [_again(file) for file in files[start : start + PART]]
+def again(file: str) -> np.ndarray:
+    """A file that was readable, as :func:`decode` gives it.
 
-
-def _again(file: str) -> np.ndarray:
+    :raises UserError: if it is not readable any more.
+    """
     try:
         return decode(file, Counter())
     except UnreadableError as error:

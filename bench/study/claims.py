@@ -9,20 +9,64 @@ from typing import Any, NamedTuple
 import yaml
 
 FORM = re.compile(
-    r"(?P<first>.+?)\s+(?P<sign>[<>])\s+(?P<second>.+?)\s+on\s+(?P<metric>\w+)(\s+at\s+(?P<where>\{.*\}))?"
+    r"(?P<first>.+?)\s+(?P<sign>[<>])\s+((?P<times>\d+\.?\d*)\s*[*×]\s*)?(?P<second>.+?)"
+    r"\s+on\s+(?P<metric>\w+)(\s+at\s+(?P<where>\{.*\}))?"
 )
+Levels = dict[str, Any]
+"""Axis → one of its levels."""
 
 
 class Claim(NamedTuple):
-    """``first`` is below (or above) ``second``, both levels of ``axis``, on a metric, where ``where`` holds."""
+    """``first`` is below (or above) ``times`` as much as ``second``, on a metric, where ``where`` holds.
+
+    ``first`` and ``second`` name levels of the same axes.
+    """
 
     text: str
-    axis: str
-    first: Any
-    second: Any
+    first: Levels
+    second: Levels
     below: bool
+    times: float
     metric: str
-    where: dict[str, Any]
+    where: Levels
+
+
+class _Reader(NamedTuple):
+    """What a claim may name: each axis with its levels in the study, and how a level is written as the axis has it."""
+
+    text: str
+    axes: Mapping[str, Sequence[Any]]
+    named: Callable[[str, Any], Any]
+
+    def levels(self, written: str) -> Levels:
+        """A mapping of axes to levels."""
+        try:
+            found = dict(yaml.safe_load(written))
+        except (yaml.YAMLError, ValueError, TypeError):
+            raise ValueError(f"'{self.text}': {written} is not a mapping of axes to levels") from None
+        for axis, level in found.items():
+            if axis not in self.axes:
+                raise ValueError(f"'{self.text}': no axis '{axis}' (axes: {', '.join(self.axes)})")
+            found[axis] = _level(self.named(axis, level), self.axes[axis])
+            if found[axis] is None:
+                there = ", ".join(map(str, self.axes[axis]))
+                raise ValueError(f"'{self.text}': {axis}={level} is not on the axis ({there})")
+        return found
+
+    def sides(self, first: str, second: str) -> tuple[Levels, Levels]:
+        """Two levels of one axis, or two mappings of the same axes."""
+        for axis, levels in self.axes.items():
+            one, two = (_level(_try(self.named, axis, side), levels) for side in (first, second))
+            if one is not None and two is not None and one != two:
+                return {axis: one}, {axis: two}
+        if not (first.startswith("{") and second.startswith("{")):
+            raise ValueError(f"'{self.text}': no axis of the study has both '{first}' and '{second}'")
+        both = self.levels(first), self.levels(second)
+        if both[0].keys() != both[1].keys():
+            raise ValueError(f"'{self.text}': both sides must name the same axes")
+        if both[0] == both[1]:
+            raise ValueError(f"'{self.text}': both sides are the same")
+        return both
 
 
 def parse(
@@ -39,21 +83,14 @@ def parse(
         raise ValueError(f"'{text}' is not of the form 'eps < previous on fid at {{sampler: ddim}}'")
     if found["metric"] not in set(metrics):
         raise ValueError(f"'{text}': no metric '{found['metric']}' (metrics: {', '.join(metrics)})")
-    try:
-        where = yaml.safe_load(found["where"] or "{}")
-    except (yaml.YAMLError, ValueError):
-        raise ValueError(f"'{text}': {found['where']} is not a mapping of axes to levels") from None
-    for axis, level in where.items():
-        if axis not in axes:
-            raise ValueError(f"'{text}': no axis '{axis}' (axes: {', '.join(axes)})")
-        where[axis] = _level(named(axis, level), axes[axis])
-        if where[axis] is None:
-            raise ValueError(f"'{text}': {axis}={level} is not on the axis ({', '.join(map(str, axes[axis]))})")
-    for axis, levels in axes.items():
-        first, second = (_level(_try(named, axis, found[side]), levels) for side in ("first", "second"))
-        if first is not None and second is not None and first != second:
-            return Claim(text, axis, first, second, found["sign"] == "<", found["metric"], where)
-    raise ValueError(f"'{text}': no axis of the study has both '{found['first']}' and '{found['second']}'")
+    reader, times = _Reader(text, axes, named), float(found["times"] or 1)
+    if not times:
+        raise ValueError(f"'{text}': nothing is below 0 times as much")
+    where = reader.levels(found["where"] or "{}")
+    first, second = reader.sides(found["first"], found["second"])
+    if twice := where.keys() & first.keys():
+        raise ValueError(f"'{text}': {', '.join(sorted(twice))} is compared, and at one level too")
+    return Claim(text, first, second, found["sign"] == "<", times, found["metric"], where)
 
 
 def _try(named: Callable[[str, Any], Any], axis: str, level: str) -> Any:

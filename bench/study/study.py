@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from bench.errors import UserError
-from bench.rows import names
+from bench.rows import entries, names
 from bench.study.claims import Claim
 from bench.study.claims import parse as parse_claim
 from bench.study.design import Design, Score, on_axis
@@ -74,7 +74,10 @@ class Study(Design):
         return [self._claim(text) for text in self.claims]
 
     def _claim(self, text: str) -> Claim:
-        return parse_claim(text, dict(self.axes), names("metric"), on_axis)
+        claim = parse_claim(text, dict(self.axes), names("metric"), on_axis)
+        if claim.times != 1 and entries("metric")[claim.metric].compared == "difference":
+            raise ValueError(f"'{text}': {claim.metric} is compared by differences, not by how many times")
+        return claim
 
     def warnings(self) -> list[str]:
         """What a careful reader should know before running: see :mod:`bench.study.cautions`."""

@@ -139,6 +139,39 @@ def test_sampling_seeds_in_common_are_not_taken_for_runs(make_study: Any) -> Non
     assert verdict.p > 0.05
 
 
+def test_settings_that_differ_on_several_axes(make_study: Any) -> None:
+    """Only the cells of both settings are looked at; all else is equal within a pair."""
+    study = with_claims(
+        make_study(seed=SEEDS, schedule=["linear", "cosine"], sample_steps=[6, 8]),
+        "{sampler: ddim, sample_steps: 6} < {sample_steps: 8, sampler: ancestral} on fid",
+        "{sampler: ddim, sample_steps: 6} < {sampler: ddim, sample_steps: 8} on fid at {schedule: linear, T: 100}",
+    )
+    found = rows(study, {"ancestral": 3.0, "6": 2.0})
+    both, one = verdicts(study, found)
+    assert (both.word, both.pairs, both.seeds) == (SUPPORTED, 5 * 2 * 2, 5)
+    assert both.found is not None
+    assert both.found.value == pytest.approx(2 / 3, rel=0.1)
+    assert (one.word, one.pairs) == (CONTRADICTED, 5 * 2)
+
+
+@pytest.mark.parametrize(
+    ("sign", "times", "word"),
+    [
+        ("<", "1.5 *", CONTRADICTED), ("<", "2.5×", SUPPORTED), (">", "1.5 ×", SUPPORTED),
+        (">", "2.5*", CONTRADICTED), ("<", "2 *", UNDECIDED),
+    ],
+)  # fmt: skip
+def test_a_margin(make_study: Any, sign: str, times: str, word: str) -> None:
+    """``previous`` has twice the FID of ``eps``: what is shown is the ratio itself, what is tested is the margin."""
+    study = with_claims(make_study(seed=SEEDS), f"previous {sign} {times} eps on fid", f"previous {sign} eps on fid")
+    found, plain = verdicts(study, rows(study, {"previous": 2.0}))
+    assert found.word == word
+    assert found.found is not None
+    assert plain.found is not None
+    assert found.found[:3] == pytest.approx(plain.found[:3])
+    assert found.found.low < 2 < found.found.high
+
+
 def test_a_condition_selects(make_study: Any) -> None:
     """``at`` keeps what it says, an axis that is compared needs nothing else to agree, and η is part of its sampler."""
     study = with_claims(
@@ -178,10 +211,10 @@ claims:
   - "v > eps on recall at {sample_steps: 10}"
 """)
     first, second, third = load(str(path)).hypotheses
-    assert (first.axis, first.first, first.second, first.where) == (
-        "sample_steps", 100, 10, {"clip": True, "schedule": "cosine(s=0.02)"}
+    assert (first.first, first.second, first.where) == (
+        {"sample_steps": 100}, {"sample_steps": 10}, {"clip": True, "schedule": "cosine(s=0.02)"}
     )  # fmt: skip
-    assert (second.axis, second.second) == ("schedule", "cosine(s=0.02)")
+    assert second.second == {"schedule": "cosine(s=0.02)"}
     assert (third.below, third.metric, third.where) == (False, "recall", {"sample_steps": 10})
 
 
@@ -197,6 +230,15 @@ claims:
         ("eps < v on fid at {smapler: ddim}", "no axis 'smapler'"),
         ("eps < v on fid at {sampler: heun}", "sampler=heun is not on the axis"),
         ("eps < v on fid at {sampler: [}", "is not of the form|not a mapping"),
+        ("eps < v on fid at {objective: eps}", "objective is compared, and at one level too"),
+        ("{objective: eps} < {sampler: ddim} on fid", "both sides must name the same axes"),
+        ("{objective: eps} < {objective: eps} on fid", "both sides are the same"),
+        ("{objective: eps} < {objective: x0} on fid", "objective=x0 is not on the axis"),
+        ("{objective} < {objective: v} on fid", "objective=None is not on the axis"),
+        ("{[]: 1} < {objective: v} on fid", "is not a mapping of axes to levels"),
+        ("eps < {objective: v} on fid", "no axis of the study has both"),
+        ("eps < 0 * v on fid", "nothing is below 0 times as much"),
+        ("eps < 1.5 * v on kid", "kid is compared by differences, not by how many times"),
     ],
 )
 def test_claims_that_cannot_be_tested(tmp_path: Path, claim: str, words: str) -> None:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from bench.errors import UserError
-from bench.images import arrays, conventions, files, pictures
+from bench.images import arrays, conventions, files
 from bench.images.source import InDoubtError, Reading, Source
 
 BYTES = np.random.default_rng(0).integers(0, 256, (24, 28, 28), dtype=np.uint8)
@@ -189,7 +189,7 @@ def test_damage_inside_a_compressed_array(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["npy", "npz", "compressed", "folder"])
 def test_every_source_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, form: str) -> None:
     """The same images, none of them before they are asked for; what is wrong is found beforehand."""
-    for module in (arrays, pictures):
+    for module in (arrays, files):
         monkeypatch.setattr(module, "PART", 10)
     array = BYTES if kind == "bytes" else SIGNED
     if form == "folder":
@@ -533,7 +533,7 @@ def test_memory_does_not_grow_with_the_number_of_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, kind: str
 ) -> None:
     """Of reading, five times as many: what numpy and Pillow hand out, at most."""
-    for module in (arrays, pictures):
+    for module in (arrays, files):
         monkeypatch.setattr(module, "PART", 50)
 
     def peak(n: int) -> int:

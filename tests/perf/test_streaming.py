@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.images import arrays, pictures
+from bench.images import arrays, files
 from bench.score import taken
 from bench.score.scorer import Scorer
 from perf import streaming
@@ -17,7 +17,7 @@ from perf import streaming
 @pytest.mark.parametrize("name", ["few.npy", "few.npz", "few"])
 def test_fid_of_a_file(tmp_path: Path, scorer: Scorer, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(taken, "STREAMED", taken.STREAMED)  # it is changed
-    for module in (arrays, pictures):
+    for module in (arrays, files):
         monkeypatch.setattr(module, "PART", 70)
     streaming.write(tmp_path / name, 200)
     found = streaming.fid_of(tmp_path / name, scorer.store.root)
