@@ -101,7 +101,7 @@ def done(subject: Subject, name: str) -> Done:
     """The job, run once for a subject."""
 
     def make() -> Done:
-        cells, store = jobs()[name], Store(subject.folder / name)
+        cells, store = jobs()[name], Store(subject.folder)
         for _ in run.run(
             cells,
             store,

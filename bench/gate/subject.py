@@ -105,7 +105,7 @@ class Subject:
     @cached_property
     def scorer(self) -> Scorer:
         """The judge, beside the first images."""
-        return Scorer("mnist", self.images, Store(self.folder / "judge"), self.device)
+        return Scorer("mnist", self.images, Store(self.folder), self.device)
 
     def draw(self, way: Way, n: int = DRAWN, tile: int = DRAWN) -> Tensor:
         """The first ``n`` images of one way, uint8 (n, C, H, W), evaluated ``tile`` at a time.
@@ -129,7 +129,7 @@ class Subject:
     def _chosen(self, name: str, tile: int) -> Chosen:
         net = self._nets[name]
         work = Work("sample", net, tile, self.images.shape, self.device, classes_of(FROZEN[name]))
-        return engine.choose(work, FROZEN[name], Store(self.folder / "engines"), Wish(self.engine))
+        return engine.choose(work, FROZEN[name], Store(self.folder), Wish(self.engine))
 
     def also(self, name: str, weights: dict[str, Tensor]) -> None:
         """Have another frozen network."""
