@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -71,14 +72,23 @@ class World:
         return sha256
 
 
-def tables() -> dict[str, list[tuple[Any, int]]]:
-    """Every literal table of the project's loaded modules: its rows, in order."""
-    return {
-        f"{module}.{name}": [(key, id(row)) for key, row in table.items()]
+@cache
+def literal(_modules: int) -> list[tuple[str, str]]:
+    """(module, name) of every literal table of the project; they are looked for again once more modules are loaded."""
+    return [
+        (module, name)
         for module in sorted(sys.modules)
         if module.partition(".")[0] in {"bench", "ddpm", "ddpm_bench"}
         for name, table in vars(sys.modules[module]).items()
         if name.isupper() and isinstance(table, dict) and "FEATURE_EXTRACTORS" not in name  # torch-fidelity's own
+    ]
+
+
+def tables() -> dict[str, list[tuple[Any, int]]]:
+    """The rows of every literal table, in order."""
+    return {
+        f"{module}.{name}": [(key, id(row)) for key, row in vars(sys.modules[module])[name].items()]
+        for module, name in literal(len(sys.modules))
     }
 
 

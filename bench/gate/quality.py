@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -20,7 +20,8 @@ from bench.gate.verdicts import FAIL, PASS, UNDECIDED, Outcome
 from bench.images import datasets, files
 from bench.paths import given
 from bench.rows import entries
-from bench.score import printed
+from bench.score import metrics, printed
+from bench.score.classifier import Features
 from bench.score.scorer import Scorer
 from bench.store.store import Store
 
@@ -38,6 +39,7 @@ class Sample:
     images: Tensor
     asked: Tensor | None
     what: str = "samples"
+    _seen: dict[str, Features] = field(default_factory=dict)
 
     @classmethod
     def of(cls, scorer: Scorer, given_as: Any, labels: Any = None, what: str = "samples") -> Sample:
@@ -72,11 +74,24 @@ class Sample:
             raise UserError(
                 f"{metric} needs the classes that {self.what} were to be of: labels=…, or files that hold labels"
             )
-        return self.scorer.score(self.images, self.asked, only=metric)[metric]
+        return metrics.score(self.seen(metric), self.scorer.reference, metric)[metric]
+
+    def seen(self, metric: str) -> Features:
+        """What the metric's judge sees in the images, looked at once."""
+        if metric not in self._seen:
+            self._seen[metric] = self.scorer.see(self.images, self.asked, only=metric)
+        return self._seen[metric]
+
+    def error(self, metric: str) -> float:
+        """The metric's standard error over draws of images: its own, or by bootstrap where it has none."""
+        stated = entries("metric")[metric].error
+        if not stated:
+            return float(np.std(self.resampled(metric)))
+        return float(entries("metric")[stated].of(self.seen(metric), self.scorer.reference))
 
     def resampled(self, metric: str) -> list[float]:
         """The metric of bootstrap samples of the images."""
-        seen = self.scorer.see(self.images, self.asked, only=metric)
+        seen = self.seen(metric)
         random = np.random.default_rng(0)
         of, found = entries("metric")[metric].of, []
         for _ in range(RESAMPLES):
@@ -152,19 +167,13 @@ def _by_difference(
     if len(before) >= baselines.SEEDS:
         doubt, reach = (nightly.spread_reach(before, 1, level) for level in (DOUBT, alpha))
     else:
-        error = _error(sample, metric) * math.sqrt(2)  # the baseline was drawn as well
+        error = sample.error(metric) * math.sqrt(2)  # the baseline was drawn as well
         doubt, reach = (float(stats.norm.ppf(1 - level)) * error for level in (DOUBT, alpha))
     worse = sign * (found - middle)
     verdict = FAIL if worse > max(least, reach) else UNDECIDED if worse > max(least, doubt) else PASS
     limit = middle + sign * max(least, reach)
     note = f"{metric} {found:.4g}, baseline {middle:.4g} (limit {limit:.4g}, N = {sample.n})"
     return Outcome(metric, verdict, found, limit, note)
-
-
-def _error(sample: Sample, metric: str) -> float:
-    """The metric's standard error over draws of images: its own, or by bootstrap where it has none."""
-    stated = entries("metric")[metric].error
-    return sample.score(stated) if stated else float(np.std(sample.resampled(metric)))
 
 
 def _array(values: Any) -> np.ndarray:

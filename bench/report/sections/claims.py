@@ -44,8 +44,9 @@ def _how_to_read(scales: set[Scale], planned: bool) -> Iterator[str]:
     yield (
         "Each claim compares two levels of an axis, or two settings, over all pairs of cells that differ in nothing "
         "else. A training seed gives one number, the geometric mean of its ratios. p is that of a paired t-test on the "
-        "logarithms of these numbers, adjusted for the number of claims (Holm). Where every network was sampled with the same "
-        "several sampling seeds, the test counts the scatter of both kinds of seeds. Below 0.05 a claim is supported "
+        "logarithms of these numbers, adjusted for the number of claims (Holm). Where every network was sampled with "
+        "the same several sampling seeds, the test counts the scatter of both kinds of seeds. Below 0.05 a claim is "
+        "supported "
         "or contradicted. One seed cannot decide anything."
     )
     if "difference" in scales:
