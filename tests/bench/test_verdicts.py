@@ -56,7 +56,7 @@ def test_names_and_notes_with_controls_stay_one_line_and_well_formed(capsys: pyt
     """A bare carriage return would begin another command of GitHub's, and a NUL is no XML."""
     found = [Outcome(HOSTILE, verdict, 1.0, 2.0, HOSTILE) for verdict in (FAIL, NOT_MEASURED, UNDECIDED)]
     root = ElementTree.fromstring(verdicts.to_junit(found).encode())  # noqa: S314 (our own)
-    assert [case.attrib["name"][:3] for case in root] == ["a\\u0"] * 3
+    assert [case.attrib["name"][:4] for case in root] == ["a\\u0"] * 3
     for line in verdicts.notices(found):
         assert len(line.splitlines()) == 1
         assert line.isprintable()
