@@ -14,9 +14,11 @@ import pytest
 import torch
 from rich.console import Console
 
+from bench.cli import output
 from bench.errors import UserError
 from bench.images.grids import png
 from bench.job.events import CellDone, Drawn, Elsewhere, Ended, EpochDone, Event, Failed, JobDone, Started, Stepped
+from bench.score.kept import Progress
 from bench.sinks import console, jsonl, sink
 from bench.sinks.live import Live
 from bench.sinks.plain import Plain
@@ -423,3 +425,16 @@ def test_tensorboard_files_come_back(study_of_one: tuple[Study, Store, dict[str,
     assert "job/seconds" in scalars
     assert read.Tags()["images"] == [f"{cell['way']}/samples"]
     assert "objective" in read.Tensors("configuration/text_summary")[0].tensor_proto.string_val[0].decode()
+
+
+def test_what_is_slow_says_so_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also while it tells nothing of its progress, with what it told last."""
+
+    def slow() -> Iterator[Progress]:
+        yield Progress("looking at training images", 0.5)
+        time.sleep(0.2)
+
+    output.watched(slow(), quiet_s=0.05)  # type: ignore[arg-type]
+    lines = capsys.readouterr().err.splitlines()
+    assert set(lines) == {"still looking at training images, 50%"}
+    assert len(lines) > 1
