@@ -7,7 +7,7 @@ STUDY  ?= quick
 DEVICE ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablate report check change nightly mutants test test-wheel lint types perf perf-long perf-compare peers gpu \
+.PHONY: help setup ablate report check change nightly mutants test test-wheel lint types perf perf-long perf-compare peers gpu chaos fuzz \
   gpu-wheels baseline ci clean
 
 help: ## this list
@@ -89,6 +89,12 @@ gpu-wheels: ## download into wheels/ what a bare machine with a GPU lacks (docs/
 	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --implementation cp \
 	  --python-version 312 --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 \
 	  --dest wheels --requirement perf/gpu-wheels.txt
+
+chaos: $(VENV)/.ready ## kill a run's processes 100 times at random moments: nothing is lost (half an hour; KILLS=)
+	$(BIN)/python -m perf.chaos --kills $(or $(KILLS),100)
+
+fuzz: $(VENV)/.ready ## 10,000 mutated inputs for every reader: a line for the user, or success (long; INPUTS=)
+	$(BIN)/python -m perf.fuzz --inputs $(or $(INPUTS),10000)
 
 baseline: $(VENV)/.ready ## make both gates' baselines anew; WHY='what changed, and why that is meant'
 	$(BENCH) check change --update-baseline --why '$(WHY)'

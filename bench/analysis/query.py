@@ -7,7 +7,9 @@ before the query runs: it can read those two tables and nothing else.
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.analysis.table import FLAGS, INTEGERS, TEXT, cell_row, columns, training
@@ -34,6 +36,8 @@ JOBS = (
 )  # fmt: skip
 _TEXT = TEXT | {"processor", "gpu", "machine", "torch", "created"}
 _INTEGERS = INTEGERS | {"batch_size", "threads"}
+MOST_S, MOST_MB, MOST_ROWS = 8.0, 1000, 1_000_000
+"""Limits of a query: seconds, memory of the database, rows of the answer."""
 CHUNK = 10_000
 """Rows held in Python at once."""
 
@@ -62,11 +66,30 @@ def ask(sql: str, store: Store) -> Answer:
             # a cell may be of many studies
             _fill(database, "cells", [name for name in columns() if name != "study"], _cells(store))
             _fill(database, "jobs", list(dict.fromkeys((*JOBS, *(axis.column for axis in axes_of(Job))))), _jobs(store))
-            database.execute("SET enable_external_access = false; SET lock_configuration = true")
-            found = database.execute(statements[0])
-            return Answer([column[0] for column in found.description or []], found.fetchall())
+            database.execute(f"SET enable_external_access = false; SET memory_limit = '{MOST_MB}MB'")
+            database.execute("SET lock_configuration = true")
+            with _interrupted(database):
+                found = database.execute(statements[0])
+                rows = found.fetchmany(MOST_ROWS + 1)
+            if len(rows) > MOST_ROWS:
+                raise UserError(f"more than {MOST_ROWS:,} rows: add a LIMIT")
+            return Answer([column[0] for column in found.description or []], rows)
+    except duckdb.InterruptException as error:
+        raise UserError(f"the query took over {MOST_S:g} s ({HINT})") from error
     except duckdb.Error as error:
         raise UserError(f"{_one_line(error)} ({HINT})") from error
+
+
+@contextmanager
+def _interrupted(database: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """End what the database is at after :data:`MOST_S`."""
+    timer = threading.Timer(MOST_S, database.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _one_line(error: Exception) -> str:

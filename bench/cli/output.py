@@ -6,8 +6,10 @@ import csv
 import json
 import sys
 import textwrap
+import threading
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.paths import shown
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 WAIT_S = 5.0
 """Seconds of silence that nobody minds."""
+QUIET_S = 30.0
+"""Seconds after which something is said, whatever the program is at."""
 
 
 def warn(study: Study) -> None:
@@ -52,18 +56,38 @@ def stream(style: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) ->
     print("[]" if between == "[\n" else "\n]")
 
 
-def watched(events: Generator[Progress, None, T]) -> T:
-    """What comes of something slow; whoever waits is told now and then how far it is."""
-    said = time.monotonic()
-    while True:
-        try:
-            progress = next(events)
-        except StopIteration as end:
-            found: T = end.value
-            return found
-        if time.monotonic() - said > WAIT_S:
-            said = time.monotonic()
-            print(f"{progress.what}, {progress.share:.0%}", file=sys.stderr, flush=True)
+@contextmanager
+def waiting(what: Callable[[], str], quiet_s: float = QUIET_S) -> Iterator[None]:
+    """Say on stderr every now and then that the program is still at something."""
+    done = threading.Event()
+
+    def say() -> None:
+        while not done.wait(quiet_s):
+            print(f"still {what()}", file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=say, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def watched(events: Generator[Progress, None, T], quiet_s: float = QUIET_S) -> T:
+    """What comes of something slow; whoever waits is told now and then how far it is, also while it does not say."""
+    said, at = time.monotonic(), "reading and scoring"
+    with waiting(lambda: at, quiet_s):
+        while True:
+            try:
+                progress = next(events)
+            except StopIteration as end:
+                found: T = end.value
+                return found
+            at = f"{progress.what}, {progress.share:.0%}"
+            if time.monotonic() - said > WAIT_S:
+                said = time.monotonic()
+                print(at, file=sys.stderr, flush=True)
 
 
 def run_study(study: Study, store: Store, options: Options, log: Sequence[str] = ()) -> bool:
@@ -91,5 +115,6 @@ def report(study: Study, store: Store, out: Path | None) -> tuple[bool, str]:
     from bench.paths import reports_of
     from bench.report.write import write
 
-    made = write(study, store, out or reports_of(store.root))
+    with waiting(lambda: f"writing the report of {study.name}"):
+        made = write(study, store, out or reports_of(store.root))
     return made.fresh, f"{shown(made.markdown)} and {shown(made.pdf)}"

@@ -33,7 +33,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="SINK",
-        help="also record what the run says: jsonl:FILE writes a line of JSON for each event",
+        help="also record what the run says: jsonl:FILE, tensorboard[:DIR], trackio[:PROJECT] or wandb[:PROJECT] "
+        "(docs/results.md)",
     )
     parser.add_argument("--retry", action="store_true", help="also try again what diverged")
     parser.add_argument("--report", action="store_true", help="write the report when done")

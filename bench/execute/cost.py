@@ -25,9 +25,11 @@ from bench.store.tensors import Resume
 from bench.study.model import ORACLE
 
 if TYPE_CHECKING:
+    from bench.execute.schedule import Options
     from bench.store.status import Found
     from bench.store.store import Store
     from bench.study.model import Cell, Job
+    from bench.study.study import Study
 
     R = TypeVar("R", JobRecord, CellRecord)
 
@@ -169,6 +171,30 @@ def calibrate(store: Store, device: str, threads: int) -> Model:
     return Model(
         train.medians(), sample.medians(), flops, fixed.get("start", 0.0), reference, fixed.get("score", 0.0), here
     )
+
+
+class Forecast(NamedTuple):
+    """Seconds until a study is done, and until the first training seed of all its cells is (None: unknown).
+
+    ``here``: whether that is known from runs on this machine.
+    """
+
+    whole_s: float | None
+    first_s: float | None
+    here: bool
+
+
+def forecast(jobs: Iterable[Sequence[Found]], study: Study, store: Store, options: Options) -> Forecast:
+    """How long the jobs that are left should take, as many at once as there are workers."""
+    model = calibrate(store, options.device.partition(":")[0], options.threads_each)
+    whole = first = 0.0
+    for left in jobs:
+        seconds = model.seconds(left, store)
+        if seconds is None:
+            return Forecast(None, None, model.here)
+        whole += seconds
+        first += seconds if left[0].cell.job.seed == study.axes.seed[0] else 0.0
+    return Forecast(whole / options.workers, first / options.workers, model.here)
 
 
 class _Ranked:

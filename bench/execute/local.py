@@ -22,10 +22,13 @@ from filelock import FileLock, Timeout
 from bench.errors import UserError
 from bench.execute.schedule import POLL_S, Options, Stop, free, outcome
 from bench.execute.worker import Said, Worker
-from bench.job.events import BUSY, Elsewhere, Event, Failed, JobEnd, Refused, Started, Stopped, Waiting
+from bench.job.events import BUSY, Elsewhere, Event, Failed, JobEnd, Preparing, Refused, Started, Stopped, Waiting
 from bench.job.failures import record_failure
 from bench.job.spec import JobSpec
 from bench.store.store import Store
+
+SILENT_S = 3.0
+"""Seconds of silence after which it is looked whether a job's process was stopped."""
 
 
 class Local:
@@ -64,6 +67,7 @@ class _Pool:
         self._back: deque[JobSpec] = deque()
         self._waiting: deque[JobSpec] = deque()  # for a teacher that is trained here
         self._elsewhere: set[str] = set()
+        self._heard: dict[Worker, float] = {}  # when each was last heard of
 
     def run(self, specs: Iterator[JobSpec], stop: Stop) -> Iterator[Event]:
         """The jobs' events."""
@@ -75,6 +79,7 @@ class _Pool:
                 try:
                     said = self._said.get(timeout=POLL_S)
                 except queue.Empty:
+                    yield from self._stopped()
                     continue
                 yield from self._pass_on(said)
             yield from self._stop()
@@ -118,23 +123,28 @@ class _Pool:
             yield self._failed(spec, f"no process could be started for it: {error.strerror or error}")
         else:
             self._running.add(worker)
+            self._heard[worker] = time.monotonic()
             yield Started(job=spec.key, label=spec.job.label, node=platform.node(), pid=worker.pid)
 
     def _pass_on(self, said: Said) -> Iterator[Event]:
         """An event of a job, or what follows from the end of its process."""
         worker, event = said
+        self._heard[worker] = time.monotonic()
         if event is not None:
-            if not worker.ended:
+            if isinstance(event, Elsewhere):
+                worker.busy = True
+            elif not worker.ended:
                 worker.ended = isinstance(event, JobEnd)
                 yield event
             return
         code = worker.wait()
         self._running.discard(worker)
+        del self._heard[worker]
         self._slots.append(worker.slot)
         spec = worker.spec
         if worker.ended:
             return
-        if code != BUSY:
+        if code != BUSY and not worker.busy:
             yield self._failed(spec, worker.reason(code))
             return
         self._back.append(spec)
@@ -142,13 +152,22 @@ class _Pool:
             self._elsewhere.add(spec.key)
             yield Elsewhere(job=spec.key, label=spec.job.label)
 
+    def _stopped(self) -> Iterator[Event]:
+        """Say of jobs that say nothing whether a signal has stopped them: they wait for another signal to go on."""
+        for worker in self._running:
+            if time.monotonic() - self._heard[worker] > SILENT_S:
+                self._heard[worker] = time.monotonic()
+                if worker.stopped():
+                    what = f"stopped by a signal; `kill -CONT {worker.pid}` lets it go on"
+                    yield Preparing(job=worker.spec.key, label=worker.spec.job.label, what=what, share=0)
+
     def _stop(self) -> Iterator[Event]:
         """End what runs, and say so of each job that did not end by itself in the meantime."""
         stopped = list(self._running)
         self._end_all()
         while not self._said.empty():
             worker, event = self._said.get()
-            if event is not None and not worker.ended:
+            if event is not None and not worker.ended and not isinstance(event, Elsewhere):
                 worker.ended = isinstance(event, JobEnd)
                 yield event
         for worker in stopped:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 
-from bench.errors import unknown
+from bench.errors import UserError, unknown
+from bench.execute.cost import Forecast, forecast
 from bench.execute.executor import EXECUTORS
 from bench.execute.schedule import Options, Stop, pending
 from bench.execute.specs import Specs
@@ -15,15 +16,26 @@ from bench.store.status import survey
 from bench.store.store import Store
 from bench.study.study import Study
 
+DISK = ("disk full: ", "cannot write to folder ")
+"""How a job's reason begins if its results could not be written: the other jobs would have the same to say."""
 
-def run_study(study: Study, store: Store, options: Options, *, stop: Stop | None = None) -> Iterator[Event]:
+
+def run_study(
+    study: Study,
+    store: Store,
+    options: Options,
+    *,
+    stop: Stop | None = None,
+    tell: Callable[[Forecast], None] | None = None,
+) -> Iterator[Event]:
     """Do what is missing of a study, yielding what is said: :class:`Planned`, the jobs' events, :class:`Ended`.
 
     A job that fails ends nothing but itself. Closing the generator, an interrupt or ``stop`` ends the jobs; each goes
     on from its last whole epoch when the study is run again.
 
-    :raises UserError: for an executor that does not exist, a results folder that cannot be written, or data that
-        are missing or damaged.
+    :param tell: is told how long it should take, if anything is left to do.
+    :raises UserError: for an executor that does not exist, a results folder that cannot be written (before the first
+        job or after that), or data that are missing or damaged.
     """
     if options.executor not in EXECUTORS:
         raise unknown("executor", options.executor, EXECUTORS)
@@ -34,6 +46,8 @@ def run_study(study: Study, store: Store, options: Options, *, stop: Stop | None
     if left:
         datasets.load(study.dataset, options.data_dir)  # each job would have the same to say
         store.writable()
+        if tell is not None:
+            tell(forecast(left.values(), study, store, options))
         specs = Specs(study, store, options)
         events = EXECUTORS[options.executor](options, store.root).run(specs, stop=stop)
         try:
@@ -41,6 +55,8 @@ def run_study(study: Study, store: Store, options: Options, *, stop: Stop | None
                 if isinstance(event, JobEnd):
                     ends[event.job] = event
                 yield event.model_copy(update={"left": specs.left}) if isinstance(event, Started) else event
+                if isinstance(event, Refused) and event.reason.startswith(DISK):
+                    raise UserError(event.reason)
         finally:
             if isinstance(events, Generator):
                 events.close()

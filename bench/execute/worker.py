@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from bench.execute import processes
 from bench.job.events import Event, from_json
@@ -35,6 +36,8 @@ class Worker:
         self.spec, self.slot = spec, slot
         self.ended = False
         """Whether it has said how it ended."""
+        self.busy = False
+        """Whether it has said that another process is at its job."""
         store = Store(spec.results)
         self._log = store.path("logs", spec.key, ".log")
         store.write_bytes(self._log, b"")
@@ -94,6 +97,12 @@ class Worker:
         if self._reader.is_alive():  # its end of the pipe is open: this number is still its own
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+
+    def stopped(self) -> bool:
+        """Whether a signal has stopped the process, which then says nothing and does not end (Linux only)."""
+        with suppress(OSError, IndexError):
+            return Path(f"/proc/{self.pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] in "Tt"
+        return False
 
     def reason(self, code: int) -> str:
         """Why a process died that could not say so itself."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from bench import files
+from bench.text import one_line
 
 PASS, FAIL, UNDECIDED, NOT_MEASURED = "pass", "FAIL", "undecided", "could not measure"
 EXIT = {PASS: 0, FAIL: 1, NOT_MEASURED: 3, UNDECIDED: 4}
@@ -38,7 +39,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
     from tabulate import tabulate
 
     ordered = sorted(outcomes, key=lambda one: GRAVEST.index(one.verdict))
-    body = [[one.name, one.value, one.limit, one.verdict, one.note] for one in ordered]
+    body = [[one_line(one.name), one.value, one.limit, one.verdict, one_line(one.note)] for one in ordered]
     return str(tabulate(body, ["check", "value", "limit", "verdict", ""], tablefmt="github", floatfmt=".4g"))
 
 
@@ -90,7 +91,7 @@ def to_junit(outcomes: Sequence[Outcome]) -> str:
     root = ElementTree.Element("testsuite", name="ddpm-bench check", tests=str(len(outcomes)))
     root.attrib |= {name: str(count) for name, count in counts.items()}
     for one in outcomes:
-        case = ElementTree.SubElement(root, "testcase", classname="ddpm-bench", name=one.name)
+        case = ElementTree.SubElement(root, "testcase", classname="ddpm-bench", name=one_line(one.name))
         if tag := tags.get(one.verdict):
             ElementTree.SubElement(case, tag, message=_said(one))
     ElementTree.indent(root)
@@ -101,7 +102,7 @@ def notices(outcomes: Iterable[Outcome]) -> list[str]:
     """GitHub's workflow commands for what did not pass."""
     level = {FAIL: "error", NOT_MEASURED: "error", UNDECIDED: "warning"}
     return [
-        f"::{level[one.verdict]} title=ddpm-bench check::{one.name}: {_said(one)}".replace("\n", " ")
+        f"::{level[one.verdict]} title=ddpm-bench check::{one_line(f'{one.name}: {_said(one)}').replace('%', '%25')}"
         for one in outcomes
         if one.verdict in level
     ]
@@ -109,4 +110,4 @@ def notices(outcomes: Iterable[Outcome]) -> list[str]:
 
 def _said(one: Outcome) -> str:
     numbers = "" if one.value is None or one.limit is None else f"{one.value:.4g}, limit {one.limit:.4g}"
-    return "; ".join(filter(None, [one.verdict, numbers, one.note]))
+    return one_line("; ".join(filter(None, [one.verdict, numbers, one.note])))

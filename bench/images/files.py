@@ -147,9 +147,9 @@ def _words(array: arrays.Array, laid: conventions.Layout, bounds: tuple[float, f
 def _labels(found: arrays.Found, classes: int) -> tuple[np.ndarray | None, list[str]]:
     notes = []
     labels = None
-    if found.labels is not None:
+    if found.labels is not None and found.labels.shape[0]:
         labels = found.labels.whole().reshape(-1)
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
             notes.append(f"labels in '{found.labels.name}' {_no_classes(classes)}: they are not used")
             labels = None
         else:

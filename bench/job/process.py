@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from bench.errors import UserError
 from bench.job.checkpoints import is_trained
-from bench.job.events import BUSY, Damaged, Event, Failed, Refused, to_json
+from bench.job.events import BUSY, Damaged, Elsewhere, Event, Failed, Refused, to_json
 from bench.job.failures import reason_of, record_failure
 from bench.job.parent import end_with_parent
 from bench.job.run import run
@@ -40,12 +40,18 @@ def process(spec: JobSpec, visible: Mapping[str, str], events: Connection, log: 
 
 
 def work(spec: JobSpec, say: Callable[[Event], None]) -> int:
-    """Run the job under its lock, say its events, and return the process's exit code."""
+    """Run the job under its lock, say its events, and return the process's exit code.
+
+    That another process is at the job is said too: nobody knows an exit code where the server of processes is gone.
+    """
     with closing(perform(spec)) as events:
         while True:
             try:
                 event = next(events)
             except StopIteration as end:
+                if end.value == BUSY:
+                    with suppress(BrokenPipeError):
+                        say(Elsewhere(job=spec.key, label=spec.job.label))
                 return int(end.value)
             try:
                 say(event)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 
+from bench.execute.cost import Forecast
 from bench.execute.run import run_study
 from bench.execute.schedule import Options
 from bench.job.events import Ended, Failure
@@ -14,10 +15,12 @@ from bench.machine.sources import code_hash
 from bench.score.judges import pinned
 from bench.sinks.console import show
 from bench.sinks.sink import open_sink
+from bench.sinks.trackers import Tracker
 from bench.store.records import ScoredCell
 from bench.store.status import survey
 from bench.store.store import Store
 from bench.study.study import Study
+from bench.text import duration
 
 
 class Finished(NamedTuple):
@@ -42,7 +45,15 @@ def follow(study: Study, store: Store, options: Options, console: Console, log: 
     :raises UserError: if results cannot be written, or a job refuses its input.
     """
     failed: tuple[Failure, ...] = ()
-    for event in show(run_study(study, store, options), console, *map(open_sink, log)):
+    sinks = [open_sink(text) for text in log]
+    for sink in sinks:
+        if isinstance(sink, Tracker):
+            sink.meet(study, store)
+
+    def tell(expected: Forecast) -> None:
+        console.print(in_words(expected), highlight=False, markup=False, soft_wrap=True)
+
+    for event in show(run_study(study, store, options, tell=tell), console, *sinks):
         if isinstance(event, Ended):
             failed = event.failures
     store.damaged.clear()  # what was found before has been made again
@@ -51,3 +62,13 @@ def follow(study: Study, store: Store, options: Options, console: Console, log: 
         done += found.status == "done"
         other += isinstance(found.record, ScoredCell) and found.record.environment.code != code_hash()
     return Finished(len(study.cells), done, other, failed)
+
+
+def in_words(expected: Forecast) -> str:
+    """How long a run should take, in a line."""
+    if expected.whole_s is None or expected.first_s is None:
+        return "time: unknown until a job has run here"
+    where = "" if expected.here else " (from runs on another machine, or with other threads)"
+    first = f"; a first report, of one training seed, after about {duration(expected.first_s)}"
+    sooner = 0 < expected.first_s < 0.99 * expected.whole_s
+    return f"time: about {duration(expected.whole_s)} in all{first if sooner else ''}{where}"

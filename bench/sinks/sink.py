@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Protocol
 
 from rich.console import Console
@@ -14,6 +15,7 @@ from bench.job.events import Event
 from bench.sinks.jsonl import JsonLines
 from bench.sinks.live import Live
 from bench.sinks.plain import Plain
+from bench.sinks.trackers import Shared, TensorBoard
 
 
 class Sink(Protocol):
@@ -41,6 +43,9 @@ SINKS: dict[str, Callable[[str], Sink]] = {
     "plain": _on_the_console(Plain),
     "rich": _on_the_console(Live),
     "jsonl": JsonLines,
+    "tensorboard": TensorBoard,
+    "trackio": partial(Shared, "trackio"),
+    "wandb": partial(Shared, "wandb"),
 }
 """Name → what makes a sink of its target, which is "" where none was named."""
 

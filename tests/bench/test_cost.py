@@ -11,11 +11,13 @@ import pytest
 
 from bench import text
 from bench.execute import cost
+from bench.execute.schedule import Options
 from bench.images import datasets
 from bench.job import work
 from bench.machine import provenance, sources
 from bench.machine.environment import Environment
 from bench.paths import REFERENCE
+from bench.sinks.follow import in_words
 from bench.store.records import CellRecord, Flops, JobRecord, ScoredCell, TrainedJob
 from bench.store.status import Found, judge, survey
 from bench.store.store import Store
@@ -266,3 +268,17 @@ def test_a_job_is_read_back_from_its_record(store: Store) -> None:
     kept = store.read(JobRecord, study.cells[0].job.key)
     assert kept is not None
     assert kept.config == study.cells[0].job
+
+
+def test_the_first_report_is_forecast_beside_the_whole(store: Store, tmp_path: Path) -> None:
+    """Of two seeds half; two workers take half as long; nothing known is said as such."""
+    study = make_study(objective=["eps", "v"], seed=[0, 1])
+    left = [[found for found in missing(study) if found.cell.job.key == key] for key in study.jobs]
+    record(store, make_study())
+    one = cost.forecast(left, study, store, Options("cpu", threads=1))
+    two = cost.forecast(left, study, store, Options("cpu", threads=1, workers=2))
+    assert one.whole_s == pytest.approx(2 * (one.first_s or 0))
+    assert two.whole_s == pytest.approx((one.whole_s or 0) / 2)
+    assert in_words(one).startswith(f"time: about {text.duration(one.whole_s or 0)} in all; a first report")
+    unknown = cost.forecast(left, study, Store(tmp_path / "none"), Options("cpu"))
+    assert in_words(unknown) == "time: unknown until a job has run here"

@@ -245,6 +245,26 @@ def test_a_new_executor_is_a_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert {failure.reason for failure in end.failures} == {f"in {tmp_path.name} with 5 threads"}
 
 
+class Full(Toy):
+    """As on a full disk. Every job is refused."""
+
+    def run(self, given: Iterable[JobSpec], *, stop: Stop) -> Iterator[Event]:
+        """See :class:`bench.execute.executor.Executor`."""
+        for spec in given:
+            about: dict[str, Any] = {"job": spec.key, "label": "the same"}
+            yield Started(**about, node="toy", pid=1)
+            yield Refused(**about, reason="disk full: cannot write to here; free some space and run again")
+
+
+def test_a_full_disk_ends_a_run_at_the_first_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And not at each of ten thousand."""
+    monkeypatch.setitem(EXECUTORS, "full", Full)
+    study, seen = make_study(), list[Event]()
+    with pytest.raises(UserError, match="disk full: cannot write to here"):
+        seen.extend(run_study(study, Store(tmp_path), Options("cpu", executor="full")))
+    assert sum(isinstance(event, Refused) for event in seen) == 1
+
+
 def test_the_first_seed_of_all_comes_before_any_second(tmp_path: Path) -> None:
     """In the order that the study lists them, each seed's teachers before their students."""
     study = make_study(seed=[7, 0], objective=["v", "eps"], teach=["data", "progressive"], spacing=["trailing"])

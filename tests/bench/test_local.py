@@ -22,10 +22,11 @@ import yaml
 from filelock import FileLock
 
 from bench.errors import UserError
-from bench.execute import processes
+from bench.execute import local, processes
 from bench.execute.run import run_study
 from bench.execute.schedule import Options
-from bench.job.events import Ended, Entered, EpochDone, Event, Started, Stepped, from_json
+from bench.execute.worker import LOST, Worker
+from bench.job.events import Elsewhere, Ended, Entered, EpochDone, Event, Preparing, Started, Stepped, from_json
 from bench.paths import ROOT
 from bench.store.store import Store
 from bench.study.study import Study
@@ -206,6 +207,50 @@ def test_a_worker_ends_when_stopped_though_its_server_is_gone(store: Store) -> N
     assert not event.failures
     (pid,) = pids
     assert gone(pid, 1.0)
+
+
+def test_a_busy_job_is_known_without_its_exit_code(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server of processes is gone, which would know it. The job is not called failed, and comes when it is free."""
+    wait = Worker.wait
+
+    def lost(self: Worker) -> int:
+        wait(self)
+        return LOST
+
+    monkeypatch.setattr(Worker, "wait", lost)
+    study = make_study(**ORACLE | {"T": [50]})
+    lock = FileLock(store.path("locks", next(iter(study.jobs)), ".lock"), thread_local=False)
+    lock.acquire()
+    for event in run_study(study, store, OPTIONS):
+        if isinstance(event, Elsewhere):
+            lock.release()
+    assert event == Ended(failures=())
+    assert len(samples(store)) == 1
+
+
+@linux
+def test_a_stopped_job_is_named_and_goes_on_when_it_may(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "SILENT_S", 0.2)
+    pid, said = 0, list[str]()
+    for event in run_study(make_study(objective=["eps"]), store, OPTIONS):
+        if isinstance(event, Started):
+            pid = event.pid
+            os.kill(pid, signal.SIGSTOP)
+        if isinstance(event, Preparing) and "stopped" in event.what:
+            said.append(event.what)
+            os.kill(pid, signal.SIGCONT)
+    assert event == Ended(failures=())
+    assert said == [f"stopped by a signal; `kill -CONT {pid}` lets it go on"]
+
+
+@linux
+def test_a_stopped_job_can_be_ended(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.execute.worker.GRACE_S", 0.2)
+    events = run_study(make_study(epochs=500), store, OPTIONS)
+    started = next(event for event in events if isinstance(event, Started))
+    os.kill(started.pid, signal.SIGSTOP)
+    events.close()  # type: ignore[attr-defined]
+    assert gone(started.pid, 1.0)
 
 
 def test_a_process_that_cannot_be_started_is_that_jobs_failure(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,3 +130,17 @@ def test_the_examples_in_help_work(store: Store) -> None:
     assert len(examples) == 2
     for sql in examples:
         assert query.ask(sql, store).columns
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("SELECT count(*) FROM range(1000000000000) a, range(1000000) b", "the query took over 0.2 s"),
+        ("SELECT * FROM range(1001)", "more than 1,000 rows: add a LIMIT"),
+    ],
+)
+def test_a_query_that_would_take_everything(store: Store, monkeypatch: pytest.MonkeyPatch, sql: str, says: str) -> None:
+    monkeypatch.setattr(query, "MOST_S", 0.2)
+    monkeypatch.setattr(query, "MOST_ROWS", 1000)
+    with pytest.raises(UserError, match=says):
+        query.ask(sql, store)

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
+from bench.cli import output
 from bench.errors import UserError
+from bench.images.grids import png
 from bench.job.events import CellDone, Drawn, Elsewhere, Ended, EpochDone, Event, Failed, JobDone, Started, Stepped
+from bench.score.kept import Progress
 from bench.sinks import console, jsonl, sink
 from bench.sinks.live import Live
 from bench.sinks.plain import Plain
 from bench.sinks.sink import SINKS, open_sink, tell
+from bench.sinks.trackers import Tracker
+from bench.store.store import Store
+from bench.study.study import Study
 from tests.said import CELL, EXAMPLES, JOB, REASON
 
 LABEL = JOB["label"]
@@ -256,3 +265,176 @@ def test_json_lines_are_there_at_once(tmp_path: Path) -> None:
     writer.emit(EXAMPLES[0])
     assert [event for _, event in jsonl.read(tmp_path / "run.jsonl")] == [EXAMPLES[0]]
     writer.close()
+
+
+def test_the_studys_bar_says_time_left_loss_and_the_last_fid() -> None:
+    on, now = screen(), [0.0]
+    live = Live(on, now=lambda: now[0])
+    live.emit(Started(**JOB, node="here", pid=1, left=1))
+    now[0] = 50.0
+    live.emit(Stepped(**JOB, epoch=2, of=4, share=0.0, loss=0.125))
+    (study, _) = live._progress.tasks
+    assert (study.total, study.completed) == (2, 0.25)
+    assert study.fields["what"] == "1 more jobs to go, about 5.8 min left, loss 0.125"
+    live.emit(CellDone(**JOB, **CELL, status="done", metrics={"fid": 12.345}))
+    live.emit(JobDone(**JOB, overhead=0.0))
+    live.close()
+    assert study.completed == 1
+    assert study.fields["what"] == "1 more jobs to go, about 50 s left, loss 0.125, last FID 12.35"
+
+
+# trackers
+
+
+class Api:
+    """What trackio and wandb share."""
+
+    def __init__(self) -> None:
+        self.begun: list[dict[str, Any]] = []
+        self.said: list[dict[str, Any]] = []
+        self.finished = 0
+
+    def init(self, **about: Any) -> None:
+        """Begin a run."""
+        self.begun.append(about)
+
+    def log(self, said: dict[str, Any]) -> None:
+        """Record."""
+        self.said.append(said)
+
+    def finish(self) -> None:
+        """End the run."""
+        self.finished += 1
+
+    Image = staticmethod(lambda path: ("image", path))
+
+
+@pytest.fixture
+def study_of_one(tmp_path: Path) -> tuple[Study, Store, dict[str, Any], dict[str, Any]]:
+    """A study, a store with the picture of its cell, and what events of its job and cell have."""
+    axes = {"net": ["scorenet"], "objective": ["eps"], "schedule": ["cosine"], "T": [50]}
+    axes |= {"sampler": ["ddim"], "sample_steps": [4]}
+    study = Study.model_validate({"name": "one", "train": {"epochs": 2}, "axes": axes, "score": {"n": 20}})
+    (cells,) = study.jobs.values()
+    store = Store(tmp_path / "results")
+    store.write_bytes(store.path("cells", cells[0].key, ".png"), png(torch.full((1, 8, 8), 7, dtype=torch.uint8)))
+    job = {"job": cells[0].job.key, "label": cells[0].job.label}
+    return study, store, job, {"cell": cells[0].key, "way": cells[0].label}
+
+
+def told(job: dict[str, Any], cell: dict[str, Any]) -> list[Event]:
+    return [
+        Started(**job, node="here", pid=1, left=0),
+        Stepped(**job, epoch=1, of=2, share=0.5, loss=0.5),
+        EpochDone(**job, epoch=1, of=2, seconds=1.5, images=1, loss=0.25, eps_mse=0.125, x0_mse=0.5),
+        CellDone(**job, **cell, status="done", metrics={"fid": 12.5}),
+        JobDone(**job, overhead=0.25),
+        Ended(failures=()),
+    ]
+
+
+@pytest.mark.parametrize("name", ["trackio", "wandb"])
+def test_trackers_with_the_shared_api(
+    name: str,
+    study_of_one: tuple[Study, Store, dict[str, Any], dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    api = Api()
+    monkeypatch.setitem(sys.modules, name, api)  # type: ignore[arg-type]
+    study, store, job, cell = study_of_one
+    tracker = open_sink(f"{name}:mine")
+    assert isinstance(tracker, Tracker)
+    tracker.meet(study, store)
+    list(tell(told(job, cell), [tracker]))
+    (begun,) = api.begun
+    assert (begun["project"], begun["name"], begun["config"]["epochs"]) == ("mine", study.name, study.train.epochs)
+    assert begun["config"]["jobs"][job["label"]]["objective"] == "eps"
+    found = {key.removeprefix(f"{job['label']}/"): value for said in api.said for key, value in said.items()}
+    way = cell["way"]
+    assert 0 <= found.pop("job/seconds") < 5
+    assert found.pop(f"{way}/samples") == ("image", str(store.path("cells", cell["cell"], ".png")))
+    assert found == {
+        "loss": 0.5, "epochs": 1.0, "epoch/loss": 0.25, "epoch/eps_mse": 0.125, "epoch/x0_mse": 0.5,
+        "epoch/seconds": 1.5, f"{way}/fid": 12.5, "job/overhead": 0.25,
+    }  # fmt: skip
+    assert api.finished == 1
+
+
+def test_a_tracker_that_fails_is_one_warning(
+    study_of_one: tuple[Study, Store, dict[str, Any], dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    api = Api()
+
+    def log(said: dict[str, Any]) -> None:
+        raise OSError("no route to host\nat all")
+
+    api.log = log  # type: ignore[method-assign]
+    monkeypatch.setitem(sys.modules, "wandb", api)  # type: ignore[arg-type]
+    study, store, job, cell = study_of_one
+    tracker = open_sink("wandb")
+    assert isinstance(tracker, Tracker)
+    tracker.meet(study, store)
+    assert len(list(tell(told(job, cell), [tracker]))) == 6
+    assert capsys.readouterr().err == "warning: Shared failed and is left out from here on: no route to host\n"
+    assert api.finished == 1
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "trackio", "wandb"])
+def test_a_tracker_that_is_not_installed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, name, None)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=rf"pip install 'ddpm-bench\[{name}\]'$"):
+        open_sink(name)
+
+
+def test_a_tracker_that_cannot_begin(
+    study_of_one: tuple[Study, Store, dict[str, Any], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = Api()
+
+    def init(**about: Any) -> None:
+        raise SystemExit("not logged in")
+
+    api.init = init  # type: ignore[method-assign]
+    monkeypatch.setitem(sys.modules, "wandb", api)  # type: ignore[arg-type]
+    tracker = open_sink("wandb")
+    assert isinstance(tracker, Tracker)
+    with pytest.raises(UserError, match="the sink wandb cannot begin: not logged in"):
+        tracker.meet(*study_of_one[:2])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_tensorboard_files_come_back(study_of_one: tuple[Study, Store, dict[str, Any], dict[str, Any]]) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    study, store, job, cell = study_of_one
+    tracker = open_sink("tensorboard")
+    assert isinstance(tracker, Tracker)
+    tracker.meet(study, store)
+    list(tell(told(job, cell), [tracker]))
+    (folder,) = (store.root / "tensorboard").iterdir()
+    assert folder.name.endswith(job["job"][:8])
+    read = EventAccumulator(str(folder))
+    read.Reload()
+    scalars = {name: [(one.step, one.value) for one in read.Scalars(name)] for name in read.Tags()["scalars"]}
+    assert scalars["loss"] == [(50, 0.5)]
+    assert scalars["epoch/eps_mse"] == [(100, 0.125)]
+    assert scalars[f"{cell['way']}/fid"] == [(100, 12.5)]
+    assert "job/seconds" in scalars
+    assert read.Tags()["images"] == [f"{cell['way']}/samples"]
+    assert "objective" in read.Tensors("configuration/text_summary")[0].tensor_proto.string_val[0].decode()
+
+
+def test_what_is_slow_says_so_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also while it tells nothing of its progress, with what it told last."""
+
+    def slow() -> Iterator[Progress]:
+        yield Progress("looking at training images", 0.5)
+        time.sleep(0.2)
+
+    output.watched(slow(), quiet_s=0.05)  # type: ignore[arg-type]
+    lines = capsys.readouterr().err.splitlines()
+    assert set(lines) == {"still looking at training images, 50%"}
+    assert len(lines) > 1

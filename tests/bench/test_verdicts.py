@@ -47,3 +47,18 @@ def test_forms() -> None:
     assert [line.split(" ")[0] for line in noted] == ["::error", "::warning", "::error"]
     assert "slipped" in noted[0]
     assert not any("\n" in line for line in noted)
+
+
+HOSTILE = "a\x00b\x1b[31m\rc\n::error::d\x0b%0Ae\u202ef\ud800\uffff"
+
+
+def test_names_and_notes_with_controls_stay_one_line_and_well_formed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A bare carriage return would begin another command of GitHub's, and a NUL is no XML."""
+    found = [Outcome(HOSTILE, verdict, 1.0, 2.0, HOSTILE) for verdict in (FAIL, NOT_MEASURED, UNDECIDED)]
+    root = ElementTree.fromstring(verdicts.to_junit(found).encode())  # noqa: S314 (our own)
+    assert [case.attrib["name"][:4] for case in root] == ["a\\u0"] * 3
+    for line in verdicts.notices(found):
+        assert len(line.splitlines()) == 1
+        assert line.isprintable()
+        assert "%0A" not in line
+    assert all(line.isprintable() for line in verdicts.table(found).split("\n"))
