@@ -56,6 +56,8 @@ PAYLOADS: dict[str, Callable[[Path], bytes]] = {
     "JSON, deep": lambda marker: b"[" * 100_000,
     "a header of 2**60 bytes": lambda marker: (2**60).to_bytes(8, "little") + b"{}",
 }
+MADE_AGAIN = ("a pickle", "a header of 2**60 bytes")
+"""Those that a run meets too, which takes longest: one that would do something, and one that looks like weights."""
 
 
 @pytest.fixture
@@ -112,10 +114,11 @@ def test_nothing_in_a_results_folder_is_run(
         assert code in (0, 2), argv
         lines = [line for line in said.err.splitlines() if not line.startswith("damaged file")]
         assert len(lines) == (1 if code else 0), (argv, lines)
-    world.store.damaged.clear()
-    list(run(cells, world.store, device=torch.device("cpu")))
-    assert isinstance(world.store.read(CellRecord, key), ScoredCell), "it is made again"
-    assert world.store.damaged, "what was damaged is known"
+    if payload in MADE_AGAIN:
+        world.store.damaged.clear()
+        list(run(cells, world.store, device=torch.device("cpu")))
+        assert isinstance(world.store.read(CellRecord, key), ScoredCell), "it is made again"
+        assert world.store.damaged, "what was damaged is known"
     assert not marker.exists()
     assert not started
 
