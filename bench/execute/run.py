@@ -22,11 +22,12 @@ def run_study(study: Study, store: Store, options: Options, *, stop: Stop | None
     A job that fails ends nothing but itself. Closing the generator, an interrupt or ``stop`` ends the jobs; each goes
     on from its last whole epoch when the study is run again.
 
-    :raises UserError: for an executor that does not exist, a results folder that cannot be written, or data that
-        are missing or damaged.
+    :raises UserError: for an executor that does not exist or lacks what it needs, a results folder that cannot be
+        written, or data that are missing or damaged.
     """
     if options.executor not in EXECUTORS:
         raise unknown("executor", options.executor, EXECUTORS)
+    executor = EXECUTORS[options.executor].make(options, store.root)
     stop = stop or threading.Event()
     ends: dict[str, JobEnd] = {}
     left = pending(study, store, options.retry)
@@ -35,7 +36,7 @@ def run_study(study: Study, store: Store, options: Options, *, stop: Stop | None
         datasets.load(study.dataset, options.data_dir)  # each job would have the same to say
         store.writable()
         specs = Specs(study, store, options)
-        events = EXECUTORS[options.executor](options, store.root).run(specs, stop=stop)
+        events = executor.run(specs, stop=stop)
         try:
             for event in events:
                 if isinstance(event, JobEnd):
