@@ -65,6 +65,13 @@ def slurm(options: Options, results: Path) -> Executor:
     return Slurm(options, results)
 
 
+def ray(options: Options, results: Path) -> Executor:
+    """Tasks of a Ray cluster, which need share no folder."""
+    from bench.execute.ray import Ray
+
+    return Ray(options, results)
+
+
 def slurm_queue(results: Path) -> str | None:
     """What Slurm has of the jobs of a results folder."""
     from bench.execute.slurm_queue import describe
@@ -75,6 +82,7 @@ def slurm_queue(results: Path) -> str | None:
 EXECUTORS: dict[str, Place] = {
     "local": Place(local),
     "inline": Place(inline),
+    "ray": Place(ray, here=False),
     "slurm": Place(slurm, here=False, queue=slurm_queue),
 }
 """Where jobs can run. Each imports what it needs when it is chosen, so that a plan need not wait for it."""
