@@ -7,7 +7,8 @@ STUDY  ?= quick
 DEVICE ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablate report check change nightly mutants test test-wheel lint types perf perf-long perf-compare peers gpu chaos fuzz \
+.PHONY: help setup ablate report check change nightly mutants test test-ray test-slurm test-wheel lint types \
+  perf perf-long perf-compare peers gpu chaos fuzz \
   gpu-wheels baseline ci clean
 
 help: ## this list
@@ -47,6 +48,14 @@ mutants: $(VENV)/.ready ## change the code in a thousand small ways and see that
 test: $(VENV)/.ready ## the tests, a process a core (eight at most)
 	@# one thread each: more would wait for each other, busily
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
+
+test-ray: $(VENV)/.ready ## what every executor must do, on a real Ray of two nodes
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ray tests/bench
+
+test-slurm: $(VENV)/.ready ## the same on a real Slurm of two nodes; needs apt-get install slurm-wlm munge
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[slurm]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm tests/bench
 
 lint: $(VENV)/.ready ## ruff, as linter and formatter
 	$(BIN)/ruff check .

@@ -75,12 +75,13 @@ def run(
     *,
     results: str | Path | None = None,
     device: str = "auto",
-    workers: int = 1,
+    workers: int | None = None,
     threads: int | None = None,
     engine: str = "auto",
     data_dir: str | Path | None = None,
     retry: bool = False,
     executor: str = "local",
+    settings: Mapping[str, Any] | None = None,
     log: Sequence[str] = (),
     quiet: bool = False,
 ) -> pd.DataFrame:
@@ -91,6 +92,7 @@ def run(
     :param results: the results folder; by default ``results/local`` of a checkout, or ``results`` in the working
         directory.
     :param executor: where jobs run, a row of :data:`bench.execute.executor.EXECUTORS`.
+    :param settings: what that executor alone is told, such as ``{"partition": "gpu"}``.
     :param log: who else is told what happens, as for ``--log``: ``jsonl:FILE``.
     :param quiet: print nothing.
     :raises UserError: for a mistake in the study or the options, in one line.
@@ -105,6 +107,7 @@ def run(
         retry=retry,
         engine_name=engine,
         executor=executor,
+        settings=settings,
     )
     follow(known, store, options, Console(quiet=quiet), log)
     return frame(iter_rows(known, store))

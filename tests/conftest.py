@@ -116,8 +116,10 @@ def standing_in(table: dict[str, Any], rows: dict[str, Any]) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _no_network(_tables_stay: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_network(_tables_stay: None, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever tries to reach the network fails, whether or not there is one; processes here may talk."""
+    if request.node.get_closest_marker("ray"):
+        return  # its nodes talk by TCP, on this machine
     connect = socket.socket.connect
 
     def refuse(*_: Any, **__: Any) -> NoReturn:
@@ -252,3 +254,21 @@ def _make_study(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Study]:
 def tiny_study(make_study: Callable[..., Study]) -> Study:
     """Two jobs of three epochs, each sampled in two ways."""
     return make_study()
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """A real Slurm of two nodes; the settings that fit it."""
+    from perf import clusters
+
+    with clusters.slurm(tmp_path_factory.mktemp("slurm")):
+        yield {"poll": 0.3, "folder": tmp_path_factory.mktemp("submitit")}
+
+
+@pytest.fixture(scope="session")
+def ray() -> Iterator[dict[str, Any]]:
+    """A real Ray of two nodes; the settings that fit it."""
+    from perf import clusters
+
+    with clusters.ray() as cluster:
+        yield {"address": cluster.address}

@@ -23,6 +23,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     arguments.study(parser)
     parser.add_argument("--list", action="store_true", help="list the studies that come with the project")
     parser.add_argument("--cells", action="store_true", help="print every job with its estimated time, and every cell")
+    parser.add_argument(
+        "--workers", type=arguments.positive, default=1, metavar="N", help="also estimate the time with N jobs at once"
+    )
+    parser.add_argument(
+        "--threads", type=arguments.positive, metavar="N", help="CPU threads of each job (default: its share)"
+    )
     arguments.results(parser)
 
 
@@ -41,12 +47,13 @@ def run(args: argparse.Namespace) -> int:
     study = studies.load(args.study)
     store = Store(args.results or LOCAL)
     output.warn(study)
-    _print(study, plan(study, store, detail=args.cells))
+    found = plan(study, store, detail=args.cells, workers=args.workers, threads=args.threads)
+    _print(study, found, args.workers)
     output.damaged(store)
     return 0
 
 
-def _print(study: Study, found: Plan) -> None:
+def _print(study: Study, found: Plan, workers: int) -> None:
     from bench.execute.plan import about
     from bench.images import datasets
     from ddpm.spec import parse
@@ -60,7 +67,8 @@ def _print(study: Study, found: Plan) -> None:
         print(f"  {line}")
     if found.left:
         where = " (from runs on another machine, or with other threads)" if found.elsewhere else ""
-        print(f"left: {found.left} jobs, {about(found.seconds)}{where}")
+        once = f"; with {workers} at once {about(found.wall_s)}" if workers > 1 and found.wall_s is not None else ""
+        print(f"left: {found.left} jobs, {about(found.seconds)}{once}{where}")
     for name, values in study.axes:
         print(f"  {name:13} {_listed(values)}")
     for job in found.detail:

@@ -18,16 +18,28 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=arguments.positive,
-        default=1,
         metavar="N",
-        help="jobs at once (default 1); with more than one a device, durations are kept out of the tables",
+        help="jobs at once (default 1, on a cluster all that it has room for); with more than one a device, durations "
+        "are kept out of the tables",
     )
     parser.add_argument(
         "--sample-batch", type=arguments.positive, metavar="N", help="images sampled at a time (changes no byte)"
     )
     parser.add_argument(
-        "--executor", default="local", metavar="NAME", help="where jobs run: local (default, a process each) or inline"
+        "--executor",
+        default="local",
+        metavar="NAME",
+        help="where jobs run: local (default, a process each), inline, slurm or ray (docs/scaling.md)",
     )
+    parser.add_argument(
+        "--with",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of the executor, such as partition=gpu; or a YAML file of them",
+    )
+    parser.add_argument("--address", metavar="ADDRESS", help="the same as --with address=ADDRESS: where a cluster is")
     parser.add_argument(
         "--log",
         action="append",
@@ -46,11 +58,12 @@ def run(args: argparse.Namespace) -> int:
     from bench.paths import LOCAL
 
     results: Path = args.results or LOCAL
-    if not (results / "cells").is_dir():  # else there may be nothing to do
+    if args.executor == "local" and not (results / "cells").is_dir():  # else there may be nothing to do
         from bench.execute import processes
 
         processes.warm()  # it imports while this process does
     from bench.execute.plan import make_options
+    from bench.execute.settings import read
     from bench.store.store import Store
     from bench.study import load as studies
 
@@ -65,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         retry=args.retry,
         engine_name=args.engine,
         executor=args.executor,
+        settings=read(args.settings + ([f"address={args.address}"] if args.address else [])),
     )
     whole = output.run_study(study, store, options, args.log)
     if args.report or args.out:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.cli import arguments, output
-from bench.paths import shown
+from bench.paths import LOCAL, shown
 
 if TYPE_CHECKING:
     from bench.analysis.progress import Progress
@@ -28,11 +29,25 @@ def run(args: argparse.Namespace) -> int:
 
     pairs = list(with_results(args.study, args.results))
     if not pairs:
+        _queues(args.results or LOCAL)
         print("no results yet; `ddpm-bench run` makes some")
+    folders: dict[Path, None] = {}
     for study, store in pairs:
+        folders[store.root] = None
         _print(study.name, shown(store.root), progress(study, store))
         output.damaged(store)
+    for root in folders:
+        _queues(root)
     return 0
+
+
+def _queues(root: Path) -> None:
+    """What clusters are still to do for a results folder."""
+    from bench.execute.executor import EXECUTORS
+
+    for place in EXECUTORS.values():
+        if place.queue is not None and (text := place.queue(root)) is not None:
+            print(text)
 
 
 def _print(name: str, folder: str, found: Progress) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -14,18 +15,33 @@ from bench.job.spec import JobSpec
 class Executor(Protocol):
     """Runs jobs somewhere.
 
-    It is made of :class:`bench.execute.schedule.Options` and the results folder.
+    It is made of :class:`bench.execute.schedule.Options` and the results folder. What cannot work with these options
+    is a :class:`bench.errors.UserError` then, before anything is written.
     """
 
     def run(self, specs: Iterable[JobSpec], *, stop: Stop) -> Iterator[Event]:
         """Run the jobs and pass on what they say, each job's events in order.
 
         The next of ``specs`` is asked for when there is room for it, and not before: it is worked out from the results
-        so far. Each job that is started ends with exactly one of :data:`bench.job.events.JobEnd`; what one job raises
-        is its own end, and ends no other. Closing the iterator ends the jobs, as does ``stop``, which leaves a
-        :class:`bench.job.events.Stopped` for each; either way they can be gone on from.
+        so far. A queue has room for all of them. Each job that is started ends with exactly one of
+        :data:`bench.job.events.JobEnd`; what one job raises is its own end, and ends no other. Closing the iterator
+        ends the jobs, as does ``stop``, which leaves a :class:`bench.job.events.Stopped` for each; either way they can
+        be gone on from.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """A row of :data:`EXECUTORS`.
+
+    ``here``: whether jobs run on the machine of the command, so that its devices and cores are theirs.
+    ``queue``: what the jobs of a results folder are at that nobody need be watching, in a line; None if there are none.
+    """
+
+    make: Callable[[Options, Path], Executor]
+    here: bool = True
+    queue: Callable[[Path], str | None] | None = None
 
 
 def local(options: Options, results: Path) -> Executor:
@@ -42,5 +58,31 @@ def inline(options: Options, results: Path) -> Executor:
     return Inline(options, results)
 
 
-EXECUTORS: dict[str, Callable[[Options, Path], Executor]] = {"local": local, "inline": inline}
+def slurm(options: Options, results: Path) -> Executor:
+    """Job arrays of a Slurm cluster, by way of submitit."""
+    from bench.execute.slurm import Slurm
+
+    return Slurm(options, results)
+
+
+def ray(options: Options, results: Path) -> Executor:
+    """Tasks of a Ray cluster, which need share no folder."""
+    from bench.execute.ray import Ray
+
+    return Ray(options, results)
+
+
+def slurm_queue(results: Path) -> str | None:
+    """What Slurm has of the jobs of a results folder."""
+    from bench.execute.slurm_queue import describe
+
+    return describe(results)
+
+
+EXECUTORS: dict[str, Place] = {
+    "local": Place(local),
+    "inline": Place(inline),
+    "ray": Place(ray, here=False),
+    "slurm": Place(slurm, here=False, queue=slurm_queue),
+}
 """Where jobs can run. Each imports what it needs when it is chosen, so that a plan need not wait for it."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from bench.execute import settings
 from bench.execute.schedule import POLL_S, Options, Stop, free, outcome
 from bench.job.events import BUSY, Elsewhere, Event, Started, Stopped
 from bench.job.process import perform
@@ -22,6 +23,7 @@ class Inline:
     """No process of their own, so that a crash of the interpreter ends everything, and memory adds up."""
 
     def __init__(self, options: Options, _: Path) -> None:
+        settings.parse(settings.Settings, options.settings, "inline")
         self._device = options.device
 
     def run(self, specs: Iterable[JobSpec], *, stop: Stop) -> Iterator[Event]:

@@ -20,6 +20,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from bench.errors import UserError
+from bench.execute import settings
 from bench.execute.schedule import POLL_S, Options, Stop, free, outcome
 from bench.execute.worker import Said, Worker
 from bench.job.events import BUSY, Elsewhere, Event, Failed, JobEnd, Preparing, Refused, Started, Stopped, Waiting
@@ -35,6 +36,7 @@ class Local:
     """As many jobs at once as there are workers."""
 
     def __init__(self, options: Options, results: Path) -> None:
+        settings.parse(settings.Settings, options.settings, "local")
         self._slots = [options.slots[i % len(options.slots)] for i in range(options.workers)]
         self._store = Store(results)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from bench.errors import unknown
+import torch
+
+from bench.errors import UserError, unknown
 from bench.execute import cost
 from bench.execute.executor import EXECUTORS
 from bench.execute.schedule import Options, teachers, to_do
@@ -19,6 +23,11 @@ from bench.store.status import Found, survey
 from bench.store.store import Store
 from bench.study.study import Study
 from bench.text import duration
+
+ELSEWHERE = ("cpu", "cuda")
+"""Devices of other machines: which of several a job gets is for their executor to say."""
+MANY = 10_000
+"""Jobs at once where nothing but the cluster says how many: more than there is room for."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,8 @@ class JobPlan:
 class Plan:
     """How many jobs and cells there are, how many cells are done, and how many jobs have anything left to do.
 
-    ``seconds`` is the time left, None where it is unknown. ``elsewhere`` says whether it is known only from runs on
+    ``seconds`` is the time left with one job at a time, ``wall_s`` with as many at once as was asked for; None where it
+    is unknown. ``elsewhere`` says whether it is known only from runs on
     another machine, or with another number of threads.
     """
 
@@ -45,21 +55,25 @@ class Plan:
     done: int
     left: int
     seconds: float | None
+    wall_s: float | None
     elsewhere: bool
     evaluations: int
     detail: tuple[JobPlan, ...]
 
 
-def plan(study: Study, store: Store, *, detail: bool = False) -> Plan:
+def plan(study: Study, store: Store, *, detail: bool = False, workers: int = 1, threads: int | None = None) -> Plan:
     """What a run would do. Nothing is written.
 
     :param detail: also describe every job and cell.
+    :param workers: how many jobs at once the time is estimated for.
+    :param threads: of each job; by default its share of this machine.
     """
     device = pick_device("auto").type
-    model = cost.calibrate(store, device, Options(device).threads_each)
+    model = cost.calibrate(store, device, Options(device, workers, threads).threads_each)
     taught: list[Sequence[Found]] = []
     described: list[JobPlan] = []
-    seconds, done, left_jobs = 0.0, 0, 0
+    each: list[float] = []
+    done, left_jobs = 0, 0
     survey_ = survey(study.cells, store, pinned(study.dataset))
     for key, together in itertools.groupby(survey_, lambda found: found.cell.job.key):
         job = list(together)
@@ -67,27 +81,39 @@ def plan(study: Study, store: Store, *, detail: bool = False) -> Plan:
         done += sum(found.status == "done" for found in job)
         left_jobs += bool(left)
         takes = model.seconds(left, store)
-        seconds += math.nan if takes is None else takes
+        each.append(math.nan if takes is None else takes)
         if detail:
             described.append(_described(key, job, len(left), takes))
         if left and job[0].cell.job.teacher:
             taught.append(left)
     first = teachers(taught, store)
+    before: list[float] = []
     for key, left in first.items():
         takes = model.seconds(left, store)
-        seconds += math.nan if takes is None else takes
+        before.append(math.nan if takes is None else takes)
         if detail:
             described.insert(0, JobPlan(key, f"teacher of others: {left[0].cell.job.label}", 1, takes, ()))
+    seconds, wall = sum(each) + sum(before), spread(before, workers) + spread(each, workers)
     return Plan(
         jobs=len(study.jobs) + len(first),
         cells=len(study.cells),
         done=done,
         left=left_jobs + len(first),
         seconds=None if math.isnan(seconds) else seconds,
+        wall_s=None if math.isnan(wall) else wall,
         elsewhere=bool(model.train) and not model.here,
         evaluations=sum(cell.n * cell.evaluations for cell in study.cells),
         detail=tuple(described),
     )
+
+
+def spread(seconds: Iterable[float], workers: int) -> float:
+    """How long jobs take that are begun longest first, each by the first worker that is free."""
+    jobs = sorted(seconds, reverse=True)
+    free = [0.0] * min(workers, max(len(jobs), 1))
+    for job in jobs:
+        heapq.heapreplace(free, free[0] + job)
+    return sum(jobs) if math.isnan(sum(jobs)) else max(free)
 
 
 def _described(key: str, job: Sequence[Found], left: int, seconds: float | None) -> JobPlan:
@@ -103,22 +129,35 @@ def about(seconds: float | None) -> str:
 def make_options(
     device: str = "auto",
     *,
-    workers: int = 1,
+    workers: int | None = None,
     threads: int | None = None,
     data_dir: Path | None = None,
     sample_batch: int | None = None,
     retry: bool = False,
     engine_name: str = engine.AUTO,
     executor: str = "local",
+    settings: Mapping[str, Any] | None = None,
 ) -> Options:
     """How to run, checked before anything starts.
 
+    Of an executor on other machines, the device is theirs: it is the CPU, with one thread a job, unless said otherwise.
+
     :param device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    :param workers: jobs at once; by default one here, and as many as there is room for elsewhere.
     :param executor: a row of :data:`bench.execute.executor.EXECUTORS`.
+    :param settings: what that executor alone is told.
     :raises UserError: for a device, an engine or an executor that is not there.
     """
-    device = device if device != "auto" else pick_device("auto").type
-    engine.check(engine_name, pick_device(device))
     if executor not in EXECUTORS:
         raise unknown("executor", executor, EXECUTORS)
-    return Options(device, workers, threads, data_dir, sample_batch, retry, engine_name, executor)
+    if EXECUTORS[executor].here:
+        device = device if device != "auto" else pick_device("auto").type
+        engine.check(engine_name, pick_device(device))
+        workers = workers or 1
+    else:
+        device = "cpu" if device == "auto" else device
+        if device not in ELSEWHERE:
+            raise UserError(f"device '{device}' does not fit executor {executor} (choices: {', '.join(ELSEWHERE)})")
+        engine.check(engine_name, torch.device(device))
+        threads, workers = threads or 1, workers or MANY
+    return Options(device, workers, threads, data_dir, sample_batch, retry, engine_name, executor, settings or {})

@@ -34,11 +34,12 @@ def run_study(
     on from its last whole epoch when the study is run again.
 
     :param tell: is told how long it should take, if anything is left to do.
-    :raises UserError: for an executor that does not exist, a results folder that cannot be written (before the first
-        job or after that), or data that are missing or damaged.
+    :raises UserError: for an executor that does not exist or lacks what it needs, a results folder that cannot be
+        written (before the first job or after that), or data that are missing or damaged.
     """
     if options.executor not in EXECUTORS:
         raise unknown("executor", options.executor, EXECUTORS)
+    executor = EXECUTORS[options.executor].make(options, store.root)
     stop = stop or threading.Event()
     ends: dict[str, JobEnd] = {}
     left = pending(study, store, options.retry)
@@ -49,7 +50,7 @@ def run_study(
         if tell is not None:
             tell(forecast(left.values(), study, store, options))
         specs = Specs(study, store, options)
-        events = EXECUTORS[options.executor](options, store.root).run(specs, stop=stop)
+        events = executor.run(specs, stop=stop)
         try:
             for event in events:
                 if isinstance(event, JobEnd):

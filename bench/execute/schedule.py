@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,7 +39,7 @@ class Stop(Protocol):
 class Options:
     """How to run: the device, how many jobs at once, threads for each (None: its share), and where data lies.
 
-    ``executor`` is a row of :data:`bench.execute.executor.EXECUTORS`.
+    ``executor`` is a row of :data:`bench.execute.executor.EXECUTORS`, ``settings`` what it alone is told.
     """
 
     device: str
@@ -50,6 +50,7 @@ class Options:
     retry: bool = False
     engine: str = AUTO
     executor: str = "local"
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def exclusive(self) -> bool:

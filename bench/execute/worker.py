@@ -108,14 +108,19 @@ class Worker:
         """Why a process died that could not say so itself."""
         if code == LOST:
             return "its process is gone, and so is the server of processes, which would know why"
-        number = -code if code < 0 else code - 128  # it turns a polite request to end into an exit of its own
-        if number in set(signal.Signals):
-            name = signal.Signals(number).name
-            return f"killed by {name}" + (" (out of memory?)" if number == signal.SIGKILL else "")
-        lines: list[str] = []
-        with suppress(OSError):
-            lines = self._log.read_text(errors="replace").strip().splitlines()
-        return f"crashed with exit code {code}" + (f": {lines[-1]}" if lines else "")
+        return why(code, self._log)
+
+
+def why(code: int, log: Path) -> str:
+    """Why a process with that exit code died, −9 or 137 for signal 9; ``log``: what it printed."""
+    number = -code if code < 0 else code - 128  # it turns a polite request to end into an exit of its own
+    if number in set(signal.Signals):
+        name = signal.Signals(number).name
+        return f"killed by {name}" + (" (out of memory?)" if number == signal.SIGKILL else "")
+    lines: list[str] = []
+    with suppress(OSError):
+        lines = log.read_text(errors="replace").strip().splitlines()
+    return f"crashed with exit code {code}" + (f": {lines[-1]}" if lines else "")
 
 
 Said = tuple[Worker, Event | None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shutil
@@ -17,7 +18,7 @@ import torch
 from filelock import FileLock
 
 from bench.errors import UserError
-from bench.execute.executor import EXECUTORS, Executor
+from bench.execute.executor import EXECUTORS, Executor, Place
 from bench.execute.run import run_study
 from bench.execute.schedule import Options, Stop
 from bench.execute.specs import Specs
@@ -83,10 +84,24 @@ def results(empty: Path, tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
-@pytest.fixture(params=EXECUTORS)
-def make(request: pytest.FixtureRequest) -> Make:
+ROOM = {"slurm": math.inf}
+"""Jobs that are asked for at once: a queue takes all. Elsewhere as many as there are workers."""
+
+
+@pytest.fixture(
+    params=[pytest.param(name, marks=[] if row.here else getattr(pytest.mark, name)) for name, row in EXECUTORS.items()]
+)
+def name(request: pytest.FixtureRequest) -> str:
+    """Every executor. Those of a cluster have a target of their own, ``make test-slurm`` and ``make test-ray``."""
+    return str(request.param)
+
+
+@pytest.fixture
+def make(name: str, request: pytest.FixtureRequest) -> Make:
     """What makes the executor, with room for two jobs."""
-    return lambda results: EXECUTORS[request.param](Options("cpu", workers=2, threads=1), results)
+    place = EXECUTORS[name]
+    settings = {} if place.here else request.getfixturevalue(name)
+    return lambda results: place.make(Options("cpu", workers=2, threads=1, settings=settings), results)
 
 
 def outcome(root: Path, study: Study) -> dict[str, tuple[bytes, dict[str, float]]]:
@@ -114,7 +129,7 @@ def by_job(events: Iterable[Event]) -> dict[str, list[OfJob]]:
     return found
 
 
-def test_each_job_ends_by_itself(make: Make, results: Path, finished: Path) -> None:
+def test_each_job_ends_by_itself(name: str, make: Make, results: Path, finished: Path) -> None:
     """One diverges, one is refused, two give the bytes they always give; none is asked for before there is room."""
     study, open_ = make_study(), set[str]()
     diverging, drawn = (specs(made, results)[0] for made in (make_study(lr=1e30), make_study(**ORACLE)))
@@ -124,7 +139,7 @@ def test_each_job_ends_by_itself(make: Make, results: Path, finished: Path) -> N
 
     def asked() -> Iterator[JobSpec]:
         for spec in (diverging, refused, *good):
-            assert len(open_) < 2, "there is no room for another"
+            assert len(open_) < ROOM.get(name, 2), "there is no room for another"
             open_.add(spec.key)
             yield spec
 
@@ -234,7 +249,7 @@ class Toy:
 
 def test_a_new_executor_is_a_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Three jobs with one label that fail are three failures, also where nothing of them was recorded."""
-    monkeypatch.setitem(EXECUTORS, "toy", Toy)
+    monkeypatch.setitem(EXECUTORS, "toy", Place(Toy))
     study = make_study(objective=["eps"], weight=["unit", "snr", "min_snr"])
     said = list(run_study(study, Store(tmp_path), Options("cpu", threads=5, executor="toy")))
     assert said[0] == Planned(jobs=3, cells=3)
@@ -300,6 +315,6 @@ def _failures(study: Study, store: Store) -> list[Any]:
 
 
 def test_an_executor_that_does_not_exist(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"unknown executor 'lokal'.*local, inline"):
+    with pytest.raises(UserError, match=r"unknown executor 'lokal'.*local, inline.*slurm"):
         next(run_study(make_study(), Store(tmp_path / "results"), Options("cpu", executor="lokal")))
     assert not (tmp_path / "results").exists()

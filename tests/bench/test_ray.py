@@ -1,0 +1,101 @@
+"""Ray: what travels between machines. What starts a real one has the mark (``make test-ray``)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.errors import UserError
+from bench.execute.ray import inside, needed
+from bench.execute.ray_node import Changes
+from bench.execute.run import run_study
+from bench.execute.schedule import Options
+from bench.job.events import Ended, EpochDone, Resumed, Started
+from bench.job.spec import JobSpec
+from bench.store.store import Store
+from bench.study.study import Study
+
+
+def _study(epochs: int = 2) -> Study:
+    axes = {"net": ["unet(width=8,inner=32)"], "objective": ["eps"], "schedule": ["cosine"], "T": [50]}
+    axes |= {"sampler": ["ddim"], "sample_steps": [2]}
+    train = {"epochs": epochs, "images": 64, "batch_size": 32}
+    return Study.model_validate({"name": "tiny", "train": train, "axes": axes, "score": {"n": 20}})
+
+
+def _write(root: Path, name: str, content: str, at: int) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    os.utime(path, ns=(at, at))
+
+
+def test_what_a_node_made_is_sent_once_and_in_order(tmp_path: Path) -> None:
+    """Oldest first, so that a record comes after its files; locks and half-written files stay."""
+    _write(tmp_path, "scoring/a.json", "there before", 1)
+    changes = Changes(tmp_path)
+    assert list(changes.since()) == []
+    _write(tmp_path, "jobs/k.json", "record", 30)
+    _write(tmp_path, "checkpoints/k.safetensors", "weights", 20)
+    _write(tmp_path, "resume/k.safetensors", "state", 10)
+    _write(tmp_path, "locks/k.lock", "", 10)
+    _write(tmp_path, "cells/.k.json.tmp", "half", 10)
+    names = [content[0] for kind, content in changes.since() if kind == "file"]
+    assert names == ["resume/k.safetensors", "checkpoints/k.safetensors", "jobs/k.json"]
+    _write(tmp_path, "jobs/k.json", "other!", 31)
+    (tmp_path / "resume" / "k.safetensors").unlink()
+    assert list(changes.since()) == [("file", ("jobs/k.json", b"other!")), ("gone", "resume/k.safetensors")]
+    assert list(changes.since()) == []
+
+
+def test_a_job_is_sent_its_own_files_only(tmp_path: Path) -> None:
+    (cells,) = _study().jobs.values()
+    spec = JobSpec(cells=tuple(cells), results=tmp_path, device="cpu")
+    own = {f"jobs/{spec.key}.json", f"resume/{spec.key}.safetensors", f"samples/{cells[0].key}.npz"}
+    for name in (*own, "jobs/other.json", f"jobs/.{spec.key}.json.tmp", f"locks/{spec.key}.lock"):
+        _write(tmp_path, name, name, 1)
+    assert needed(spec, Store(tmp_path)) == {name: name.encode() for name in own}
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "jobs/../../x", ""])
+def test_a_node_writes_nowhere_else(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a node sent a file"):
+        inside(tmp_path, name)
+    assert inside(tmp_path, "jobs/k.json") == tmp_path / "jobs" / "k.json"
+
+
+def test_a_missing_package_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"executor ray needs the package ray: pip install 'ddpm-bench\[ray\]'"):
+        next(run_study(_study(), Store(tmp_path / "results"), Options("cpu", executor="ray")))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.ray
+def test_no_folder_need_be_shared(empty: Path, tmp_path: Path, ray: dict[str, Any]) -> None:
+    """The command is left after an epoch; what was done by then came back, and is gone on from on any node."""
+    for name in ("far", "here"):
+        shutil.copytree(empty, tmp_path / name)
+    study, far, here = _study(3), Store(tmp_path / "far"), Store(tmp_path / "here")
+    options = Options("cpu", threads=1, executor="ray", settings=ray | {"shared": False})
+    first = run_study(study, far, options)
+    next(event for event in first if isinstance(event, EpochDone))
+    first.close()  # type: ignore[attr-defined]
+    assert list((far.root / "resume").glob("*.safetensors"))
+    said = list(run_study(study, far, options))
+    assert said[-1] == Ended(failures=())
+    assert [event.epoch for event in said if isinstance(event, Resumed)]
+    assert sum(isinstance(event, Started) for event in said) == 1
+    assert not list((far.root / "resume").glob("*")), "what the job removed is gone here too"
+
+    list(run_study(study, here, Options("cpu", threads=1, executor="inline")))
+    for cell in study.cells:
+        one, other = far.load_samples(cell.key), here.load_samples(cell.key)
+        assert one is not None
+        assert other is not None
+        assert one[0].tobytes() == other[0].tobytes()
