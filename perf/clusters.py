@@ -220,8 +220,9 @@ def main() -> int:
     """Start Slurm in a folder until interrupted."""
     with slurm(Path(sys.argv[1])) as cluster:
         print(f"export SLURM_CONF={cluster.environment['SLURM_CONF']}", flush=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         with suppress(KeyboardInterrupt):
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+            signal.pause()
     return 0
 
 
