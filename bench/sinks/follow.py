@@ -13,7 +13,7 @@ from bench.job.events import Ended, Failure
 from bench.machine.sources import code_hash
 from bench.score.judges import pinned
 from bench.sinks.console import show
-from bench.sinks.sink import open_sink
+from bench.sinks.sink import Sink, open_sink
 from bench.store.records import ScoredCell
 from bench.store.status import survey
 from bench.store.store import Store
@@ -34,15 +34,23 @@ class Finished(NamedTuple):
         return self.done == self.cells and not self.failed
 
 
-def follow(study: Study, store: Store, options: Options, console: Console, log: Sequence[str] = ()) -> Finished:
+def follow(
+    study: Study,
+    store: Store,
+    options: Options,
+    console: Console,
+    log: Sequence[str] = (),
+    more: Sequence[Sink] = (),
+) -> Finished:
     """Do what is missing of a study, showing it on the console.
 
     :param log: sinks to tell too, each ``NAME`` or ``NAME:TARGET`` (:data:`bench.sinks.sink.SINKS`).
+    :param more: sinks that are open already.
 
     :raises UserError: if results cannot be written, or a job refuses its input.
     """
     failed: tuple[Failure, ...] = ()
-    for event in show(run_study(study, store, options), console, *map(open_sink, log)):
+    for event in show(run_study(study, store, options), console, *map(open_sink, log), *more):
         if isinstance(event, Ended):
             failed = event.failures
     store.damaged.clear()  # what was found before has been made again
