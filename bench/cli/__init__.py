@@ -24,6 +24,7 @@ COMMANDS = (
     "query",
     "compare",
     "report",
+    "open",
     "theory",
     "check",
     "score",

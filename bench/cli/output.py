@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import os
+import subprocess
 import sys
 import textwrap
 import threading
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
     from bench.execute.schedule import Options
     from bench.score.kept import Progress
+    from bench.sinks.sink import Sink
     from bench.store.store import Store
     from bench.study.study import Study
 
@@ -90,13 +94,16 @@ def watched(events: Generator[Progress, None, T], quiet_s: float = QUIET_S) -> T
                 print(at, file=sys.stderr, flush=True)
 
 
-def run_study(study: Study, store: Store, options: Options, log: Sequence[str] = ()) -> bool:
-    """Run a study with the display that fits the terminal, say what came of it, and whether every cell is done."""
+def run_study(study: Study, store: Store, options: Options, log: Sequence[str] = (), more: Sequence[Sink] = ()) -> bool:
+    """Run a study with the display that fits the terminal, say what came of it, and whether every cell is done.
+
+    :param more: sinks to tell too.
+    """
     from rich.console import Console
 
     from bench.sinks.follow import follow
 
-    finished = follow(study, store, options, Console(), log)
+    finished = follow(study, store, options, Console(), log, more)
     print(f"{study.name}: {finished.done} of {finished.cells} cells done in {shown(store.root)}")
     if finished.of_other_code:
         print(
@@ -117,4 +124,30 @@ def report(study: Study, store: Store, out: Path | None) -> tuple[bool, str]:
 
     with waiting(lambda: f"writing the report of {study.name}"):
         made = write(study, store, out or reports_of(store.root))
-    return made.fresh, f"{shown(made.markdown)} and {shown(made.pdf)}"
+    return made.fresh, f"{shown(made.html)}, {shown(made.pdf)} and {shown(made.markdown)}"
+
+
+class Beside:
+    """Writes a study's report in a process of its own, at the lowest priority, so that no fault of it ends a run."""
+
+    def __init__(self, study: str, store: Store, out: Path | None) -> None:
+        where = ["--results", str(store.root), *(["--out", str(out)] if out else [])]
+        self._command = [sys.executable, "-m", "bench.cli", "report", study, *where]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def write(self) -> None:
+        """Start to write, unless that is going on."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        quiet = subprocess.DEVNULL
+        self._process = subprocess.Popen(
+            self._command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
+        )  # fmt: skip
+        with contextlib.suppress(OSError, AttributeError):
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, 19)
+
+    def stop(self) -> None:
+        """End what is being written."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait()

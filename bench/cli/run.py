@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.cli import arguments, output
+
+if TYPE_CHECKING:
+    from bench.execute.schedule import Options
+    from bench.store.store import Store
+    from bench.study.study import Study
 
 HELP = "run what is missing of a study"
 MORE = "Interrupt it at any time; the same command goes on\nfrom the last complete epoch."
@@ -49,7 +55,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         "(docs/results.md)",
     )
     parser.add_argument("--retry", action="store_true", help="also try again what diverged")
-    parser.add_argument("--report", action="store_true", help="write the report when done")
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="write the report when done, and each time a training seed of all cells is done",
+    )
     arguments.out(parser, "; with it a report is written even without --report")
 
 
@@ -80,8 +90,22 @@ def run(args: argparse.Namespace) -> int:
         executor=args.executor,
         settings=read(args.settings + ([f"address={args.address}"] if args.address else [])),
     )
-    whole = output.run_study(study, store, options, args.log)
-    if args.report or args.out:
-        _, files = output.report(study, store, args.out)
-        print(f"report: {files}")
+    if not (args.report or args.out):
+        return 0 if output.run_study(study, store, options, args.log) else 1
+    whole = _reported(study, store, options, args)
     return 0 if whole else 1
+
+
+def _reported(study: Study, store: Store, options: Options, args: argparse.Namespace) -> bool:
+    """Run the study, with its report kept fresh beside it; whether every cell is done."""
+    from bench.sinks.seeds import EachSeed
+
+    beside = output.Beside(args.study, store, args.out)
+    try:
+        whole = output.run_study(study, store, options, args.log, [EachSeed(study, store, beside.write)])
+    finally:
+        beside.stop()
+    _, files = output.report(study, store, args.out)
+    print(f"report: {files}")
+    print(f"`ddpm-bench open {args.study}` opens it in the browser")
+    return whole

@@ -1,4 +1,4 @@
-"""The files of a page: figures, Markdown and PDF, each whole or not at all."""
+"""The files of a report: figures, Markdown, PDF and HTML, each whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import files
+from bench import files, paths
 from bench.analysis.frames import Results
 from bench.machine.sources import code_hash
 from bench.report.blocks import Block, Figure, Gallery
@@ -21,8 +21,12 @@ from bench.report.sections import SECTIONS
 from bench.store.store import Store
 from bench.study.study import Study
 
-LIBRARIES = ("matplotlib", "pandas", "pillow", "seaborn", "typst")
+LIBRARIES = ("matplotlib", "pandas", "pillow", "plotly", "seaborn", "typst")
 """The versions of these decide how a report looks."""
+
+ASSETS = Path(__file__).parent / "web" / "assets"
+HTML = "report.html"
+"""The report as one file that a browser opens."""
 
 _DIGEST = re.compile(r"<!-- inputs: ([0-9a-f]{64}) -->\s*\Z")
 _IMAGE = re.compile(r"(?<!\\)(?:\]\(|<img src=\")(figures/[\w.-]+)[)\"]")
@@ -34,6 +38,7 @@ class Report:
 
     markdown: Path
     pdf: Path
+    html: Path
     figures: tuple[Path, ...]
     fresh: bool
 
@@ -44,7 +49,7 @@ def compose(results: Results) -> list[Block]:
 
 
 def write(study: Study, store: Store, out: Path) -> Report:
-    """Write ``<out>/<study>/report.md``, ``report.pdf`` and ``figures/*.png``, unless nothing has changed.
+    """Write ``<out>/<study>/report.html``, ``.pdf``, ``.md`` and ``figures/*.png``, unless nothing has changed.
 
     The Markdown goes last and ends with a digest of the inputs, so an interrupted report is written again.
 
@@ -56,15 +61,33 @@ def write(study: Study, store: Store, out: Path) -> Report:
     kept = _kept(folder, inputs)
     if kept is not None:
         return kept
-    figures = write_files(folder, compose(results), f"\n<!-- inputs: {inputs} -->\n")
-    return Report(folder / "report.md", folder / "report.pdf", figures, fresh=True)
+    blocks = compose(results)
+    ending = f"\n<!-- inputs: {inputs} -->\n"
+    figures = write_files(folder, blocks, ending, {HTML: lambda pictures: _page(results, blocks, pictures)})
+    return Report(folder / "report.md", folder / "report.pdf", folder / HTML, figures, fresh=True)
 
 
-def write_files(folder: Path, blocks: Sequence[Block], ending: str = "") -> tuple[Path, ...]:
+def _page(results: Results, blocks: Sequence[Block], pictures: Mapping[str, bytes]) -> bytes:
+    """The report as one HTML file."""
+    from bench.report.web.data import data_of
+    from bench.report.web.forest import forest
+    from bench.report.web.page import page
+
+    data = data_of(results, paths.shown(results.store.root))
+    return page(f"{results.study.name}: ddpm-bench", blocks, pictures, data, forest(results)).encode()
+
+
+def write_files(
+    folder: Path,
+    blocks: Sequence[Block],
+    ending: str = "",
+    more: Mapping[str, Callable[[Mapping[str, bytes]], bytes]] | None = None,
+) -> tuple[Path, ...]:
     """Write ``report`` in every form of :data:`RENDERERS` and the pictures they show; return the pictures.
 
     The Markdown goes last, followed by ``ending``. Pictures that are no longer shown are removed.
 
+    :param more: a further file's name → what makes it of the pictures.
     :raises UserError: if the folder cannot be written or the disk is full.
     """
     with files.explained(folder), tempfile.TemporaryDirectory() as temporary:
@@ -75,11 +98,13 @@ def write_files(folder: Path, blocks: Sequence[Block], ending: str = "") -> tupl
             (scratch / name).write_bytes(content)
         for kind, render in RENDERERS.items():
             render(blocks, scratch / f"report.{kind}")
+        for name, make in (more or {}).items():
+            (scratch / name).write_bytes(make(pictures))
         (folder / "report.md").unlink(missing_ok=True)
         for path in (folder / "figures").glob("*.png"):
             if f"figures/{path.name}" not in pictures:
                 path.unlink()
-        names = [*pictures, *(f"report.{kind}" for kind in RENDERERS if kind != "md")]
+        names = [*pictures, *(more or {}), *(f"report.{kind}" for kind in RENDERERS if kind != "md")]
         for name in names:
             files.write_bytes(folder / name, (scratch / name).read_bytes(), folder=folder)
         files.write_bytes(folder / "report.md", (scratch / "report.md").read_bytes() + ending.encode())
@@ -117,6 +142,7 @@ def digest(results: Results) -> str:
         "records": records.hexdigest(),
         "pictures": _pictures(root / "cells", {cell.key for cell in study.cells}),
         "code": code_hash(__name__),
+        "page": [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(ASSETS.iterdir())],
         "libraries": {name: version(name) for name in LIBRARIES},
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
@@ -144,11 +170,11 @@ def _sha256_of(path: str) -> bytes:
 def _kept(folder: Path, inputs: str) -> Report | None:
     """The report in ``folder`` if it is whole and was made from these inputs."""
     forms = {kind: folder / f"report.{kind}" for kind in RENDERERS}
-    if not all(path.is_file() for path in forms.values()):
+    if not all(path.is_file() for path in [*forms.values(), folder / HTML]):
         return None
     text = forms["md"].read_text(encoding="utf-8")
     found = _DIGEST.search(text)
     figures = tuple(folder / name for name in dict.fromkeys(_IMAGE.findall(text)))
     if not found or found[1] != inputs or not all(path.is_file() for path in figures):
         return None
-    return Report(forms["md"], forms["pdf"], figures, fresh=False)
+    return Report(forms["md"], forms["pdf"], folder / HTML, figures, fresh=False)

@@ -14,7 +14,7 @@ from bench.job.events import Ended, Failure
 from bench.machine.sources import code_hash
 from bench.score.judges import pinned
 from bench.sinks.console import show
-from bench.sinks.sink import open_sink
+from bench.sinks.sink import Sink, open_sink
 from bench.sinks.trackers import Tracker
 from bench.store.records import ScoredCell
 from bench.store.status import survey
@@ -37,10 +37,18 @@ class Finished(NamedTuple):
         return self.done == self.cells and not self.failed
 
 
-def follow(study: Study, store: Store, options: Options, console: Console, log: Sequence[str] = ()) -> Finished:
+def follow(
+    study: Study,
+    store: Store,
+    options: Options,
+    console: Console,
+    log: Sequence[str] = (),
+    more: Sequence[Sink] = (),
+) -> Finished:
     """Do what is missing of a study, showing it on the console.
 
     :param log: sinks to tell too, each ``NAME`` or ``NAME:TARGET`` (:data:`bench.sinks.sink.SINKS`).
+    :param more: sinks that are open already.
 
     :raises UserError: if results cannot be written, or a job refuses its input.
     """
@@ -53,7 +61,7 @@ def follow(study: Study, store: Store, options: Options, console: Console, log: 
     def tell(expected: Forecast) -> None:
         console.print(in_words(expected), highlight=False, markup=False, soft_wrap=True)
 
-    for event in show(run_study(study, store, options, tell=tell), console, *sinks):
+    for event in show(run_study(study, store, options, tell=tell), console, *sinks, *more):
         if isinstance(event, Ended):
             failed = event.failures
     store.damaged.clear()  # what was found before has been made again

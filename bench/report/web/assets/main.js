@@ -1,0 +1,39 @@
+// Groups, light and dark, and the start of all parts.
+function drawGroups() {
+  const levels = Object.keys(DATA.colours[state.by] || {});
+  $("groups").replaceChildren(...levels.map((one) => {
+    const choose = () => { state.group = state.group === one ? null : one; press(); changed(); };
+    return make("button", { type: "button", onclick: choose, "aria-pressed": String(state.group === one), "data-level": one }, make("span", { className: "dot", style: `background:${style(state.by, one)[0]}` }), one);
+  }));
+}
+
+function press() {
+  $("groups").querySelectorAll("button").forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.level === state.group)));
+}
+
+function startTheme() {
+  const root = document.documentElement, button = $("theme");
+  const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches);
+  const say = () => { button.textContent = dark() ? "Light" : "Dark"; button.setAttribute("aria-label", (dark() ? "Light" : "Dark") + " colours"); };
+  button.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; say(); requestAnimationFrame(() => setTimeout(drawCharts)); });
+  say();
+}
+
+function startGroups() {
+  $("by").append(...Object.keys(DATA.colours).filter((axis) => Object.keys(DATA.colours[axis]).length > 1).map((axis) => make("option", { value: axis }, title(axis))));
+  $("by").value = state.by;
+  $("by").addEventListener("change", () => { state.by = $("by").value; state.group = null; drawGroups(); changed(); requestAnimationFrame(() => setTimeout(drawCharts)); });
+  drawGroups();
+}
+
+document.documentElement.classList.add("js");
+if (matchMedia("(max-width: 62rem)").matches) document.querySelector(".toc details").open = false;
+startTheme();
+if (ROWS && KEYS) {
+  startGroups();
+  startTable();
+  startPictures();
+  startCharts();
+} else {
+  $("explore")?.remove();
+}
