@@ -22,7 +22,7 @@ function startPictures() {
       if (!seen.has(model)) seen.set(model, row);
     }
     $("pictures").replaceChildren(...[...seen].slice(0, MOST_MODELS).map(([model, row]) =>
-      make("div", {}, make("p", {}, make("strong", {}, model)), samples(row, model), make("p", {}, "FID " + said("fid", row) + " ", make("button", { type: "button", onclick: () => openCell(row), "aria-label": "All of the cell " + name(row) }, "All of it")))));
+      make("div", {}, make("p", {}, make("strong", {}, model)), samples(row, model), make("p", {}, "FID " + said("fid", row) + " ", make("button", { type: "button", onclick: () => openCell(row), "aria-label": "All of it: " + name(row) }, "All of it")))));
     if (!seen.size) $("pictures").append(make("p", { className: "note" }, "No picture of this group, sampler and number of steps."));
   }
 

@@ -66,7 +66,7 @@ function drawRow(row) {
   for (const column of DATA.columns.filter((one) => visibleColumns.has(one.name))) {
     const isBest = best.has(column.name) && value(column.name, row) === best.get(column.name);
     const cell = make("td", { className: (column.number ? "right" : "left") + (isBest ? " best" : "") });
-    if (column.name === "key") cell.append(make("button", { type: "button", "aria-label": "Cell " + key(row) + ": " + name(row) }, key(row).slice(0, 8)));
+    if (column.name === "key") cell.append(make("button", { type: "button", "aria-label": key(row).slice(0, 8) + ": all of " + name(row) }, key(row).slice(0, 8)));
     else cell.textContent = said(column.name, row);
     line.append(cell);
   }
