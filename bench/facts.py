@@ -30,6 +30,7 @@ from bench.errors import UserError
 from bench.paths import REFERENCE, ROOT
 from bench.report.formats import short
 from bench.report.sections.common import learnt
+from bench.store.records import JobRecord, TrainedJob
 from bench.store.store import Store
 from bench.study.load import load
 
@@ -138,6 +139,15 @@ def count(study: str, what: str) -> str:
     return f"{counts[what]:,}"
 
 
+def first_report(study: str) -> str:
+    """Minutes that the jobs of a study's first training seed took: those of a first report."""
+    found = results(study)
+    first = [key for key, cells in found.study.jobs.items() if cells[0].job.seed == found.seeds[0]]
+    records = [found.store.read(JobRecord, key) for key in first]
+    took = [run.wall_s for record in records if isinstance(record, TrainedJob) for run in record.harness]
+    return f"{sum(took) / 60:.0f}"
+
+
 def perf(name: str, path: str, style: str = ".3g") -> str:
     """A number of a measurement in ``results/perf``, in a number format.
 
@@ -165,6 +175,7 @@ FACTS: dict[str, Callable[..., str]] = {
     "claim": claim,
     "scatter": scatter,
     "count": count,
+    "first_report": first_report,
     "perf": perf,
 }
 

@@ -73,7 +73,7 @@ def make_study(cells: int, folder: Path, T: tuple[int, ...] = (500, 1000)) -> Pa
 
 def fill(study: Study, store: Store) -> None:
     """Write a record for each job and cell, and a picture of every kind for each cell, modelled on real ones."""
-    job, cell = _models(load("quick-1000"))
+    job, cell = _models(load("objectives"))
     pictures = _pictures(store)
     for cells in study.jobs.values():
         _write(store, cells[0].job.key, _job(cells[0].job, job))
@@ -88,7 +88,7 @@ def _models(study: Study) -> tuple[TrainedJob, ScoredCell]:
     store = Store(REFERENCE)
     job, cell = store.read(JobRecord, study.cells[0].job.key), store.read_cell(CellRecord, study.cells[0])
     if not isinstance(job, TrainedJob) or not isinstance(cell, ScoredCell):
-        raise SystemExit(f"{REFERENCE} has no results of the study quick-1000 to model these on")
+        raise SystemExit(f"{REFERENCE} has no results of the study objectives to model these on")
     return job, cell
 
 
@@ -128,7 +128,7 @@ def _pictures(store: Store) -> dict[str, Iterator[Path]]:
     """By suffix, real pictures to link to without end."""
     real = Store(REFERENCE)
     found: dict[str, Iterator[Path]] = {}
-    key = next(cell.key for cell in load("quick-1000").cells if real.path("cells", cell.key, ".strip.png").is_file())
+    key = next(cell.key for cell in load("objectives").cells if real.path("cells", cell.key, ".strip.png").is_file())
     for suffix in (".png", ".strip.png"):
         content = real.path("cells", key, suffix).read_bytes()
         found[suffix] = _copies(content, store.root / "pictures", suffix)

@@ -27,15 +27,15 @@ def test_readme_and_findings_have_figures() -> None:
 
 
 def test_a_wrong_figure_is_seen_and_mended() -> None:
-    wrong = "FID <!--= best quick-1000 fid -->1.23<!---->, and <!--= count quick-1000 cells -->7<!----> cells"
+    wrong = "FID <!--= best objectives fid -->1.23<!---->, and <!--= count objectives cells -->7<!----> cells"
     assert facts.written(wrong) == (
-        f"FID <!--= best quick-1000 fid -->{facts.best('quick-1000', 'fid')}<!---->, "
-        "and <!--= count quick-1000 cells -->108<!----> cells"
+        f"FID <!--= best objectives fid -->{facts.best('objectives', 'fid')}<!---->, "
+        "and <!--= count objectives cells -->108<!----> cells"
     )
 
 
 @pytest.mark.parametrize(
-    "question", ["nothing at all", "best quick-1000 no_such_column", "best", 'claim quick-1000 "no claim" word']
+    "question", ["nothing at all", "best objectives no_such_column", "best", 'claim objectives "no claim" word']
 )
 def test_a_question_without_an_answer_is_one_line(question: str) -> None:
     with pytest.raises(UserError, match="no figure for"):

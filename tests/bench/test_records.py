@@ -48,8 +48,8 @@ def put(store: Store, kind: type[Record], key: str, record: Any) -> Path:
 
 
 def one_job() -> Study:
-    """The first training run of the study quick-1000 and a few of its cells, all of which have committed results."""
-    quick = load.load("quick-1000")
+    """The first training run of the study quick and a few of its cells, all of which have committed results."""
+    quick = load.load("quick")
     axes = quick.axes.model_dump(mode="json")
     axes |= {name: values[:1] for name, values in axes.items() if name not in ("sampler", "sample_steps")}
     return Study.model_validate({**quick.model_dump(mode="json"), "axes": axes, "claims": []})

@@ -226,14 +226,14 @@ def test_studies_cover_what_the_issue_asks_for() -> None:
 
 
 def test_the_first_study_compares_the_demos_parts_and_costs_no_more_than_before() -> None:
-    """At a T where Part 1 gives digits, by the full chain; at most the jobs and evaluations of its first grid."""
-    now, before = loaded("quick"), loaded("quick-1000")
+    """At a T where Part 1 is better conditioned, by the full chain; at most half the evaluations of its first grid."""
+    now, before = loaded("quick"), loaded("objectives")
     full = [c for c in now.cells if c.sampling.sample_steps == c.job.T and c.sampling.sampler == "ancestral"]
     assert {c.job.objective.name for c in full} >= {"previous", "eps"}
     assert {c.job.T for c in full} == {50}
     assert now.train == before.train
     assert len(now.jobs) <= len(before.jobs) == 18
-    assert sum(c.n * c.evaluations for c in now.cells) <= sum(c.n * c.evaluations for c in before.cells)
+    assert sum(c.n * c.evaluations for c in now.cells) <= sum(c.n * c.evaluations for c in before.cells) / 2
 
 
 def test_the_short_demo_differs_in_its_epochs_alone() -> None:
@@ -855,7 +855,7 @@ def test_a_sampling_seed_that_is_said_is_meant(make_study: Any) -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["quick-1000", "objectives", "demo-1000", "recipes", "guidance", "replication"])
+@pytest.mark.parametrize("name", ["quick", "objectives", "demo-1000", "recipes", "guidance", "replication"])
 def test_committed_results_still_belong_to_their_studies(name: str) -> None:
     """Every cell of a study that was run has its record: sampling seeds say what they were."""
     kept = {path.stem for path in (REFERENCE / "cells").glob("*.json")}
