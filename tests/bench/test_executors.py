@@ -273,7 +273,7 @@ class Full(Toy):
 
 def test_a_full_disk_ends_a_run_at_the_first_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """And not at each of ten thousand."""
-    monkeypatch.setitem(EXECUTORS, "full", Full)
+    monkeypatch.setitem(EXECUTORS, "full", Place(Full))
     study, seen = make_study(), list[Event]()
     with pytest.raises(UserError, match="disk full: cannot write to here"):
         seen.extend(run_study(study, Store(tmp_path), Options("cpu", executor="full")))

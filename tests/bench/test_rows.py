@@ -345,7 +345,7 @@ assert (row["toy"], row["jitter"]) == (2, 0.5)
 assert nightly.name_of(row).endswith("toy=2 jitter=0.5")
 page = dict(docs.pages())["axes.md"]
 assert "## `toy`" in page and "How many toys." in page and "## `jitter`" in page
-assert study.hypotheses[0].axis == "toy"
+assert list(study.hypotheses[0].first) == ["toy"]
 """
 
 
