@@ -28,18 +28,20 @@ from bench.study.axes import AXES
 
 
 class Setting(NamedTuple):
-    """What a cell is but for its seeds and N, and its scores by N and by those."""
+    """What a cell is but for its seeds and N, its scores by N and by those, and what they were scored by and against.
+
+    A folder may hold cells of several judges. Only those of one setting need to agree.
+    """
 
     label: str
+    dataset: str
     scores: dict[int, dict[Seeds, float]]
+    classifiers: set[str]
+    references: set[str]
 
 
-class Side(NamedTuple):
-    """A set of results: its settings by their configuration; and by data set the classifiers and references used."""
-
-    settings: dict[str, Setting]
-    classifiers: dict[str, set[str]]
-    references: dict[str, set[str]]
+Side = dict[str, Setting]
+"""A set of results: its settings by their configuration."""
 
 
 class Row(NamedTuple):
@@ -92,7 +94,7 @@ def read(folder: Path, metric: str) -> Side:
     :raises UserError: if there is none.
     """
     store = Store(folder)
-    side = Side({}, {}, {})
+    side: Side = {}
     for _, record in store.records(CellRecord):
         if not isinstance(record, ScoredCell) or metric not in record.metrics:
             continue
@@ -103,12 +105,12 @@ def read(folder: Path, metric: str) -> Side:
             if axis.repeats:
                 (config if axis.part == "sampling" else config["job"]).pop(axis.name, None)
         label = f"{cell.job.setting}, {cell.sampling.setting}"
-        setting = side.settings.setdefault(json.dumps(config, sort_keys=True), Setting(label, {}))
+        new = Setting(label, cell.job.dataset, {}, set(), set())
+        setting = side.setdefault(json.dumps(config, sort_keys=True), new)
         setting.scores.setdefault(cell.n, {})[cell.job.seed, cell.sampling.sample_seed] = record.metrics[metric]
-        made, data = record.provenance, cell.job.dataset
-        side.classifiers.setdefault(data, set()).add(made.classifier)
-        side.references.setdefault(data, set()).add(made.dataset_sha256)
-    if not side.settings:
+        setting.classifiers.add(record.provenance.classifier)
+        setting.references.add(record.provenance.dataset_sha256)
+    if not side:
         raise UserError(f"no cells scored by {metric} in {folder}")
     return side
 
@@ -123,14 +125,14 @@ def check(a: Side, b: Side) -> None:
         values = [", ".join(sorted(str(value)[:12] for value in found)) for found in (one, other)]
         raise UserError(f"A and B do not compare: {what} is {values[0]} in A and {values[1]} in B")
 
-    for what, mine, theirs in (("classifier", a.classifiers, b.classifiers), ("data", a.references, b.references)):
-        for data in mine.keys() & theirs.keys():
-            if len(mine[data] | theirs[data]) > 1:
-                same(f"the {what} of {data}", mine[data], theirs[data])
-    for key in a.settings.keys() & b.settings.keys():
-        sizes = a.settings[key].scores.keys(), b.settings[key].scores.keys()
-        if not sizes[0] & sizes[1]:
-            same(f"N of {a.settings[key].label}", *sizes)
+    for key in a.keys() & b.keys():
+        mine, theirs = a[key], b[key]
+        if len(mine.classifiers | theirs.classifiers) > 1:
+            same(f"the classifier of {mine.dataset}", mine.classifiers, theirs.classifiers)
+        if len(mine.references | theirs.references) > 1:
+            same(f"the data of {mine.dataset}", mine.references, theirs.references)
+        if not mine.scores.keys() & theirs.scores.keys():
+            same(f"N of {mine.label}", mine.scores, theirs.scores)
 
 
 def compare(a: Side, b: Side, metric: str = "fid") -> list[Row]:
@@ -140,9 +142,9 @@ def compare(a: Side, b: Side, metric: str = "fid") -> list[Row]:
     """
     scale = scale_of(metric)
     shared = [
-        (a.settings[key].label, n, scores(a.settings[key], n, metric), scores(b.settings[key], n, metric))
-        for key in a.settings.keys() & b.settings.keys()
-        for n in a.settings[key].scores.keys() & b.settings[key].scores.keys()
+        (a[key].label, n, scores(a[key], n, metric), scores(b[key], n, metric))
+        for key in a.keys() & b.keys()
+        for n in a[key].scores.keys() & b[key].scores.keys()
     ]
     if not shared:
         raise UserError("A and B have no cell in common")

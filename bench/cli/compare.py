@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print(tabulate(_body(rows, ""), columns, tablefmt="github", floatfmt=".3g"))
     counts = Counter(row.verdict for row in rows)
-    only = [len(side.settings.keys() - other.settings.keys()) for side, other in ((a, b), (b, a))]
+    only = [len(side.keys() - other.keys()) for side, other in ((a, b), (b, a))]
     print(f"\n{args.metric}: {', '.join(f'{count} {verdict}' for verdict, count in counts.most_common())}", end="")
     print(f"; only in A {only[0]}, only in B {only[1]}" if any(only) else "")
     print("Intervals are 95%, over training seeds; a verdict needs p (Holm) below 0.05.")
