@@ -151,7 +151,7 @@ def test_the_whole_sequence(home: Home) -> None:
     assert "1 jobs, 1 cells; 0 cells done" in home("ddpm-bench", "plan", "study.yaml")
     said = home("ddpm-bench", "run", "study.yaml", "--device", "cpu", "--engine", "eager", "--report")
     assert "1 of 1 cells done in results" in said
-    assert "report: reports/study/report.md" in said
+    assert "report: reports/study/report.html, reports/study/report.pdf and reports/study/report.md" in said
     assert "1 done (results)" in home("ddpm-bench", "status", "study.yaml")
     (cell,) = (home.folder / "results" / "cells").glob("*.json")
     assert json.loads(cell.read_text())["record"]["environment"]["commit"] == "v0.1.0"
