@@ -16,15 +16,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import torch
 from filelock import FileLock, Timeout
 
 from bench.errors import UserError
 from bench.execute import settings
-from bench.execute.schedule import POLL_S, Options, Stop, free, outcome
+from bench.execute.line import Line, failed
+from bench.execute.schedule import POLL_S, Options, Stop
 from bench.execute.worker import Said, Worker
-from bench.job.events import BUSY, Elsewhere, Event, Failed, JobEnd, Preparing, Refused, Started, Stopped, Waiting
-from bench.job.failures import record_failure
+from bench.job.events import BUSY, Elsewhere, Event, JobEnd, Preparing, Refused, Started, Stopped, Waiting
 from bench.job.spec import JobSpec
 from bench.store.store import Store
 
@@ -66,9 +65,7 @@ class _Pool:
         self._slots = deque(slots)
         self._said: queue.Queue[Said] = queue.Queue()
         self._running: set[Worker] = set()
-        self._back: deque[JobSpec] = deque()
-        self._waiting: deque[JobSpec] = deque()  # for a teacher that is trained here
-        self._elsewhere: set[str] = set()
+        self._line = Line()
         self._heard: dict[Worker, float] = {}  # when each was last heard of
 
     def run(self, specs: Iterator[JobSpec], stop: Stop) -> Iterator[Event]:
@@ -76,7 +73,7 @@ class _Pool:
         try:
             while not stop.is_set():
                 yield from self._fill(specs)
-                if not self._running and not self._back and not self._waiting:
+                if not self._running and not self._line:
                     return
                 try:
                     said = self._said.get(timeout=POLL_S)
@@ -90,28 +87,14 @@ class _Pool:
 
     def _fill(self, specs: Iterator[JobSpec]) -> Iterator[Event]:
         """Start jobs as long as there is room."""
-        while self._slots and (spec := self._next(specs)):
+        while self._slots and (spec := self._line.next(specs, {worker.spec.key for worker in self._running})):
             yield from self._start(spec)
-        for _ in range(len(self._back)):
-            if not self._slots:
-                return
-            spec = self._back.popleft()
-            if not free(spec):
-                self._back.append(spec)
-            elif (end := outcome(spec)) is not None:
-                yield end
+        returning = self._line.returning()
+        while self._slots and (one := next(returning, None)) is not None:
+            if isinstance(one, JobSpec):
+                yield from self._start(one)
             else:
-                yield from self._start(spec)
-
-    def _next(self, specs: Iterator[JobSpec]) -> JobSpec | None:
-        """The next job that need not wait for one that is here, if there is any."""
-        here = {worker.spec.key for worker in self._running} | {spec.key for spec in self._back}
-        again = (self._waiting.popleft() for _ in range(len(self._waiting)))
-        for spec in itertools.chain(again, specs):
-            if spec.job.teacher is None or spec.job.teacher.key not in here:
-                return spec
-            self._waiting.append(spec)
-        return None
+                yield one
 
     def _start(self, spec: JobSpec) -> Iterator[Event]:
         slot = self._slots.popleft()
@@ -122,7 +105,7 @@ class _Pool:
             yield Refused(job=spec.key, label=spec.job.label, reason=str(error))
         except OSError as error:
             self._slots.append(slot)
-            yield self._failed(spec, f"no process could be started for it: {error.strerror or error}")
+            yield failed(spec, f"no process could be started for it: {error.strerror or error}")
         else:
             self._running.add(worker)
             self._heard[worker] = time.monotonic()
@@ -147,12 +130,9 @@ class _Pool:
         if worker.ended:
             return
         if code != BUSY and not worker.busy:
-            yield self._failed(spec, worker.reason(code))
+            yield failed(spec, worker.reason(code))
             return
-        self._back.append(spec)
-        if spec.key not in self._elsewhere:
-            self._elsewhere.add(spec.key)
-            yield Elsewhere(job=spec.key, label=spec.job.label)
+        yield from self._line.busy(spec)
 
     def _stopped(self) -> Iterator[Event]:
         """Say of jobs that say nothing whether a signal has stopped them: they wait for another signal to go on."""
@@ -181,10 +161,3 @@ class _Pool:
             worker.terminate()
         while self._running:
             self._running.pop().end()
-
-    @staticmethod
-    def _failed(spec: JobSpec, reason: str) -> Failed:
-        """The end of a job whose process could not say it, recorded if that can be written."""
-        with suppress(Exception):
-            record_failure(list(spec.cells), Store(spec.results), reason, torch.device(spec.device))
-        return Failed(job=spec.key, label=spec.job.label, reason=reason)

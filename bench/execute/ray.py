@@ -21,13 +21,13 @@ from pydantic import Field
 
 from bench.errors import UserError
 from bench.execute import settings
-from bench.execute.ray_node import failed, on_node
-from bench.execute.schedule import POLL_S, Options, Stop, free, outcome
+from bench.execute.line import Line, failed
+from bench.execute.ray_node import on_node
+from bench.execute.schedule import POLL_S, Options, Stop
 from bench.files import write_text
 from bench.job.checkpoints import snapshots
 from bench.job.events import (
     BUSY,
-    Elsewhere,
     Event,
     JobEnd,
     Stopped,
@@ -109,10 +109,8 @@ class Ray:
         settings.need("ray", "ray")
         self._options, self._store = options, Store(results.resolve())
         self._open: list[_Task] = []
-        self._back: deque[JobSpec] = deque()
         self._again: deque[tuple[JobSpec, int]] = deque()
-        self._waiting: deque[JobSpec] = deque()
-        self._elsewhere: set[str] = set()
+        self._line = Line()
         self._send = self._ending = False
         self._common: list[Any] = []
         self._token = self._store.root / "locks" / f"ray-{os.urandom(8).hex()}.token"
@@ -123,11 +121,11 @@ class Ray:
             return
         started = self._connect()
         write_text(self._token, "")
-        given = iter(specs)
+        given = (spec.model_copy(update={"results": self._store.root}) for spec in specs)
         try:
             while not stop.is_set():
                 yield from self._fill(given)
-                if not (self._open or self._back or self._waiting or self._again):
+                if not (self._open or self._line or self._again):
                     return
                 yield from self._listen()
             yield from self._stop()
@@ -171,35 +169,20 @@ class Ray:
         while room > 0 and self._again:
             self._start(*self._again.popleft())
             room -= 1
-        while room > 0 and (spec := self._next(specs)):
+        while room > 0 and (spec := self._line.next(specs, self._here())):
             self._start(spec, 0)
             room -= 1
-        for _ in range(len(self._back)):
-            spec = self._back.popleft()
-            if room < 1 or not free(spec):
-                self._back.append(spec)
-            elif (end := outcome(spec)) is not None:
-                yield end
-            else:
-                self._start(spec, 0)
+        returning = self._line.returning()
+        while room > 0 and (one := next(returning, None)) is not None:
+            if isinstance(one, JobSpec):
+                self._start(one, 0)
                 room -= 1
+            else:
+                yield one
 
-    def _next(self, specs: Iterator[JobSpec]) -> JobSpec | None:
-        """The next job that need not wait for one that is here, if there is any."""
-        here = {task.spec.key for task in self._open} | {spec.key for spec in self._back}
-        here |= {spec.key for spec, _ in self._again}
-        again = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        for spec in again:
-            self._waiting.append(spec)
-            if spec.job.teacher is None or spec.job.teacher.key not in here:
-                self._waiting.remove(spec)
-                return spec
-        for spec in specs:
-            spec = spec.model_copy(update={"results": self._store.root})
-            if spec.job.teacher is None or spec.job.teacher.key not in here:
-                return spec
-            self._waiting.append(spec)
-        return None
+    def _here(self) -> set[str]:
+        """The jobs that are in Ray's hands, or go there again."""
+        return {task.spec.key for task in self._open} | {spec.key for spec, _ in self._again}
 
     def _start(self, spec: JobSpec, tries: int) -> None:
         import ray
@@ -279,10 +262,7 @@ class Ray:
         if task.again:
             self._again.appendleft((spec, task.tries))
         elif task.code == BUSY:
-            self._back.append(spec)
-            if spec.key not in self._elsewhere:
-                self._elsewhere.add(spec.key)
-                yield Elsewhere(job=spec.key, label=spec.job.label)
+            yield from self._line.busy(spec)
         else:
             yield failed(spec, f"ended with exit code {task.code}")
 

@@ -11,16 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from bench.execute.line import failed
 from bench.execute.schedule import POLL_S
 from bench.execute.worker import Said, Worker
 from bench.files import write_bytes
-from bench.job.events import BUSY, Failed, JobEnd, Refused, Started, Stepped, to_json
-from bench.job.failures import record_failure
+from bench.job.events import BUSY, JobEnd, Refused, Started, Stepped, to_json
 from bench.job.spec import JobSpec
 from bench.machine.sources import code_hash
-from bench.store.store import Store
 
 OWN = ("locks",)
 """Folders that never travel."""
@@ -102,13 +99,6 @@ def _job(spec: JobSpec, changes: Changes | None) -> Iterator[Item]:
     finally:
         worker.terminate()
         worker.end()
-
-
-def failed(spec: JobSpec, reason: str) -> Failed:
-    """The end of a job whose process could not say it, recorded if that can be written."""
-    with suppress(Exception):
-        record_failure(list(spec.cells), Store(spec.results), reason, torch.device(spec.device))
-    return Failed(job=spec.key, label=spec.job.label, reason=reason)
 
 
 class Changes:

@@ -7,7 +7,6 @@ is put back in the queue and goes on from its last whole epoch.
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import platform
@@ -22,16 +21,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 from pydantic import Field
 
 from bench.errors import UserError
 from bench.execute import processes, settings
-from bench.execute.schedule import POLL_S, Options, Stop, free, outcome
+from bench.execute.line import Line, failed
+from bench.execute.schedule import POLL_S, Options, Stop, outcome
 from bench.execute.slurm_queue import Ledger, State, busy, command, name_of, states
 from bench.execute.worker import why
-from bench.job.events import BUSY, Elsewhere, Event, Failed, JobEnd, Started, Stopped, from_json, to_json
-from bench.job.failures import record_failure
+from bench.job.events import BUSY, Event, JobEnd, Started, Stopped, from_json, to_json
 from bench.job.process import work
 from bench.job.spec import JobSpec
 from bench.paths import cache_dir
@@ -166,8 +164,7 @@ class Slurm:
         self._ledger = Ledger(self._results)
         self._open: dict[str, _Task] = {}
         self._ready: deque[JobSpec] = deque()
-        self._back: deque[JobSpec] = deque()
-        self._elsewhere: set[str] = set()
+        self._line = Line()
         self._asked = 0.0
 
     def run(self, specs: Iterable[JobSpec], *, stop: Stop) -> Iterator[Event]:
@@ -177,9 +174,13 @@ class Slurm:
         try:
             self._take(specs)
             while not stop.is_set():
-                yield from self._again()
+                for one in self._line.returning():
+                    if isinstance(one, JobSpec):
+                        self._ready.append(one)
+                    else:
+                        yield one
                 self._submit()
-                if not (self._open or self._ready or self._back):
+                if not (self._open or self._ready or self._line):
                     return
                 time.sleep(min(POLL_S, self._settings.poll))
                 yield from self._look()
@@ -204,23 +205,12 @@ class Slurm:
             else:
                 self._ready.append(spec)
 
-    def _again(self) -> Iterator[Event]:
-        """Jobs that another process was at: done there, or to be done here."""
-        for _ in range(len(self._back)):
-            spec = self._back.popleft()
-            if not free(spec):
-                self._back.append(spec)
-            elif (end := outcome(spec)) is not None:
-                yield end
-            else:
-                self._ready.append(spec)
-
     def _submit(self) -> None:
         """Everything that need not wait, as an array, as soon as fewer jobs than may be are under way."""
         room = self._options.workers - len(self._open)
         if room < 1:
             return
-        here = {spec.key for spec in itertools.chain(self._ready, self._back)} | self._open.keys()
+        here = {spec.key for spec in self._ready} | self._line.keys | self._open.keys()
         now = [spec for spec in self._ready if spec.job.teacher is None or spec.job.teacher.key not in here][:MOST]
         if not now:
             return
@@ -297,12 +287,9 @@ class Slurm:
         if task.ended:
             return
         if task.code != BUSY:
-            yield self._failed(spec, f"crashed with exit code {task.code}")
+            yield failed(spec, f"crashed with exit code {task.code}")
             return
-        self._back.append(spec)
-        if spec.key not in self._elsewhere:
-            self._elsewhere.add(spec.key)
-            yield Elsewhere(job=spec.key, label=spec.job.label)
+        yield from self._line.busy(spec)
 
     def _verdict(self, task: _Task) -> Event:
         """The end of a job that could not say it itself."""
@@ -314,12 +301,12 @@ class Slurm:
                 return end
             case "FAILED":
                 log = Store(spec.results).path("logs", spec.key, ".log")
-                return self._failed(spec, why(-state.signal if state.signal else state.code, log))
+                return failed(spec, why(-state.signal if state.signal else state.code, log))
             case "TIMEOUT":
-                return self._failed(spec, f"over Slurm's time limit in {self._settings.turns} turns")
+                return failed(spec, f"over Slurm's time limit in {self._settings.turns} turns")
             case "OUT_OF_MEMORY":
-                return self._failed(spec, "out of memory: over Slurm's limit for the job")
-        return self._failed(spec, f"gone; Slurm says of its job {task.job}: {state.name}")
+                return failed(spec, "out of memory: over Slurm's limit for the job")
+        return failed(spec, f"gone; Slurm says of its job {task.job}: {state.name}")
 
     def _stop(self) -> Iterator[Event]:
         """End what runs or waits, and say so of each job that did not end by itself in the meantime."""
@@ -343,10 +330,3 @@ class Slurm:
             time.sleep(POLL_S)
         for key in self._open:
             self._ledger.forget(key)
-
-    @staticmethod
-    def _failed(spec: JobSpec, reason: str) -> Failed:
-        """The end of a job whose process could not say it, recorded if that can be written."""
-        with suppress(Exception):
-            record_failure(list(spec.cells), Store(spec.results), reason, torch.device(spec.device))
-        return Failed(job=spec.key, label=spec.job.label, reason=reason)
