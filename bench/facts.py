@@ -78,9 +78,7 @@ def bound(study: str, which: str) -> str:
 @cache
 def verdicts(study: str) -> dict[str, claims.Verdict]:
     """The verdict on each claim of a study, by its text."""
-    found = results(study)
-    judged = claims.judge(found.study.hypotheses, found.done.to_dict("records"), dict(found.study.axes))
-    return {one.claim.text: one for one in judged}
+    return {one.claim.text: one for one in results(study).verdicts}
 
 
 def claim(study: str, text: str, what: str) -> str:

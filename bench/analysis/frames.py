@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis import table
-from bench.analysis.claims import COLUMN
+from bench.analysis.claims import COLUMN, Verdict, judge
 from bench.execute import cost
 from bench.machine.environment import Environment
 from bench.score.judges import hashes
@@ -272,6 +272,11 @@ class Results:
         """How many epochs and sampling runs had to share their device."""
         epochs = int((~self.epochs["exclusive"].astype(bool)).sum())
         return epochs, sum(not self.kept[key].exclusive for key in self.done["key"])
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """What the comparable cells say of the study's claims."""
+        return judge(self.study.hypotheses, self.done.to_dict("records"), dict(self.study.axes))
 
     @cached_property
     def seeds(self) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
@@ -12,7 +11,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.paths import shown
@@ -143,7 +142,7 @@ class Beside:
         self._process = subprocess.Popen(
             self._command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
         )  # fmt: skip
-        with contextlib.suppress(OSError, AttributeError):
+        with suppress(OSError, AttributeError):
             os.setpriority(os.PRIO_PROCESS, self._process.pid, 19)
 
     def stop(self) -> None:

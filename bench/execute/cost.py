@@ -12,6 +12,7 @@ takes the median rate of the others.
 from __future__ import annotations
 
 import heapq
+import math
 import os
 import statistics
 from collections import defaultdict
@@ -187,14 +188,24 @@ class Forecast(NamedTuple):
 def forecast(jobs: Iterable[Sequence[Found]], study: Study, store: Store, options: Options) -> Forecast:
     """How long the jobs that are left should take, as many at once as there are workers."""
     model = calibrate(store, options.device.partition(":")[0], options.threads_each)
-    whole = first = 0.0
+    whole, first = list[float](), list[float]()
     for left in jobs:
         seconds = model.seconds(left, store)
         if seconds is None:
             return Forecast(None, None, model.here)
-        whole += seconds
-        first += seconds if left[0].cell.job.seed == study.axes.seed[0] else 0.0
-    return Forecast(whole / options.workers, first / options.workers, model.here)
+        whole.append(seconds)
+        if left[0].cell.job.seed == study.axes.seed[0]:
+            first.append(seconds)
+    return Forecast(spread(whole, options.workers), spread(first, options.workers), model.here)
+
+
+def spread(seconds: Iterable[float], workers: int) -> float:
+    """How long jobs take that are begun longest first, each by the first worker that is free."""
+    jobs = sorted(seconds, reverse=True)
+    free = [0.0] * min(workers, max(len(jobs), 1))
+    for job in jobs:
+        heapq.heapreplace(free, free[0] + job)
+    return sum(jobs) if math.isnan(sum(jobs)) else max(free)
 
 
 class _Ranked:

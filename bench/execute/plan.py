@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +92,7 @@ def plan(study: Study, store: Store, *, detail: bool = False, workers: int = 1, 
         before.append(math.nan if takes is None else takes)
         if detail:
             described.insert(0, JobPlan(key, f"teacher of others: {left[0].cell.job.label}", 1, takes, ()))
-    seconds, wall = sum(each) + sum(before), spread(before, workers) + spread(each, workers)
+    seconds, wall = sum(each) + sum(before), cost.spread(before, workers) + cost.spread(each, workers)
     return Plan(
         jobs=len(study.jobs) + len(first),
         cells=len(study.cells),
@@ -105,15 +104,6 @@ def plan(study: Study, store: Store, *, detail: bool = False, workers: int = 1, 
         evaluations=sum(cell.n * cell.evaluations for cell in study.cells),
         detail=tuple(described),
     )
-
-
-def spread(seconds: Iterable[float], workers: int) -> float:
-    """How long jobs take that are begun longest first, each by the first worker that is free."""
-    jobs = sorted(seconds, reverse=True)
-    free = [0.0] * min(workers, max(len(jobs), 1))
-    for job in jobs:
-        heapq.heapreplace(free, free[0] + job)
-    return sum(jobs) if math.isnan(sum(jobs)) else max(free)
 
 
 def _described(key: str, job: Sequence[Found], left: int, seconds: float | None) -> JobPlan:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from bench.analysis.claims import CONTRADICTED, SUPPORTED, Verdict, judge
+from bench.analysis.claims import CONTRADICTED, SUPPORTED, Verdict
 from bench.analysis.frames import Results
 from bench.analysis.stats import Scale
 from bench.report.blocks import Block, Bullets, Cell, CodeSpan, Column, Range, Spans, Strong, heading, table, text
@@ -19,7 +19,7 @@ def section(results: Results) -> Iterator[Block]:
     """A row a claim; nothing where the study claims nothing."""
     if not results.study.claims:
         return
-    verdicts = judge(results.study.hypotheses, results.done.to_dict("records"), dict(results.study.axes))
+    verdicts = results.verdicts
     scales = {one.scale for one in verdicts}
     yield heading(2, "Claims")
     yield text(*_how_to_read(scales, any(one.needed for one in verdicts)), shared_noise(results))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import math
@@ -14,6 +13,7 @@ import pandas as pd
 from PIL import Image
 
 from bench.analysis.frames import AXES, Results
+from bench.report.web.elements import embedded
 from bench.rows import entries
 from bench.text import visible
 
@@ -214,10 +214,10 @@ def _pictures(results: Results, cells: pd.DataFrame) -> tuple[dict[str, str], di
 
 def _address(png: bytes, compress: bool) -> str:
     if not compress:
-        return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+        return embedded(png)
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(png)) as picture:
         picture.convert("RGB" if picture.mode not in ("L", "RGB") else picture.mode).save(
             buffer, "WEBP", quality=QUALITY
         )
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return embedded(buffer.getvalue(), "webp")

@@ -63,9 +63,9 @@ def inline(content: Spans) -> str:
     return "".join(map(_span, content))
 
 
-def embedded(png: bytes) -> str:
+def embedded(content: bytes, kind: str = "png") -> str:
     """A picture as an address that holds it."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def slug(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import pandas as pd
 
-from bench.analysis.claims import Verdict, judge
+from bench.analysis.claims import Verdict
 from bench.analysis.frames import Results
 from bench.report.formats import short
 from bench.report.web.elements import escape
@@ -19,8 +19,7 @@ def forest(results: Results) -> str:
     """The claims that are ratios, each with its estimate and 95% interval; "" where there is none."""
     if not results.study.claims or results.done.empty:
         return ""
-    verdicts = judge(results.study.hypotheses, results.done.to_dict("records"), dict(results.study.axes))
-    return drawn(verdicts)
+    return drawn(results.verdicts)
 
 
 def drawn(verdicts: Sequence[Verdict]) -> str:
