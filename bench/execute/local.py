@@ -23,7 +23,7 @@ from bench.execute import settings
 from bench.execute.line import Line, failed
 from bench.execute.schedule import POLL_S, Options, Stop
 from bench.execute.worker import Said, Worker
-from bench.job.events import BUSY, Elsewhere, Event, JobEnd, Preparing, Refused, Started, Stopped, Waiting
+from bench.job.events import BUSY, Event, JobEnd, Preparing, Refused, Started, Stopped, Waiting
 from bench.job.spec import JobSpec
 from bench.store.store import Store
 
@@ -116,9 +116,7 @@ class _Pool:
         worker, event = said
         self._heard[worker] = time.monotonic()
         if event is not None:
-            if isinstance(event, Elsewhere):
-                worker.busy = True
-            elif not worker.ended:
+            if not worker.ended:
                 worker.ended = isinstance(event, JobEnd)
                 yield event
             return
@@ -129,7 +127,7 @@ class _Pool:
         spec = worker.spec
         if worker.ended:
             return
-        if code != BUSY and not worker.busy:
+        if code != BUSY:
             yield failed(spec, worker.reason(code))
             return
         yield from self._line.busy(spec)
@@ -149,7 +147,7 @@ class _Pool:
         self._end_all()
         while not self._said.empty():
             worker, event = self._said.get()
-            if event is not None and not worker.ended and not isinstance(event, Elsewhere):
+            if event is not None and not worker.ended:
                 worker.ended = isinstance(event, JobEnd)
                 yield event
         for worker in stopped:

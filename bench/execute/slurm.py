@@ -29,7 +29,7 @@ from bench.execute.line import Line, failed
 from bench.execute.schedule import POLL_S, Options, Stop, outcome
 from bench.execute.slurm_queue import Ledger, State, busy, command, name_of, states
 from bench.execute.worker import why
-from bench.job.events import BUSY, Event, JobEnd, Started, Stopped, from_json, to_json
+from bench.job.events import BUSY, Elsewhere, Event, JobEnd, Started, Stopped, from_json, to_json
 from bench.job.process import work
 from bench.job.spec import JobSpec
 from bench.paths import cache_dir
@@ -91,7 +91,8 @@ class OnNode:
         with Path(events).open("ab", buffering=0) as out:
 
             def say(event: Event) -> None:
-                out.write(to_json(event) + b"\n")
+                if not isinstance(event, Elsewhere):  # the exit code says it
+                    out.write(to_json(event) + b"\n")
 
             say(Started(job=wish.key, label=wish.job.label, node=platform.node(), pid=os.getpid()))
             code = work(wish, say)

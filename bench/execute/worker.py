@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from bench.execute import processes
-from bench.job.events import Event, from_json
+from bench.job.events import BUSY, Elsewhere, Event, from_json
 from bench.job.process import process
 from bench.job.spec import JobSpec
 from bench.store.store import Store
@@ -36,8 +36,7 @@ class Worker:
         self.spec, self.slot = spec, slot
         self.ended = False
         """Whether it has said how it ended."""
-        self.busy = False
-        """Whether it has said that another process is at its job."""
+        self._busy = False  # it has said that another process is at its job
         store = Store(spec.results)
         self._log = store.path("logs", spec.key, ".log")
         store.write_bytes(self._log, b"")
@@ -72,15 +71,19 @@ class Worker:
         try:
             with ours, suppress(EOFError, OSError):  # whatever ends a process closes its end
                 while True:
-                    said.put((self, from_json(ours.recv_bytes())))
+                    event = from_json(ours.recv_bytes())
+                    if isinstance(event, Elsewhere):
+                        self._busy = True
+                    else:
+                        said.put((self, event))
         finally:
             said.put((self, None))
 
     def wait(self) -> int:
-        """The exit code, once the process is gone."""
+        """The exit code, once the process is gone. A busy job's is known even where nobody knows it any more."""
         self._reader.join()
         self._process.join()
-        return self._process.exitcode or 0
+        return BUSY if self._busy else self._process.exitcode or 0
 
     def terminate(self) -> None:
         """Ask the process to end."""

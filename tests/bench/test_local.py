@@ -25,7 +25,7 @@ from bench.errors import UserError
 from bench.execute import local, processes
 from bench.execute.run import run_study
 from bench.execute.schedule import Options
-from bench.execute.worker import LOST, Worker
+from bench.execute.worker import LOST
 from bench.job.events import Elsewhere, Ended, Entered, EpochDone, Event, Preparing, Started, Stepped, from_json
 from bench.paths import ROOT
 from bench.store.store import Store
@@ -211,13 +211,7 @@ def test_a_worker_ends_when_stopped_though_its_server_is_gone(store: Store) -> N
 
 def test_a_busy_job_is_known_without_its_exit_code(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server of processes is gone, which would know it. The job is not called failed, and comes when it is free."""
-    wait = Worker.wait
-
-    def lost(self: Worker) -> int:
-        wait(self)
-        return LOST
-
-    monkeypatch.setattr(Worker, "wait", lost)
+    monkeypatch.setattr(BaseProcess, "exitcode", property(lambda self: LOST))
     study = make_study(**ORACLE | {"T": [50]})
     lock = FileLock(store.path("locks", next(iter(study.jobs)), ".lock"), thread_local=False)
     lock.acquire()
