@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from bench.images import datasets
 from bench.images.datasets import Images
-from bench.score import classifier, own
-from bench.score.judges import HEADLINE, JUDGES
+from bench.score import classifier, judges, own
+from bench.score.judges import PANELS, Panel
 from bench.score.scorer import Scorer
 from bench.store.store import Store
 from bench.study.study import Study
@@ -29,7 +29,6 @@ from ddpm.nets import NETS
 
 WORKER = "PYTEST_XDIST_WORKER" in os.environ
 """Whether others run tests beside this process."""
-CLASSIFIER = JUDGES["classifier"]
 
 if WORKER:
     torch.set_num_threads(1)  # a core each
@@ -67,8 +66,7 @@ class World:
         """Make another classifier the pinned one and return its hash."""
         torch.manual_seed(seed)
         sha256 = classifier.save(classifier.Network(), self.weights, {})
-        row = JUDGES["classifier"]
-        JUDGES["classifier"] = replace(row, file=str(self.weights), sha256=sha256, moments="")
+        PANELS["mnist"] = Panel("classifier", "classifier", {"classifier": (sha256, "")})
         return sha256
 
 
@@ -206,11 +204,11 @@ def world(tiny_images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     row = replace(datasets.DATASETS["mnist"], read=lambda root: tiny_images)
     monkeypatch.setitem(datasets.DATASETS, "mnist", row)
     monkeypatch.setitem(NETS, "tiny", TinyNet)
-    monkeypatch.setitem(HEADLINE, "mnist", "classifier")
+    monkeypatch.setattr(judges, "WEIGHTS", tmp_path)
     monkeypatch.setattr(own, "STEPS", 1)
     threads = torch.get_num_threads()
-    with standing_in(JUDGES, {"classifier": CLASSIFIER}):
-        world = World(Store(tmp_path / "results"), tiny_images, tmp_path / "classifier.safetensors")
+    with standing_in(PANELS, dict(PANELS)):
+        world = World(Store(tmp_path / "results"), tiny_images, tmp_path / "mnist-classifier.safetensors")
         world.pin(0)
         yield world
     torch.set_num_threads(threads)
@@ -220,7 +218,7 @@ def world(tiny_images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture
 def own_classifier(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """MNIST without a pinned judge: its classifier is trained in the results folder, for one epoch and not four."""
-    monkeypatch.delitem(HEADLINE, "mnist")
+    del PANELS["mnist"]
     monkeypatch.setattr(classifier, "RECIPE", classifier.RECIPE._replace(epochs=1))
 
 

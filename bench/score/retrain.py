@@ -46,7 +46,8 @@ def retrain(
     :raises UserError: for an unknown data set or judge, or a file that cannot be written.
     """
     dataset = datasets.named(dataset)
-    name = judge or headline(dataset) or next(iter(JUDGES))
+    usual = headline(dataset)
+    name = judge or (usual.name if usual else next(iter(JUDGES)))
     if name not in JUDGES:
         raise unknown("judge", name, JUDGES)
     images = datasets.load(dataset, data_dir)
@@ -82,7 +83,8 @@ def ship_views(dataset: str, images: Images, folder: Path) -> Iterator[tuple[str
 
 
 def _is_pinned(dataset: str, name: str, network: JudgeNetwork) -> bool | None:
-    if name not in judges_of(dataset):
+    judges = judges_of(dataset)
+    if name not in judges:
         return None
-    pinned = eyes.load(JUDGES[name]).state_dict()
+    pinned = eyes.load(judges[name]).state_dict()
     return all(value.cpu().equal(pinned[key]) for key, value in network.state_dict().items())

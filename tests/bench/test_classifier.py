@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,13 +16,13 @@ from bench.errors import UserError
 from bench.images.datasets import Images
 from bench.score import classifier, distances, learning
 from bench.score.classifier import CLASSES, FEATURES, Network
-from bench.score.judges import JUDGES
+from bench.score.judges import PANELS, Panel, judges_of
 from bench.score.scorer import Scorer
 
 if TYPE_CHECKING:
     from tests.conftest import World
 
-ROW = JUDGES["classifier"]
+ROW = judges_of("mnist")["classifier"]
 PATH, SHA256 = ROW.path, ROW.sha256
 
 
@@ -165,8 +164,9 @@ def test_the_command_retrains_it(world: World, tmp_path: Path, capsys: pytest.Ca
     assert moments.endswith(hashlib.sha256((tmp_path / "new.moments.safetensors").read_bytes()).hexdigest())
     share = classifier.accuracy(classifier.load(out, sha256), world.images)
     assert epoch.endswith(f"test accuracy {share:.4f}")
-    JUDGES["classifier"] = replace(JUDGES["classifier"], file=str(out), sha256=sha256)  # the world puts it back
+    out.replace(world.weights)
+    PANELS["mnist"] = Panel("classifier", "classifier", {"classifier": (sha256, "")})  # the world puts it back
     again = tmp_path / "again.safetensors"
     assert cli.main([*argv[:-1], str(again)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "its weights are the same as the pinned judge's"
-    assert again.read_bytes() == out.read_bytes()
+    assert again.read_bytes() == world.weights.read_bytes()
