@@ -57,11 +57,12 @@ class Pinned(NamedTuple):
     judge: Judge
     sha256: str
     moments: str
+    folder: Path | None = None
 
     @property
     def path(self) -> Path:
         """Where its weights are."""
-        return WEIGHTS / f"{self.dataset}-{self.name}.safetensors"
+        return (self.folder or WEIGHTS) / f"{self.dataset}-{self.name}.safetensors"
 
     @property
     def moments_path(self) -> Path:
