@@ -166,7 +166,7 @@ def test_the_command_retrains_it(world: World, tmp_path: Path, capsys: pytest.Ca
     assert written.endswith(f"new.safetensors, sha256 {sha256}")
     assert pinned == "its weights are not the same as the pinned judge's"
     assert moments.endswith(hashlib.sha256((tmp_path / "new.moments.safetensors").read_bytes()).hexdigest())
-    share = classifier.accuracy(classifier.load(out, sha256), world.images)
+    share = classifier.accuracy(classifier.load(out, sha256, build=classifier.RECIPE.network), world.images)
     assert epoch.endswith(f"test accuracy {share:.4f}")
     out.replace(world.weights)
     PANELS["mnist"] = Panel("classifier", "classifier", {"classifier": (sha256, "")})  # the world puts it back
