@@ -5,7 +5,7 @@ Text is plain text with marked parts, never markup: each renderer escapes it in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -193,6 +193,16 @@ def text(*content: Span) -> Text:
 def table(columns: Iterable[Column], rows: Iterable[Iterable[Cell]], *caption: Span) -> Table:
     """A table from any sequences."""
     return Table(tuple(columns), tuple(tuple(row) for row in rows), caption)
+
+
+MANY_SECTIONS = 4
+"""Sections from which on a page has a list of its contents."""
+
+
+def contents_at(blocks: Sequence[Block]) -> int | None:
+    """Where the list of contents stands: before the first section; None where there are few."""
+    sections = [i for i, block in enumerate(blocks) if isinstance(block, Heading) and block.level == 2]
+    return sections[0] if len(sections) >= MANY_SECTIONS else None
 
 
 def words(content: Span | Spans) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from bench.report.blocks import Cell, CodeSpan, Column, Emph, Link, Range, Spans, Spread, Strong, WithError
+from bench.report.blocks import Cell, CodeSpan, Column, Emph, Link, Range, Spans, Spread, Strong, WithError, words
 
 DASH = "–"
 GLUE = "\u00a0"
@@ -75,6 +75,34 @@ def shown(cell: Cell, column: Column) -> Spans:
         both = cell.value, cell.error
         return (f"{GLUE}±{GLUE}".join(number(one, how) for one in both) if np.isfinite(cell.value) else DASH,)
     return (number(cell, how),)
+
+
+def best_marked(
+    columns: Sequence[Column], rows: Sequence[Sequence[Cell]], better: Mapping[int, str], first: int = 0
+) -> list[list[Cell]]:
+    """The rows with the best number of some columns in bold, all of them where several look the same.
+
+    :param better: a column's place → "lower" or "higher".
+    :param first: the first row that takes part.
+    """
+    marked = [list(row) for row in rows]
+    for place, way in better.items():
+        values = {i: value for i, row in enumerate(rows[first:], first) if (value := _value(row[place])) is not None}
+        if len(values) < 2:
+            continue
+        best = (min if way == "lower" else max)(values.values())
+        same = number(best, columns[place].format)
+        for i, value in values.items():
+            if number(value, columns[place].format) == same:
+                marked[i][place] = Strong(words(shown(rows[i][place], columns[place])))
+    return marked
+
+
+def _value(cell: Cell) -> float | None:
+    """The number that a cell is about, if it is about one."""
+    if isinstance(cell, Spread | WithError):
+        cell = cell.value
+    return float(cell) if isinstance(cell, int | float) and np.isfinite(cell) else None
 
 
 def span_of(values: Sequence[float]) -> Range | float | None:

@@ -17,6 +17,7 @@ from bench.analysis.frames import Results
 from bench.machine.sources import code_hash
 from bench.report.blocks import Block, Figure, Gallery
 from bench.report.render import RENDERERS
+from bench.report.render.pdf import in_print
 from bench.report.sections import SECTIONS
 from bench.store.store import Store
 from bench.study.study import Study
@@ -92,10 +93,12 @@ def write_files(
     """
     with files.explained(folder), tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
-        pictures = dict(draw(blocks))
         (scratch / "figures").mkdir()
-        for name, content in pictures.items():
-            (scratch / name).write_bytes(content)
+        pictures = {}
+        for name, content in draw(blocks):
+            if name.endswith(".png"):
+                pictures[name] = content
+            (scratch / name).write_bytes(in_print(content) if name.endswith(".png") else content)
         for kind, render in RENDERERS.items():
             render(blocks, scratch / f"report.{kind}")
         for name, make in (more or {}).items():
@@ -104,20 +107,23 @@ def write_files(
         for path in (folder / "figures").glob("*.png"):
             if f"figures/{path.name}" not in pictures:
                 path.unlink()
-        names = [*pictures, *(more or {}), *(f"report.{kind}" for kind in RENDERERS if kind != "md")]
-        for name in names:
+        for name, content in pictures.items():
+            files.write_bytes(folder / name, content, folder=folder)
+        for name in [*(more or {}), *(f"report.{kind}" for kind in RENDERERS if kind != "md")]:
             files.write_bytes(folder / name, (scratch / name).read_bytes(), folder=folder)
         files.write_bytes(folder / "report.md", (scratch / "report.md").read_bytes() + ending.encode())
     return tuple(folder / name for name in pictures)
 
 
 def draw(blocks: Iterable[Block]) -> Iterator[tuple[str, bytes]]:
-    """The pictures that the blocks show: relative path → PNG."""
+    """The pictures that the blocks show: relative path → PNG, and of figures a PDF too."""
     from bench.report import marks
 
     for block in blocks:
         if isinstance(block, Figure):
-            yield f"figures/{block.name}.png", marks.draw(block)
+            drawn = marks.draw(block)
+            yield f"figures/{block.name}.png", drawn.png
+            yield f"figures/{block.name}.pdf", drawn.pdf
         elif isinstance(block, Gallery):
             for picture in block.pictures:
                 if picture is not None and picture.png is not None:

@@ -6,6 +6,7 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import typst
@@ -31,7 +32,7 @@ from bench.report.blocks import (
     table,
     text,
 )
-from bench.report.formats import count, number, short, span_of
+from bench.report.formats import best_marked, count, number, short, span_of
 from bench.report.render import RENDERERS, markdown, pdf
 from bench.report.render.page import PAGE as PAGE_STYLE
 from bench.text import listing, visible
@@ -110,9 +111,6 @@ def test_hostile_text_is_text_in_markdown(said):
 @pytest.mark.parametrize("said", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_text_is_text_in_typst(said, tmp_path):
     """Typst shows the words letter by letter (here in its other form, HTML, in which they can be read)."""
-    (tmp_path / "figures").mkdir()
-    for name in ("one", "two"):
-        (tmp_path / "figures" / f"{name}.png").write_bytes(picture())
     source = pdf.source(everywhere(said)).replace(PAGE_STYLE, PLAIN)
     made = typst.Compiler(source.encode(), root=tmp_path).compile(format="html")
     body = re.sub(r"<pre>.*?</pre>", "", made.decode().split("<body>")[1], flags=re.DOTALL)
@@ -125,15 +123,15 @@ def test_hostile_text_makes_a_pdf(tmp_path):
     """One page has all of it; a Typst error would be raised."""
     page = [block for said in HOSTILE for block in everywhere(said)]
     (tmp_path / "figures").mkdir()
-    for name in ("one", "two"):
-        (tmp_path / "figures" / f"{name}.png").write_bytes(picture())
+    (tmp_path / "figures" / "one.png").write_bytes(picture())
+    (tmp_path / "figures" / "two.pdf").write_bytes(typst.Compiler(b"A figure.").compile())
     RENDERERS["pdf"](page, tmp_path / "report.pdf")
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
 
 
 PLAIN = """
-#let data-table(caption: none, breakable: true, ..content) = { caption; table(..content) }
-#let captioned(body, number, caption) = caption
+#let data-table(caption: none, breakable: true, titles: (), ..content) = { caption; table(..titles, ..content) }
+#let captioned(path, alt, number, caption, floats: true) = caption
 #let picture(path, alt, title, note, across) = { title; note; across.join() }
 #let gallery(columns, width, number, caption, ..pictures) = { caption; pictures.pos().join() }
 """
@@ -207,15 +205,15 @@ def test_typst():
 #raw(block: true, lang: "yaml", "a: b")
 
 #data-table(caption: ([] + "Caption:"), breakable: false, columns: 3, align: (left, right, right,),
-  table.header("name", "FID", "share", table.hline()),
+  titles: ("name", "FID", "share",),
   ([] + "eps"), ([] + "5.87 (5.46–6.07)"), ([] + "50%"),
   ([] + strong("v")), ([] + "140 ± 8.54"), ([] + "–"),
   ([] + ""), ([] + "1.00–2.00"), ([] + "100%"),
 )
 
-#captioned(image("figures/shown.png", alt: "Seen."), 1, ([] + "Said."))
+#captioned("figures/shown.pdf", "Seen.", 1, ([] + "Said."))
 
-#gallery(2, 100%, 2, ([] + "All."),
+#gallery(2, 57mm, 2, ([] + "All."),
   picture("figures/digits.png", "digits", ([] + "eps"), ([] + "FID 5"), ()),
   picture(none, "", ([] + "v"), ([]), ()),
 )"""
@@ -236,7 +234,7 @@ def test_a_table_keeps_its_shape():
 
 def test_a_renderer_is_one_row(tmp_path, monkeypatch):
     """Another form of the report: a row of RENDERERS, and its file is written with the others."""
-    monkeypatch.setattr(marks, "draw", lambda block: picture())
+    monkeypatch.setattr(marks, "draw", lambda block: marks.Drawn(picture(), b"a figure"))
     monkeypatch.setitem(RENDERERS, "pdf", lambda page, path: path.write_bytes(b"a page"))
 
     def render(page, path: Path) -> None:
@@ -276,6 +274,7 @@ def test_a_mark_is_one_row(monkeypatch):
     frame = pd.DataFrame({"series": ["a", "a"], "x": [1, 2], "y": [2, 3]})
     made = dict(write.draw([Figure("toy", "toy", {"lines": frame}, (), "", {"more": 1})]))
     assert made["figures/toy.png"].startswith(b"\x89PNG")
+    assert made["figures/toy.pdf"].startswith(b"%PDF")
     assert seen["more"] == 1
     assert seen["lines"] is frame
 
@@ -299,3 +298,85 @@ def test_words():
     assert span_of([3.0, 1.0]) == Range(1.0, 3.0)
     assert span_of([3.0]) == 3.0
     assert span_of([]) is None
+
+
+def filled(pages, tmp_path):
+    """How far down each page goes, as a share of the room for text: the lowest row that is not white."""
+    for page in pdf.compile_pages(pages, tmp_path, "png", ppi=40):
+        grey = np.asarray(Image.open(io.BytesIO(page)).convert("L"), float)
+        top, bottom = (round(len(grey) * edge / 297) for edge in (18, 297 - 19))
+        dark = np.flatnonzero((grey[top:bottom] < 200).any(axis=1))
+        yield 0 if len(dark) == 0 else (dark[-1] + 1) / (bottom - top)
+
+
+@pytest.mark.parametrize("height", [60, 86])
+def test_pages_are_at_least_half_full(height, tmp_path):
+    """Whatever the figures' height and where they come, white takes no half of a page that is followed by another."""
+    (tmp_path / "figures").mkdir()
+    figure = f"#set page(width: 172mm, height: {height}mm, margin: 0mm, fill: gray)".encode()
+    (tmp_path / "figures" / "f.pdf").write_bytes(typst.Compiler(figure).compile())
+    figure = Figure("f", "lines", {}, ("A caption.",), "")
+    words_ = text("Words that say nothing at all about anything. " * 12)
+    numbers = table([Column("name", "left"), Column("FID")], [["a", 1.5]] * 50, "A table:")
+    few = table([Column("name", "left"), Column("FID")], [["a", 1.5]] * 12, "A table:")
+    section = [heading(2, "A section"), figure, words_, figure, numbers, figure, few, words_, figure, figure]
+    *most, last = filled([heading(1, "A title"), words_, *section * 3], tmp_path)
+    assert len(most) > 5
+    assert min(most) > 0.5
+    assert last > 0
+
+
+def test_a_figure_is_a_third_of_a_page_at_most(tmp_path):
+    """One that was drawn higher is made smaller, and one with very many parts is still read."""
+    (tmp_path / "figures").mkdir()
+    for drawn, shown in ((60, 60), (100, 86), (200, 140)):
+        figure = f"#set page(width: 172mm, height: {drawn}mm, margin: 0mm, fill: black)".encode()
+        (tmp_path / "figures" / "f.pdf").write_bytes(typst.Compiler(figure).compile())
+        (page,) = pdf.compile_pages([heading(2, "A"), Figure("f", "lines", {}, (), "")], tmp_path, "png", ppi=72)
+        grey = np.asarray(Image.open(io.BytesIO(page)).convert("L"))
+        black = (grey < 60).mean(axis=1) > 0.3
+        assert black.sum() / len(grey) * 297 == pytest.approx(shown, abs=2)
+
+
+def test_a_wide_table_fits_the_page(tmp_path):
+    """Sixteen columns of numbers: titles stand upright, and no number runs into another."""
+    columns = [Column("objective", "left"), *(Column(f"spectrum distance {i}") for i in range(15))]
+    wide = table(columns, [["previous", *[Spread(12345.0, 12345.0, 123456.0)] * 2, *[1.25] * 13]] * 3)
+    (page,) = pdf.compile_pages([heading(1, "A"), wide], tmp_path, "png", ppi=72)
+    grey = np.asarray(Image.open(io.BytesIO(page)).convert("L"))
+    across = np.flatnonzero((grey < 200).any(axis=0)) / grey.shape[1] * 210
+    assert across.min() > 18
+    assert across.max() < 192
+
+
+def test_pictures_in_print_have_fewer_greys():
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (16, 1))
+    buffer = io.BytesIO()
+    Image.fromarray(ramp).save(buffer, "PNG")
+    printed = np.asarray(Image.open(io.BytesIO(pdf.in_print(buffer.getvalue()))))
+    assert len(np.unique(printed)) == pdf.GREYS
+    assert np.abs(printed.astype(int) - ramp).max() <= 9
+    colour = io.BytesIO()
+    Image.new("RGB", (4, 4), "red").save(colour, "PNG")
+    assert pdf.in_print(colour.getvalue()) == colour.getvalue()
+    assert pdf.in_print(b"no picture") == b"no picture"
+
+
+def test_a_page_with_sections_has_a_list_of_them(tmp_path):
+    """Links by GitHub's addresses, in which the second of two equal titles has a number."""
+    titles = ["The answer", "What each <b> costs: x₀", "The answer", "Provenance"]
+    page = [heading(1, "Title"), text("First."), *(heading(2, title) for title in titles)]
+    made = markdown.source(page)
+    assert "First.\n\n- [The answer](<#the-answer>)\n- [What each \\<b\\> costs: x₀](<#what-each-b-costs-x₀>)" in made
+    assert "- [The answer](<#the-answer-1>)\n- [Provenance](<#provenance>)\n\n## The answer" in made
+    assert "#contents()\n\n#heading(level: 2" in pdf.source(page)
+    assert pdf.compile_pages(page, tmp_path)
+    assert "contents" not in pdf.source(page[:-1]).replace(PAGE_STYLE, "")
+
+
+def test_the_best_of_a_column_is_marked():
+    columns = [Column("name", "left"), Column("FID"), Column("recall", format="three decimals")]
+    rows = [["floor", 1.0, 1.0], ["a", Spread(5.0, 4.0, 6.0), 0.5], ["b", 5.001, None], ["c", 7.0, math.nan]]
+    marked = best_marked(columns, rows, {1: "lower", 2: "higher"}, first=1)
+    assert [row[1] for row in marked] == [1.0, Strong("5.00\u00a0(4.00–6.00)"), Strong("5.00"), 7.0]
+    assert [row[2] for row in marked[:3]] == [1.0, 0.5, None], "one number is not the best of any"

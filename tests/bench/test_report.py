@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench import paths
 from bench.analysis.claims import judge
 from bench.analysis.effects import effects, profiles, scatter
 from bench.analysis.frames import Results
@@ -149,7 +150,7 @@ def test_same_bytes(store, digits, tmp_path):
 
 def test_skipped_when_unchanged(store, digits, tmp_path, monkeypatch):
     """Whatever is missing, cut off or out of date makes the report anew; nothing else does."""
-    monkeypatch.setattr(marks, "draw", lambda block: b"a figure")
+    monkeypatch.setattr(marks, "draw", lambda block: marks.Drawn(b"a figure", b"a figure"))
     monkeypatch.setitem(RENDERERS, "pdf", lambda blocks, path: path.write_bytes(b"a page"))
     study = make_study(schedule=["linear"], sample_steps=[10])
     fill(study, store, digits)
@@ -540,3 +541,19 @@ def test_how_many_steps_are_enough(tmp_path, digits):
     assert "| ancestral | 80.0 | 18.0 | 10.0 | **25** | 2 |" in text
     assert "| ddim | 40.0 | 12.8 | 12.0 | **10** | 2 |" in text
     assert "cells that learnt" in text
+
+
+def test_the_committed_report_of_quick_is_short():
+    """Twelve pages at most, and under a megabyte, since every version of it stays in the history."""
+    pdf = paths.ROOT / "reports" / "quick" / "report.pdf"
+    (pages,) = map(int, re.findall(rb"/Type/Pages/Count (\d+)", pdf.read_bytes()))
+    assert pages <= 12
+    assert pdf.stat().st_size < 1e6
+
+
+def test_scores_by_an_older_judge_are_said_to_be_stale(store, digits, monkeypatch):
+    study = make_study(schedule=["linear"], sample_steps=[10])
+    fill(study, store, digits)
+    assert "stale" not in markdown_of(Results(study, store))
+    monkeypatch.setattr("bench.report.sections.head.pinned", lambda dataset: "0" * 64)
+    assert "**These results are stale:** they were scored by an older judge" in markdown_of(Results(study, store))

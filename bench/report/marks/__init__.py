@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib import rc_context
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from bench.report import blocks
 from bench.report.marks import bars, choices, curves, durations, heat_map, lines, training
-from bench.report.marks.style import STYLE, to_png
+from bench.report.marks.style import STYLE, to_pdf, to_png
 
 MARKS: dict[str, Callable[[Mapping[str, pd.DataFrame], Mapping[str, Any]], Figure]] = {
     "bars": bars.draw,
@@ -27,7 +27,15 @@ MARKS: dict[str, Callable[[Mapping[str, pd.DataFrame], Mapping[str, Any]], Figur
 """A mark's name → what draws a block's data and options; each says what it expects of them."""
 
 
-def draw(block: blocks.Figure) -> bytes:
-    """The figure as a PNG, the same for the same data."""
+class Drawn(NamedTuple):
+    """A figure for the screen and for print."""
+
+    png: bytes
+    pdf: bytes
+
+
+def draw(block: blocks.Figure) -> Drawn:
+    """The figure, the same for the same data."""
     with rc_context(STYLE):
-        return to_png(MARKS[block.mark](block.data, block.options))
+        figure = MARKS[block.mark](block.data, block.options)
+        return Drawn(to_png(figure), to_pdf(figure))

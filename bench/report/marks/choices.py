@@ -27,7 +27,7 @@ def effects(data: Data, options: Options) -> Figure:
     """
     levels, pairs = data["levels"], data["pairs"]
     choices = in_order(levels["choice"])
-    figure = blank(0.7 + 0.23 * (len(levels) + 0.9 * (len(choices) - 1)))
+    figure = blank(0.6 + 0.19 * (len(levels) + 0.6 * (len(choices) - 1)))
     ax = figure.add_subplot()
     places = _places(levels)
     for choice in choices:
@@ -49,7 +49,7 @@ def _places(levels: pd.DataFrame) -> dict[tuple[str, str], float]:
     """(choice, level) → its height: one below the other, with room between choices."""
     choices = in_order(levels["choice"])
     keys = zip(levels["choice"], levels["level"], strict=True)
-    return {key: i + 0.9 * choices.index(key[0]) for i, key in enumerate(keys)}
+    return {key: i + 0.6 * choices.index(key[0]) for i, key in enumerate(keys)}
 
 
 def _ratio_axis(ax: Axes, title: str) -> None:
@@ -69,9 +69,9 @@ def profiles(data: Data, options: Options) -> Figure:
     ``shares``: panel, level, factor, share.
     """
     panels = list(data["shares"].groupby("panel", sort=False))
-    columns = min(2, len(panels))
+    columns = 3 if len(panels) > 4 else min(2, len(panels))
     lines = -(-len(panels) // columns)
-    figure = blank(2.3 * lines + 0.1, WIDTH if columns == 2 else 0.62 * WIDTH)
+    figure = blank((2.3 if lines == 1 else 1.65) * lines + 0.1, WIDTH if columns > 1 else 0.62 * WIDTH)
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     for ax in axes[len(panels) :]:
         ax.set_axis_off()
@@ -98,4 +98,4 @@ def _profile(ax: Axes, panel: pd.DataFrame) -> None:
     ax.xaxis.set_major_formatter("× {x:g}")
     ax.xaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(PercentFormatter(1))
-    ax.legend(fontsize=6.5, ncols=1 + (len(levels) > 6))
+    ax.legend(fontsize=6, ncols=1 + (len(levels) > 6), labelspacing=0.3)

@@ -69,6 +69,14 @@ def to_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def to_pdf(figure: Figure) -> bytes:
+    """The figure as a PDF that is the same for the same results; where things stand is as :func:`to_png` left it."""
+    buffer = io.BytesIO()
+    figure.set_layout_engine("none")
+    figure.savefig(buffer, format="pdf", metadata={"CreationDate": None})
+    return buffer.getvalue()
+
+
 def blank(height: float, width: float = WIDTH, layout: Any = "constrained") -> Figure:
     """An empty figure, in inches."""
     figure = Figure(figsize=(width, height), layout=layout)

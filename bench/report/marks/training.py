@@ -27,7 +27,7 @@ def losses(data: Data, options: Options) -> Figure:
     frame = data["epochs"]
     panels, schedules = in_order(frame["panel"]), options["schedules"]
     shape = (2 * len(panels), len(schedules)) if len(schedules) > 1 else (len(panels), 2)
-    figure = blank(0.6 + 1.6 * shape[0] if shape[0] > 1 else 2.6)
+    figure = blank(0.6 + 1.4 * shape[0] if shape[0] > 1 else 2.4)
     grid = figure.subplots(*shape, sharex=True, squeeze=False).reshape(len(panels), 2, len(schedules))
     for i, title in enumerate(panels):
         panel = frame[frame["panel"] == title]
@@ -72,7 +72,7 @@ def terms(data: Data, options: Options) -> Figure:
     """
     frame = data["terms"]
     panels, schedules = in_order(frame["panel"]), options["schedules"]
-    figure = blank(0.7 + 1.9 * len(panels))
+    figure = blank(0.7 + (1.9 if len(panels) == 1 else 1.35) * len(panels))
     grid = figure.subplots(len(panels), len(schedules), sharex=True, sharey=True, squeeze=False)
     for row, title in zip(grid, panels, strict=True):
         for ax, schedule in zip(row, schedules, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import singledispatch
 from pathlib import Path
@@ -25,6 +26,8 @@ from bench.report.blocks import (
     Strong,
     Table,
     Text,
+    contents_at,
+    words,
 )
 from bench.report.formats import shown
 from bench.text import one_line, visible
@@ -41,8 +44,27 @@ def render(blocks: Sequence[Block], path: Path) -> None:
 
 def source(blocks: Iterable[Block]) -> str:
     """The blocks as Markdown."""
-    numbers = itertools.count(1)
-    return "\n\n".join(_block(block, numbers) for block in blocks) + "\n"
+    numbers, blocks = itertools.count(1), list(blocks)
+    made = [_block(block, numbers) for block in blocks]
+    at = contents_at(blocks)
+    if at is not None:
+        made.insert(at, _contents(blocks))
+    return "\n\n".join(made) + "\n"
+
+
+def _contents(blocks: Sequence[Block]) -> str:
+    """Links to the sections, by the addresses that GitHub gives to headings."""
+    seen: Counter[str] = Counter()
+    lines = []
+    for block in blocks:
+        if not isinstance(block, Heading):
+            continue
+        slug = re.sub(r"[^\w\- ]", "", words(block.content).lower()).strip().replace(" ", "-")
+        address = f"{slug}-{seen[slug]}" if seen[slug] else slug
+        seen[slug] += 1
+        if block.level == 2:
+            lines.append(f"- [{inline(block.content)}](<#{address}>)")
+    return "\n".join(lines)
 
 
 def escape(text: str) -> str:

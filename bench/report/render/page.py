@@ -12,7 +12,7 @@ PAGE = """\
   #v(-0.45em)
   #line(length: 100%, stroke: 0.8pt)
 ]
-#show heading.where(level: 2): it => block(above: 1.7em, below: 0.8em, sticky: true, text(size: 13.5pt, it.body))
+#show heading.where(level: 2): it => block(above: 1.5em, below: 0.8em, sticky: true, text(size: 13.5pt, it.body))
 #show heading.where(level: 3): it => block(above: 1.3em, below: 0.7em, sticky: true, text(size: 11pt, it.body))
 #set list(indent: 0.4em, spacing: 0.6em)
 #set table(
@@ -28,18 +28,41 @@ PAGE = """\
 #show raw.where(block: true): it => block(width: 100%, fill: luma(246), inset: 7pt, radius: 2pt, it)
 #show link: it => if type(it.dest) == str { text(fill: rgb("#1f4e8c"), it) } else { it }
 
-// a table with its caption above it, on the same page
-#let data-table(caption: none, breakable: true, ..content) = block(
+// where the sections are, in two columns
+#let contents() = context {
+  let found = query(heading.where(level: 2))
+  let half = calc.ceil(found.len() / 2)
+  let line(it) = link(it.location(), {
+    it.body
+    box(width: 1fr, inset: (x: 3pt), repeat[#h(1.5pt).#h(1.5pt)])
+    str(counter(page).at(it.location()).first())
+  })
+  block(above: 1.1em, below: 0.4em, inset: (x: 2mm), grid(
+    columns: (1fr, 1fr), column-gutter: 9mm, row-gutter: 0.6em,
+    ..range(half).map(i => (line(found.at(i)), if i + half < found.len() { line(found.at(i + half)) })).flatten(),
+  ))
+}
+
+// a table with its caption above it, on the same page. Where it is too wide, the titles of numbers stand upright; then
+// its letters get smaller, and at last lines break
+#let data-table(caption: none, breakable: true, titles: (), columns: 1, align: (), ..cells) = block(
   above: 1.2em, below: 1.2em, width: 100%, breakable: breakable,
   {
     if caption != none { block(sticky: true, below: 0.8em, par(caption)) }
-    // a table that is a little too wide gets smaller letters; one that is much too wide, lines that break
+    let upright(title, side) = if side == right { rotate(-90deg, reflow: true, title) } else { title }
+    let whole(titles) = table(
+      columns: columns,
+      align: (x, y) => align.at(x) + if y == 0 { bottom } else { top },
+      table.header(..titles, table.hline()), ..cells,
+    )
     layout(size => {
       set text(size: 8pt)
-      let fit = calc.clamp(size.width / measure(table(..content)).width, 0.84, 1)
+      let wide = measure(whole(titles)).width > size.width
+      let made = whole(if wide { titles.zip(align).map(pair => upright(..pair)) } else { titles })
+      let fit = calc.clamp(size.width / measure(made).width, 0.72, 1)
       set text(size: 8pt * fit)
       set table(inset: (x: 3.6pt * fit, y: 2.7pt))
-      align(center, table(..content))
+      std.align(center, made)
     })
   },
 )
@@ -51,10 +74,20 @@ PAGE = """\
   align(left, par([Figure #number. ] + caption))
 })
 
-#let captioned(body, number, caption) = block(
-  above: 1.2em, below: 1.2em, width: 100%, breakable: false,
-  align(center, { body; v(0.1em, weak: true); said-below(number, caption) }),
-)
+// a figure as large as it was drawn, as far as it fits the page's width and a third of its height; one with very many
+// parts may be higher, since its letters must be read. Below its heading a figure stays there. Others may go to the top
+// or the bottom of a page, so that text and not white fills the page before
+#let captioned(path, alt, number, caption, floats: true) = {
+  let made = block(above: 1.2em, below: 1.2em, width: 100%, breakable: false, align(center, {
+    layout(size => {
+      let own = measure(image(path))
+      image(path, alt: alt, width: own.width * calc.min(1, size.width / own.width, calc.max(0.7, 86mm / own.height)))
+    })
+    v(0.1em, weak: true)
+    said-below(number, caption)
+  }))
+  if floats { place(auto, float: true, clearance: 1.3em, made) } else { made }
+}
 
 // a picture at its own resolution: its title above, its note below, titles of its columns where it has some
 #let picture(path, alt, title, note, across) = block(breakable: false, width: 100%, align(center, {
@@ -69,11 +102,13 @@ PAGE = """\
   if path != none { image(path, alt: alt, width: 100%, scaling: if across.len() > 0 { "pixelated" } else { "smooth" }) }
 }))
 
+// pictures in rows, broken between rows only; the caption stays with the last row
 #let gallery(columns, width, number, caption, ..pictures) = {
-  set block(breakable: true)
-  align(center, block(above: 1.2em, below: 0.7em, width: width, grid(
-    columns: (1fr,) * columns, column-gutter: 4mm, row-gutter: 3mm, ..pictures.pos(),
-  )))
-  block(sticky: false, below: 1.2em, align(center, said-below(number, caption)))
+  let rows = pictures.pos().chunks(columns)
+  for (i, row) in rows.enumerate() {
+    block(above: if i == 0 { 1.2em } else { 3mm }, below: 0.7em, sticky: i + 1 == rows.len(), breakable: false,
+      align(center, grid(columns: (width,) * columns, column-gutter: 4mm, ..row)))
+  }
+  block(below: 1.2em, align(center, said-below(number, caption)))
 }
 """

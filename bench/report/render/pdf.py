@@ -5,12 +5,15 @@ All text goes in as string literals, in which Typst knows no markup.
 
 from __future__ import annotations
 
+import io
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import singledispatch
 from pathlib import Path
 from typing import Literal
+
+from PIL import Image, UnidentifiedImageError
 
 from bench.report.blocks import (
     Block,
@@ -30,31 +33,40 @@ from bench.report.blocks import (
     Strong,
     Table,
     Text,
+    contents_at,
 )
 from bench.report.formats import shown
 from bench.report.render.page import PAGE
 from bench.text import visible
 
-IN_ONE_PIECE = 110
-"""Cells up to which a table is never split between pages."""
+IN_ONE_PIECE, MOST_TOGETHER = 110, 22
+"""Cells and rows up to which a table is never split between pages."""
 MANY_COLUMNS = 8
 """Tables with so many have titles in two lines."""
+PRINTED, GAP = 172, 4
+"""Width of the text, and of the space between pictures (mm)."""
+ONE_ROW, SEVERAL_ROWS = 57, 35
+"""Pictures of a gallery are at most so wide (mm), where it has one row and where it has more: two rows are a third of a
+page."""
+GREYS = 16
 JOINED = "\\u{2060}"
 """Typst's escape of a character at which no line breaks."""
 
 
 def render(blocks: Sequence[Block], path: Path) -> None:
-    """Write the blocks to ``path``, with the pictures that lie in ``figures`` beside it."""
+    """Write the blocks to ``path``. In ``figures`` beside it lie a PDF of each figure and a PNG of each picture."""
     (page,) = compile_pages(blocks, path.parent)
     path.write_bytes(page)
 
 
-def compile_pages(blocks: Iterable[Block], root: Path, kind: Literal["pdf", "png", "html"] = "pdf") -> list[bytes]:
+def compile_pages(
+    blocks: Iterable[Block], root: Path, kind: Literal["pdf", "png", "html"] = "pdf", ppi: float | None = None
+) -> list[bytes]:
     """The blocks set in pages, pictures found below ``root``: one PDF or HTML file, or a PNG a page."""
     import typst
 
     compiler = typst.Compiler(source(blocks).encode(), root=root, ignore_system_fonts=True)
-    made = compiler.compile(format=kind, timestamp=0)
+    made = compiler.compile(format=kind, timestamp=0, ppi=ppi)
     if made is None:
         raise RuntimeError("typst made no document")
     return made if isinstance(made, list) else [made]
@@ -62,8 +74,20 @@ def compile_pages(blocks: Iterable[Block], root: Path, kind: Literal["pdf", "png
 
 def source(blocks: Iterable[Block]) -> str:
     """The Typst document."""
-    numbers = itertools.count(1)
-    return "\n\n".join([PAGE, *(f"#{_block(block, numbers)}" for block in blocks)])
+    numbers, blocks = itertools.count(1), list(blocks)
+    before: list[Block | None] = [None, *blocks]
+    made = [f"#{_placed(block, last, numbers)}" for last, block in zip(before, blocks, strict=False)]
+    at = contents_at(blocks)
+    if at is not None:
+        made.insert(at, "#contents()")
+    return "\n\n".join([PAGE, *made])
+
+
+def _placed(block: Block, last: Block | None, numbers: Iterator[int]) -> str:
+    """A block; a figure stays where it is below a heading, which would have nothing below it otherwise."""
+    if isinstance(block, Figure) and isinstance(last, Heading):
+        return f"captioned(floats: false, {_block(block, numbers).removeprefix('captioned(')}"
+    return _block(block, numbers)
 
 
 def literal(text: str) -> str:
@@ -131,14 +155,15 @@ def _(block: Code, numbers: Iterator[int]) -> str:
 def _(block: Table, numbers: Iterator[int]) -> str:
     sides = ", ".join(column.align for column in block.columns)
     narrow = len(block.columns) >= MANY_COLUMNS
-    head = ", ".join(_title(column.title, narrow) for column in block.columns)
+    titles = ", ".join(_title(column.title, narrow) for column in block.columns)
     rows = (", ".join(map(_cell, row, block.columns)) for row in block.rows)
-    whole = "false" if len(block.columns) * len(block.rows) <= IN_ONE_PIECE else "true"
-    lines = ",\n  ".join([f"table.header({head}, table.hline())", *rows])
+    few = len(block.rows) <= MOST_TOGETHER and len(block.columns) * len(block.rows) <= IN_ONE_PIECE
+    whole = "false" if few else "true"
+    lines = ",\n  ".join(rows)
     caption = inline(block.caption) if block.caption else "none"
     return (
         f"data-table(caption: {caption}, breakable: {whole}, columns: {len(block.columns)}, align: ({sides},),\n"
-        f"  {lines},\n)"
+        f"  titles: ({titles},),\n  {lines},\n)"
     )
 
 
@@ -160,16 +185,18 @@ def _title(title: str, narrow: bool) -> str:
 
 @_block.register
 def _(block: Figure, numbers: Iterator[int]) -> str:
-    picture = f"image({_path(block.name)}, alt: {literal(block.alt)})"
-    return f"captioned({picture}, {next(numbers)}, {inline(block.caption)})"
+    path = _path(block.name, "pdf")
+    return f"captioned({path}, {literal(block.alt)}, {next(numbers)}, {inline(block.caption)})"
 
 
 @_block.register
 def _(block: Gallery, numbers: Iterator[int]) -> str:
     wide = min(block.columns, len(block.pictures))
     pictures = ",\n  ".join(map(_picture, block.pictures))
-    alone = wide == 1 and not any(picture and picture.across for picture in block.pictures)
-    return f"gallery({wide}, {'50%' if alone else '100%'}, {next(numbers)}, {inline(block.caption)},\n  {pictures},\n)"
+    strip = any(picture and picture.across for picture in block.pictures)
+    room = (PRINTED - (wide - 1) * GAP) / wide
+    width = room if strip else min(room, SEVERAL_ROWS if len(block.pictures) > wide else ONE_ROW)
+    return f"gallery({wide}, {width:.4g}mm, {next(numbers)}, {inline(block.caption)},\n  {pictures},\n)"
 
 
 def _picture(picture: Picture | None) -> str:
@@ -180,5 +207,21 @@ def _picture(picture: Picture | None) -> str:
     return f"picture({path}, {literal(picture.alt)}, {inline(picture.title)}, {inline(picture.note)}, ({across}))"
 
 
-def _path(name: str) -> str:
-    return literal(f"figures/{name}.png")
+def _path(name: str, ending: str = "png") -> str:
+    return literal(f"figures/{name}.{ending}")
+
+
+def in_print(png: bytes) -> bytes:
+    """A picture as the PDF shows it: grey ones have :data:`GREYS` greys, in a third of the room.
+
+    The Markdown and the HTML have the picture as it is in the store.
+    """
+    try:
+        picture = Image.open(io.BytesIO(png))
+    except UnidentifiedImageError:
+        return png
+    if picture.mode != "L":
+        return png
+    step, buffer = 255 / (GREYS - 1), io.BytesIO()
+    picture.point([round(round(grey / step) * step) for grey in range(256)]).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()

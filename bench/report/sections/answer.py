@@ -10,7 +10,7 @@ import pandas as pd
 from bench.analysis.best import Best, best_of
 from bench.analysis.frames import AXES, Results
 from bench.report.blocks import Block, CodeSpan, Column, Strong, Text, heading, table, text
-from bench.report.formats import number, short
+from bench.report.formats import best_marked, number, short
 from bench.report.sections.common import (
     CELL,
     axis_cells,
@@ -164,7 +164,11 @@ def _table(results: Results, bounds: Bounds, found: Best | None) -> Block:
          *(["yes" if i in members else ""] if members else [])]
         for i, (_, row) in enumerate(results.settings.head(shown).iterrows())
     ]  # fmt: skip
-    return table(columns, rows)
+    first = len(axes) + 1
+    own = {first: "lower"} | {first + 3 + i: "lower" for i in range(len(others))}
+    own |= {len(columns) - 1 - bool(members) - len(sure) + i: "higher" for i in range(len(sure))}
+    own |= {len(columns) - 1 - bool(members): "lower"}
+    return table(columns, best_marked(columns, rows, own))
 
 
 def _seeds(results: Results) -> Text:
@@ -178,7 +182,7 @@ def _seeds(results: Results) -> Text:
     fewer = results.settings["seeds"].min() < len(results.seeds)
     return text(
         f"Numbers are medians over {plural(len(results.seeds), 'training seed')} ({listing(results.seeds)}). The range "
-        "from the lowest to the highest stands beside them.",
+        "from the lowest to the highest stands beside them. The best of each column is bold.",
         " Some settings have fewer seeds so far." if fewer else "",
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.analysis.frames import AXES, Results
 from bench.report.blocks import Block, Cell, Emph, WithError, heading, table, text
+from bench.report.formats import best_marked
 from bench.report.sections.common import (
     CELL,
     MOST_ROWS,
@@ -47,7 +48,7 @@ def section(results: Results) -> Iterator[Block]:
     yield text(
         f"Sorted by FID, below real test images (floor) and noise (ceiling). N = {results.study.score.n:,} everywhere. "
         f"The standard error of KID is over draws of samples from one trained model. {_words(results)}"
-        "Lower is better for FID and KID, higher for the others.",
+        "Lower is better for FID and KID, higher for the others. The best of each column is bold.",
         f" {OTHERS}" if others else "",
     )
     columns = [
@@ -55,7 +56,9 @@ def section(results: Results) -> Iterator[Block]:
         *numbers(*of_classes(results, "IS"), how="two decimals"),
         *numbers(*(name.replace("_", " ") for name in _shares(results)), how="three decimals"),
     ]  # fmt: skip
-    yield table(columns, rows)
+    first = len(axes)
+    ways = ["lower", *["lower"] * len(others), "lower", *["higher"] * (len(columns) - first - len(others) - 2)]
+    yield table(columns, best_marked(columns, rows, dict(enumerate(ways, first)), first=2))
     yield from left_out(results, len(results.settings), "settings")
 
 

@@ -97,7 +97,7 @@ def _table(found: Sequence[Group], seeds: int) -> Block:
 
 def _row(effect: Effect, reference: bool, over_seeds: int) -> list[Cell]:
     if effect.level == effect.best:
-        return ["reference level" if reference else "best", *[""] * (2 + over_seeds)]
+        return ["reference level" if reference else Strong("best"), *[""] * (2 + over_seeds)]
     seeds: list[Cell] = [_over_seeds(effect), _chance(effect)]
     return [effect.ratio, span_of(effect.ratios), *seeds[:over_seeds], len(effect.ratios)]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bench.analysis.frames import Results
-from bench.report.blocks import Block, Emph, heading, text
+from bench.report.blocks import Block, CodeSpan, Emph, Strong, heading, text
 from bench.rows import identity
+from bench.score.judges import pinned
 from bench.text import listing, plural
 
 
@@ -25,3 +26,12 @@ def section(results: Results) -> Iterator[Block]:
         f"N = {study.score.n:,} samples a cell",
     ]
     yield text(" · ".join(filter(None, facts)))
+    judge = pinned(study.dataset)
+    if results.reference is not None and judge is not None and results.reference.classifier != judge:
+        yield text(
+            Strong("These results are stale:"),
+            " they were scored by an older judge than today's. The numbers below compare with one another, and not "
+            "with newer ones. ",
+            CodeSpan(f"ddpm-bench run {study.name}"),
+            " renews them.",
+        )
