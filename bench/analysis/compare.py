@@ -25,6 +25,7 @@ from bench.rows import entries
 from bench.store.records import CellRecord, ScoredCell
 from bench.store.store import Store
 from bench.study.axes import AXES
+from bench.study.model import Cell
 
 
 class Setting(NamedTuple):
@@ -99,20 +100,25 @@ def read(folder: Path, metric: str) -> Side:
         if not isinstance(record, ScoredCell) or metric not in record.metrics:
             continue
         cell = record.config
-        config = cell.model_dump(mode="json", exclude_defaults=True)
-        config.pop("n")
-        for axis in AXES:
-            if axis.repeats:
-                (config if axis.part == "sampling" else config["job"]).pop(axis.name, None)
         label = f"{cell.job.setting}, {cell.sampling.setting}"
         new = Setting(label, cell.job.dataset, {}, set(), set())
-        setting = side.setdefault(json.dumps(config, sort_keys=True), new)
+        setting = side.setdefault(config_of(cell), new)
         setting.scores.setdefault(cell.n, {})[cell.job.seed, cell.sampling.sample_seed] = record.metrics[metric]
         setting.classifiers.add(record.provenance.classifier)
         setting.references.add(record.provenance.dataset_sha256)
     if not side:
         raise UserError(f"no cells scored by {metric} in {folder}")
     return side
+
+
+def config_of(cell: Cell) -> str:
+    """A cell's configuration but for its seeds and N."""
+    config = cell.model_dump(mode="json", exclude_defaults=True)
+    config.pop("n")
+    for axis in AXES:
+        if axis.repeats:
+            (config if axis.part == "sampling" else config["job"]).pop(axis.name, None)
+    return json.dumps(config, sort_keys=True)
 
 
 def check(a: Side, b: Side) -> None:

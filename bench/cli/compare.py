@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cli import arguments, output
@@ -15,6 +17,7 @@ MORE = (
     "A and B are results folders, or git revisions of one\n(REVISION or REVISION:FOLDER, by default "
     "results/reference). Cells that share training seeds are paired."
 )
+PAGE = Path("comparison.html")
 BETWEEN = {"ratio": "B/A", "difference": "B-A"}
 
 
@@ -23,6 +26,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", metavar="A", help="the set to compare with")
     parser.add_argument("b", metavar="B", help="the set in question")
     parser.add_argument("--metric", default="fid", metavar="NAME", help="default fid")
+    parser.add_argument(
+        "--html",
+        nargs="?",
+        const=PAGE,
+        type=arguments.path,
+        metavar="FILE",
+        help=f"also write a page that shows both side by side, with pictures (default FILE {PAGE})",
+    )
     arguments.output(parser)
 
 
@@ -39,8 +50,10 @@ def run(args: argparse.Namespace) -> int:
     known("metric", args.metric)
     with compare.opened(args.a) as first, compare.opened(args.b) as second:
         a, b = compare.read(first, args.metric), compare.read(second, args.metric)
-    compare.check(a, b)
-    rows = compare.compare(a, b, args.metric)
+        compare.check(a, b)
+        rows = compare.compare(a, b, args.metric)
+        if args.html is not None:
+            _page(args, (first, second), rows)
     between = BETWEEN[scale_of(args.metric)]
     columns = ("cell", "n", "runs A", "runs B", "A", "B", between, "low", "high", "pairs", "p", "p (Holm)", "verdict")
     if args.format != "md":
@@ -55,6 +68,17 @@ def run(args: argparse.Namespace) -> int:
     if any(row.found.shared for row in rows):
         print("Training seeds share a sampling seed here: p is too small, and intervals are too narrow.")
     return 0
+
+
+def _page(args: argparse.Namespace, folders: tuple[Path, Path], rows: list[Row]) -> None:
+    """Write the page, and say where it is on stderr, since rows go to stdout."""
+    from bench import files
+    from bench.paths import shown
+    from bench.report import versus
+
+    made = versus.page((args.a, args.b), (versus.side(folders[0]), versus.side(folders[1])), rows, args.metric)
+    files.write_bytes(args.html, made.encode())
+    print(f"written: {shown(args.html)}", file=sys.stderr)
 
 
 def _body(rows: list[Row], nothing: str | None) -> list[list[Any]]:

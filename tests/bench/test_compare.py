@@ -6,12 +6,14 @@ import csv
 import io
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bench.cli import main
 from bench.paths import REFERENCE
@@ -153,3 +155,40 @@ def test_a_revision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [row["cell"] for row in changed] == [row["cell"] for row in rows]
     assert [float(row["B/A"]) for row in changed] == pytest.approx([2.0] * len(rows))
     assert changed[several]["verdict"] == "B worse"
+
+
+def test_the_page_shows_both_sides(
+    sets: Any, make_study: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Verdicts with intervals, what differs, what one side lacks, and pictures where both have them; text is text."""
+    a, b, study = sets
+    fill(a, make_study(objective=["v"], seed=[0]))
+    store = Store(b)
+    record = store.read_cell(CellRecord, study.cells[0])
+    assert isinstance(record, ScoredCell)
+    hostile = record.environment.model_copy(update={"processor": "<script>alert(1)</script>", "gpu": None})
+    store.write(study.cells[0].key, record.model_copy(update={"environment": hostile}))
+    for folder in (a, b):
+        buffer = io.BytesIO()
+        Image.new("L", (8, 8)).save(buffer, "PNG")
+        Store(folder).path("cells", study.cells[0].key, ".png").write_bytes(buffer.getvalue())
+    out = tmp_path / "page.html"
+    assert main(["compare", str(a), str(b), "--html", str(out)]) == 0
+    made = out.read_text()
+    assert "written" in capsys.readouterr().err
+    assert "<h1" in made
+    assert "2 settings that both have: 1 undecided and 1 B worse" in made
+    assert "Only in A: 2. Only in B: 0" in made
+    assert made.count('class="bar"') == 2
+    assert made.count('class="pixels"') == 2
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in made
+    assert "<script" not in made
+    assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", made), "it loads nothing"
+    assert "In one set only" in made
+
+
+def test_a_page_of_two_that_are_the_same(sets: Any, tmp_path: Path) -> None:
+    a, _, _ = sets
+    out = tmp_path / "page.html"
+    assert main(["compare", str(a), str(a), "--html", str(out), "--metric", "kid"]) == 0
+    assert "Nothing: the same settings, code, versions, machine and judge." in out.read_text()
