@@ -7,7 +7,7 @@ STUDY  ?= quick
 DEVICE ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablate report check change nightly mutants test test-ray test-slurm test-wheel lint types \
+.PHONY: help setup ablate report check change nightly history docs mutants test test-ray test-slurm test-wheel lint types \
   perf perf-long perf-compare peers gpu chaos fuzz \
   gpu-wheels baseline ci clean
 
@@ -41,6 +41,9 @@ change: $(VENV)/.ready ## what CI asks of a change: both gates, the nightly one 
 nightly: $(VENV)/.ready ## the nightly gate: train the smoke study on fresh seeds, 3 to 12 or SEEDS=; fails when FID slips
 	$(BENCH) check nightly --device $(DEVICE) $(if $(SEEDS),--seeds $(SEEDS))
 
+history: $(VENV)/.ready ## add the results of smoke to history/smoke.jsonl, and draw quality and speed over commits
+	$(BENCH) history smoke --append --file history/smoke.jsonl --html history/smoke.html
+
 mutants: $(VENV)/.ready ## change the code in a thousand small ways and see that a test fails (long); MODULES='ddpm/ema.py …'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutants]'
 	$(BIN)/python -m perf.mutants $(MODULES)
@@ -66,6 +69,12 @@ test-wheel: $(VENV)/.ready ## the wheel by itself: an empty environment, an empt
 
 types: $(VENV)/.ready ## mypy, strict
 	$(BIN)/mypy
+
+docs: $(VENV)/.ready ## the documentation as a site, in site/; fails where a link leads nowhere
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m bench.site build/docs
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
 perf: $(VENV)/.ready ## the machine's speed, the networks' share of it, and timings; writes reports/perf
 	$(BIN)/python -m perf.roofline --device $(DEVICE)

@@ -23,6 +23,7 @@ COMMANDS = (
     "table",
     "query",
     "compare",
+    "history",
     "report",
     "open",
     "theory",

@@ -10,7 +10,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from bench.report import blocks
-from bench.report.marks import bars, choices, curves, durations, heat_map, lines, training
+from bench.report.marks import bars, choices, curves, durations, heat_map, history, lines, training
 from bench.report.marks.style import STYLE, to_pdf, to_png
 
 MARKS: dict[str, Callable[[Mapping[str, pd.DataFrame], Mapping[str, Any]], Figure]] = {
@@ -19,6 +19,7 @@ MARKS: dict[str, Callable[[Mapping[str, pd.DataFrame], Mapping[str, Any]], Figur
     "curves": curves.draw,
     "durations": durations.draw,
     "heat map": heat_map.draw,
+    "history": history.draw,
     "lines": lines.draw,
     "losses": training.losses,
     "profiles": choices.profiles,

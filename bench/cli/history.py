@@ -1,0 +1,70 @@
+"""``ddpm-bench history``: a study over commits."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from bench.cli import arguments, output
+
+HELP = "a study over commits: quality and speed of its runs, and where they have changed"
+MORE = (
+    "A history is a file of JSON lines, one a run: commit, date,\nmachine, seeds, scores and seconds. It may be kept "
+    "anywhere, for example as an artefact of CI."
+)
+PAGE = Path("history.html")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    arguments.study(parser, default="smoke")
+    parser.add_argument(
+        "--file", type=arguments.path, metavar="FILE", help="the history (default DIR/history/STUDY.jsonl of --results)"
+    )
+    parser.add_argument("--append", action="store_true", help="first add what the results folder has of the study")
+    parser.add_argument("--metric", default="fid", metavar="NAME", help="what quality is (default fid)")
+    parser.add_argument(
+        "--html", nargs="?", const=PAGE, type=arguments.path, metavar="FILE", help=f"also write a page (default {PAGE})"
+    )
+    arguments.results(parser)
+    arguments.output(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the changes, or write the page."""
+    from tabulate import tabulate
+
+    from bench import files
+    from bench.analysis import history
+    from bench.analysis.claims import scale_of
+    from bench.errors import UserError
+    from bench.paths import LOCAL, shown
+    from bench.report import past
+    from bench.rows import known
+    from bench.store.store import Store
+    from bench.study import load as studies
+
+    known("metric", args.metric)
+    if scale_of(args.metric) != "ratio":
+        raise UserError(f"a history needs a metric that is always positive, such as fid; {args.metric} is not")
+    study, folder = studies.load(args.study), args.results or LOCAL
+    path = args.file or folder / "history" / f"{study.name}.jsonl"
+    if args.append:
+        added = history.append(path, history.taken(study, Store(folder)))
+        print(f"{'added to' if added else 'already in'} {shown(path)}", file=sys.stderr)
+    entries = history.read(path)
+    if not entries:
+        raise UserError(f"no history {shown(path)}; `ddpm-bench history {study.name} --append` begins one")
+    if args.html is not None:
+        files.write_bytes(args.html, past.page(entries, args.metric).encode())
+        print(f"written: {shown(args.html)}", file=sys.stderr)
+    columns = ("quantity", "first run", "date", "before", "after", "after / before", "p")
+    rows = past.changes(entries, history.series(entries, args.metric))
+    if args.format != "md":
+        output.stream(args.format, columns, [list(row) for row in rows])
+        return 0
+    print(f"{study.name}: {len(entries)} runs, {entries[0].date.date()} to {entries[-1].date.date()}")
+    found = tabulate(rows, columns, tablefmt="github", floatfmt=".3g")
+    print(found if rows else "No change of quality or speed was found.")
+    return 0
