@@ -73,7 +73,7 @@ types: $(VENV)/.ready ## mypy, strict
 docs: $(VENV)/.ready ## the documentation as a site, in site/; fails where a link leads nowhere
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	$(BIN)/python -m bench.site build/docs
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "open site/index.html"
 
 perf: $(VENV)/.ready ## the machine's speed, the networks' share of it, and timings; writes reports/perf

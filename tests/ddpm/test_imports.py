@@ -30,7 +30,7 @@ LAYERS: tuple[set[str], ...] = (
     {"sinks", "analysis"},
     {"gate", "report"},
     {"theory"},
-    {"cli", "docs", "facts"},
+    {"cli", "docs", "facts", "site"},
 )
 """The parts of ``bench``, lowest first. A part imports itself and lower layers, never its own layer or a higher one."""
 
