@@ -78,7 +78,7 @@ def page(names: tuple[str, str], sides: tuple[Side, Side], compared: Sequence[Ro
     counts = Counter(row.verdict for row in compared)
     answer = listing(f"{count} {verdict}" for verdict, count in counts.most_common())
     alone = [len(one.labels.keys() - other.labels.keys()) for one, other in ((a, b), (b, a))]
-    above = [
+    above: list[Block] = [
         heading(1, "A against B"),
         text(Strong(f"{metric}, {plural(len(compared), 'setting')} that both have: {answer}.")),
         text(
@@ -92,7 +92,7 @@ def page(names: tuple[str, str], sides: tuple[Side, Side], compared: Sequence[Ro
     ]
     if any(row.found.shared for row in compared):
         above.append(text("Training seeds share a sampling seed here: p is too small, and intervals are too narrow."))
-    below = [*_differences(a, b), *_alone(a, b), *_pictures(a, b)]
+    below: list[Block] = [*_differences(a, b), *_alone(a, b), *_pictures(a, b)]
     return plain("A against B: ddpm-bench", [elements(above, {}), _verdicts(compared, metric), elements(below, {})])
 
 

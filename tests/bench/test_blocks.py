@@ -309,7 +309,7 @@ def filled(pages, tmp_path):
         yield 0 if len(dark) == 0 else (dark[-1] + 1) / (bottom - top)
 
 
-@pytest.mark.parametrize("height", [60, 86])
+@pytest.mark.parametrize("height", [60, 86, 200])
 def test_pages_are_at_least_half_full(height, tmp_path):
     """Whatever the figures' height and where they come, white takes no half of a page that is followed by another."""
     (tmp_path / "figures").mkdir()

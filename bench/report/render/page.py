@@ -75,18 +75,19 @@ PAGE = """\
 })
 
 // a figure as large as it was drawn, as far as it fits the page's width and a third of its height; one with very many
-// parts may be higher, since its letters must be read. Below its heading a figure stays there. Others may go to the top
-// or the bottom of a page, so that text and not white fills the page before
-#let captioned(path, alt, number, caption, floats: true) = {
+// parts may be higher, since its letters must be read. It may go to the top or the bottom of a page, so that text and
+// not white fills the page before. Below its heading a figure stays there (auto: unless it is high)
+#let captioned(path, alt, number, caption, floats: true) = context {
+  let own = measure(image(path))
+  let scale = calc.min(1, 172mm / own.width, calc.max(0.7, 86mm / own.height))
   let made = block(above: 1.2em, below: 1.2em, width: 100%, breakable: false, align(center, {
-    layout(size => {
-      let own = measure(image(path))
-      image(path, alt: alt, width: own.width * calc.min(1, size.width / own.width, calc.max(0.7, 86mm / own.height)))
-    })
+    image(path, alt: alt, width: own.width * scale)
     v(0.1em, weak: true)
     said-below(number, caption)
   }))
-  if floats { place(auto, float: true, clearance: 1.3em, made) } else { made }
+  if floats == true or (floats == auto and own.height * scale > 90mm) {
+    place(auto, float: true, clearance: 1.3em, made)
+  } else { made }
 }
 
 // a picture at its own resolution: its title above, its note below, titles of its columns where it has some

@@ -75,19 +75,21 @@ def compile_pages(
 def source(blocks: Iterable[Block]) -> str:
     """The Typst document."""
     numbers, blocks = itertools.count(1), list(blocks)
-    before: list[Block | None] = [None, *blocks]
-    made = [f"#{_placed(block, last, numbers)}" for last, block in zip(before, blocks, strict=False)]
+    around = zip([None, *blocks], blocks, [*blocks[1:], None], strict=False)
+    made = [f"#{_placed(block, last, following, numbers)}" for last, block, following in around]
     at = contents_at(blocks)
     if at is not None:
         made.insert(at, "#contents()")
     return "\n\n".join([PAGE, *made])
 
 
-def _placed(block: Block, last: Block | None, numbers: Iterator[int]) -> str:
-    """A block; a figure stays where it is below a heading, which would have nothing below it otherwise."""
+def _placed(block: Block, last: Block | None, following: Block | None, numbers: Iterator[int]) -> str:
+    """A block; a figure stays below a heading that would have nothing below it otherwise, and any that is not high."""
+    said = _block(block, numbers)
     if isinstance(block, Figure) and isinstance(last, Heading):
-        return f"captioned(floats: false, {_block(block, numbers).removeprefix('captioned(')}"
-    return _block(block, numbers)
+        alone = following is None or isinstance(following, Heading)
+        return f"captioned(floats: {'false' if alone else 'auto'}, {said.removeprefix('captioned(')}"
+    return said
 
 
 def literal(text: str) -> str:
