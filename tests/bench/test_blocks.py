@@ -380,3 +380,17 @@ def test_the_best_of_a_column_is_marked():
     marked = best_marked(columns, rows, {1: "lower", 2: "higher"}, first=1)
     assert [row[1] for row in marked] == [1.0, Strong("5.00\u00a0(4.00–6.00)"), Strong("5.00"), 7.0]
     assert [row[2] for row in marked[:3]] == [1.0, 0.5, None], "one number is not the best of any"
+
+
+def test_the_last_page_is_half_full_too(tmp_path):
+    """Pictures get a little smaller, until what would be alone on a last page has room before it."""
+    (tmp_path / "figures").mkdir()
+    figure = b"#set page(width: 172mm, height: 80mm, margin: 0mm, fill: gray)"
+    (tmp_path / "figures" / "f.pdf").write_bytes(typst.Compiler(figure).compile())
+    drawn = Figure("f", "lines", {}, ("A caption.",), "")
+    line = text("One line.")
+    page = [heading(1, "A title"), line, *[drawn, line] * 2, *[line] * 13]
+    assert len(list(filled(page, tmp_path))) == 2, "a little too much for a page"
+    pdf.render(page, tmp_path / "report.pdf")
+    (pages,) = map(int, re.findall(rb"/Type/Pages/Count (\d+)", (tmp_path / "report.pdf").read_bytes()))
+    assert pages == 1

@@ -1,6 +1,8 @@
 """How the PDF looks: the beginning of its Typst document, with the functions that its blocks call."""
 
 PAGE = """\
+// the size of pictures: a little smaller where the last page would be nearly empty
+#let tight = float(sys.inputs.at("tight", default: "1"))
 #set page(paper: "a4", margin: (x: 19mm, top: 18mm, bottom: 20mm), numbering: "1 / 1", number-align: center)
 #set text(font: "Libertinus Serif", size: 10pt, lang: "en", region: "GB")
 #set par(justify: true, leading: 0.62em, spacing: 0.95em)
@@ -81,7 +83,7 @@ PAGE = """\
   let own = measure(image(path))
   let scale = calc.min(1, 172mm / own.width, calc.max(0.7, 86mm / own.height))
   let made = block(above: 1.2em, below: 1.2em, width: 100%, breakable: false, align(center, {
-    image(path, alt: alt, width: own.width * scale)
+    image(path, alt: alt, width: own.width * scale * tight)
     v(0.1em, weak: true)
     said-below(number, caption)
   }))
@@ -108,7 +110,7 @@ PAGE = """\
   let rows = pictures.pos().chunks(columns)
   for (i, row) in rows.enumerate() {
     block(above: if i == 0 { 1.2em } else { 3mm }, below: 0.7em, sticky: i + 1 == rows.len(), breakable: false,
-      align(center, grid(columns: (width,) * columns, column-gutter: 4mm, ..row)))
+      align(center, grid(columns: (width * tight,) * columns, column-gutter: 4mm, ..row)))
   }
   block(below: 1.2em, align(center, said-below(number, caption)))
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import singledispatch
@@ -48,6 +49,10 @@ PRINTED, GAP = 172, 4
 ONE_ROW, SEVERAL_ROWS = 57, 35
 """Pictures of a gallery are at most so wide (mm), where it has one row and where it has more: two rows are a third of a
 page."""
+TIGHT = (1.0, 0.95, 0.9, 0.85, 0.8)
+"""Sizes of the pictures that are tried, until the last page is at least half full."""
+HALF = 0.5
+END = b"#context [#metadata(here().position().y / 1mm) <end>]"
 GREYS = 16
 JOINED = "\\u{2060}"
 """Typst's escape of a character at which no line breaks."""
@@ -55,17 +60,36 @@ JOINED = "\\u{2060}"
 
 def render(blocks: Sequence[Block], path: Path) -> None:
     """Write the blocks to ``path``. In ``figures`` beside it lie a PDF of each figure and a PNG of each picture."""
-    (page,) = compile_pages(blocks, path.parent)
-    path.write_bytes(page)
+    text = source(blocks).encode()
+    for tight in TIGHT:
+        if _last_page(text, path.parent, tight) >= HALF:
+            break
+    else:
+        tight = TIGHT[0]
+    path.write_bytes(_pages(text, path.parent, tight=tight)[0])
+
+
+def _last_page(text: bytes, root: Path, tight: float) -> float:
+    """How far down the last page goes, as a share of the room for text."""
+    import typst
+
+    top, room = 18, 259  # mm
+    options = {"root": root, "ignore_system_fonts": True, "sys_inputs": {"tight": f"{tight:g}"}}
+    (height,) = json.loads(typst.query(b"\n\n".join([text, END]), "<end>", field="value", **options))
+    return float((height - top) / room)
 
 
 def compile_pages(
     blocks: Iterable[Block], root: Path, kind: Literal["pdf", "png", "html"] = "pdf", ppi: float | None = None
 ) -> list[bytes]:
     """The blocks set in pages, pictures found below ``root``: one PDF or HTML file, or a PNG a page."""
+    return _pages(source(blocks).encode(), root, kind, ppi)
+
+
+def _pages(text: bytes, root: Path, kind: str = "pdf", ppi: float | None = None, tight: float = 1.0) -> list[bytes]:
     import typst
 
-    compiler = typst.Compiler(source(blocks).encode(), root=root, ignore_system_fonts=True)
+    compiler = typst.Compiler(text, root=root, ignore_system_fonts=True, sys_inputs={"tight": f"{tight:g}"})
     made = compiler.compile(format=kind, timestamp=0, ppi=ppi)
     if made is None:
         raise RuntimeError("typst made no document")
