@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import singledispatch
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from PIL import Image, UnidentifiedImageError
 
@@ -40,6 +40,7 @@ from bench.report.formats import shown
 from bench.report.render.page import PAGE
 from bench.text import visible
 
+Kind = Literal["pdf", "png", "html"]
 IN_ONE_PIECE, MOST_TOGETHER = 110, 22
 """Cells and rows up to which a table is never split between pages."""
 MANY_COLUMNS = 8
@@ -74,19 +75,19 @@ def _last_page(text: bytes, root: Path, tight: float) -> float:
     import typst
 
     top, room = 18, 259  # mm
-    options = {"root": root, "ignore_system_fonts": True, "sys_inputs": {"tight": f"{tight:g}"}}
-    (height,) = json.loads(typst.query(b"\n\n".join([text, END]), "<end>", field="value", **options))
+    whole, options = b"\n\n".join([text, END]), {"tight": f"{tight:g}"}
+    ask: Any = typst.query  # whose types want text and folder to be of one kind
+    said = ask(whole, "<end>", field="value", root=root, ignore_system_fonts=True, sys_inputs=options)
+    (height,) = json.loads(said)
     return float((height - top) / room)
 
 
-def compile_pages(
-    blocks: Iterable[Block], root: Path, kind: Literal["pdf", "png", "html"] = "pdf", ppi: float | None = None
-) -> list[bytes]:
+def compile_pages(blocks: Iterable[Block], root: Path, kind: Kind = "pdf", ppi: float | None = None) -> list[bytes]:
     """The blocks set in pages, pictures found below ``root``: one PDF or HTML file, or a PNG a page."""
     return _pages(source(blocks).encode(), root, kind, ppi)
 
 
-def _pages(text: bytes, root: Path, kind: str = "pdf", ppi: float | None = None, tight: float = 1.0) -> list[bytes]:
+def _pages(text: bytes, root: Path, kind: Kind = "pdf", ppi: float | None = None, tight: float = 1.0) -> list[bytes]:
     import typst
 
     compiler = typst.Compiler(text, root=root, ignore_system_fonts=True, sys_inputs={"tight": f"{tight:g}"})
