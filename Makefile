@@ -7,7 +7,8 @@ STUDY  ?= quick
 DEVICE ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablate report check change nightly history docs mutants test test-ray test-slurm test-wheel lint types \
+.PHONY: help setup ablate report check change nightly history docs mutants \
+  test test-browser test-ray test-slurm test-wheel lint types \
   perf perf-long perf-compare peers gpu chaos fuzz \
   gpu-wheels baseline ci clean
 
@@ -51,6 +52,12 @@ mutants: $(VENV)/.ready ## change the code in a thousand small ways and see that
 test: $(VENV)/.ready ## the tests, a process a core (eight at most)
 	@# one thread each: more would wait for each other, busily; with bytecode, or hundreds of processes compile it all anew
 	env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
+
+test-browser: $(VENV)/.ready ## the HTML report in a real browser; needs apt-get install chromium chromium-driver
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
+	@# of this package only the file axe.min.js is wanted, and not the browsers that it would bring
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps axe-playwright-python
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s -m browser tests/bench
 
 test-ray: $(VENV)/.ready ## what every executor must do, on a real Ray of two nodes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'

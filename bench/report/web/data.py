@@ -78,6 +78,7 @@ class Data(TypedDict):
     pictures: dict[str, str]
     strips: dict[str, str]
     compressed: bool
+    whole: bool
     floor: float | None
 
 
@@ -88,7 +89,7 @@ def data_of(results: Results, where: str) -> Data:
     """
     cells = results.cells.sort_values("fid", kind="stable", na_position="last").reset_index(drop=True)
     axes = [axis for axis in AXES if cells[axis].nunique() > 1]
-    pictures, strips, compressed = _pictures(results, cells)
+    pictures, strips, compressed, whole = _pictures(results, cells)
     return {
         "study": visible(results.study.name),
         "results": visible(where),
@@ -100,6 +101,7 @@ def data_of(results: Results, where: str) -> Data:
         "pictures": pictures,
         "strips": strips,
         "compressed": compressed,
+        "whole": whole,
         "floor": results.bounds.floor["fid"] if results.bounds else None,
     }
 
@@ -189,8 +191,8 @@ def _job(job: Any) -> dict[str, Any]:
     }
 
 
-def _pictures(results: Results, cells: pd.DataFrame) -> tuple[dict[str, str], dict[str, str], bool]:
-    """The pictures that have room, of the first training seed first, and whether they were compressed."""
+def _pictures(results: Results, cells: pd.DataFrame) -> tuple[dict[str, str], dict[str, str], bool, bool]:
+    """The pictures that have room, of the first training seed first; were they compressed, and are these all."""
     by_seed = cells.sort_values("seed", kind="stable")
     paths = {str(key): path for key in by_seed["key"] if (path := results.preview(str(key))) is not None}
     strips = {key: path for key in paths if (path := results.preview(key, ".strip.png")) is not None}
@@ -209,6 +211,7 @@ def _pictures(results: Results, cells: pd.DataFrame) -> tuple[dict[str, str], di
         {key: text for key, text in made.items() if not key.startswith("strip ")},
         {key.removeprefix("strip "): text for key, text in made.items() if key.startswith("strip ")},
         compress,
+        len(made) == len(paths) + len(strips),
     )
 
 

@@ -34,7 +34,7 @@ function command(row) {
 
 function show(text, ...inner) {
   const dialog = $("cell");
-  $("hover").hidden = true;
+  hideCard();
   const close = make("button", { type: "button", onclick: () => dialog.close() }, "Close");
   dialog.replaceChildren(make("div", { className: "head" }, make("h2", { id: "cell-title" }, text), close), ...inner);
   if (!dialog.open) dialog.showModal();
@@ -48,41 +48,66 @@ function siblings(row) {
   return found.sort((a, b) => value("sample_steps", a) - value("sample_steps", b));
 }
 
-function slider(row) {
+// The slider stays while the rest changes: a hand may be on it.
+function slider(row, fill) {
   const of = siblings(row);
   if (of.length < 2) return null;
-  const range = make("input", { type: "range", min: 0, max: of.length - 1, step: 1, value: of.indexOf(row), id: "cell-steps", oninput: () => {
-    openCell(of[Number(range.value)]);
-    $("cell-steps").focus();
-  } });
-  range.setAttribute("aria-valuetext", level("sample_steps", row) + " steps");
-  return make("label", { className: "wide" }, "Steps", range, make("output", {}, level("sample_steps", row)));
+  const say = () => {
+    const steps = level("sample_steps", of[Number(range.value)]);
+    range.setAttribute("aria-valuetext", steps + " steps");
+    told.textContent = steps;
+  };
+  const range = make("input", { type: "range", min: 0, max: of.length - 1, step: 1, value: of.indexOf(row), id: "cell-steps", oninput: () => { say(); fill(of[Number(range.value)]); } });
+  const told = make("output", {});
+  say();
+  return make("label", { className: "wide" }, "Steps", range, told);
+}
+
+function cellTop(row) {
+  return [
+    make("p", { className: "big" }, "FID " + said("fid", row) + " ", make("small", {}, DATA.floor === null ? "" : "real images: " + Number(DATA.floor.toPrecision(3)))),
+    make("div", { className: "pair" },
+      make("div", {}, samples(row), shownFor(row) !== undefined ? make("p", { className: "note" }, "The first 64 samples, not selected.", DATA.compressed ? " Compressed for this page." : "") : ""),
+      make("div", {}, make("h3", {}, "Metrics"), facts(inGroupOf("metrics", row).map((column) => [column.title, said(column.name, row)])), make("h3", {}, "Held-out error by epoch"), lossCurve(row))),
+  ];
+}
+
+function cellRest(row) {
+  const setting = [...inGroupOf("configuration", row).map((column) => [column.title, said(column.name, row)]), ...Object.entries(DATA.train).filter(([, one]) => one !== null).map(([what, one]) => ["train: " + what, String(one)])];
+  const others = [...inGroupOf("time and size", row), ...inGroupOf("provenance", row)].map((column) => [column.title, said(column.name, row)]);
+  const strip = DATA.strips[key(row)];
+  return [
+    strip ? make("div", {}, make("h3", {}, "Denoising"), make("img", { src: strip, alt: "Six samples from noise to image; for each, x_t above the predicted image", className: "pixels", style: "max-width:34rem" })) : null,
+    make("div", { className: "pair" }, make("div", {}, make("h3", {}, "Configuration"), facts(setting)), make("div", {}, make("h3", {}, "Time, size, provenance"), facts(others))),
+    make("h3", {}, "Draw more from it"), command(row), make("p", { className: "note" }, "This needs the weights in the folder checkpoints of the results."),
+  ].filter((one) => one !== null);
 }
 
 function openCell(row) {
-  const metrics = inGroupOf("metrics", row).map((column) => [column.title, said(column.name, row)]);
-  const setting = [...inGroupOf("configuration", row).map((column) => [column.title, said(column.name, row)]), ...Object.entries(DATA.train).filter(([, one]) => one !== null).map(([what, one]) => ["train: " + what, String(one)])];
-  const rest = [...inGroupOf("time and size", row), ...inGroupOf("provenance", row)].map((column) => [column.title, said(column.name, row)]);
-  const strip = DATA.strips[key(row)];
-  show(name(row),
-    make("p", { className: "big" }, "FID " + said("fid", row) + " ", make("small", {}, DATA.floor === null ? "" : "real images: " + Number(DATA.floor.toPrecision(3)))),
-    make("div", { className: "bar" }, slider(row)),
-    make("div", { className: "pair" },
-      make("div", {}, samples(row), picture(row) ? make("p", { className: "note" }, "The first 64 samples, not selected.", DATA.compressed ? " Compressed for this page." : "") : ""),
-      make("div", {}, make("h3", {}, "Metrics"), facts(metrics), make("h3", {}, "Held-out error by epoch"), lossCurve(row))),
-    strip ? make("div", {}, make("h3", {}, "Denoising"), make("img", { src: strip, alt: "Six samples from noise to image; for each, x_t above the predicted image", className: "pixels", style: "max-width:34rem" })) : null,
-    make("div", { className: "pair" }, make("div", {}, make("h3", {}, "Configuration"), facts(setting)), make("div", {}, make("h3", {}, "Time, size, provenance"), facts(rest))),
-    make("h3", {}, "Draw more from it"), command(row), make("p", { className: "note" }, "This needs the weights in the folder checkpoints of the results."));
+  const body = make("div", {});
+  let here = row;
+  const fill = (one) => {
+    here = one;
+    $("cell-title").textContent = name(one);
+    body.replaceChildren(...cellTop(one));
+    afterPaint(() => { if (here === one) body.append(...cellRest(one)); }); // what is below the window comes after what is in it
+  };
+  show(name(row), make("div", { className: "bar" }, slider(row, fill)), body);
+  fill(row);
 }
 
 function openPair(one, other) {
-  const noise = level("sample_seed", one) === level("sample_seed", other);
-  const side = (row, against) => make("div", {}, make("h3", {}, name(row)), make("p", { className: "big" }, "FID " + said("fid", row)), samples(row),
+  const [mine, its] = [shownFor(one), shownFor(other)];
+  const pictures = mine !== undefined && its !== undefined;
+  const noise = pictures && mine !== its && level("sample_seed", mine) === level("sample_seed", its);
+  const side = (row, against) => make("div", {}, make("h3", {}, name(row) + (level("seed", row) === level("seed", against) ? "" : ", seed " + level("seed", row))), make("p", { className: "big" }, "FID " + said("fid", row)),
+    mine === its && !picture(row) ? noSamples(row) : samples(row), // the same picture twice would compare nothing
     facts([...inGroupOf("configuration", row).filter((column) => level(column.name, row) !== level(column.name, against)), ...inGroupOf("metrics", row)].map((column) => {
-      const mine = value(column.name, row), its = value(column.name, against);
-      return [column.title, said(column.name, row), column.better && mine !== null && its !== null && mine !== its && (column.better === "lower") === (mine < its)];
+      const here = value(column.name, row), there = value(column.name, against);
+      return [column.title, said(column.name, row), column.better && here !== null && there !== null && here !== there && (column.better === "lower") === (here < there)];
     })));
+  const words = noise ? "Both start from the same noise: each picture stands at the same place in both. " : pictures && mine !== its ? "They start from different noise. " : "";
   show("Two cells side by side",
-    make("p", { className: "note" }, noise ? "Both start from the same noise: each picture stands at the same place in both. The better number is bold." : "They start from different noise. The better number is bold."),
+    make("p", { className: "note" }, words + "The better number is bold."),
     make("div", { className: "pair" }, side(one, other), side(other, one)));
 }

@@ -15,18 +15,27 @@ function startTheme() {
   const root = document.documentElement, button = $("theme");
   const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches);
   const say = () => { button.textContent = dark() ? "Light" : "Dark"; button.setAttribute("aria-label", (dark() ? "Light" : "Dark") + " colours"); };
-  button.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; say(); requestAnimationFrame(() => setTimeout(drawCharts)); });
+  button.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; say(); });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", say);
   say();
 }
 
 function startGroups() {
   $("by").append(...Object.keys(DATA.colours).filter((axis) => Object.keys(DATA.colours[axis]).length > 1).map((axis) => make("option", { value: axis }, title(axis))));
   $("by").value = state.by;
-  $("by").addEventListener("change", () => { state.by = $("by").value; state.group = null; drawGroups(); changed(); requestAnimationFrame(() => setTimeout(drawCharts)); });
+  $("by").addEventListener("change", () => { state.by = $("by").value; state.group = null; drawGroups(); changed(); drawCharts(); });
   drawGroups();
 }
 
+// Paper has no arrow to open a closed table with.
+function startPrint() {
+  let opened = [];
+  addEventListener("beforeprint", () => { opened = [...document.querySelectorAll("main details:not(.menu):not([open])")]; opened.forEach((one) => { one.open = true; }); });
+  addEventListener("afterprint", () => opened.forEach((one) => { one.open = false; }));
+}
+
 document.documentElement.classList.add("js");
+startPrint();
 if (matchMedia("(max-width: 62rem)").matches) document.querySelector(".toc details").open = false;
 startTheme();
 if (ROWS && KEYS) {

@@ -9,7 +9,17 @@ function startPictures() {
   const others = DATA.axes.filter((axis) => axis !== "sample_steps" && axis !== "method");
   const samplers = [...new Set(mine.map((row) => level("method", row)))];
   $("sampler").append(...samplers.map((one) => make("option", { value: one }, one)));
+  const model = (row) => others.map((axis) => level(axis, row)).join(", ") || key(row);
+  const made = new Map(); // a picture that was seen once is there at once
   let steps = [];
+
+  function card(row) {
+    if (!made.has(row)) {
+      const all = make("button", { type: "button", onclick: () => openCell(row), "aria-label": "All of it: " + name(row) }, "All of it");
+      made.set(row, make("div", {}, make("p", {}, make("strong", {}, model(row))), samples(row, model(row)), make("p", {}, "FID " + said("fid", row) + " ", all)));
+    }
+    return made.get(row);
+  }
 
   function draw() {
     const now = steps[Number($("steps").value)];
@@ -18,11 +28,9 @@ function startPictures() {
     const seen = new Map();
     for (const row of mine) {
       if (level("method", row) !== $("sampler").value || value("sample_steps", row) !== now || !inGroup(row)) continue;
-      const model = others.map((axis) => level(axis, row)).join(", ") || key(row);
-      if (!seen.has(model)) seen.set(model, row);
+      if (!seen.has(model(row))) seen.set(model(row), row);
     }
-    $("pictures").replaceChildren(...[...seen].slice(0, MOST_MODELS).map(([model, row]) =>
-      make("div", {}, make("p", {}, make("strong", {}, model)), samples(row, model), make("p", {}, "FID " + said("fid", row) + " ", make("button", { type: "button", onclick: () => openCell(row), "aria-label": "All of it: " + name(row) }, "All of it")))));
+    $("pictures").replaceChildren(...[...seen.values()].slice(0, MOST_MODELS).map(card));
     if (!seen.size) $("pictures").append(make("p", { className: "note" }, "No picture of this group, sampler and number of steps."));
   }
 

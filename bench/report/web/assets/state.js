@@ -8,6 +8,9 @@ const $ = (id) => document.getElementById(id);
 const state = { by: DATA.axes[0] || "seed", group: null, sort: "fid", down: false, page: 0, chosen: [], rows: [], words: "" };
 const listeners = [];
 const changed = () => listeners.forEach((listener) => listener());
+const afterPaint = (work) => requestAnimationFrame(() => setTimeout(work));
+// One formatter for all numbers: making one takes longer than a whole row of the table.
+const whole = new Intl.NumberFormat("en-GB"), fraction = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 5 });
 
 function value(name, row) {
   const column = COLUMNS.get(name);
@@ -21,8 +24,14 @@ function said(name, row) {
   const found = value(name, row);
   if (found === null || found === "") return "–";
   if (typeof found !== "number") return String(found);
-  if (Number.isInteger(found)) return found.toLocaleString("en-GB");
-  return Math.abs(found) < 1e-3 ? found.toExponential(2) : Number(found.toPrecision(4)).toLocaleString("en-GB", { maximumFractionDigits: 5 });
+  if (Number.isInteger(found)) return whole.format(found);
+  return Math.abs(found) < 1e-3 ? found.toExponential(2) : fraction.format(Number(found.toPrecision(4)));
+}
+
+function levels(name) {
+  const column = COLUMNS.get(name);
+  if (column && column.levels) return column.levels;
+  return [...new Set(Array.from({ length: ROWS }, (_, row) => level(name, row)))];
 }
 
 const level = (name, row) => String(value(name, row) ?? "");
@@ -44,9 +53,26 @@ function make(tag, given = {}, ...inner) {
   return element;
 }
 
+// Cells that differ in the training seed alone: not all of them have pictures.
+const setting = (row) => DATA.axes.map((axis) => level(axis, row)).join("\n");
+let pictured = null;
+function twin(row) {
+  if (!pictured) {
+    pictured = new Map();
+    for (let one = 0; one < ROWS; one++) if (picture(one) && !pictured.has(setting(one))) pictured.set(setting(one), one);
+  }
+  return pictured.get(setting(row));
+}
+
+const shownFor = (row) => (picture(row) ? row : twin(row));
+
 function samples(row, text) {
-  const source = picture(row);
-  return source
-    ? make("img", { src: source, alt: "64 samples: " + (text || name(row)), className: "pixels" })
-    : make("p", { className: "note" }, "No picture here: cells/" + key(row) + ".png in " + DATA.results);
+  const of = shownFor(row);
+  if (of === undefined) return noSamples(row);
+  const image = make("img", { src: picture(of), alt: "64 samples: " + (text || name(row)), className: "pixels", decoding: "async" });
+  return of === row ? image : make("div", {}, image, make("p", { className: "note" }, "These are of training seed " + level("seed", of) + ". Of seed " + level("seed", row) + " none were kept."));
+}
+
+function noSamples(row) {
+  return make("p", { className: "note" }, DATA.whole ? "No picture of it was kept." : "No picture here: cells/" + key(row) + ".png in " + DATA.results);
 }
