@@ -10,6 +10,7 @@ import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.analysis.table import FLAGS, INTEGERS, TEXT, cell_row, columns, training
@@ -68,7 +69,7 @@ def ask(sql: str, store: Store) -> Answer:
             _fill(database, "jobs", list(dict.fromkeys((*JOBS, *(axis.column for axis in axes_of(Job))))), _jobs(store))
             database.execute(f"SET enable_external_access = false; SET memory_limit = '{MOST_MB}MB'")
             database.execute("SET lock_configuration = true")
-            with _interrupted(database):
+            with _interrupted(database), _bounded():
                 found = database.execute(statements[0])
                 rows = found.fetchmany(MOST_ROWS + 1)
             if len(rows) > MOST_ROWS:
@@ -76,6 +77,8 @@ def ask(sql: str, store: Store) -> Answer:
             return Answer([column[0] for column in found.description or []], rows)
     except duckdb.InterruptException as error:
         raise UserError(f"the query took over {MOST_S:g} s ({HINT})") from error
+    except (duckdb.OutOfMemoryException, MemoryError) as error:
+        raise UserError(f"the query needs over {MOST_MB:,} MB ({HINT})") from error
     except duckdb.Error as error:
         raise UserError(f"{_one_line(error)} ({HINT})") from error
 
@@ -90,6 +93,31 @@ def _interrupted(database: duckdb.DuckDBPyConnection) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """Give this process little more memory than it has (Linux only).
+
+    The database's own limit does not count the lists that a query makes, and it cannot be interrupted at making one.
+    """
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except (OSError, ValueError):
+        yield
+        return
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    limits = [
+        pages * resource.getpagesize() + MOST_MB * 2**20,
+        *(one for one in before if one != resource.RLIM_INFINITY),
+    ]
+    resource.setrlimit(resource.RLIMIT_AS, (min(limits), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def _one_line(error: Exception) -> str:
