@@ -17,7 +17,7 @@ import torch
 
 from perf import clusters
 from perf.chaos import on_ray, on_slurm
-from perf.chaos.lab import GONE_S, STUDY, Found, Lab
+from perf.chaos.lab import GONE_S, ONE, STUDY, Found, Lab
 from perf.chaos.local import LOCAL, Scenario, kills
 from perf.record import claim, save
 
@@ -25,6 +25,8 @@ RECOVERY_S = {"local": 30.0, "ray": 60.0, "slurm": 120.0}
 """Executor → seconds after which work must go on after a fault. Slurm alone takes half a minute to miss a node."""
 SHARE = {"local": 0.6, "ray": 0.2, "slurm": 0.2}
 """Executor → its share of all kills."""
+MANY = ("killed", "two", "four")
+"""Scenarios of several jobs."""
 
 
 class Row(NamedTuple):
@@ -49,9 +51,14 @@ class Row(NamedTuple):
         }
 
 
+def of(name: str) -> dict[str, Any]:
+    """The study of a scenario: several jobs only where that matters."""
+    return STUDY if name in MANY else ONE
+
+
 def local(base: Path, quiet: Path, number: int, only: Sequence[str], seed: int) -> Iterator[Row]:
     """The scenarios of one machine."""
-    yield from _tried("local", LOCAL | kills(number), lambda name: Lab(base / name, quiet), only, seed)
+    yield from _tried("local", LOCAL | kills(number), lambda name: Lab(base / name, quiet, (), of(name)), only, seed)
 
 
 def ray(base: Path, quiet: Path, number: int, only: Sequence[str], seed: int) -> Iterator[Row]:
@@ -62,7 +69,7 @@ def ray(base: Path, quiet: Path, number: int, only: Sequence[str], seed: int) ->
     with clusters.ray() as cluster:
         options = ("--executor", "ray", "--address", cluster.address)
         made = on_ray.scenarios(cluster, number)
-        yield from _tried("ray", made, lambda name: Lab(base / name, quiet, options), only, seed)
+        yield from _tried("ray", made, lambda name: Lab(base / name, quiet, options, of(name)), only, seed)
 
 
 def slurm(base: Path, quiet: Path, number: int, only: Sequence[str], seed: int) -> Iterator[Row]:
@@ -75,7 +82,7 @@ def slurm(base: Path, quiet: Path, number: int, only: Sequence[str], seed: int) 
         options = ("--executor", "slurm", "--with", "poll=0.5", "--with", f"folder={base / 'submitit'}")
 
         def lab(name: str) -> Lab:
-            return Lab(base / name, quiet, [*options, *(on_slurm.LIMIT if name == "limit" else ())])
+            return Lab(base / name, quiet, [*options, *(on_slurm.LIMIT if name == "limit" else ())], of(name))
 
         yield from _tried("slurm", on_slurm.scenarios(cluster, number), lab, only, seed)
 
@@ -158,7 +165,7 @@ def main() -> int:
     for bar in made:
         print(f"{bar['claim']}: {bar['measured']} ({bar['bar']}{'' if bar['met'] else ', missed'})")
     note = (
-        f"Six small jobs; an undisturbed command is at work after {start:.1f} s. Each scenario is run again until "
+        f"Four small jobs; an undisturbed command is at work after {start:.1f} s. Each scenario is run again until "
         "all is done. Its samples and scores must then be those of an undisturbed run, byte for byte. No epoch that "
         "could be gone on from and no cell may have been done twice."
     )

@@ -22,14 +22,17 @@ import yaml
 from bench.paths import ROOT
 from bench.store.records import CellRecord, ScoredCell
 from bench.store.store import Store
+from bench.study.load import load
 from perf.clusters import processes
 
 AXES = {
-    "net": ["unet(width=8,inner=32)"], "objective": ["eps", "v", "x0"], "schedule": ["cosine"], "T": [50],
+    "net": ["unet(width=8,inner=32)"], "objective": ["eps", "v"], "schedule": ["cosine"], "T": [50],
     "seed": [0, 1], "sampler": ["ddim"], "sample_steps": [2],
 }  # fmt: skip
 STUDY = {"train": {"epochs": 4, "images": 320, "batch_size": 32}, "axes": AXES, "score": {"n": 20}}
-"""Six jobs of a few seconds."""
+"""Four jobs of a few seconds."""
+ONE = STUDY | {"axes": AXES | {"objective": ["eps"], "seed": [0]}}
+"""The first of them."""
 GONE_S = 10.0
 """Seconds after which nothing may be left of a run that is gone."""
 MOST_S = 600.0
@@ -185,16 +188,20 @@ class Lab:
 
     :param quiet: the results of an undisturbed run, which all scenarios share.
     :param options: what each run is told of its executor.
+    :param content: the study, :data:`STUDY` or a part of it.
     """
 
-    def __init__(self, base: Path, quiet: Path | None, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, base: Path, quiet: Path | None, options: Sequence[str] = (), content: dict[str, Any] | None = None
+    ) -> None:
         self.base, self.options = base, [*options]
         base.mkdir(parents=True)
         self.output = base / "output"
         self.study = base / "tiny.yaml"
-        self.study.write_text(yaml.safe_dump(STUDY))
+        self.study.write_text(yaml.safe_dump(content or STUDY))
         self.quiet = quiet
-        self.expected = made(quiet) if quiet else {}
+        keys = {cell.key for cell in load(str(self.study)).cells}
+        self.expected = {key: one for key, one in made(quiet).items() if key in keys} if quiet else {}
         self._folders = self._logs = 0
 
     def folder(self, inside: Path | None = None) -> Path:

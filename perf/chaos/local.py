@@ -75,7 +75,7 @@ def asked(lab: Lab, found: Found, rng: random.Random) -> None:
         return lambda run: kill(run.pid, number, "the command", found)
 
     ways = [(sent(number), False) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)]
-    for way, terminal in [*ways, (interrupted, True), (hung_up, True)] * 2:
+    for way, terminal in [*ways, (interrupted, True), (hung_up, True)]:
         results = lab.folder()
         run = lab.begin(results, terminal=terminal)
         run.heard(["started"])
