@@ -11,15 +11,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
+from bench.machine.provenance import git
 from perf import clusters
 from perf.chaos import on_ray, on_slurm
 from perf.chaos.lab import GONE_S, ONE, STUDY, Found, Lab
 from perf.chaos.local import LOCAL, Scenario, kills
-from perf.record import claim, save
+from perf.record import claim, load, save
 
 RECOVERY_S = {"local": 30.0, "ray": 60.0, "slurm": 120.0}
 """Executor → seconds after which work must go on after a fault. Slurm alone takes half a minute to miss a node."""
@@ -29,26 +30,23 @@ MANY = ("killed", "two", "four")
 """Scenarios of several jobs."""
 
 
-class Row(NamedTuple):
+Row = dict[str, Any]
+
+
+def row(executor: str, title: str, found: Found) -> Row:
     """A scenario, and what it has shown."""
-
-    executor: str
-    title: str
-    found: Found
-
-    def shown(self) -> dict[str, Any]:
-        """As a row of the table."""
-        found = self.found
-        about = {"executor": self.executor, "scenario": self.title}
-        if found.skipped:
-            return about | {"done": f"not tried: {found.skipped}"}
-        return about | {
-            "done": "; ".join(f"{what} ({number})" for what, number in sorted(found.faults.items())),
-            "work goes on after, s": round(max(found.recovery_s), 1) if found.recovery_s else None,
-            "bar, s": RECOVERY_S[self.executor],
-            "all gone after, s": round(found.gone_s, 1),
-            "as undisturbed": not found.wrong,
-        }
+    about = {"executor": executor, "scenario": title, "commit": (git("rev-parse", "HEAD") or "unknown")[:12]}
+    if found.skipped:
+        return about | {"done": f"not tried: {found.skipped}"}
+    return about | {
+        "done": "; ".join(f"{what} ({number})" for what, number in sorted(found.faults.items())),
+        "killed": sum(number for what, number in found.faults.items() if what.startswith("SIGKILL")),
+        "work goes on after, s": round(max(found.recovery_s), 1) if found.recovery_s else None,
+        "bar, s": RECOVERY_S[executor],
+        "all gone after, s": round(found.gone_s, 1),
+        "as undisturbed": not found.wrong,
+        "wrong": "; ".join(found.wrong),
+    }
 
 
 def of(name: str) -> dict[str, Any]:
@@ -64,7 +62,7 @@ def local(base: Path, quiet: Path, number: int, only: Sequence[str], seed: int) 
 def ray(base: Path, quiet: Path, number: int, only: Sequence[str], seed: int) -> Iterator[Row]:
     """Those of a Ray cluster of two nodes."""
     if find_spec("ray") is None:
-        yield Row("ray", "all", Found(skipped="it needs the package ray"))
+        yield row("ray", "all", Found(skipped="it needs the package ray"))
         return
     with clusters.ray() as cluster:
         options = ("--executor", "ray", "--address", cluster.address)
@@ -76,7 +74,7 @@ def slurm(base: Path, quiet: Path, number: int, only: Sequence[str], seed: int) 
     """Those of a Slurm cluster of two nodes."""
     missing = [name for name in ("sbatch", "munged") if shutil.which(name, path="/usr/sbin:/usr/bin:/bin") is None]
     if find_spec("submitit") is None or missing:
-        yield Row("slurm", "all", Found(skipped="it needs the packages submitit, slurm-wlm and munge"))
+        yield row("slurm", "all", Found(skipped="it needs the packages submitit, slurm-wlm and munge"))
         return
     with clusters.slurm(base / "cluster") as cluster:
         options = ("--executor", "slurm", "--with", "poll=0.5", "--with", f"folder={base / 'submitit'}")
@@ -103,19 +101,17 @@ def _tried(
                 scenario(make(name), found, random.Random(f"{seed} {name}"), *more)
             except Exception as error:
                 found.wrong.append(f"{type(error).__name__}: {error}")
-        row = Row(executor, title, found)
-        print(
-            f"{executor} {name}: {time.monotonic() - since:.0f} s {row.shown()}", *found.wrong, sep="\n  ", flush=True
-        )
-        yield row
+        one = row(executor, title, found)
+        print(f"{executor} {name}: {time.monotonic() - since:.0f} s {one}", flush=True)
+        yield one
 
 
 def claims(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The bars, and whether they are met."""
-    tried = [row for row in rows if not row.found.skipped]
-    good = sum(not row.found.wrong for row in tried)
-    killed = sum(n for row in tried for what, n in row.found.faults.items() if what.startswith("SIGKILL"))
-    gone = max((row.found.gone_s for row in tried), default=0.0)
+    tried = [row for row in rows if "killed" in row]
+    good = sum(row["as undisturbed"] for row in tried)
+    killed = sum(row["killed"] for row in tried)
+    gone = max((row["all gone after, s"] for row in tried), default=0.0)
     made = [
         claim("scenarios that end with the bytes of an undisturbed run", "all", f"{good} of {len(rows)}",
               good == len(rows)),
@@ -123,11 +119,28 @@ def claims(rows: Sequence[Row]) -> list[dict[str, Any]]:
         claim("longest that a process outlived its run", f"≤ {GONE_S:g} s", f"{gone:.1f} s", gone <= GONE_S),
     ]  # fmt: skip
     for name, bar in RECOVERY_S.items():
-        times = [seconds for row in tried if row.executor == name for seconds in row.found.recovery_s]
+        of_it = (row["work goes on after, s"] for row in tried if row["executor"] == name)
+        times = [seconds for seconds in of_it if seconds is not None]
         if times:
             worst = max(times)
             made.append(claim(f"{name}: work goes on after a fault", f"≤ {bar:g} s", f"{worst:.1f} s", worst <= bar))
     return made
+
+
+def keep(rows: Sequence[Row], start: float) -> Path:
+    """Keep the rows, beside those of executors that were not tried now."""
+    tried = {row["executor"] for row in rows}
+    before = load().get("chaos", {}).get("rows", [])
+    rows = [*(row for row in before if row["executor"] not in tried), *rows]
+    rows = sorted(rows, key=lambda row: list(RECOVERY_S).index(row["executor"]))
+    note = (
+        f"Small jobs; an undisturbed command is at work after {start:.1f} s. Each scenario is run again until all is "
+        "done. Its samples and scores must then be those of an undisturbed run, byte for byte. No epoch that could be "
+        "gone on from and no cell may have been done twice. An executor may have been tried alone, so each row names "
+        "its commit."
+    )
+    content = {"study": STUDY, "start_s": start, "note": note, "rows": rows, "claims": claims(rows)}
+    return save("chaos", content, device=torch.device("cpu"))
 
 
 def undisturbed(base: Path) -> tuple[Path, float]:
@@ -147,35 +160,27 @@ def main() -> int:
     """Run it, print and keep what came of it; 1 if anything went wrong."""
     parser = argparse.ArgumentParser(prog="python -m perf.chaos", description=__doc__)
     parser.add_argument("--kills", type=int, default=100, help="of all executors together (default 100)")
-    parser.add_argument("--executor", action="append", choices=EXECUTORS, help="only this one; then nothing is kept")
-    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="only this scenario; the same")
+    parser.add_argument("--executor", action="append", choices=EXECUTORS, help="only this one (again for more)")
+    parser.add_argument("--only", action="append", default=[], help="only this scenario; keeps nothing")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     base = Path(tempfile.mkdtemp(prefix="chaos-"))
     quiet, start = undisturbed(base)
     print(f"undisturbed: work begins after {start:.1f} s", flush=True)
+    names = options.executor or list(EXECUTORS)
     rows = [
-        row
-        for name in options.executor or EXECUTORS
-        for row in EXECUTORS[name](
-            base / name, quiet, round(options.kills * SHARE[name]), options.only, options.seed
-        )
-    ]  # fmt: skip
-    made = claims(rows)
-    for bar in made:
+        one
+        for name in names
+        for one in EXECUTORS[name](base / name, quiet, round(options.kills * SHARE[name]), options.only, options.seed)
+    ]
+    for bar in claims(rows):
         print(f"{bar['claim']}: {bar['measured']} ({bar['bar']}{'' if bar['met'] else ', missed'})")
-    note = (
-        f"Four small jobs; an undisturbed command is at work after {start:.1f} s. Each scenario is run again until "
-        "all is done. Its samples and scores must then be those of an undisturbed run, byte for byte. No epoch that "
-        "could be gone on from and no cell may have been done twice."
-    )
-    wrong = [f"{row.executor}, {row.title}: {what}" for row in rows for what in row.found.wrong]
-    if not (options.executor or options.only):
-        content = {"study": STUDY, "start_s": start, "note": note, "rows": [row.shown() for row in rows]}
-        print(save("chaos", content | {"claims": made, "wrong": wrong}, device=torch.device("cpu")))
+    if not options.only:
+        print(keep(rows, start))
+    wrong = any(row.get("wrong") for row in rows)
     if not wrong:
         shutil.rmtree(base, ignore_errors=True)
-    return bool(wrong)
+    return wrong
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from perf.chaos.lab import GONE_S, PROGRESS, Found, Lab, Run, children
+from perf.chaos.lab import GONE_S, Found, Lab, Run, children
 from perf.chaos.local import Scenario, kill, never
 from perf.clusters import Slurm, processes, wait
 
@@ -112,12 +112,14 @@ def limit(lab: Lab, found: Found, _: random.Random, cluster: Slurm) -> None:
     results = lab.folder()
     run = lab.begin(results)
     run.heard(["epoch"])
-    late = _jobs(run)[:1]
+    late, at = _jobs(run)[:1], 0.0
     for pid in late:  # it is made slow enough to meet its limit, however fast the machine is
         os.kill(pid, signal.SIGSTOP)
         wait(lambda: _is_told(pid), TOLD_S, "Slurm's signal before the time limit")  # noqa: B023 (used at once)
-        os.kill(pid, signal.SIGCONT)
-    _put_back(run, found, "a time limit", time.monotonic())
+        at = time.monotonic()
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+    _put_back(run, found, "a time limit", at)
     if run.wait() != 0:
         found.wrong.append(f"exit code {run.process.returncode} of the run with a time limit")
     _over(cluster, run, found)
@@ -125,13 +127,13 @@ def limit(lab: Lab, found: Found, _: random.Random, cluster: Slurm) -> None:
 
 
 def _is_told(pid: int) -> bool:
-    """Whether a stopped process has a SIGUSR2 waiting for it."""
+    """Whether a stopped process has a SIGUSR2 waiting for it, or Slurm has let it go on with one."""
+    status: dict[str, str] = {}
     with suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            name, _, mask = line.partition(":")
-            if name in ("SigPnd", "ShdPnd") and int(mask, 16) >> (signal.SIGUSR2 - 1) & 1:
-                return True
-    return False
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        status = {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    waiting = (int(status.get(name, "0"), 16) for name in ("SigPnd", "ShdPnd"))
+    return not status.get("State", "").startswith("T") or any(mask >> (signal.SIGUSR2 - 1) & 1 for mask in waiting)
 
 
 def preempted(lab: Lab, found: Found, _: random.Random, cluster: Slurm) -> None:
@@ -154,8 +156,7 @@ def _put_back(run: Run, found: Found, what: str, at: float) -> None:
         found.wrong.append(f"no job went on from an epoch after {what}")
         return
     found.faults[what] += 1
-    before = [when for when, event in run.events() if when < resumed and event["event"] in PROGRESS]
-    found.recovery_s.append(resumed - max(before, default=resumed))
+    found.recovery_s.append(resumed - at)
 
 
 def scenarios(cluster: Slurm, kills: int) -> dict[str, Scenario]:
