@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -128,16 +129,14 @@ def claims(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def keep(rows: Sequence[Row], start: float) -> Path:
-    """Keep the rows, beside those of executors that were not tried now."""
-    tried = {row["executor"] for row in rows}
-    before = load().get("chaos", {}).get("rows", [])
-    rows = [*(row for row in before if row["executor"] not in tried), *rows]
-    rows = sorted(rows, key=lambda row: list(RECOVERY_S).index(row["executor"]))
+    """Keep the rows, beside those of scenarios that were not tried now."""
+    before = {(row["executor"], row["scenario"]): row for row in load().get("chaos", {}).get("rows", [])}
+    merged = before | {(row["executor"], row["scenario"]): row for row in rows}
+    rows = sorted(merged.values(), key=lambda row: list(RECOVERY_S).index(row["executor"]))
     note = (
         f"Small jobs; an undisturbed command is at work after {start:.1f} s. Each scenario is run again until all is "
         "done. Its samples and scores must then be those of an undisturbed run, byte for byte. No epoch that could be "
-        "gone on from and no cell may have been done twice. An executor may have been tried alone, so each row names "
-        "its commit."
+        "gone on from and no cell may have been done twice. A row names its commit, since it may be tried alone."
     )
     content = {"study": STUDY, "start_s": start, "note": note, "rows": rows, "claims": claims(rows)}
     return save("chaos", content, device=torch.device("cpu"))
@@ -161,9 +160,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m perf.chaos", description=__doc__)
     parser.add_argument("--kills", type=int, default=100, help="of all executors together (default 100)")
     parser.add_argument("--executor", action="append", choices=EXECUTORS, help="only this one (again for more)")
-    parser.add_argument("--only", action="append", default=[], help="only this scenario; keeps nothing")
+    parser.add_argument("--only", action="append", default=[], help="only this scenario (again for more)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):  # nohup, for one, has them ignored
+        signal.signal(number, signal.SIG_DFL)
     base = Path(tempfile.mkdtemp(prefix="chaos-"))
     quiet, start = undisturbed(base)
     print(f"undisturbed: work begins after {start:.1f} s", flush=True)
@@ -175,8 +176,7 @@ def main() -> int:
     ]
     for bar in claims(rows):
         print(f"{bar['claim']}: {bar['measured']} ({bar['bar']}{'' if bar['met'] else ', missed'})")
-    if not options.only:
-        print(keep(rows, start))
+    print(keep(rows, start))
     wrong = any(row.get("wrong") for row in rows)
     if not wrong:
         shutil.rmtree(base, ignore_errors=True)
