@@ -46,7 +46,7 @@ def row(executor: str, title: str, found: Found) -> Row:
         "bar, s": RECOVERY_S[executor],
         "all gone after, s": round(found.gone_s, 1),
         "as undisturbed": not found.wrong,
-        "wrong": "; ".join(found.wrong),
+        **({"wrong": "; ".join(found.wrong)} if found.wrong else {}),
     }
 
 
