@@ -39,10 +39,10 @@ def _disturbed(lab: Lab, results: Path, found: Found, rng: random.Random, kills:
     """The runs of a folder, until the study is done or so many processes were killed."""
     run = lab.begin(results)
     while kills:
-        time.sleep(rng.expovariate(1 / 1.5))
+        time.sleep(rng.expovariate(1))
         if run.over():
             break
-        role = rng.choices(("the command", "a job", "the server of jobs"), (1, 3, 2))[0]
+        role = rng.choices(("the command", "a job", "the server of jobs"), (1, 4, 3))[0]
         there = {"the command": [run.pid], "a job": [*jobs(run.pid)], "the server of jobs": [*servers(run.pid)]}
         if not there[role]:
             continue

@@ -18,9 +18,9 @@ from perf.clusters import Slurm, processes, wait
 
 A_ROUND = 12
 WORK = "submitit.core._submit"
-LIMIT = ("--with", "time=2", "--with", "signal_delay_s=30")
-"""A time limit of two minutes. A job is told half a minute before, and up to half a minute earlier."""
-TOLD_S = 150.0
+LIMIT = ("--with", "time=4", "--with", "signal_delay_s=30")
+"""A time limit of four minutes. A job is told half a minute before, and up to half a minute earlier."""
+TOLD_S = 260.0
 
 
 def _jobs(run: Run) -> list[int]:
