@@ -44,10 +44,12 @@ PROGRESS = ("kept", "resumed", "stepped", "epoch", "drawn", "cell", "done")
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started."""
-    with suppress(OSError):
-        return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
+    """The processes that any thread of a process has started."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            found += (int(text) for text in path.read_text().split())
+    return found
 
 
 def words(pid: int) -> str:
