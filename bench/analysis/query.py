@@ -7,6 +7,7 @@ before the query runs: it can read those two tables and nothing else.
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +40,8 @@ _TEXT = TEXT | {"processor", "gpu", "machine", "torch", "created"}
 _INTEGERS = INTEGERS | {"batch_size", "threads"}
 MOST_S, MOST_MB, MOST_ROWS = 8.0, 1000, 1_000_000
 """Limits of a query: seconds, memory of the database, rows of the answer."""
+THREADS, THREAD_MB = min(4, os.cpu_count() or 1), 128
+"""Threads of the database, and the address space that one may reserve without using it."""
 CHUNK = 10_000
 """Rows held in Python at once."""
 
@@ -68,6 +71,7 @@ def ask(sql: str, store: Store) -> Answer:
             _fill(database, "cells", [name for name in columns() if name != "study"], _cells(store))
             _fill(database, "jobs", list(dict.fromkeys((*JOBS, *(axis.column for axis in axes_of(Job))))), _jobs(store))
             database.execute(f"SET enable_external_access = false; SET memory_limit = '{MOST_MB}MB'")
+            database.execute(f"SET threads = {THREADS}")
             database.execute("SET lock_configuration = true")
             with _interrupted(database), _bounded():
                 found = database.execute(statements[0])
@@ -110,7 +114,7 @@ def _bounded() -> Iterator[None]:
 
     before = resource.getrlimit(resource.RLIMIT_AS)
     limits = [
-        pages * resource.getpagesize() + MOST_MB * 2**20,
+        pages * resource.getpagesize() + (MOST_MB + THREADS * THREAD_MB) * 2**20,
         *(one for one in before if one != resource.RLIM_INFINITY),
     ]
     resource.setrlimit(resource.RLIMIT_AS, (min(limits), before[1]))

@@ -115,6 +115,7 @@ def limit(lab: Lab, found: Found, _: random.Random, cluster: Slurm) -> None:
     late, at = _jobs(run)[:1], 0.0
     for pid in late:  # it is made slow enough to meet its limit, however fast the machine is
         os.kill(pid, signal.SIGSTOP)
+        time.sleep(1)  # until it has stopped
         wait(lambda: _is_told(pid), TOLD_S, "Slurm's signal before the time limit")  # noqa: B023 (used at once)
         at = time.monotonic()
         with suppress(ProcessLookupError):

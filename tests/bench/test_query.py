@@ -138,7 +138,7 @@ def test_the_examples_in_help_work(store: Store) -> None:
     [
         ("SELECT count(*) FROM range(1000000000000) a, range(1000000) b", "the query took over 0.2 s"),
         ("SELECT * FROM range(1001)", "more than 1,000 rows: add a LIMIT"),
-        ("SELECT len(range(100000000))", "the query needs over 300 MB"),
+        ("SELECT len(range(200000000))", "the query needs over 300 MB"),
     ],
 )
 def test_a_query_that_would_take_everything(store: Store, monkeypatch: pytest.MonkeyPatch, sql: str, says: str) -> None:
