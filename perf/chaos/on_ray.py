@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from perf.chaos.lab import GONE_S, PROGRESS, Found, Lab, Run, alive, children, jobs, words
+from perf.chaos.lab import GONE_S, PROGRESS, Found, Lab, Run, alive, children, jobs, servers
 from perf.chaos.local import Scenario, kill, never
 
 A_ROUND = 12
@@ -27,7 +27,7 @@ def _raylets(cluster: Any) -> dict[int, Any]:
 
 def _workers(cluster: Any) -> list[int]:
     """Ray's processes that look after a job."""
-    return [pid for raylet in _raylets(cluster) for pid in children(raylet) if "on_node" in words(pid)]
+    return [pid for raylet in _raylets(cluster) for pid in children(raylet) if [*servers(pid)]]
 
 
 def _jobs(cluster: Any) -> list[int]:
