@@ -115,7 +115,8 @@ gpu-wheels: ## download into wheels/ what a bare machine with a GPU lacks (docs/
 	  --python-version 312 --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 \
 	  --dest wheels --requirement perf/gpu-wheels.txt
 
-chaos: $(VENV)/.ready ## kill a run's processes 100 times at random moments: nothing is lost (half an hour; KILLS=)
+chaos: $(VENV)/.ready ## everything that may happen to a run, on one machine, Ray and Slurm (long; KILLS=; docs/scaling.md)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray,slurm]'
 	$(BIN)/python -m perf.chaos --kills $(or $(KILLS),100)
 
 fuzz: $(VENV)/.ready ## 10,000 mutated inputs for every reader: a line for the user, or success (long; INPUTS=)

@@ -21,8 +21,7 @@ from bench.job.draw import Trained, trained_network
 from bench.job.export import load_exported
 from bench.machine.devices import pick_device
 from bench.sinks.follow import follow
-from bench.store.lookup import find_cell, readable
-from bench.store.store import Store
+from bench.store.lookup import find_cell, open_store, readable
 from bench.study import load as studies
 from bench.study import yaml12
 from bench.study.study import Study
@@ -97,7 +96,7 @@ def run(
     :param quiet: print nothing.
     :raises UserError: for a mistake in the study or the options, in one line.
     """
-    known, store = load_study(study), Store(_folder(results) or paths.LOCAL)
+    known, store = load_study(study), open_store(_folder(results) or paths.LOCAL)
     folder = _folder(data_dir)
     options = make_options(
         device,

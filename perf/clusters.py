@@ -50,7 +50,10 @@ KillWait=10
 MinJobAge=300
 SwitchType=switch/none
 {nodes}
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 PartitionName=tiny Nodes=ALL Default=YES MaxTime=INFINITE State=UP PreemptMode=REQUEUE
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 """
 
 

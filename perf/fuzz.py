@@ -1,6 +1,7 @@
 """Mutated input for every reader of a stranger's files: only a line for the user, or success, may come of it.
 
-Inputs are valid ones that were changed in a few places, from a seed. ``make fuzz`` runs many, a test a few::
+Inputs are valid ones that were changed in a few places, from a seed. ``make fuzz`` runs many and keeps what came of
+them in ``results/perf/fuzz.json``; a test runs a few::
 
     python -m perf.fuzz --inputs 10000
 """
@@ -20,7 +21,7 @@ import traceback
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +40,7 @@ from bench.store.records import CellRecord, JobRecord
 from bench.store.store import Store, encode
 from bench.store.tensors import Resume
 from bench.study import load
+from perf.record import claim, save
 
 MOST_S, MOST_MB = 10.0, 2000
 ODD: tuple[Any, ...] = (
@@ -71,6 +73,15 @@ class Fault(NamedTuple):
     reader: str
     seed: int
     what: str
+
+
+class Outcome(NamedTuple):
+    """What came of an input, in how many seconds, and the fault if it was one."""
+
+    reader: str
+    what: str
+    seconds: float
+    fault: Fault | None
 
 
 def bent(content: bytes, rng: random.Random, most: int = 3) -> bytes:
@@ -238,8 +249,8 @@ TURNS = [*(["studies", "arrays", "pictures", "records"] * 3), "sql"]
 """Whose turn it is; a query takes longest."""
 
 
-def fuzz(inputs: int, seed: int, base: Path, names: list[str] | None = None) -> Iterator[tuple[str, Fault | None]]:
-    """(what came of it, the fault if it was one) for so many inputs, each reader in turn."""
+def fuzz(inputs: int, seed: int, base: Path, names: list[str] | None = None) -> Iterator[Outcome]:
+    """What came of each of so many inputs, each reader in turn."""
     chosen = names or TURNS
     for number in range(seed, seed + inputs):
         name = chosen[number % len(chosen)]
@@ -256,13 +267,44 @@ def fuzz(inputs: int, seed: int, base: Path, names: list[str] | None = None) -> 
             outcome, fault = "traceback", Fault(name, number, traceback.format_exc())
         # on a busy machine the processor's time is what the input took
         seconds = min(time.monotonic() - since[0], time.process_time() - since[1])
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "linux" else 1024) / 1024
+        peak = _peak_mb()
         if seconds > MOST_S:
             fault = Fault(name, number, f"{seconds:.0f} s")
         if peak > MOST_MB:
             fault = Fault(name, number, f"{peak:.0f} MB (or an input before it)")
         shutil.rmtree(folder)
-        yield f"{name}: {outcome}", fault
+        yield Outcome(name, outcome, seconds, fault)
+
+
+def _peak_mb() -> float:
+    """The most memory that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "linux" else 1024) / 1024
+
+
+def summary(outcomes: Iterable[Outcome]) -> dict[str, Any]:
+    """A row for each reader, the bars, and the faults; faults are printed as they come."""
+    counts, slowest, faults = Counter[tuple[str, str]](), dict[str, float](), list[Fault]()
+    for one in outcomes:
+        counts[one.reader, one.what] += 1
+        slowest[one.reader] = max(slowest.get(one.reader, 0.0), one.seconds)
+        if one.fault:
+            faults.append(one.fault)
+            print(f"{one.fault.reader} {one.fault.seed}: {one.fault.what}", flush=True)
+        if counts.total() % 500 == 0:
+            print(f"{counts.total()} inputs, {len(faults)} faults", flush=True)
+    kinds = ("success", "a line for the user", "traceback")
+    rows = [
+        {"reader": name} | {kind: counts[name, kind] for kind in kinds} | {"slowest, s": round(slowest[name], 2)}
+        for name in slowest
+    ]
+    total, peak, longest = counts.total(), _peak_mb(), max(slowest.values(), default=0.0)
+    claims = [
+        claim("mutated inputs over all readers", "≥ 10,000", f"{total:,}", total >= 10_000),
+        claim("faults: neither success nor a line for the user", "0", str(len(faults)), not faults),
+        claim("slowest mutated input", f"≤ {MOST_S:g} s", f"{longest:.1f} s", longest <= MOST_S),
+        claim("most memory in fuzzing", f"≤ {MOST_MB:,} MB", f"{peak:,.0f} MB", peak <= MOST_MB),
+    ]
+    return {"rows": rows, "claims": claims, "faults": [fault._asdict() for fault in faults]}
 
 
 def main() -> int:
@@ -274,19 +316,15 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    counts, faults = Counter[str](), list[Fault]()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as base:
-        for outcome, fault in fuzz(options.inputs, options.seed, Path(base), options.reader):
-            counts[outcome] += 1
-            if counts.total() % 500 == 0:
-                print(f"{counts.total()} inputs, {len(faults)} faults", flush=True)
-            if fault:
-                faults.append(fault)
-                print(f"{fault.reader} {fault.seed}: {fault.what}", flush=True)
-    print("\n".join(f"{count:6} {outcome}" for outcome, count in sorted(counts.items())))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{counts.total()} inputs, {len(faults)} faults, {peak:.0f} MB at most")
-    return bool(faults)
+        content = summary(fuzz(options.inputs, options.seed, Path(base), options.reader))
+    for row in content["rows"]:
+        print(row)
+    for bar in content["claims"]:
+        print(f"{bar['claim']}: {bar['measured']} ({bar['bar']}{'' if bar['met'] else ', missed'})")
+    if not options.reader:
+        print(save("fuzz", content, device=torch.device("cpu")))
+    return bool(content["faults"])
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from bench.analysis.stats import ALPHA, Contrast, Scale, Seeds, contrast, holm
 from bench.errors import UserError
 from bench.paths import CHECKOUT
 from bench.rows import entries
+from bench.store.lookup import open_store
 from bench.store.records import CellRecord, ScoredCell
-from bench.store.store import Store
 from bench.study.axes import AXES
 from bench.study.model import Cell
 
@@ -94,7 +94,7 @@ def read(folder: Path, metric: str) -> Side:
 
     :raises UserError: if there is none.
     """
-    store = Store(folder)
+    store = open_store(folder)
     side: Side = {}
     for _, record in store.records(CellRecord):
         if not isinstance(record, ScoredCell) or metric not in record.metrics:

@@ -7,9 +7,11 @@ before the query runs: it can read those two tables and nothing else.
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.analysis.table import FLAGS, INTEGERS, TEXT, cell_row, columns, training
@@ -38,6 +40,8 @@ _TEXT = TEXT | {"processor", "gpu", "machine", "torch", "created"}
 _INTEGERS = INTEGERS | {"batch_size", "threads"}
 MOST_S, MOST_MB, MOST_ROWS = 8.0, 1000, 1_000_000
 """Limits of a query: seconds, memory of the database, rows of the answer."""
+THREADS, THREAD_MB = min(4, os.cpu_count() or 1), 128
+"""Threads of the database, and the address space that one may reserve without using it."""
 CHUNK = 10_000
 """Rows held in Python at once."""
 
@@ -67,8 +71,9 @@ def ask(sql: str, store: Store) -> Answer:
             _fill(database, "cells", [name for name in columns() if name != "study"], _cells(store))
             _fill(database, "jobs", list(dict.fromkeys((*JOBS, *(axis.column for axis in axes_of(Job))))), _jobs(store))
             database.execute(f"SET enable_external_access = false; SET memory_limit = '{MOST_MB}MB'")
+            database.execute(f"SET threads = {THREADS}")
             database.execute("SET lock_configuration = true")
-            with _interrupted(database):
+            with _interrupted(database), _bounded():
                 found = database.execute(statements[0])
                 rows = found.fetchmany(MOST_ROWS + 1)
             if len(rows) > MOST_ROWS:
@@ -76,6 +81,8 @@ def ask(sql: str, store: Store) -> Answer:
             return Answer([column[0] for column in found.description or []], rows)
     except duckdb.InterruptException as error:
         raise UserError(f"the query took over {MOST_S:g} s ({HINT})") from error
+    except (duckdb.OutOfMemoryException, MemoryError) as error:
+        raise UserError(f"the query needs over {MOST_MB:,} MB ({HINT})") from error
     except duckdb.Error as error:
         raise UserError(f"{_one_line(error)} ({HINT})") from error
 
@@ -90,6 +97,31 @@ def _interrupted(database: duckdb.DuckDBPyConnection) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """Give this process little more memory than it has (Linux only).
+
+    The database's own limit does not count the lists that a query makes, and it cannot be interrupted at making one.
+    """
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except (OSError, ValueError):
+        yield
+        return
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    limits = [
+        pages * resource.getpagesize() + (MOST_MB + THREADS * THREAD_MB) * 2**20,
+        *(one for one in before if one != resource.RLIM_INFINITY),
+    ]
+    resource.setrlimit(resource.RLIMIT_AS, (min(limits), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def _one_line(error: Exception) -> str:

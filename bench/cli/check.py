@@ -92,9 +92,9 @@ def _change(args: argparse.Namespace) -> list[Outcome]:
 
 def _update_change(args: argparse.Namespace) -> None:
     from bench.gate.gates import update_change
-    from bench.store.store import Store
+    from bench.store.lookup import open_store
 
-    store = Store(args.results or LOCAL)
+    store = open_store(args.results or LOCAL)
     path = update_change(store, args.why, data_dir=args.data_dir, file=args.baseline, network=args.network)
     print(f"baseline: {shown(path)}.*")
 

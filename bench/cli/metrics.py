@@ -31,12 +31,12 @@ def run(args: argparse.Namespace) -> int:
     from bench.report import calibration as page
     from bench.score.calibration import measure
     from bench.score.kept import Progress
-    from bench.store.store import Store
+    from bench.store.lookup import open_store
 
     if args.page:
         page.write(page.read(args.out), args.out)
     else:
-        events = measure(args.dataset, Store(args.results or LOCAL), data_dir=args.data_dir, device=args.device)
+        events = measure(args.dataset, open_store(args.results or LOCAL), data_dir=args.data_dir, device=args.device)
         for event in events:
             if isinstance(event, Progress):
                 print(f"{event.what}, {event.share:.0%}", file=sys.stderr, flush=True)

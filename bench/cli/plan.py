@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the plan; nothing is written."""
     from bench.execute.plan import plan
     from bench.paths import LOCAL
-    from bench.store.store import Store
+    from bench.store.lookup import open_store
     from bench.study import load as studies
 
     if args.list:
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{name:12} {len(study.jobs):4} jobs {len(study.cells):5} cells  {study.description}")
         return 0
     study = studies.load(args.study)
-    store = Store(args.results or LOCAL)
+    store = open_store(args.results or LOCAL)
     output.warn(study)
     found = plan(study, store, detail=args.cells, workers=args.workers, threads=args.threads)
     _print(study, found, args.workers)

@@ -74,10 +74,10 @@ def run(args: argparse.Namespace) -> int:
         processes.warm()  # it imports while this process does
     from bench.execute.plan import make_options
     from bench.execute.settings import read
-    from bench.store.store import Store
+    from bench.store.lookup import open_store
     from bench.study import load as studies
 
-    study, store = studies.load(args.study), Store(results)
+    study, store = studies.load(args.study), open_store(results)
     output.warn(study)
     options = make_options(
         args.device,

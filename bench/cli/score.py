@@ -84,12 +84,15 @@ def run(args: argparse.Namespace) -> int:
     """Print the scores."""
     from bench.paths import LOCAL
     from bench.score.report import scoring, to_text
-    from bench.store.store import Store
+    from bench.store import seals
+    from bench.store.lookup import open_store
 
+    store = open_store(args.results or LOCAL)
+    seals.mend(store)
     scored = output.watched(
         scoring(
             args.path,
-            Store(args.results or LOCAL),
+            store,
             dataset=args.dataset,
             data_dir=args.data_dir,
             device=args.device,
@@ -97,5 +100,6 @@ def run(args: argparse.Namespace) -> int:
             reading=reading(args),
         )
     )
+    seals.seal(store)
     print(scored.report.text() if args.format == "json" else to_text(scored))
     return 0

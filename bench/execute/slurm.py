@@ -30,6 +30,7 @@ from bench.execute.schedule import POLL_S, Options, Stop, outcome
 from bench.execute.slurm_queue import Ledger, State, busy, command, name_of, states
 from bench.execute.worker import why
 from bench.job.events import BUSY, Elsewhere, Event, JobEnd, Started, Stopped, from_json, to_json
+from bench.job.parent import end_with_owner
 from bench.job.process import work
 from bench.job.spec import JobSpec
 from bench.paths import cache_dir
@@ -88,6 +89,7 @@ class OnNode:
         for stream in (1, 2):
             os.dup2(log, stream)
         signal.signal(signal.SIGTERM, _end)
+        end_with_owner()
         with Path(events).open("ab", buffering=0) as out:
 
             def say(event: Event) -> None:

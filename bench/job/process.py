@@ -16,11 +16,12 @@ from filelock import FileLock, Timeout
 
 from bench.errors import UserError
 from bench.job.checkpoints import is_trained
-from bench.job.events import BUSY, Damaged, Elsewhere, Event, Failed, Refused, to_json
+from bench.job.events import BUSY, CellDone, Damaged, Elsewhere, Event, Failed, JobDone, Refused, to_json
 from bench.job.failures import reason_of, record_failure
 from bench.job.parent import end_with_parent
 from bench.job.run import run
 from bench.job.spec import JobSpec
+from bench.store import seals
 from bench.store.store import Store
 from bench.study.model import Job
 
@@ -104,6 +105,7 @@ def waits(job: Job, store: Store) -> bool:
 def _steps(spec: JobSpec, store: Store) -> Generator[Event, None, None]:
     """The job's events, and those of damage that it comes across."""
     torch.set_num_threads(spec.threads)
+    seals.mend(store)
     for event in run(
         list(spec.cells),
         store,
@@ -120,6 +122,8 @@ def _steps(spec: JobSpec, store: Store) -> Generator[Event, None, None]:
         for path in store.damaged:
             yield Damaged(job=spec.key, label=spec.job.label, path=str(path))
         store.damaged.clear()
+        if isinstance(event, CellDone | JobDone):
+            seals.seal(store)
         yield event
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.store import seals
 from bench.store.records import CellRecord, EngineRecord, JobRecord, Record, ReferenceRecord
 from bench.store.store import Store
 from bench.store.tensors import About, Checkpoint, ReferenceFeatures, Resume, Snapshot
@@ -59,6 +60,7 @@ MENDED = {
     "references": "floor and ceiling are scored again",
     "scoring": "training images are looked at again",
     "engines": "engines are tried again",
+    "classifiers": "it is trained again, and what it scored is scored again if its bytes are others then",
 }
 """Folder → what running a study again does where a file of it was deleted."""
 RECORDS: tuple[type[Record], ...] = (JobRecord, CellRecord, ReferenceRecord, EngineRecord)
@@ -66,6 +68,7 @@ TENSORS: tuple[type[About], ...] = (Checkpoint, Snapshot, Resume, ReferenceFeatu
 KINDS = (
     *(_record(kind) for kind in RECORDS),
     *(_tensors(kind) for kind in TENSORS),
+    _Kind("classifiers/*.safetensors", lambda _, path: path if seals.whole(path) else None, MENDED["classifiers"]),
     _Kind("cells/*.png", _pictured, DRAWN),
     _Kind("samples/*.npz", lambda store, path: store.load_samples(path.stem), DRAWN),
 )

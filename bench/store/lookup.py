@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from bench import paths
 from bench.errors import UserError
-from bench.store.records import CellRecord
+from bench.store.records import CellRecord, EngineRecord, JobRecord, ReferenceRecord
 from bench.store.store import Store
 from bench.study import load as studies
 from bench.study.model import Cell
 from bench.study.study import Study
+
+RECORDS = tuple(kind.kind for kind in (JobRecord, CellRecord, ReferenceRecord, EngineRecord))
+"""Folders of records."""
+
+
+def open_store(results: Path) -> Store:
+    """A results folder, which need not be there yet.
+
+    :raises UserError: if something in it is neither a file nor a folder. Reading a pipe would wait for ever.
+    """
+    for kind in RECORDS:
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(results / kind) as entries:
+            for entry in entries:
+                if not entry.is_file() and not entry.is_dir() and os.path.exists(entry.path):
+                    raise UserError(f"{paths.shown(Path(entry.path))} is no file but a pipe or a device: delete it")
+    return Store(results)
 
 
 def readable(results: Path | None, study: Study | None = None) -> Store:
@@ -22,8 +40,8 @@ def readable(results: Path | None, study: Study | None = None) -> Store:
     if results:
         if not results.is_dir():
             raise UserError(f"no results folder {results}")
-        return Store(results)
-    local = Store(paths.LOCAL)
+        return open_store(results)
+    local = open_store(paths.LOCAL)
     has = any((paths.LOCAL / "cells").glob("*.json")) if study is None else holds(local, study)
     return local if has or not paths.REFERENCE.is_dir() else Store(paths.REFERENCE)
 

@@ -327,8 +327,9 @@ if __name__ == "__main__":
 
 
 @linux
-def test_a_job_that_hears_nothing_does_not_outlive_its_run_either(tmp_path: Path) -> None:
-    """One that is deep in a library, and says nothing for long."""
+@pytest.mark.parametrize("number", [0, signal.SIGSTOP])
+def test_a_job_that_hears_nothing_does_not_outlive_its_run_either(tmp_path: Path, number: int) -> None:
+    """One that is deep in a library, and says nothing for long; or that a signal has stopped."""
     script = tmp_path / "stuck.py"
     script.write_text(STUCK)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -337,6 +338,7 @@ def test_a_job_that_hears_nothing_does_not_outlive_its_run_either(tmp_path: Path
     with run.stdout:
         pid = int(run.stdout.readline())
         assert not gone(pid, 0.2)
+        os.kill(pid, number)
         run.kill()
         run.wait()
     assert gone(pid, 5.0)

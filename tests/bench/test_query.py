@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -137,10 +138,14 @@ def test_the_examples_in_help_work(store: Store) -> None:
     [
         ("SELECT count(*) FROM range(1000000000000) a, range(1000000) b", "the query took over 0.2 s"),
         ("SELECT * FROM range(1001)", "more than 1,000 rows: add a LIMIT"),
+        ("SELECT len(range(200000000))", "the query needs over 300 MB"),
     ],
 )
 def test_a_query_that_would_take_everything(store: Store, monkeypatch: pytest.MonkeyPatch, sql: str, says: str) -> None:
     monkeypatch.setattr(query, "MOST_S", 0.2)
     monkeypatch.setattr(query, "MOST_ROWS", 1000)
+    monkeypatch.setattr(query, "MOST_MB", 300)
+    before = resource.getrlimit(resource.RLIMIT_AS)
     with pytest.raises(UserError, match=says):
         query.ask(sql, store)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before

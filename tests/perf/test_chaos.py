@@ -1,0 +1,107 @@
+"""What the suite of faults says of runs, on events and processes whose truth is known."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perf.chaos import __main__ as command
+from perf.chaos import lab
+from perf.chaos.lab import Found
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+
+
+class Said:
+    """A run that has said this."""
+
+    def __init__(self, *events: dict[str, Any]) -> None:
+        self._events = [(float(i), {"at": i, **event}) for i, event in enumerate(events)]
+
+    def events(self) -> list[tuple[float, dict[str, Any]]]:
+        """When, and what."""
+        return self._events
+
+
+def epoch(number: int, seconds: float, of: int = 3) -> dict[str, Any]:
+    return {"event": "epoch", "label": "a", "epoch": number, "of": of, "seconds": seconds}
+
+
+CELL = {"event": "cell", "cell": "k", "status": "done"}
+
+
+@pytest.mark.parametrize(
+    ("runs", "followed", "wrong"),
+    [
+        ([Said(epoch(1, 0.1)), Said(epoch(2, 0.1), epoch(3, 0.1), CELL)], False, []),
+        ([Said(epoch(1, 0.1)), Said(epoch(1, 0.2))], False, ["epoch 1 of a was done 2 times"]),
+        ([Said(epoch(3, 0.1)), Said(epoch(3, 0.2))], False, []),  # nothing is kept after the last one
+        ([Said(epoch(1, 0.1), CELL), Said(epoch(1, 0.1), CELL)], True, []),  # read twice
+        ([Said(epoch(1, 0.1)), Said(epoch(1, 0.2))], True, ["epoch 1 of a was done 2 times"]),
+        ([Said(CELL), Said(CELL)], False, ["cell k was done 2 times"]),
+    ],
+)
+def test_what_was_done_twice(runs: list[Any], followed: bool, wrong: list[str]) -> None:
+    assert list(lab.twice(runs, followed=followed)) == wrong
+
+
+def test_bars() -> None:
+    killed = Found(Counter({"SIGKILL to a job": 99, "SIGTERM to a job": 50}), [29.0, 31.0], 10.4)
+    whole = Found(Counter({"SIGKILL to a raylet": 1}), [59.0], 0.5)
+    rows = [
+        command.row("local", "a", killed),
+        command.row("ray", "b", whole),
+        command.row("slurm", "c", Found(wrong=["x"])),
+        command.row("slurm", "d", Found(skipped="no Slurm")),
+    ]
+    rows = [row | {"undisturbed start, s": 0.5} for row in rows]
+    found = {one["claim"]: (one["measured"], one["met"]) for one in command.claims(rows)}
+    later = "work goes on after a fault, later than an undisturbed start"
+    assert found == {
+        "scenarios that end with the bytes of an undisturbed run": ("2 of 4", False),
+        "processes killed at random moments": ("100", True),
+        "longest that a process outlived its run": ("10.4 s", False),
+        f"local: {later}": ("30.5 s", False),
+        f"ray: {later}": ("58.5 s", True),
+    }
+    assert rows[3]["done"] == "not tried: no Slurm"
+
+
+@linux
+def test_every_process_of_a_run_is_known_until_it_is_gone(tmp_path: Path) -> None:
+    """Also one that its parent has left behind."""
+    script = "import os, time; os.fork() or time.sleep(60)"
+    run = lab.Run([sys.executable, "-S", "-c", script], tmp_path / "log", tmp_path / "output", {}, terminal=False)
+    assert run.wait(30) == 0
+    (left,) = lab.marked(run.mark)
+    assert lab.alive(left)
+    os.kill(left, 9)
+    assert run.leftover_s() < 5
+
+
+@linux
+def test_a_run_at_a_terminal_hears_the_keyboard(tmp_path: Path) -> None:
+    run = lab.Run(["sleep", "60"], tmp_path / "log", tmp_path / "output", {}, terminal=True)
+    until = time.monotonic() + 10
+    while "sleep 60" not in lab.words(run.pid) or "setsid" in lab.words(run.pid):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    os.write(run.keyboard, b"\x03")
+    assert run.wait(10) == -2
+    os.close(run.keyboard)
+
+
+@linux
+def test_children_of_a_process() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        assert process.pid in lab.children(os.getpid())
+        process.kill()
+        process.wait()
+        assert not lab.alive(process.pid)
