@@ -389,7 +389,7 @@ def test_the_last_page_is_half_full_too(tmp_path):
     (tmp_path / "figures" / "f.pdf").write_bytes(typst.Compiler(figure).compile())
     drawn = Figure("f", "lines", {}, ("A caption.",), "")
     line = text("One line.")
-    page = [heading(1, "A title"), line, *[drawn, line] * 2, *[line] * 13]
+    page = [heading(1, "A title"), line, *[drawn, line] * 2, *[line] * 12]
     assert len(list(filled(page, tmp_path))) == 2, "a little too much for a page"
     pdf.render(page, tmp_path / "report.pdf")
     (pages,) = map(int, re.findall(rb"/Type/Pages/Count (\d+)", (tmp_path / "report.pdf").read_bytes()))
