@@ -389,8 +389,21 @@ def test_the_last_page_is_half_full_too(tmp_path):
     (tmp_path / "figures" / "f.pdf").write_bytes(typst.Compiler(figure).compile())
     drawn = Figure("f", "lines", {}, ("A caption.",), "")
     line = text("One line.")
-    page = [heading(1, "A title"), line, *[drawn, line] * 2, *[line] * 13]
+    page = [heading(1, "A title"), line, *[drawn, line] * 2, *[line] * 12]
     assert len(list(filled(page, tmp_path))) == 2, "a little too much for a page"
     pdf.render(page, tmp_path / "report.pdf")
     (pages,) = map(int, re.findall(rb"/Type/Pages/Count (\d+)", (tmp_path / "report.pdf").read_bytes()))
     assert pages == 1
+
+
+def test_no_figure_stands_above_the_title(tmp_path):
+    """A figure near the beginning of a page's text would float to its top, and on the first one the title is there."""
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "f.pdf").write_bytes(
+        typst.Compiler(b"#set page(width: 172mm, height: 80mm, margin: 0mm, fill: black)").compile()
+    )
+    page = [heading(1, "A title"), text("A line."), Figure("f", "lines", {}, ("A caption.",), ""), text("A line.")]
+    (png,) = pdf.compile_pages(page, tmp_path, "png", ppi=40)
+    grey = np.asarray(Image.open(io.BytesIO(png)).convert("L"))
+    (black,) = np.nonzero((grey < 60).mean(axis=1) > 0.5)
+    assert black.min() > len(grey) / 2

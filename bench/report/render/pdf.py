@@ -53,7 +53,7 @@ page."""
 TIGHT = (1.0, 0.95, 0.9, 0.85, 0.8)
 """Sizes of the pictures that are tried, until the last page is at least half full."""
 HALF = 0.5
-END = b"#context [#metadata(here().position().y / 1mm) <end>]"
+END = b"#context [#metadata((here().position().y / 1mm, here().page(), counter(page).final().first())) <end>]"
 GREYS = 16
 JOINED = "\\u{2060}"
 """Typst's escape of a character at which no line breaks."""
@@ -62,24 +62,26 @@ JOINED = "\\u{2060}"
 def render(blocks: Sequence[Block], path: Path) -> None:
     """Write the blocks to ``path``. In ``figures`` beside it lie a PDF of each figure and a PNG of each picture."""
     text = source(blocks).encode()
-    for tight in TIGHT:
-        if _last_page(text, path.parent, tight) >= HALF:
-            break
-    else:
-        tight = TIGHT[0]
+    first, *others = TIGHT
+    fill, pages = _last_page(text, path.parent, first)
+    tight = first
+    if fill < HALF and pages > 1:
+        tried = ((tight, *_last_page(text, path.parent, tight)) for tight in others)
+        # a page less: what was the last but one is full
+        tight = next((tight for tight, filled, left in tried if filled >= HALF or left < pages), first)
     path.write_bytes(_pages(text, path.parent, tight=tight)[0])
 
 
-def _last_page(text: bytes, root: Path, tight: float) -> float:
-    """How far down the last page goes, as a share of the room for text."""
+def _last_page(text: bytes, root: Path, tight: float) -> tuple[float, int]:
+    """How far down text goes on the last page, as a share of the room for it, and the number of pages."""
     import typst
 
     top, room = 18, 259  # mm
     whole, options = b"\n\n".join([text, END]), {"tight": f"{tight:g}"}
     ask: Any = typst.query  # whose types want text and folder to be of one kind
     said = ask(whole, "<end>", field="value", root=root, ignore_system_fonts=True, sys_inputs=options)
-    (height,) = json.loads(said)
-    return float((height - top) / room)
+    ((height, page, pages),) = json.loads(said)
+    return (float((height - top) / room) if page == pages else 0.0), int(pages)  # 0: only figures, which had no room
 
 
 def compile_pages(blocks: Iterable[Block], root: Path, kind: Kind = "pdf", ppi: float | None = None) -> list[bytes]:
