@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from perf.chaos.lab import GONE_S, PROGRESS, Found, Lab, Run, jobs, servers
+from perf.chaos.lab import GONE_S, PROGRESS, Found, Lab, Run, jobs, made, servers
 
 A_ROUND = 20
 """Kills in one results folder."""
@@ -62,7 +62,7 @@ def _disturbed(lab: Lab, results: Path, found: Found, rng: random.Random, kills:
 def jobs_killed(lab: Lab, found: Found, rng: random.Random, kills: int) -> None:
     """SIGKILL to jobs at random moments of their work, in one results folder."""
     results, runs = lab.folder(), list[Run]()
-    while kills:
+    while kills and made(results) != lab.expected:
         runs.append(run := lab.begin(results))
         while kills and not run.over():
             if not (there := [*jobs(run.pid)]):
