@@ -26,6 +26,8 @@ from perf.gpu import page as gpu
 from perf.record import FOLDER, load
 
 OUT = ROOT / "reports" / "perf"
+ELSEWHERE = ("parity",)
+"""Measurements with a page of their own."""
 Record = dict[str, Any]
 
 
@@ -36,7 +38,7 @@ def compose(found: dict[str, Record], folder: Path = FOLDER) -> Iterator[Block]:
     """
     yield heading(1, "ddpm-bench: speed")
     yield from _claims(found)
-    others = [name for name in found if name not in SECTIONS and not name.startswith(gpu.PREFIX)]
+    others = [name for name in found if name not in {*SECTIONS, *ELSEWHERE} and not name.startswith(gpu.PREFIX)]
     for name in [*(name for name in SECTIONS if name in found), *others]:
         title, section = SECTIONS.get(name, (name.replace("_", " ").capitalize(), plain))
         blocks = list(section(found[name]))

@@ -33,7 +33,7 @@ NOTE = (
     "command takes a while until its first job is at work, disturbed or not. A row names its commit, since it may be "
     "tried alone."
 )
-MANY = ("killed", "two", "four")
+MANY = ("jobs", "killed", "two", "four")
 """Scenarios of several jobs."""
 
 

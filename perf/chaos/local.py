@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from perf.chaos.lab import GONE_S, PROGRESS, Found, Lab, Run, jobs, servers
+from perf.chaos.lab import GONE_S, PROGRESS, Found, Lab, Run, jobs, made, servers
 
 A_ROUND = 20
 """Kills in one results folder."""
@@ -57,6 +57,24 @@ def _disturbed(lab: Lab, results: Path, found: Found, rng: random.Random, kills:
         found.wrong.append(f"{results.name}: a run did not end")
     found.gone_s = max(found.gone_s, run.leftover_s())
     yield run
+
+
+def jobs_killed(lab: Lab, found: Found, rng: random.Random, kills: int) -> None:
+    """SIGKILL to jobs at random moments of their work, in one results folder."""
+    results, runs = lab.folder(), list[Run]()
+    while kills and made(results) != lab.expected:
+        runs.append(run := lab.begin(results))
+        while kills and not run.over():
+            if not (there := [*jobs(run.pid)]):
+                time.sleep(0.05)
+                continue
+            time.sleep(rng.expovariate(1 / 3))
+            kill(there[0], signal.SIGKILL, "a job", found)
+            kills -= 1
+            while run.over() is False and there[0] in jobs(run.pid):
+                time.sleep(0.05)
+        run.wait()
+    lab.finish(results, found, runs)
 
 
 def asked(lab: Lab, found: Found, rng: random.Random) -> None:
@@ -240,5 +258,9 @@ LOCAL: dict[str, Scenario] = {
 
 
 def kills(number: int) -> dict[str, Scenario]:
-    """The row that kills so many processes."""
-    return {"killed": ("SIGKILL at random moments", killed, never, (number,))}
+    """The rows that kill so many processes."""
+    most = max(1, number // 6)
+    return {
+        "jobs": ("SIGKILL to jobs at work", jobs_killed, never, (most,)),
+        "killed": ("SIGKILL at random moments", killed, never, (number - most,)),
+    }
