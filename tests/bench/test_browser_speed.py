@@ -106,7 +106,7 @@ def test_it_answers_at_once(browser: Browser, which: str, request: pytest.Fixtur
 
 
 def _spent(browser: Browser, act: Callable[[Browser], Any]) -> tuple[float, float]:
-    """Milliseconds that the page computed for an interaction, and until its answer was seen; 0 if the browser told no time."""
+    """Milliseconds that the page computed for an answer, and until it was seen; 0 if the browser told no time."""
     browser.run("window.seen.length = 0")
     before = browser.cpu()
     act(browser)
