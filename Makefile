@@ -46,8 +46,8 @@ mutants: $(VENV)/.ready ## change the code in a thousand small ways and see that
 	$(BIN)/python -m perf.mutants $(MODULES)
 
 test: $(VENV)/.ready ## the tests, a process a core (eight at most)
-	@# one thread each: more would wait for each other, busily
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
+	@# one thread each: more would wait for each other, busily; with bytecode, or hundreds of processes compile it all anew
+	env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
 test-browser: $(VENV)/.ready ## the HTML report in a real browser; needs apt-get install chromium chromium-driver
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'

@@ -25,7 +25,7 @@ from bench.images.grids import png
 from bench.paths import ROOT
 from bench.score import classifier, distances, eyes, metrics
 from bench.score.classifier import BATCH
-from bench.score.judges import JUDGES
+from bench.score.judges import judges_of
 from bench.score.reference import Reference
 from perf.peers import scoring
 from perf.record import save
@@ -74,7 +74,7 @@ def torch_fidelity(folder: Path, reference: Tensor, network: classifier.Network)
 
     from bench.score import fidelity
 
-    name = fidelity.register("mnist", JUDGES["classifier"].sha256, network)
+    name = fidelity.register("mnist", judges_of("mnist")["classifier"].sha256, network)
     images = files.take(folder, 1, 28).whole()
     found = calculate_metrics(
         input1=scoring.Images(images), input2=scoring.Images(reference), fid=True, kid=True, isc=True,
@@ -149,7 +149,7 @@ def measured(
     """A row a set and library."""
     images = datasets.load("mnist")
     reference, rows = images.train[:reference_n], []
-    network = eyes.load(JUDGES["classifier"])
+    network = eyes.load(judges_of("mnist")["classifier"])
     for what, given in sets(n):
         with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # theirs

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from bench.images import datasets
 from bench.images.datasets import Images
-from bench.score import classifier, own
-from bench.score.judges import HEADLINE, JUDGES
+from bench.score import classifier, judges, own
+from bench.score.judges import PANELS, Panel
 from bench.score.scorer import Scorer
 from bench.store.store import Store
 from bench.study.study import Study
@@ -29,7 +29,6 @@ from ddpm.nets import NETS
 
 WORKER = "PYTEST_XDIST_WORKER" in os.environ
 """Whether others run tests beside this process."""
-CLASSIFIER = JUDGES["classifier"]
 
 if WORKER:
     torch.set_num_threads(1)  # a core each
@@ -55,6 +54,15 @@ class TinyNet(nn.Module):
         return self.last(torch.tanh(self.first(x) + self.time(u[:, None])[:, :, None, None]))
 
 
+class TinyJudge(classifier.Network):
+    """A classifier of the same parts that looks at a few averages: it takes a hundredth of the time."""
+
+    def __init__(self, channels: int = 1, classes: int = classifier.CLASSES) -> None:
+        super().__init__(channels, classes)
+        self.strokes = nn.Sequential(nn.AvgPool2d(4), nn.Conv2d(channels, classifier.STROKES, 1), nn.ReLU())
+        self.shapes = nn.Sequential(nn.Conv2d(classifier.STROKES, classifier.SHAPES, 1), nn.ReLU())
+
+
 @dataclass
 class World:
     """A results folder, a tiny data set under the name ``mnist``, a net ``tiny`` and an untrained classifier."""
@@ -66,9 +74,8 @@ class World:
     def pin(self, seed: int) -> str:
         """Make another classifier the pinned one and return its hash."""
         torch.manual_seed(seed)
-        sha256 = classifier.save(classifier.Network(), self.weights, {})
-        row = JUDGES["classifier"]
-        JUDGES["classifier"] = replace(row, file=str(self.weights), sha256=sha256, moments="")
+        sha256 = classifier.save(TinyJudge(), self.weights, {})
+        PANELS["mnist"] = Panel("classifier", "classifier", {"classifier": (sha256, "")})
         return sha256
 
 
@@ -206,11 +213,12 @@ def world(tiny_images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     row = replace(datasets.DATASETS["mnist"], read=lambda root: tiny_images)
     monkeypatch.setitem(datasets.DATASETS, "mnist", row)
     monkeypatch.setitem(NETS, "tiny", TinyNet)
-    monkeypatch.setitem(HEADLINE, "mnist", "classifier")
+    monkeypatch.setattr(judges, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(classifier, "RECIPE", classifier.RECIPE._replace(network=TinyJudge))
     monkeypatch.setattr(own, "STEPS", 1)
     threads = torch.get_num_threads()
-    with standing_in(JUDGES, {"classifier": CLASSIFIER}):
-        world = World(Store(tmp_path / "results"), tiny_images, tmp_path / "classifier.safetensors")
+    with standing_in(PANELS, dict(PANELS)):
+        world = World(Store(tmp_path / "results"), tiny_images, tmp_path / "mnist-classifier.safetensors")
         world.pin(0)
         yield world
     torch.set_num_threads(threads)
@@ -220,7 +228,7 @@ def world(tiny_images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture
 def own_classifier(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """MNIST without a pinned judge: its classifier is trained in the results folder, for one epoch and not four."""
-    monkeypatch.delitem(HEADLINE, "mnist")
+    del PANELS["mnist"]
     monkeypatch.setattr(classifier, "RECIPE", classifier.RECIPE._replace(epochs=1))
 
 

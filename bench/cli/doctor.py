@@ -106,7 +106,7 @@ def _data(data_dir: Path | None) -> Iterator[Line]:
     from bench.errors import UserError
     from bench.images import datasets
     from bench.score import classifier, eyes
-    from bench.score.judges import JUDGES, named, pinned
+    from bench.score.judges import PANELS, judges_of
 
     images = None
     try:
@@ -115,10 +115,10 @@ def _data(data_dir: Path | None) -> Iterator[Line]:
     except UserError as error:
         yield Line("mnist", str(error), good=False)
     try:
-        sha256 = pinned("mnist") or ""
-        network = eyes.load(JUDGES[named(sha256) or ""])
+        judge = judges_of("mnist")[PANELS["mnist"].headline]
+        network = eyes.load(judge)
         accuracy = f"{classifier.accuracy(network, images):.2%} of test images right" if images else ""
-        yield Line("classifier", f"{sha256[:12]} {accuracy}")
+        yield Line("classifier", f"{judge.sha256[:12]} {accuracy}")
     except UserError as error:
         yield Line("classifier", str(error), good=False)
 

@@ -15,7 +15,7 @@ from bench.gate.subject import SHORT_T, Subject, Way
 from bench.score import classifier
 from bench.score.classifier import CLASSES, Features
 from bench.score.distances import Moments, frechet_distance
-from bench.score.judges import column, headline
+from bench.score.judges import PANELS, column
 from bench.score.metrics import METRICS
 from bench.score.reference import Reference
 from bench.score.scorer import Scorer
@@ -71,7 +71,7 @@ def rows() -> Iterable[tuple[str, Check]]:
         steep = rule.corrects or rule.order > 2
         yield f"images {name}", Check("steep images" if steep else "images", partial(_images, way))
     for name in METRICS:
-        if name == column(headline("mnist") or ""):  # ``fid`` is the same number
+        if name == column(PANELS["mnist"].headline):  # ``fid`` is the same number
             continue
         kind = "counts" if name in COUNTS else "scores"
         yield f"score {name}", Check(kind, partial(_score, name))

@@ -23,7 +23,7 @@ from bench.errors import UserError
 from bench.gate.baselines import SEEDS, Change, NightlyBaseline, read_json
 from bench.gate.verdicts import FAIL, NOT_MEASURED, PASS, UNDECIDED, Outcome
 from bench.machine.environment import Environment
-from bench.score.judges import JUDGES, column
+from bench.score.judges import column, with_hash
 from bench.study.axes import AXES
 
 ALPHA = 0.01
@@ -57,8 +57,8 @@ def by_run(rows: Iterable[dict[str, Any]]) -> dict[str, list[float]]:
 
 def by_judge(rows: Sequence[dict[str, Any]], classifier: str) -> list[dict[str, Any]]:
     """The rows with FID by the judge of that hash, where it is of the panel: the headline may have changed since."""
-    name = next((name for name, judge in JUDGES.items() if judge.sha256[:12] == classifier), None)
-    fids = [row.get(column(name)) if name else None for row in rows]
+    judge = with_hash(classifier)
+    fids = [row.get(column(judge.name)) if judge else None for row in rows]
     return [
         row if fid is None else row | {"fid": fid, "classifier": classifier}
         for row, fid in zip(rows, fids, strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def load(spec: Idx, root: Path) -> Images:
             shape = "×".join(map(str, array.shape)) or "one number"
             raise UserError(f"corrupt data: {find(spec, name, root)} holds {shape} of {array.dtype.name}")
     upright = [a.transpose(0, 2, 1) if spec.turned else a for a in arrays[::2]]
-    images = [torch.from_numpy(a.astype(np.uint8, order="C"))[:, None] for a in upright]
+    images = [_tensor(np.ascontiguousarray(a))[:, None] for a in upright]
     labels = [torch.from_numpy(a.reshape(len(a), -1)[:, 0].astype(np.int64)) - spec.first for a in arrays[1::2]]
     last = spec.first + spec.classes - 1
     for a, b, name, label_name in zip(images, labels, spec.files[::2], spec.files[1::2], strict=True):
@@ -102,6 +103,13 @@ def _content(path: Path) -> bytes:
         return gzip.decompress(raw) if path.suffix == ".gz" else raw
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"corrupt data: {path} cannot be read ({error})") from error
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    """The same memory as a tensor; nothing writes to images, so that they may lie in bytes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)
 
 
 def _read(path: Path, raw: bytes) -> np.ndarray:

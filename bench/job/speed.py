@@ -23,7 +23,7 @@ from bench.machine.flops import flops as count
 from bench.machine.flops import flops_per_image
 from bench.paths import LOCAL
 from bench.score import classifier, eyes
-from bench.score.judges import JUDGES
+from bench.score.judges import judges_of
 from bench.store.store import Store
 from bench.study.model import Sampling
 from ddpm.denoiser import Net
@@ -217,7 +217,7 @@ def sampling(name: str, device: torch.device, prepare: Prepare = eager) -> list[
 
 def classifying(device: torch.device, n: int = 2000) -> Work:
     """The first judge's features and logits of n images: most of what scoring takes."""
-    network = eyes.load(JUDGES["classifier"]).to(device)
+    network = eyes.load(judges_of("mnist")["classifier"]).to(device)
     images = datasets.load("mnist").test[:n]
     flops = count(lambda: network(images[:1].to(device))) * n
     return Work("classifier", lambda: classifier.extract(network, images, device), flops, images=n)

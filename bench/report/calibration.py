@@ -9,7 +9,7 @@ from bench.errors import UserError
 from bench.report.blocks import Block, Bullets, Cell, CodeSpan, Column, Spans, Strong, heading, table, text
 from bench.report.write import write_files
 from bench.score.calibrated import COPIES, FEW, MANY, SEEN, Calibration, distance, smallest
-from bench.score.judges import named, panel
+from bench.score.judges import panel, with_hash
 from bench.text import listing
 
 RECORD = "calibration.json"
@@ -41,7 +41,7 @@ def blind_to(found: Calibration, metric: str, n: int = FEW) -> list[str]:
 
 def compose(found: Calibration) -> Iterator[Block]:
     """The page's blocks."""
-    name = named(found.classifier)
+    judge = with_hash(found.classifier)
     yield heading(1, "What each metric sees")
     yield text(
         f"Real test images of {found.dataset} were damaged in known ways, a little and then more. A metric sees a "
@@ -49,7 +49,7 @@ def compose(found: Calibration) -> Iterator[Block]:
         "standard deviation over clean sets of the same size. ",
         CodeSpan("fid"),
         " is by the judge ",
-        CodeSpan(name or "own classifier"),
+        CodeSpan(judge.name if judge else "own classifier"),
         f" ({found.classifier[:12]}).",
     )
     yield heading(2, "A slight damage")

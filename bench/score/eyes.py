@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.images.datasets import Images
 from bench.score import classifier, kept
-from bench.score.judges import JUDGES, WEIGHTS, Judge
+from bench.score.judges import WEIGHTS, Pinned
 from bench.score.kept import Progress, Shipped
 from bench.score.learning import JudgeNetwork
 from bench.score.together import Together
@@ -35,17 +35,18 @@ class Eye(NamedTuple):
     moments: str
 
 
-def load(judge: Judge, channels: int = 1, classes: int = classifier.CLASSES) -> JudgeNetwork:
+def load(judge: Pinned, channels: int = 1, classes: int = classifier.CLASSES) -> JudgeNetwork:
     """A judge's network.
 
     :raises UserError: if its weights are missing or altered.
     """
-    if judge.recipe is None:
-        return Together([(load(JUDGES[name], channels, classes), weight) for name, weight in judge.members]).eval()
-    return classifier.load(judge.path, judge.sha256, channels, judge.recipe().network, classes)
+    recipe = judge.judge.recipe
+    if recipe is None:
+        return Together([(load(member, channels, classes), weight) for member, weight in judge.members]).eval()
+    return classifier.load(judge.path, judge.sha256, channels, recipe().network, classes)
 
 
-def of_network(network: JudgeNetwork, sha256: str, device: torch.device, judge: Judge | None) -> Eye:
+def of_network(network: JudgeNetwork, sha256: str, device: torch.device, judge: Pinned | None) -> Eye:
     """A network's; ``judge`` is its row where it has one."""
 
     def see(images: Tensor, fitted: Tensor) -> Tensor:

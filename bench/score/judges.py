@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench.score.views import VIEWS
 
@@ -22,32 +22,57 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 @dataclass(frozen=True)
 class Judge:
-    """A judge of one data set: a network of its own, or several others together.
+    """What a judge is, whatever the data set.
 
-    ``recipe`` gives its network and how that is trained. ``file`` and ``sha256`` are its weights. ``moments`` is the
-    sha256 of the file beside it with the moments of the training images' features. ``about`` says what it sees.
+    ``recipe`` gives its network and how that is trained. ``about`` says what it sees.
 
     ``members`` are names of other judges and the weights of their features. Such a judge has no recipe and no file of
     weights, and its hash is :func:`hash_of` them.
     """
 
     recipe: Callable[[], Recipe] | None
-    file: str
+    about: str
+    members: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The judges that are pinned for a data set.
+
+    ``headline`` is the judge that ``fid`` and every other metric of features is by. ``reader`` says of which class a
+    sample is: the most accurate one. ``pins``: judge → the sha256 of its weights, and of the moments of the training
+    images' features.
+    """
+
+    headline: str
+    reader: str
+    pins: Mapping[str, tuple[str, str]]
+
+
+class Pinned(NamedTuple):
+    """A judge as it was trained for a data set: ``sha256`` of its weights, ``moments`` of its training images'."""
+
+    name: str
+    dataset: str
+    judge: Judge
     sha256: str
     moments: str
-    about: str
-    dataset: str = "mnist"
-    members: tuple[tuple[str, float], ...] = ()
+    folder: Path | None = None
 
     @property
     def path(self) -> Path:
         """Where its weights are."""
-        return WEIGHTS / self.file
+        return (self.folder or WEIGHTS) / f"{self.dataset}-{self.name}.safetensors"
 
     @property
     def moments_path(self) -> Path:
         """Where the moments are that samples are compared with."""
         return self.path.with_suffix(".moments.safetensors")
+
+    @property
+    def members(self) -> list[tuple[Pinned, float]]:
+        """The judges that it is made of, with their weights; none for a network of its own."""
+        return [(judges_of(self.dataset)[name], weight) for name, weight in self.judge.members]
 
 
 def _classifier() -> Recipe:
@@ -71,38 +96,47 @@ def _mixer() -> Recipe:
 JUDGES: dict[str, Judge] = {
     "classifier": Judge(
         _classifier,
-        "mnist-classifier.safetensors",
-        "1bfd7ff5932a8175e6c923dd7563392c17c00769c25aac9bab852162b1baa230",
-        "08c4ad819394cf5990d9bb842505d662548cf6bbd3b2b33b8290d6372cb8f2e8",
-        "Six convolutions trained on shifted digits. It sees what is drawn, and hardly any noise in the pixels.",
+        "Six convolutions trained on shifted images. It sees what is drawn, and hardly any noise in the pixels.",
     ),
     "texture": Judge(
         _texture,
-        "mnist-texture.safetensors",
-        "cd47cf98c951d898dc4225df8fd4080307e2e9fa5aff41649fc64aa3b52edab1",
-        "38431590b60bb6339a9565ce54b9b9c706f3ca53324fb38a8562f2c80f6fdca2",
-        "Four convolutions trained to tell digits, noise levels and blur apart. It sees noise, blur and compression.",
+        "Four convolutions trained to tell images, noise levels and blur apart. It sees noise, blur and compression.",
     ),
     "mixer": Judge(
         _mixer,
-        "mnist-mixer.safetensors",
-        "c7b8f875f0182778728648fa44327277a6b2a7189f0d2a8184b5d4a2d4d390d8",
-        "95e122e42bc4acae2e9119af7c2df64a19bf0b903a0c3ff6f92e244446f1f255",
         "An MLP-Mixer on patches, trained on plain images with another seed. It shares no part with the other judges.",
     ),
     "together": Judge(
         None,
-        "mnist-together.safetensors",
-        "dcc45264b2caa098a46fe9804278af489b6a2238ca783064647e6f38c5772188",
-        "6862557cf37ea21e3ef012725ce31d4dd9248c90ea0fd18a906e62fe67346dec",
         "The three networks' features side by side, texture with a small weight. It sees what is drawn, and noise too.",
         members=(("classifier", 1.0), ("texture", 0.08), ("mixer", 1.0)),
     ),
 }
-HEADLINE = {"mnist": "together"}
-"""Data set → the judge that ``fid`` and every other metric of features is by."""
-READER = {"mnist": "classifier"}
-"""Data set → the judge that says of which class a sample is: the most accurate one."""
+PANELS: dict[str, Panel] = {
+    "mnist": Panel(
+        headline="together",
+        reader="classifier",
+        pins={
+            "classifier": (
+                "1bfd7ff5932a8175e6c923dd7563392c17c00769c25aac9bab852162b1baa230",
+                "08c4ad819394cf5990d9bb842505d662548cf6bbd3b2b33b8290d6372cb8f2e8",
+            ),
+            "texture": (
+                "cd47cf98c951d898dc4225df8fd4080307e2e9fa5aff41649fc64aa3b52edab1",
+                "38431590b60bb6339a9565ce54b9b9c706f3ca53324fb38a8562f2c80f6fdca2",
+            ),
+            "mixer": (
+                "c7b8f875f0182778728648fa44327277a6b2a7189f0d2a8184b5d4a2d4d390d8",
+                "95e122e42bc4acae2e9119af7c2df64a19bf0b903a0c3ff6f92e244446f1f255",
+            ),
+            "together": (
+                "dcc45264b2caa098a46fe9804278af489b6a2238ca783064647e6f38c5772188",
+                "6862557cf37ea21e3ef012725ce31d4dd9248c90ea0fd18a906e62fe67346dec",
+            ),
+        },
+    ),
+}
+"""Data set → its judges. A data set without a row has a classifier of its own, trained once for a results folder."""
 
 
 def column(judge: str) -> str:
@@ -110,41 +144,43 @@ def column(judge: str) -> str:
     return f"fid_{judge}"
 
 
-def hash_of(members: Iterable[tuple[str, float]]) -> str:
+def judges_of(dataset: str) -> dict[str, Pinned]:
+    """The pinned judges of a data set, by name; none where it has a classifier of its own."""
+    pins = PANELS[dataset].pins if dataset in PANELS else {}
+    return {name: Pinned(name, dataset, JUDGES[name], *pin) for name, pin in pins.items()}
+
+
+def hash_of(members: Iterable[tuple[Pinned, float]]) -> str:
     """What names a judge made of others: a hash of their hashes and weights."""
-    text = " ".join(f"{JUDGES[name].sha256}*{weight:g}" for name, weight in members)
+    text = " ".join(f"{judge.sha256}*{weight:g}" for judge, weight in members)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def judges_of(dataset: str) -> dict[str, Judge]:
-    """The pinned judges of a data set, by name; none where it has a classifier of its own."""
-    return {name: judge for name, judge in JUDGES.items() if judge.dataset == dataset}
+def headline(dataset: str) -> Pinned | None:
+    """The judge that ``fid`` is by, where one is pinned."""
+    return judges_of(dataset)[PANELS[dataset].headline] if dataset in PANELS else None
 
 
-def headline(dataset: str) -> str | None:
-    """The name of the judge that ``fid`` is by, where one is pinned."""
-    return HEADLINE.get(dataset)
-
-
-def reader(dataset: str) -> str | None:
-    """The name of the judge that says of which class a sample is, where one is pinned."""
-    return READER.get(dataset) if headline(dataset) else None
+def reader(dataset: str) -> Pinned | None:
+    """The judge that says of which class a sample is, where one is pinned."""
+    return judges_of(dataset)[PANELS[dataset].reader] if dataset in PANELS else None
 
 
 def pinned(dataset: str) -> str | None:
     """The hash of the headline judge of this data set, where one is pinned."""
-    name = headline(dataset)
-    return JUDGES[name].sha256 if name else None
+    judge = headline(dataset)
+    return judge.sha256 if judge else None
 
 
 def hashes(dataset: str) -> frozenset[str] | None:
     """The hashes of all judges of a data set: records by any of them can be read. None: any hash will do."""
-    return frozenset(judge.sha256 for judge in judges_of(dataset).values()) if headline(dataset) else None
+    return frozenset(judge.sha256 for judge in judges_of(dataset).values()) or None
 
 
-def named(sha256: str) -> str | None:
-    """The name of the judge with these weights."""
-    return next((name for name, judge in JUDGES.items() if judge.sha256 == sha256), None)
+def with_hash(start: str) -> Pinned | None:
+    """The judge of any data set whose hash starts so: 12 digits, or all."""
+    every = (judge for dataset in PANELS for judge in judges_of(dataset).values())
+    return next((judge for judge in every if start and judge.sha256.startswith(start)), None)
 
 
 def with_own_column(scores: Mapping[str, float], classifier: str, others: Mapping[str, str]) -> dict[str, float]:
@@ -155,10 +191,11 @@ def with_own_column(scores: Mapping[str, float], classifier: str, others: Mappin
     :param classifier: the hash in the record's provenance.
     :param others: column → the first digits of the hash of its judge.
     """
-    here = {column(name): judge.sha256[:12] for name, judge in JUDGES.items()}
-    shown = {name: value for name, value in scores.items() if here.get(name) == others.get(name)}
-    name = named(classifier)
-    return shown | ({column(name): scores["fid"]} if name and "fid" in scores else {})
+    here = {(column(judge.name), judge.sha256[:12]) for dataset in PANELS for judge in judges_of(dataset).values()}
+    columns = set(map(column, JUDGES))
+    shown = {name: value for name, value in scores.items() if name not in columns or (name, others.get(name)) in here}
+    judge = with_hash(classifier)
+    return shown | ({column(judge.name): scores["fid"]} if judge and "fid" in scores else {})
 
 
 def panel(metric: str, classifier: str | None = None) -> tuple[str, ...]:
@@ -169,6 +206,6 @@ def panel(metric: str, classifier: str | None = None) -> tuple[str, ...]:
     """
     if metric != "fid":
         return ()
-    name = named(classifier or pinned("mnist") or "")
-    others = judges_of(JUDGES[name].dataset) if name else {}
-    return (*(column(other) for other in others if other != name), *VIEWS)
+    judge = with_hash(classifier) if classifier else headline("mnist")
+    others = judges_of(judge.dataset) if judge else {}
+    return (*(column(name) for name in others if judge and name != judge.name), *VIEWS)

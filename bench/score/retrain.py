@@ -1,7 +1,8 @@
-"""Training a judge once more, by its recipe."""
+"""Training a judge once more by its recipe, or all judges of a data set."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -11,12 +12,20 @@ import torch
 from bench import files
 from bench.errors import UserError, unknown
 from bench.images import datasets
-from bench.images.datasets import Images
 from bench.score import classifier, eyes, kept
-from bench.score.judges import JUDGES, headline, judges_of
+from bench.score.judges import JUDGES, Pinned, hash_of, headline, judges_of
 from bench.score.kept import Progress
 from bench.score.learning import JudgeNetwork
+from bench.score.together import Together
 from bench.text import listing
+
+
+class Member(NamedTuple):
+    """A judge or view of a new panel: the hashes of its weights ("" for a view) and of its moments."""
+
+    name: str
+    sha256: str
+    moments: str
 
 
 class Retrained(NamedTuple):
@@ -46,7 +55,8 @@ def retrain(
     :raises UserError: for an unknown data set or judge, or a file that cannot be written.
     """
     dataset = datasets.named(dataset)
-    name = judge or headline(dataset) or next(iter(JUDGES))
+    usual = headline(dataset)
+    name = judge or (usual.name if usual else next(iter(JUDGES)))
     if name not in JUDGES:
         raise unknown("judge", name, JUDGES)
     images = datasets.load(dataset, data_dir)
@@ -61,6 +71,7 @@ def retrain(
             progress, network = event
             yield progress
     about = {"dataset": dataset, "dataset_sha256": images.sha256, "accuracy": f"{progress.accuracy:.4f}"}
+    about |= {"epochs": str(epochs)} if epochs else {}
     sha256 = classifier.save(network, out, about)
     looking = eyes.looked_at(eyes.of_network(network, sha256, where, None), images)
     moments = yield from looking
@@ -69,20 +80,46 @@ def retrain(
     )
 
 
-def ship_views(dataset: str, images: Images, folder: Path) -> Iterator[tuple[str, str]]:
-    """Write the moments of every distance that needs no network; its column and the file's hash."""
+def retrain_panel(
+    dataset: str, folder: Path, *, data_dir: Path | None = None, device: str | torch.device = "cpu"
+) -> Iterator[classifier.Epoch | Progress | Retrained | Member]:
+    """Train the judges of a data set into ``folder``, and write the moments of all of them and of the views there.
+
+    Judges whose weights lie there already are not trained again. What :data:`bench.score.judges.PANELS` and
+    :data:`bench.score.views.VIEWS` must say of each comes last, a :class:`Member` each.
+
+    :raises UserError: as :func:`retrain` does.
+    """
+    dataset, where = datasets.named(dataset), torch.device(device)
+    images = datasets.load(dataset, data_dir)
+    hashes: dict[str, tuple[str, str]] = {}
+    for name, judge in JUDGES.items():
+        path = folder / f"{dataset}-{name}.safetensors"
+        if judge.recipe is not None and not path.is_file():
+            yield from retrain(dataset, path, judge=name, data_dir=data_dir, device=device)
+        if judge.recipe is not None:
+            hashes[name] = _sha256(path), _sha256(path.with_suffix(".moments.safetensors"))
+    shape = images.shape[0], images.classes
+    for name, judge in JUDGES.items():
+        if judge.recipe is None:
+            members = [(Pinned(k, dataset, JUDGES[k], *hashes[k], folder), weight) for k, weight in judge.members]
+            network = Together([(eyes.load(member, *shape), weight) for member, weight in members]).eval()
+            shipped = yield from eyes.looked_at(eyes.of_network(network, "", where, None), images)
+            moments = kept.write(folder / f"{dataset}-{name}.moments.safetensors", shipped)
+            hashes[name] = hash_of(members), moments
+    yield from (Member(name, *pair) for name, pair in hashes.items())
     for name, eye in eyes.views_of(dataset).items():
-        making = eyes.looked_at(eye, images)
-        while True:
-            try:
-                next(making)
-            except StopIteration as end:
-                yield name, kept.write(folder / eye.shipped.name, end.value)
-                break
+        shipped = yield from eyes.looked_at(eye, images)
+        yield Member(name, "", kept.write(folder / eye.shipped.name, shipped))
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _is_pinned(dataset: str, name: str, network: JudgeNetwork) -> bool | None:
-    if name not in judges_of(dataset):
+    judges = judges_of(dataset)
+    if name not in judges:
         return None
-    pinned = eyes.load(JUDGES[name]).state_dict()
+    pinned = eyes.load(judges[name]).state_dict()
     return all(value.cpu().equal(pinned[key]) for key, value in network.state_dict().items())

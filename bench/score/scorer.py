@@ -20,7 +20,7 @@ from bench.rows import entries, installed
 from bench.score import classifier, eyes, metrics, own, running
 from bench.score.classifier import Features
 from bench.score.distances import mean_over_pairs
-from bench.score.judges import JUDGES, column, headline, judges_of, reader
+from bench.score.judges import column, headline, judges_of, reader
 from bench.score.kept import Progress, Shipped
 from bench.score.reference import SUBSET, Reference, in_order
 from bench.score.together import Together
@@ -63,8 +63,8 @@ class Scorer:
         self.images, self.store, self.device = images, store, device
         self.dataset_sha256 = images.sha256
         self.code = code_hash(metrics.__name__)
-        name, shape = judge or headline(dataset), (images.shape[0], images.classes)
-        row = JUDGES[name] if name else None
+        panel, shape = judges_of(dataset), (images.shape[0], images.classes)
+        row = panel[judge] if judge else headline(dataset)
         if row is None:
             yield from own.training(dataset, images, store, device)
             path = own.path_of(dataset, store)
@@ -74,22 +74,22 @@ class Scorer:
             path, self.classifier, self.network = row.path, row.sha256, eyes.load(row, *shape)
         self.accuracy = _accuracy(path)
         self.name = classifier.name_of(dataset, self.classifier)
-        others = {column(k): judge for k, judge in judges_of(dataset).items() if name not in (None, k)}
-        self.panel = {k: judge.sha256[:12] for k, judge in others.items()}
+        others = {column(k): other for k, other in panel.items() if other != row}
+        self.panel = {k: other.sha256[:12] for k, other in others.items()}
         self._beside = {
-            k: eyes.of_network(eyes.load(judge, *shape), judge.sha256, device, judge) for k, judge in others.items()
+            k: eyes.of_network(eyes.load(other, *shape), other.sha256, device, other) for k, other in others.items()
         } | eyes.views_of(dataset)
-        self._members = [column(k) for k, _ in row.members] if row else []
+        self._members = [column(member.name) for member, _ in row.members] if row else []
         reads = reader(dataset) if row and not row.members else None
-        self._reader = eyes.load(JUDGES[reads], *shape) if reads and reads != name else None
-        self._reads = column(reads) if reads else None
+        self._reader = eyes.load(reads, *shape) if reads and reads != row else None
+        self._reads = column(reads.name) if reads else None
         mine = eyes.of_network(self.network, self.classifier, device, row)
         known = yield from eyes.moments(mine, images, store, self.code)
         beside: dict[str, Shipped] = {}
         for k, eye in self._beside.items():
             beside[k] = yield from eyes.moments(eye, images, store, self.code)
         self._fitted = {k: shipped.fitted for k, shipped in beside.items()}
-        self._own = column(name) if name else None
+        self._own = column(row.name) if row else None
         self.reference = KeptReference(self, known, beside)
 
     @property

@@ -11,7 +11,7 @@ from bench.job.engine import precision
 from bench.machine import clocks
 from bench.score import classifier, eyes, metrics
 from bench.score.classifier import Features
-from bench.score.judges import JUDGES
+from bench.score.judges import judges_of
 from bench.score.learning import JudgeNetwork
 from bench.score.reference import Reference
 from bench.score.running import Running
@@ -25,7 +25,7 @@ PART = 5_000
 
 def network(session: Session) -> JudgeNetwork:
     """The pinned classifier, on the device."""
-    return eyes.load(JUDGES["classifier"]).to(session.device)
+    return eyes.load(judges_of("mnist")["classifier"]).to(session.device)
 
 
 def noisy(session: Session, n: int) -> Tensor:

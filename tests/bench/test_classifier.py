@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,16 +15,18 @@ from torch.utils.data import Dataset
 
 from bench import cli
 from bench.errors import UserError
+from bench.images import datasets
 from bench.images.datasets import Images
-from bench.score import classifier, distances, learning
+from bench.score import classifier, distances, eyes, kept, learning, mixer, texture
 from bench.score.classifier import CLASSES, FEATURES, Network
-from bench.score.judges import JUDGES
+from bench.score.judges import JUDGES, PANELS, Panel, hash_of, judges_of
 from bench.score.scorer import Scorer
+from bench.score.views import VIEWS
 
 if TYPE_CHECKING:
     from tests.conftest import World
 
-ROW = JUDGES["classifier"]
+ROW = judges_of("mnist")["classifier"]
 PATH, SHA256 = ROW.path, ROW.sha256
 
 
@@ -163,10 +166,52 @@ def test_the_command_retrains_it(world: World, tmp_path: Path, capsys: pytest.Ca
     assert written.endswith(f"new.safetensors, sha256 {sha256}")
     assert pinned == "its weights are not the same as the pinned judge's"
     assert moments.endswith(hashlib.sha256((tmp_path / "new.moments.safetensors").read_bytes()).hexdigest())
-    share = classifier.accuracy(classifier.load(out, sha256), world.images)
+    share = classifier.accuracy(classifier.load(out, sha256, build=classifier.RECIPE.network), world.images)
     assert epoch.endswith(f"test accuracy {share:.4f}")
-    JUDGES["classifier"] = replace(JUDGES["classifier"], file=str(out), sha256=sha256)  # the world puts it back
+    out.replace(world.weights)
+    PANELS["mnist"] = Panel("classifier", "classifier", {"classifier": (sha256, "")})  # the world puts it back
     again = tmp_path / "again.safetensors"
     assert cli.main([*argv[:-1], str(again)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "its weights are the same as the pinned judge's"
-    assert again.read_bytes() == out.read_bytes()
+    assert again.read_bytes() == world.weights.read_bytes()
+
+
+def test_a_panel_for_a_data_set(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One command makes every judge and all moments; what it prints is what a row of PANELS needs."""
+    images = world.images
+    few = Images(images.train[:64], images.train_labels[:64], images.test[:20], images.test_labels[:20], images.sha256)
+    monkeypatch.setitem(datasets.DATASETS, "mnist", replace(datasets.DATASETS["mnist"], read=lambda root: few))
+    for module in (classifier, mixer, texture):
+        monkeypatch.setattr(module, "RECIPE", module.RECIPE._replace(epochs=1))
+    folder = tmp_path / "panel"
+    folder.mkdir()
+    argv = ["classifier", "--panel", str(folder), "--device", "cpu"]
+    assert cli.main(argv) == 0
+    told = capsys.readouterr().out.splitlines()
+    rows = dict(re.findall(r"^(\w+): (.*)$", "\n".join(told[-len(JUDGES) - len(VIEWS) :]), re.MULTILINE))
+    assert list(rows) == [*(name for name in JUDGES if JUDGES[name].recipe), "together", *VIEWS]
+    pins = {name: (rows[name].split(",")[0], rows[name].split()[-1]) for name in JUDGES}
+    PANELS["mnist"] = Panel("together", "classifier", pins)  # the world puts it back
+    for shipped in judges_of("mnist").values():
+        judge = shipped._replace(folder=folder)
+        moments = kept.read(judge.moments_path, judge.moments)
+        assert moments.dataset_sha256 == world.images.sha256
+        if judge.members:
+            assert judge.sha256 == hash_of(judge.members)
+            members = [eyes.load(member._replace(folder=folder)) for member, _ in judge.members]
+            assert len(moments.moments.mean) == sum(network.features for network in members)
+        else:
+            seen = classifier.extract(eyes.load(judge), few.train).features
+            torch.testing.assert_close(torch.from_numpy(moments.moments.mean), seen.mean(0), rtol=1e-4, atol=1e-5)
+    trained = {path: path.stat().st_mtime_ns for path in folder.iterdir() if "moments" not in path.name}
+    assert cli.main(argv) == 0
+    assert capsys.readouterr().out.splitlines() == told[-len(JUDGES) - len(VIEWS) :], "nothing is trained twice"
+    assert trained == {path: path.stat().st_mtime_ns for path in trained}
+
+
+def test_a_panel_has_its_own_recipes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["classifier", "mixer", "--panel", str(tmp_path)]) == 2
+    assert "leave out the judge and --epochs" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

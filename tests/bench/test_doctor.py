@@ -19,7 +19,7 @@ from bench.images import datasets
 from bench.job import speed
 from bench.job.run import run
 from bench.score import classifier, eyes
-from bench.score.judges import JUDGES
+from bench.score.judges import judges_of
 from bench.store import examine
 
 if TYPE_CHECKING:
@@ -43,8 +43,9 @@ def test_all_is_well(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(found[name][1] == importlib.metadata.version(name) for name in doctor.LIBRARIES)
     assert found["device"][1].startswith("cpu: ")
     assert found["mnist"][1] == f"256 + 200 images, {world.images.sha256[:12]}"
-    share = classifier.accuracy(eyes.load(JUDGES["classifier"]), world.images)
-    assert found["classifier"][1] == f"{JUDGES['classifier'].sha256[:12]} {share:.2%} of test images right"
+    judge = judges_of("mnist")["classifier"]
+    share = classifier.accuracy(eyes.load(judge), world.images)
+    assert found["classifier"][1] == f"{judge.sha256[:12]} {share:.2%} of test images right"
     assert found["results"][1].startswith(f"{world.store.root}, ")
 
 

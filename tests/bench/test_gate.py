@@ -14,7 +14,7 @@ import pytest
 from bench.errors import UserError
 from bench.gate import baselines, nightly, verdicts
 from bench.paths import BASELINES
-from bench.score.judges import JUDGES
+from bench.score.judges import judges_of, with_hash
 
 ROW = {
     "status": "done", "dataset": "mnist", "net": "unet", "objective": "eps", "weight": "unit", "schedule": "linear",
@@ -62,7 +62,7 @@ def test_false_alarms_among_real_runs() -> None:
 
 def test_a_baseline_by_another_judge_of_the_panel() -> None:
     """It is compared with that judge's own column; a judge that nobody knows cannot be."""
-    classifier = JUDGES["classifier"].sha256[:12]
+    classifier = judges_of("mnist")["classifier"].sha256[:12]
     kept = nightly.make_baseline("smoke", rows([10.0, 11.0, 9.0, 10.5], classifier=classifier))
     new = rows([99.0, 98.0], fid_classifier=10.2)
     (outcome,) = nightly.judge(new, kept)
@@ -225,7 +225,7 @@ def test_the_committed_baseline_fits_the_smoke_study() -> None:
     assert names == set(baseline.fid)
     assert baseline.n == smoke.score.n
     assert baseline.epochs == smoke.train.epochs
-    assert any(judge.sha256.startswith(baseline.classifier) for judge in JUDGES.values())
+    assert with_hash(baseline.classifier)
     assert {len(fids) for fids in baseline.fid.values()} == {len(set(baseline.seeds))} == {nightly.REFERENCE_SEEDS}
     # of the budget the baseline keeps the epochs alone: whoever changes the rest makes it anew, and changes this
     assert smoke.train == Budget(epochs=1, images=16_000, batch_size=64, lr=6e-3, optimiser="muon")

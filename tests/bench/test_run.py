@@ -370,7 +370,7 @@ def test_a_classifier_cut_short_is_trained_again(world: World, own_classifier: N
     path.write_bytes(path.read_bytes()[:-9])
     assert Scorer("mnist", world.images, world.store, CPU).classifier == sha256
     assert world.store.damaged == [path]
-    assert classifier.load(path, sha256)
+    assert classifier.load(path, sha256, build=classifier.RECIPE.network)
 
 
 def test_a_data_set_s_own_classifier_is_told_of_and_its_accuracy_recorded(

@@ -27,7 +27,7 @@ from bench.report.sections.common import (
     shared_noise,
     spread,
 )
-from bench.score.judges import named
+from bench.score.judges import with_hash
 from bench.store.records import Bounds
 from bench.text import listing, plural
 from ddpm.spec import parse
@@ -193,9 +193,9 @@ def expected_accuracy(dataset: str) -> float | None:
 
 def _reading(results: Results) -> Text:
     classifier = results.reference.classifier[:12] if results.reference else ""
-    name = named(results.reference.classifier) if results.reference else None
+    judge = with_hash(results.reference.classifier) if results.reference else None
     own = f"own {parse(results.study.dataset).name}"
-    whose = f"judge {name}" if name else f"{own} {'classifier' if of_classes(results, 'fid') else 'judge'}"
+    whose = f"judge {judge.name}" if judge else f"{own} {'classifier' if of_classes(results, 'fid') else 'judge'}"
     return text(
         f"FID here is the Fréchet distance between {results.study.score.n:,} samples and the training images. The "
         f"features are those of this project's {whose} (",
