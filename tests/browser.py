@@ -104,16 +104,16 @@ class Browser:
         log = [one["message"] for one in self.driver.get_log("browser") if one["level"] in ("SEVERE", "WARNING")]
         return [*self.run("return window.faults"), *log]
 
-    def axe(self) -> list[str]:
-        """The serious and critical faults that axe-core finds."""
+    def axe(self, *rules: str) -> list[str]:
+        """The serious and critical faults that axe-core finds by these rules, or by all."""
         import axe_playwright_python
 
         if not self.run("return !!window.axe"):
             source = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
             self.run(source)
-        found = self.driver.execute_async_script(
-            "axe.run(document, {resultTypes: ['violations']}).then((one) => arguments[0](one.violations))"
-        )
+        options = {"resultTypes": ["violations"]} | ({"runOnly": list(rules)} if rules else {})
+        script = "axe.run(document, arguments[0]).then((one) => arguments[1](one.violations))"
+        found = self.driver.execute_async_script(script, options)
         return [
             f"{one['id']}: {one['help']}: {node['html'][:150]}"
             for one in found
