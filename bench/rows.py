@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
@@ -89,6 +90,7 @@ class Added(NamedTuple):
 
 
 _added: dict[tuple[str, str], Package] | None = None
+_looked_in: list[str] = []
 
 
 def entries(family: str) -> dict[str, Any]:
@@ -158,10 +160,13 @@ def identity(family: str, given: Variant | str) -> str:
 def origins() -> Mapping[tuple[str, str], Package]:
     """(family, name) → the package of every row that is not built in; the first call adds them to the tables.
 
+    Where there were none, it looks again once ``sys.path`` is another.
+
     :raises UserError: if a package's rows cannot be had, in one line that names it.
     """
-    global _added
-    if _added is None:
+    global _added, _looked_in
+    if _added is None or (not _added and _looked_in != sys.path):
+        _looked_in = [*sys.path]
         _added = {}  # a package's module may itself ask for rows while it is imported
         try:
             found = list(_all_added())

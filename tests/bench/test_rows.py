@@ -73,7 +73,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     def again() -> None:
         """As a process that starts."""
         for family, there in before.items():
-            found = rows.entries(family) if rows._added is not None else {}
+            found = rows._table(family) if rows._added is not None else {}
             for name in set(found) - set(there):
                 del found[name]
         monkeypatch.setattr(rows, "_added", None)
