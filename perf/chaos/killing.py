@@ -73,10 +73,12 @@ def _disturbed(
     run = lab.begin(results)
     until = sum(found.faults.values()) + kills
     while sum(found.faults.values()) < until:
+        (name,) = rng.choices([*killing.roles], [role.weight for role in killing.roles.values()])
+        while not killing.roles[name].there(run) and not run.over():
+            time.sleep(0.05)  # else a slow machine would hardly ever have a job to kill
         time.sleep(rng.expovariate(1 / killing.every_s))
         if run.over():
             break
-        (name,) = rng.choices([*killing.roles], [role.weight for role in killing.roles.values()])
         there = {one: role.there(run) for one, role in killing.roles.items()}
         if not there[name]:
             continue
