@@ -349,7 +349,9 @@ def test_weights_are_those_of_the_rows() -> None:
             assert hashlib.sha256(judge.path.read_bytes()).hexdigest() == judge.sha256
             about = classifier.about(judge.path)
             assert about["dataset"] == dataset
-            assert float(about["accuracy"]) > 0.85
+            bar = datasets.DATASETS[dataset].accuracy if judge.name == PANELS[dataset].reader else 0.75
+            assert bar is not None
+            assert float(about["accuracy"]) > bar
 
 
 @pytest.mark.parametrize(("accuracy", "opening"), [(0.11, "Do not trust these numbers: "), (0.94, "The classifier ")])
