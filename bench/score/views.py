@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.machine.blas import by_one_thread
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -62,6 +64,7 @@ def principal(train: Tensor) -> Tensor:
     return (basis * basis.gather(0, basis.abs().argmax(0)[None]).sign()).float().contiguous()
 
 
+@by_one_thread
 def spectrum(images: Tensor, nothing: Tensor) -> Tensor:
     """log₁₀ of the power at each whole radius of frequency, averaged over directions and channels; pixels in [0, 1]."""
     import torch
