@@ -112,7 +112,7 @@ def test_commands_are_found_where_pages_have_them() -> None:
 def test_every_target_and_file_that_a_page_names_exists(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     made = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    assert {name for name in re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)} <= made
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)) <= made
     named = re.findall(r"`((?:bench|ddpm|ddpm_bench|docs|perf|tests|examples)/[\w./-]*)`", text)
     assert [name for name in named if not (ROOT / name).exists()] == []
 
