@@ -99,9 +99,9 @@ def claim(study: str, text: str, what: str) -> str:
 
 
 def panel(study: str, text: str, word: str) -> str:
-    """How many of the other judges give a claim the verdict ``word``: ``3 of the 5``."""
+    """How many of the other judges give a claim the verdict ``word``: ``3 of 5``."""
     said = verdicts(study)[text].panel.values()
-    return f"{list(said).count(word)} of the {len(_known(said or None))}"
+    return f"{list(said).count(word)} of {len(_known(said or None))}"
 
 
 def design(study: str, path: str) -> str:
