@@ -39,78 +39,90 @@ class Family(NamedTuple):
     rows: Callable[[], Rows]
 
 
-BETTER = {"lower": "Lower is better.", "higher": "Higher is better.", None: "An error: neither way is better."}
-ZERO_SNR = _text(schedule.rescale).split("`zero_snr`: ")[-1].split("\n\nIt is refused")[0]
+BETTER = {"lower": "Lower is better.", "higher": "Higher is better.", None: "Neither lower nor higher is better."}
+
 FAMILIES: dict[str, Family] = {
     "nets": Family(
         "Networks",
-        "What is trained: a function of the noisy image x_t and of t/T, with an output shaped like x_t. With "
-        "`variance` it has twice as many channels. With `classes` it may be told the class. Reports say how many "
-        "parameters each has and how long it takes. Besides these, `oracle` is exact and needs no training.",
+        "A network takes the noisy image x_t and the time t/T. Its output has the shape of x_t. With `variance` it "
+        "has twice as many channels. With `classes` it can be told the class. Reports say how many parameters each "
+        "network has and how long it takes. A study can also name `oracle`, which is exact for the training images "
+        "and needs no training.",
         "ddpm/nets/__init__.py",
         lambda: {name: (row, "") for name, row in nets.NETS.items()},
     ),
     "objectives": Family(
         "Objectives",
-        "What the network learns to predict: a mix a x₀ + b ε + c z, where z is fresh noise. Samplers see (x̂₀, ε̂) "
-        "only. "
-        "Both follow from the output of any objective.",
+        "An objective is what the network learns to predict. It is a mix a x₀ + b ε + c z of the clean image, its "
+        "noise and fresh noise z ([the algebra](algebra.md)). Samplers see only the estimates x̂₀ and ε̂. Both follow "
+        "from the output of any objective.",
         "ddpm/objective.py",
         lambda: {name: (row.target, f"Trained with weight `{row.weight}` unless a study says otherwise.")
                  for name, row in objective.OBJECTIVES.items()},
     ),
     "weights": Family(
         "Loss weights",
-        "A factor over t on the squared error. It is stated for one objective and converted for any other. So a name "
-        "means the same loss in x₀ space everywhere. `default` in a study is the objective's own weight.",
+        "A loss weight multiplies the squared error at each step t. It is stated for one objective and converted for "
+        "any other. So a name means the same loss on x₀ for every objective. `default` in a study is the objective's "
+        "own weight. SNR is the signal-to-noise ratio α_t²/σ_t².",
         "ddpm/objective.py",
-        lambda: {name: (row.table, "It is on the error of whatever the objective is." if row.of is None else
+        lambda: {name: (row.table, "Stated on the error of the objective itself." if row.of is None else
                         f"Stated on the error of `{row.of}`.") for name, row in objective.WEIGHTS.items()},
     ),
     "schedules": Family(
         "Noise schedules",
-        "x_t = α_t x₀ + σ_t ε with α_t² + σ_t² = 1, t = 0 … T. Every schedule also takes `zero_snr` (false): "
-        + ZERO_SNR,
+        "A schedule says how much noise there is at each step: x_t = α_t x₀ + σ_t ε with α_t² + σ_t² = 1, for "
+        "t = 0 … T. Papers write ᾱ_t for α_t², and β_t for 1 − ᾱ_t/ᾱ_{t−1}.\n\n"
+        "Every schedule also has the option `zero_snr` (false). It shifts and stretches √ᾱ, so that it ends at 0 and "
+        "keeps its first value (Lin et al., arXiv 2305.08891, algorithm 1). Then no signal is left in x_T, and `eps` "
+        "and `score` are refused.",
         "ddpm/schedule.py",
         lambda: {name: (row, "") for name, row in schedule.SCHEDULES.items()},
     ),
     "samplers": Family(
         "Samplers",
-        "From x_T to an image. S steps take S evaluations of the network, unless it is said otherwise. Axes beside "
-        "them: `eta` (for `ddim`), `clip` (true: x̂₀ to [−1, 1]; false; `dynamic`), `spacing`, and `guidance`. Guidance "
-        "is the scale of classifier-free guidance, for a network that knows classes: 0 is no class, 1 is the class "
-        "alone. Any other scale takes twice the evaluations. `eta` is on the standard deviation, as in the DDIM paper. "
-        "Dynamic thresholding clips x̂₀ to" + _text(sampler.dynamic).removeprefix("To"),
+        "A sampler makes an image from the noise x_T. A step goes from a time t to an earlier time s. S steps take S "
+        "evaluations of the network, unless an entry says otherwise. What samplers do best on MNIST is in "
+        "[What was found so far](findings.md).\n\n"
+        "Four axes change how a sampler works. `spacing` says which steps it visits ([spacings](spacings.md)). `eta` "
+        "is how much noise `ddim` draws, on the standard deviation as in the DDIM paper. `guidance` is the scale of "
+        "classifier-free guidance, for a network that knows classes. 0 is no class and 1 is the class alone. Any other "
+        "scale takes twice the evaluations.\n\n"
+        "`clip` says what is done to x̂₀ at each step: `true` clips it to [−1, 1], and `false` does nothing. `dynamic` "
+        "clips it to [−q, q] and divides it by q. For each image, q is the 99.5th percentile of |x̂₀|, and at least 1 "
+        "(Imagen, arXiv 2205.11487, section 2.3).",
         "ddpm/sampler.py",
         lambda: {name: (row, _evaluations(name)) for name, row in sampler.SAMPLERS.items()},
     ),
     "spacings": Family(
         "Spacings",
-        "Which of the T steps a sampler visits: always exactly S different ones.",
+        "A spacing says which of the T steps a sampler visits. There are always exactly S different ones.",
         "ddpm/spacing.py",
         lambda: {name: (row, "") for name, row in spacing.SPACINGS.items()},
     ),
     "timesteps": Family(
         "Choice of t in training",
-        "Which step each image of a batch is noised to.",
+        "In training, each image of a batch is noised to a step t. These rows say how t is chosen.",
         "ddpm/timestep.py",
         lambda: {name: (row, "") for name, row in timestep.TIMESTEPS.items()},
     ),
     "teach": Family(
         "Where the x₀ of the target comes from",
-        "Diffusion training compares the network with the data's x₀. For one to eight sampling steps the x₀ in the "
-        "target comes from a network, this one or a teacher. It is called x̃₀. ε̃ = (x_t − α_t x̃₀)/σ_t takes the place "
-        "of ε. Objective, weight and schedule stay. Sample with `spacing: [trailing]`, whose steps are equally long.",
+        "Plain diffusion training compares the network with the data's x₀. For one to eight sampling steps, the x₀ in "
+        "the target comes from a network instead: this one or a teacher. It is called x̃₀, and "
+        "ε̃ = (x_t − α_t x̃₀)/σ_t takes the place of ε. Objective, weight and schedule stay the same. Sample with "
+        "`spacing: [trailing]`, whose steps are equally long.",
         "ddpm/teach.py",
         lambda: {name: (row, "") for name, row in teach.TEACH.items()},
     ),
     "metrics": Family(
         "Metrics",
-        "Scores of a cell's samples in the features of the pinned classifier, against the training images. Compare "
-        "numbers only for the same classifier, the same reference and the same N. Training runs also have `bpd`, the "
-        "variational bound on held-out images in bits a dimension. With `score: {likelihood: 100}` they also have "
-        "`bound_bpd`, the bound of 100 test images, with its parts `prior_bpd` (L_T) and `decoder_bpd` (L₀). "
-        "`flow_bpd` is what it bounds, by the probability-flow equation.",
+        "A metric compares a cell's samples with the training images, the reference. It uses the features of the "
+        "headline [judge](results.md#judges), unless its entry names another. Compare numbers only for the same judge, "
+        "the same reference and the same N.\n\n"
+        "Training runs also have `bpd`, the variational bound on held-out images in bits a dimension. With "
+        "`score: {likelihood: 100}` they also have `bound_bpd`, the bound of 100 test images. Its parts are "
+        "`prior_bpd` (L_T) and `decoder_bpd` (L₀). `flow_bpd` is the likelihood by the probability-flow equation.",
         "bench/score/metrics.py",
         lambda: {name: (row.of, BETTER[row.better]) for name, row in metrics.METRICS.items()},
     ),
@@ -124,7 +136,7 @@ def page(family: Family) -> str:
         f"# {family.title}",
         WRITTEN,
         family.intro,
-        f"A row is a function and an entry of one table in `{family.where}`.",
+        f"To add one, write a function and an entry of one table in `{family.where}` ([Extending](extending.md)).",
     ]
     for name, (row, note) in family.rows().items():
         parts += [f"## `{name}`", _text(row)]
@@ -145,9 +157,9 @@ def axes_page(every: Iterable[str]) -> str:
     parts = [
         "# Axes",
         WRITTEN,
-        "What a study varies. Each axis is a list under `axes:`. The grid is all combinations of them. An axis that is "
-        "not listed has its usual value.",
-        "An axis is one field of `Job` or `Sampling` in `bench/study/model.py`.",
+        "An axis is one thing that a study varies. It is a list under `axes:`. The grid has all combinations of the "
+        "lists. An axis that is not listed has its usual value.",
+        "To add one, write a field of `Job` or `Sampling` in `bench/study/model.py`.",
     ]
     for axis in AXES:
         values = VALUES[axis.holds]
@@ -179,7 +191,8 @@ def pages() -> Iterator[tuple[str, str]]:
         "# Documentation", "", "<!-- written by `python -m bench.docs` -->", "",
         "## Guides", "", *_guides({*every, "axes"}), "",
         "## Reference", "",
-        "Everything that a study chooses by name. `ddpm-bench theory` draws what follows from the formulas alone.", "",
+        "These pages explain everything that a study chooses by name. `ddpm-bench theory` draws what follows from the "
+        "formulas alone.", "",
         *lines, "",
     ])  # fmt: skip
 

@@ -98,6 +98,18 @@ def claim(study: str, text: str, what: str) -> str:
     return said[what]()
 
 
+def panel(study: str, text: str, word: str) -> str:
+    """How many of the other judges give a claim the verdict ``word``: ``3 of 5``."""
+    said = verdicts(study)[text].panel.values()
+    return f"{list(said).count(word)} of {len(_known(said or None))}"
+
+
+def design(study: str, path: str) -> str:
+    """What a study's file says at ``path``, keys joined by dots: a number, or how many entries a list has."""
+    value = _at(load(study).model_dump(), path.split("."))
+    return f"{len(value) if isinstance(value, list) else value:,}"
+
+
 def of_many(study: str, what: str) -> str:
     """Of the best setting: its geometric ``mean`` over seeds, its ``value`` without the luck of being chosen, and the
     ``chance`` that it really is the best.
@@ -171,6 +183,8 @@ FACTS: dict[str, Callable[..., str]] = {
     "times": times,
     "bound": bound,
     "claim": claim,
+    "panel": panel,
+    "design": design,
     "scatter": scatter,
     "count": count,
     "first_report": first_report,

@@ -1,6 +1,6 @@
-"""A first study from Python: two objectives, one minute.
+"""A first study from Python: two objectives, a small network, little training.
 
-Run it anywhere: ``python examples/first_study.py``. Results go to ``first-results`` in the working directory; run it
+Run it anywhere: ``python examples/first_study.py``. Results go to ``first-results`` in the working directory. Run it
 again, and nothing is done twice.
 """
 
@@ -28,7 +28,7 @@ print(table[["objective", "sample_steps", "fid", "fid_floor", "status"]].to_stri
 
 best = table.sort_values("fid").iloc[0]
 images = ddpm_bench.samples(best["key"], results=RESULTS)
-print(f"the best: {best['objective']} in {best['sample_steps']} steps; its samples: {images.shape}, {images.dtype}")
+print(f"lowest FID: {best['objective']} in {best['sample_steps']} steps; its samples: {images.shape}, {images.dtype}")
 
 network = ddpm_bench.network(best["key"], results=RESULTS, device="cpu")
 more = network.sample(16, seed=1, steps=20)

@@ -38,10 +38,10 @@ WRITTEN = "<!-- written by `python -m perf.parity` -->"
 WHY = {
     "fid": "All four compute the same distance from the same moments. torchmetrics gives the "
     "result in float32. What is left is rounding.",
-    "kid": "Ours is the unbiased MMD² of all pairs, one number. torch-fidelity and torchmetrics average 100 random "
-    "subsets, so their numbers depend on the subsets and on the seed.",
-    "inception_score": "Ours takes all images at once. torch-fidelity and torchmetrics shuffle them and average 10 "
-    "parts, each with a mean of its own. So their numbers are lower, and depend on the order.",
+    "kid": "This project computes the unbiased MMD² of all pairs, which is one number. The two others average 100 "
+    "random subsets, so their numbers depend on the subsets and on the seed.",
+    "inception_score": "This project takes all images at once. The two others shuffle them and average 10 parts, each "
+    "with a mean of its own. So their numbers are lower, and depend on the order.",
 }
 """Metric → why numbers differ."""
 
@@ -169,9 +169,9 @@ def page(record: dict[str, Any]) -> str:
     parts = [
         "# The same images, other libraries",
         WRITTEN,
-        f"The same {record['n']:,} PNG files, scored by four libraries against the first {record['reference_n']:,} "
-        "training images of MNIST. All of them get the features of this project's classifier. Their own Inception "
-        "network would give other numbers: never compare FID of different extractors.",
+        f"Four libraries scored the same {record['n']:,} PNG files against the first {record['reference_n']:,} "
+        "training images of MNIST. All of them got the features of this project's classifier. Their own Inception "
+        "network would give other numbers. So never compare FIDs that use different networks.",
         f"Versions: {versions}. `python -m perf.parity` writes this page.",
     ]
     for metric, why in WHY.items():

@@ -129,7 +129,7 @@ def check(a: Side, b: Side) -> None:
 
     def same(what: str, one: Iterable[object], other: Iterable[object]) -> None:
         values = [", ".join(sorted(str(value)[:12] for value in found)) for found in (one, other)]
-        raise UserError(f"A and B do not compare: {what} is {values[0]} in A and {values[1]} in B")
+        raise UserError(f"A and B cannot be compared: {what} is {values[0]} in A and {values[1]} in B")
 
     for key in a.keys() & b.keys():
         mine, theirs = a[key], b[key]

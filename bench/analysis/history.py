@@ -88,7 +88,10 @@ def taken(study: Study, store: Store) -> Entry:
     found = [one for one in found if one.environment.code == code and one.provenance.classifier == judge]
     lacking = len(wanted - {config_of(one.config) for one in found})
     if lacking:
-        raise UserError(f"{lacking} of {len(wanted)} settings of {study.name} have no result by the code of the newest")
+        raise UserError(
+            f"{lacking} of {len(wanted)} settings of {study.name} have no result by the code of the newest result; "
+            f"`ddpm-bench run {study.name}` makes them"
+        )
     cells = sorted((one.config for one in found), key=lambda cell: (cell.job.seed, cell.job.key, cell.key))
     rows = list(to_rows(survey(cells, store, judge), study.name))
     by_label: dict[str, list[int]] = {}

@@ -65,7 +65,7 @@ def ask(sql: str, store: Store) -> Answer:
     try:
         statements = duckdb.extract_statements(sql)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-            raise UserError(f"one query that reads is needed: SELECT, DESCRIBE or SUMMARIZE ({HINT})")
+            raise UserError(f"give one query that only reads: SELECT, DESCRIBE or SUMMARIZE ({HINT})")
         with duckdb.connect(":memory:") as database:
             # a cell may be of many studies
             _fill(database, "cells", [name for name in columns() if name != "study"], _cells(store))

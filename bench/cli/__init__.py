@@ -39,10 +39,10 @@ COMMANDS = (
 EXIT = """\
 exit codes:
   0  done, and everything asked for succeeded
-  1  some jobs or cells failed, or the check found that quality slipped
+  1  some jobs or cells failed, or the check found that quality is worse
   2  the input was wrong; one line says how, and nothing was written
   3  the check could not measure
-  4  the check cannot tell: more than chance or rounding should do, less than it could be sure of
+  4  the check cannot tell: more than chance or rounding should do, but not certainly worse
   130  interrupted; run the same command again to finish what is missing
 """
 

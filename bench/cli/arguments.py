@@ -18,7 +18,7 @@ def study(to: argparse.ArgumentParser, default: str | None = "quick") -> None:
 
 def results(to: argparse.ArgumentParser) -> None:
     """The results folder."""
-    more = "; commands that only read fall back to results/reference, which comes with the project"
+    more = "; commands that only read use results/reference, which comes with the project, if there are none"
     to.add_argument(
         "--results",
         type=path,
@@ -65,14 +65,14 @@ def running(to: argparse.ArgumentParser) -> None:
         type=positive,
         metavar="N",
         help="CPU threads of each job (default: all, divided among --workers). Rounding in training depends on this "
-        "number, so keep it the same for results that must match to the byte",
+        "number. Keep it the same for results that must match byte for byte",
     )
     to.add_argument(
         "--engine",
         default="auto",
         metavar="NAME",
-        help="how networks are evaluated: eager, compiled, or auto (default): a trial on this machine finds the faster "
-        "one, where there is enough to do. On CUDA also graphs and lower precisions",
+        help="how networks are run: eager, compiled, or auto (default). If there is enough to do, auto tries both on "
+        "this machine and takes the faster one. On CUDA also graphs and lower precisions",
     )
 
 

@@ -15,18 +15,17 @@ if TYPE_CHECKING:
     from bench.store.store import Store
     from bench.study.study import Study
 
-HELP = "compare this version with a committed baseline: fails when quality slips"
+HELP = "compare this version with a committed baseline: fails when quality is worse"
 MORE = """\
-change     formulas, tiny training runs and jobs, and two frozen networks,
-           with the random numbers they had when the baseline was made,
-           in a minute. Every row of every table has a check.
-           --device and --engine say how the frozen networks are sampled
-           (auto: eager, on the CPU)
-nightly    trains the study on fresh seeds: fails where FID is worse than
-           the baseline's by more than its seeds explain, and by 25%.
-           While it cannot tell, it trains on more
-promotion  the same runs, but passes only where FID is shown not to be
-           worse by 25%"""
+change     checks formulas, tiny training runs and jobs, and two frozen
+           networks, with the random numbers of the baseline. Every row
+           of every table has a check. --device and --engine say how the
+           frozen networks are sampled (auto: eager, on the CPU).
+nightly    trains the study with fresh seeds. It fails if FID is worse
+           by 25%, and by more than the baseline's seeds explain. If it
+           cannot tell, it trains more seeds.
+promotion  does the same runs, but passes only if FID is shown not to be
+           worse by 25%."""
 MODES = ("change", "nightly", "promotion")
 
 
@@ -41,20 +40,20 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--most",
         type=arguments.positive,
         metavar="N",
-        help="of nightly and promotion: while nobody can tell, train on twice as many seeds, up to N (default 12; as "
-        "many as --seeds where that is given)",
+        help="for nightly and promotion: while it cannot tell, train twice as many seeds, up to N (default 12, or "
+        "--seeds if that is given)",
     )
     parser.add_argument(
-        "--only", metavar="TEXT", default="", help="of change: only checks with this text in their name"
+        "--only", metavar="TEXT", default="", help="for change: only checks with this text in their name"
     )
     parser.add_argument("--baseline", type=arguments.path, metavar="FILE", help="default in results/baselines")
-    parser.add_argument("--update-baseline", action="store_true", help="make the baseline anew; needs --why")
-    parser.add_argument("--why", metavar="TEXT", help="what changed and why, kept in the baseline beside who and when")
+    parser.add_argument("--update-baseline", action="store_true", help="make a new baseline; needs --why")
+    parser.add_argument("--why", metavar="TEXT", help="what changed and why; the baseline keeps it, with who and when")
     parser.add_argument(
-        "--network", metavar="KEY", help="with it: freeze the network of this training run of the results"
+        "--network", metavar="KEY", help="with --update-baseline: freeze the network of this training run"
     )
     parser.add_argument("--json", type=arguments.path, metavar="FILE", help="also write the outcome as JSON")
-    parser.add_argument("--junit", type=arguments.path, metavar="FILE", help="also write it as JUnit XML")
+    parser.add_argument("--junit", type=arguments.path, metavar="FILE", help="also write the outcome as JUnit XML")
     arguments.running(parser)
 
 
@@ -63,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from bench.gate import verdicts
 
     if args.update_baseline and not (args.why or "").strip():
-        raise UserError("--update-baseline needs --why: what changed, and why that is meant")
+        raise UserError("--update-baseline needs --why: what changed, and why you meant it")
     if args.only and (args.update_baseline or args.mode != "change"):
         raise UserError("--only is for `ddpm-bench check change` without --update-baseline")
     if args.update_baseline and args.mode == "change" and (args.device, args.engine) != ("auto", "auto"):

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 HELP = "compare two sets of results, cell by cell"
 MORE = (
-    "A and B are results folders, or git revisions of one\n(REVISION or REVISION:FOLDER, by default "
-    "results/reference). Cells that share training seeds are paired."
+    "A and B are results folders, or git revisions of one\n(REVISION or REVISION:FOLDER; the default folder is "
+    "results/reference). Cells\nthat share training seeds are compared as pairs."
 )
 PAGE = Path("comparison.html")
 BETWEEN = {"ratio": "B/A", "difference": "B-A"}
@@ -23,8 +23,8 @@ BETWEEN = {"ratio": "B/A", "difference": "B-A"}
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("a", metavar="A", help="the set to compare with")
-    parser.add_argument("b", metavar="B", help="the set in question")
+    parser.add_argument("a", metavar="A", help="the first set, which B is compared with")
+    parser.add_argument("b", metavar="B", help="the second set: is it better or worse?")
     parser.add_argument("--metric", default="fid", metavar="NAME", help="default fid")
     parser.add_argument(
         "--html",
@@ -32,7 +32,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         const=PAGE,
         type=arguments.path,
         metavar="FILE",
-        help=f"also write a page that shows both side by side, with pictures (default FILE {PAGE})",
+        help=f"also write a page that shows both sets side by side, with pictures (default FILE {PAGE})",
     )
     arguments.output(parser)
 
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"; only in A {only[0]}, only in B {only[1]}" if any(only) else "")
     print("Intervals are 95%, over training seeds; a verdict needs p (Holm) below 0.05.")
     if any(row.found.shared for row in rows):
-        print("Training seeds share a sampling seed here: p is too small, and intervals are too narrow.")
+        print("Training seeds share a sampling seed here, so p is too small and intervals are too narrow.")
     return 0
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 HELP = "check device, versions, data, classifier and, with --results, every file of a results folder"
-MORE = "Damaged files are named, with what running their study again does once they are deleted."
+MORE = "It names damaged files, and says what\nhappens if you delete one and run its study again."
 
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "pandas", "seaborn", "torch-fidelity", "pydantic", "typst")
 
@@ -29,7 +29,7 @@ class Line(NamedTuple):
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--speed", action="store_true", help="also measure the machine, and the networks against it")
+    parser.add_argument("--speed", action="store_true", help="also measure how fast the machine and its networks are")
     arguments.results(parser)
     arguments.data_dir(parser)
     arguments.device(parser)

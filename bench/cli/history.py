@@ -8,10 +8,10 @@ from pathlib import Path
 
 from bench.cli import arguments, output
 
-HELP = "a study over commits: quality and speed of its runs, and where they have changed"
+HELP = "show quality and speed of a study over commits, and where they have changed"
 MORE = (
-    "A history is a file of JSON lines, one a run: commit, date,\nmachine, seeds, scores and seconds. It may be kept "
-    "anywhere, for example as an artefact of CI."
+    "A history is a file with one JSON line for each run: commit,\ndate, machine, seeds, scores and seconds. It may be "
+    "kept anywhere, for example as\nan artefact of CI."
 )
 PAGE = Path("history.html")
 
@@ -22,8 +22,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--file", type=arguments.path, metavar="FILE", help="the history (default DIR/history/STUDY.jsonl of --results)"
     )
-    parser.add_argument("--append", action="store_true", help="first add what the results folder has of the study")
-    parser.add_argument("--metric", default="fid", metavar="NAME", help="what quality is (default fid)")
+    parser.add_argument("--append", action="store_true", help="first add the study's run in the results folder")
+    parser.add_argument("--metric", default="fid", metavar="NAME", help="the metric of quality (default fid)")
     parser.add_argument(
         "--html", nargs="?", const=PAGE, type=arguments.path, metavar="FILE", help=f"also write a page (default {PAGE})"
     )

@@ -10,7 +10,7 @@ from bench.cli import arguments
 from bench.paths import ROOT, shown
 
 HELP = "measure what each metric sees of known damage, and write the page"
-MORE = "It takes about half an hour on one slow core. The page that comes with the project is reports/metrics."
+MORE = "It takes many minutes on one core. The page that comes\nwith the project is reports/metrics."
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="mnist", help="default mnist")
     parser.add_argument("--page", action="store_true", help="write the page again from its record, and measure nothing")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", default=ROOT / "reports" / "metrics", help="(reports/metrics)"
+        "--out", type=Path, metavar="DIR", default=ROOT / "reports" / "metrics", help="default reports/metrics"
     )
     arguments.results(parser)
     arguments.data_dir(parser)

@@ -7,7 +7,7 @@ import argparse
 from bench.cli import arguments, output
 
 HELP = "open the report of a study in the browser"
-MORE = "It is written first where there is none. Without a browser,\nthe path is said: the file needs no network."
+MORE = "If there is no report yet, it is written first. Without a\nbrowser, the path is shown. It needs no network."
 
 
 def add(parser: argparse.ArgumentParser) -> None:

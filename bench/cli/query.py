@@ -8,8 +8,8 @@ from bench.cli import arguments, output
 
 HELP = "ask the results anything, in SQL"
 MORE = (
-    "Views: cells (the columns of `ddpm-bench table`, a row for each\ncell whatever its study) and jobs (training "
-    "runs). Columns: ddpm-bench query 'DESCRIBE cells'. Nothing is written."
+    "There are two views. `cells` has a row for each cell of every\nstudy, with the columns of `ddpm-bench table`. "
+    "`jobs` has the training runs.\n`ddpm-bench query 'DESCRIBE cells'` lists the columns. Nothing is written."
 )
 EXAMPLES = """\
 examples:

@@ -6,7 +6,7 @@ import argparse
 
 from bench.cli import arguments, output
 
-HELP = "write the report of a study: Markdown, PDF and figures"
+HELP = "write the report of a study: HTML, PDF, Markdown and figures"
 MORE = ""
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bench.study.study import Study
 
 HELP = "run what is missing of a study"
-MORE = "Interrupt it at any time; the same command goes on\nfrom the last complete epoch."
+MORE = "You can interrupt it at any time. The same command\ngoes on from the last complete epoch."
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -25,11 +25,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=arguments.positive,
         metavar="N",
-        help="jobs at once (default 1, on a cluster all that it has room for); with more than one a device, durations "
-        "are kept out of the tables",
+        help="jobs at once (default 1; on a cluster as many as fit). If jobs share a device, their durations are kept "
+        "out of the tables",
     )
     parser.add_argument(
-        "--sample-batch", type=arguments.positive, metavar="N", help="images sampled at a time (changes no byte)"
+        "--sample-batch", type=arguments.positive, metavar="N", help="images sampled at a time (results stay the same)"
     )
     parser.add_argument(
         "--executor",
@@ -54,13 +54,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="also record what the run says: jsonl:FILE, tensorboard[:DIR], trackio[:PROJECT] or wandb[:PROJECT] "
         "(docs/results.md)",
     )
-    parser.add_argument("--retry", action="store_true", help="also try again what diverged")
+    parser.add_argument("--retry", action="store_true", help="also run again what diverged")
     parser.add_argument(
         "--report",
         action="store_true",
-        help="write the report when done, and each time a training seed of all cells is done",
+        help="write the report at the end, and each time all cells of a training seed are done",
     )
-    arguments.out(parser, "; with it a report is written even without --report")
+    arguments.out(parser, ". With --out a report is written even without --report")
 
 
 def run(args: argparse.Namespace) -> int:

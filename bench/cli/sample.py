@@ -16,12 +16,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("cell", help="a cell's key, or the start of one (see `ddpm-bench table --format csv`)")
     parser.add_argument("-n", type=arguments.positive, default=64, help="how many images (default 64)")
-    parser.add_argument("--seed", type=arguments.natural, default=0, help="the noise (default 0)")
+    parser.add_argument("--seed", type=arguments.natural, default=0, help="the sampling seed (default 0)")
     parser.add_argument(
         "--out",
         type=arguments.path,
         default=Path("samples.png"),
-        help="a .png grid, or .npz of all (default samples.png)",
+        help="a .png with a grid, or an .npz with all images (default samples.png)",
     )
     arguments.results(parser)
     arguments.device(parser)

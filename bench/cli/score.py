@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 HELP = "score images, whoever made them"
 MORE = (
-    "PATH is a folder of image files (PNG, JPEG, BMP,\nTIFF, WebP), or an .npy or .npz file of (N, H, W), (N, H, W, C) "
-    "or (N, C, H, W):\nuint8, or floats in [0, 1], [-1, 1] or [0, 255]. See docs/files.md."
+    "PATH is a folder of image files (PNG, JPEG and\nothers), or an .npy or .npz file. An array is (N, H, W), "
+    "(N, H, W, C) or\n(N, C, H, W). It holds uint8, or floats in [0, 1], [-1, 1] or [0, 255]. See\ndocs/files.md."
 )
 SHADES = {"black": 0, "white": 255}
 
@@ -21,14 +21,14 @@ SHADES = {"black": 0, "white": 255}
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("path", type=arguments.path)
-    parser.add_argument("--dataset", default="mnist", help="what they should look like (default mnist)")
+    parser.add_argument("--dataset", default="mnist", help="the data set to compare them with (default mnist)")
     parser.add_argument("--format", choices=("md", "json"), default="md", help="default md")
     parser.add_argument(
         "--range",
         nargs=2,
         type=float,
         metavar=("LOW", "HIGH"),
-        help="the values of black and white (default: found out)",
+        help="the values of black and white (default: found from all values)",
     )
     parser.add_argument(
         "--array", metavar="NAME", help="which array of an .npz (default images, arr_0, or the only one)"
@@ -38,7 +38,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         type=_shade,
         default=0,
         metavar="SHADE",
-        help="behind transparency: black (default), white, 0 to 255",
+        help="the grey level behind transparency: black (default), white, or 0 to 255",
     )
     parser.add_argument(
         "--apply",
@@ -51,7 +51,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--thorough",
         action="store_true",
-        help="also look for copies of training images, at each class by itself, and at pixels (a minute or two)",
+        help="also look for copies of training images, at each class alone, and at pixels (it takes longer)",
     )
     arguments.results(parser)
     arguments.data_dir(parser)

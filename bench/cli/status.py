@@ -12,7 +12,7 @@ from bench.paths import LOCAL, shown
 if TYPE_CHECKING:
     from bench.analysis.progress import Progress
 
-HELP = "count what is done, failed and missing of a study"
+HELP = "count which cells of a study are done, failed or missing"
 MORE = ""
 
 

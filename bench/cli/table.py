@@ -24,7 +24,7 @@ MOST_ROWS = 500
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     arguments.study(parser)
-    arguments.output(parser, ", the main columns only")
+    arguments.output(parser, ", which has only the main columns")
     arguments.results(parser)
 
 

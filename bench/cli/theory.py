@@ -9,20 +9,20 @@ from bench.paths import ROOT, shown
 
 HELP = "write the page of what follows from the formulas alone"
 MORE = (
-    "SNR curves, loss weights in x₀ space, conditioning, the\nstep-count confound and each sampler's own error: "
-    "computed in seconds, without training."
+    "It has SNR curves, loss weights in x₀ space, conditioning, what\nfewer steps do to a schedule, and each sampler's "
+    "own error. Nothing is trained."
 )
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "schedules", nargs="*", metavar="SCHEDULE", help="the ones to show, as a study names them (all)"
+        "schedules", nargs="*", metavar="SCHEDULE", help="schedules to show, as a study names them (default: all)"
     )
     parser.add_argument("-T", type=arguments.positive, default=1000, help="diffusion steps (default 1000)")
-    parser.add_argument("--dataset", default="mnist", help="whose pixels the prior term is for (default mnist)")
+    parser.add_argument("--dataset", default="mnist", help="the data set that the prior term is for (default mnist)")
     parser.add_argument(
-        "--out", type=arguments.path, metavar="DIR", default=ROOT / "reports" / "theory", help="(reports/theory)"
+        "--out", type=arguments.path, metavar="DIR", default=ROOT / "reports" / "theory", help="default reports/theory"
     )
     arguments.data_dir(parser)
 

@@ -103,8 +103,8 @@ def check(subject: Subject, baseline: Baseline, only: str = "") -> Iterator[Outc
     wanted = {name: one for name, one in every.items() if only in name and applies(subject, one)}
     if any(name.startswith("score ") for name in wanted) and baseline.classifier != subject.scorer.classifier:
         raise UserError(
-            f"the baseline was scored by classifier {baseline.classifier[:12]}, and {subject.scorer.classifier[:12]} "
-            "is here: make it anew with `ddpm-bench check --update-baseline --why …`"
+            f"the baseline was scored by classifier {baseline.classifier[:12]}, but this version has "
+            f"{subject.scorer.classifier[:12]}: make a new one with `ddpm-bench check --update-baseline --why …`"
         )
     for name, one in wanted.items():
         yield _outcome(subject, baseline, name, one)
@@ -150,7 +150,7 @@ def trained(store: Store, key: str) -> dict[str, Tensor]:
     wanted = {"dataset": "mnist", "net": "unet", "objective": "v", "schedule": "cosine"}
     for what, value in wanted.items():
         if (found := getattr(about.job, what)) != value:
-            raise UserError(f"training run {key} has {what}={found}: what is frozen has {value}")
+            raise UserError(f"training run {key} has {what}={found}, but a frozen network must have {value}")
     return {k[4:]: v for k, v in weights.items() if k.startswith("ema.")}
 
 
@@ -206,7 +206,7 @@ def read_weights(name: Path = NAME) -> dict[str, dict[str, Tensor]]:
 
 
 def _another_version(name: Path) -> UserError:
-    return UserError(f"{name}.* is not a baseline of this version: make it anew with --update-baseline")
+    return UserError(f"{name}.* is not a baseline of this version: make a new one with --update-baseline")
 
 
 def read(name: Path = NAME) -> tuple[Baseline, dict[str, dict[str, Tensor]]]:

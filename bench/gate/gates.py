@@ -113,7 +113,7 @@ def update_runs(
     path = file or BASELINES / f"{study.name}.json"
     chosen = list(range(seeds or nightly.REFERENCE_SEEDS))
     if len(chosen) < baselines.SEEDS:
-        raise UserError(f"--update-baseline needs {baselines.SEEDS} seeds at least")
+        raise UserError(f"--update-baseline needs at least {baselines.SEEDS} seeds")
     before = file or baseline(f"{study.name}.json")
     history = nightly.read_baseline(before).history if before.is_file() else ()
     study, store = _on_seeds(study, chosen), _of_this_code(results)

@@ -71,9 +71,7 @@ class Sample:
         :raises UserError: for a metric that needs classes where none are known.
         """
         if entries("metric")[metric].asks and self.asked is None:
-            raise UserError(
-                f"{metric} needs the classes that {self.what} were to be of: labels=…, or files that hold labels"
-            )
+            raise UserError(f"{metric} needs the classes of {self.what}: give labels=…, or files that hold labels")
         return metrics.score(self.seen(metric), self.scorer.reference, metric)[metric]
 
     def seen(self, metric: str) -> Features:
@@ -130,7 +128,7 @@ def judge(
     if entries("metric")[metric].beside and metric not in scorer.reference.beside:
         raise UserError(f"{metric} is by a judge that this data set does not have")
     if entries("metric")[metric].classes and not scorer.images.classes:
-        raise UserError(f"{metric} is of classes, and this data set has none")
+        raise UserError(f"{metric} needs classes, and this data set has none")
     sign = 1 if ranking[metric] == "lower" else -1
     sample = Sample.of(scorer, samples, labels)
     found = sample.score(metric)
@@ -186,7 +184,7 @@ def _baseline(scorer: Scorer, baseline: Any, metric: str, n: int) -> list[float]
     if not all(isinstance(one, str | Path) and str(one).endswith(".json") for one in several):
         other = Sample.of(scorer, baseline, what="the baseline's images")
         if other.n != n:
-            raise UserError(f"{n} samples against a baseline of {other.n}: {metric} compares at equal N only")
+            raise UserError(f"{n} samples against a baseline of {other.n}: {metric} can be compared only at equal N")
         return [other.score(metric)]
     found = []
     for path in several:

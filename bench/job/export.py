@@ -106,7 +106,7 @@ def load_exported(path: Path, device: torch.device) -> Trained:
             cell = Cell.model_validate_json((file.metadata() or {})[ABOUT])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
     except KeyError as error:
-        raise UserError(f"{path} has no word on its cell: it is not from `ddpm-bench export`") from error
+        raise UserError(f"{path} does not say which cell it is of: it is not from `ddpm-bench export`") from error
     except (SafetensorError, ValidationError, OSError) as error:
         raise UserError(f"{path} is not a weights file of `ddpm-bench export`") from error
     needed(cell.packages)

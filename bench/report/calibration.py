@@ -45,7 +45,7 @@ def compose(found: Calibration) -> Iterator[Block]:
     yield heading(1, "What each metric sees")
     yield text(
         f"Real test images of {found.dataset} were damaged in known ways, a little and then more. A metric sees a "
-        f"damage where it is worse than for clean images by {SEEN:g} times its own scatter. The scatter is the "
+        f"damage if its score is worse than for clean images by {SEEN:g} times its own scatter. The scatter is the "
         "standard deviation over clean sets of the same size. ",
         CodeSpan("fid"),
         " is by the judge ",
@@ -53,7 +53,7 @@ def compose(found: Calibration) -> Iterator[Block]:
         f" ({found.classifier[:12]}).",
     )
     yield heading(2, "A slight damage")
-    yield text(f"Who sees a damage that a person would call slight, in sets of {FEW:,} images.")
+    yield text(f"Which metrics see a damage that a person would call slight, in sets of {FEW:,} images?")
     yield table(
         [
             Column("damage", "left"),
@@ -82,7 +82,7 @@ def compose(found: Calibration) -> Iterator[Block]:
         CodeSpan(COPIES),
         " is what ",
         CodeSpan("score --thorough"),
-        " looks at: the share of images that are nearer to a training image, in pixels, than 99% of test images are.",
+        " reports: the share of images that are nearer to a training image, in pixels, than 99% of test images are.",
     )
 
 

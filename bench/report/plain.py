@@ -6,21 +6,11 @@ import math
 from collections.abc import Callable, Iterable
 
 from bench.report.web.elements import escape
-from bench.report.web.page import ASSETS
+from bench.report.web.page import head
 
 WIDTH, HEIGHT, EDGE = 300, 22, 8
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-SHELL = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>{style}</style>
-</head>
+BODY = """\
 <body>
 <main style="max-width:75rem;margin:0 auto;padding:1.5rem 1.2rem 4rem">
 {body}
@@ -35,19 +25,18 @@ def plain(title: str, body: Iterable[str]) -> str:
 
     :param body: HTML, as :func:`bench.report.web.elements.elements` makes it.
     """
-    style = (ASSETS / "page.css").read_text(encoding="utf-8")
-    return SHELL.format(policy=POLICY, title=escape(title), style=style, body="\n".join(body))
+    return head(title, POLICY) + BODY.format(body="\n".join(body))
 
 
 def rows(caption: str, titles: Iterable[str], body: Iterable[Iterable[str]]) -> str:
     """A table of cells that are HTML already; the first of a row is its heading."""
-    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles)
+    above = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles)
     lines = "".join(
         f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>' for first, *rest in body
     )
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}"><table class="forest">'
-        f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
+        f"<caption>{escape(caption)}</caption><thead><tr>{above}</tr></thead><tbody>{lines}</tbody></table></div>"
     )
 
 

@@ -86,12 +86,12 @@ def page(names: tuple[str, str], sides: tuple[Side, Side], compared: Sequence[Ro
         ),
         heading(2, "Verdicts"),
         text(
-            "Intervals are 95%, over training seeds. Training seeds that both have are paired. A verdict needs p below "
-            "0.05, adjusted for the number of settings (Holm). The line in the middle is no difference."
+            "Intervals are 95%, over training seeds. Training seeds that both have are compared as pairs. A verdict "
+            "needs p below 0.05, adjusted for the number of settings (Holm). The line in the middle is no difference."
         ),
     ]
     if any(row.found.shared for row in compared):
-        above.append(text("Training seeds share a sampling seed here: p is too small, and intervals are too narrow."))
+        above.append(text("Training seeds share a sampling seed here, so p is too small and intervals are too narrow."))
     below: list[Block] = [*_differences(a, b), *_alone(a, b), *_pictures(a, b)]
     return plain("A against B: ddpm-bench", [elements(above, {}), _verdicts(compared, metric), elements(below, {})])
 
@@ -131,7 +131,7 @@ def _differences(a: Side, b: Side) -> Iterator[Block]:
     if lines:
         yield table([Column("fact", "left"), Column("A", "left"), Column("B", "left")], lines)
     else:
-        yield text("Nothing: the same settings, code, versions, machine and judge.")
+        yield text("Nothing. Settings, code, versions, machine and judge are the same.")
 
 
 def _alone(a: Side, b: Side) -> Iterator[Block]:

@@ -63,7 +63,7 @@ def unstable(cells: Sequence[Cell]) -> Iterator[str]:
         if bad:
             yield (
                 f"sampler '{sampler}' on schedule '{name}' at T={T} is not steady with {', '.join(map(str, bad))} "
-                f"steps: of Gaussian data with standard deviation {DEVIATION:g}, and an exact network, it makes "
+                f"steps: with an exact network and Gaussian data of standard deviation {DEVIATION:g}, its samples have "
                 f"{', '.join(f'{found:.3g}' for found in bad.values())}"
             )
 

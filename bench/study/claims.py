@@ -85,11 +85,11 @@ def parse(
         raise ValueError(f"'{text}': no metric '{found['metric']}' (metrics: {', '.join(metrics)})")
     reader, times = _Reader(text, axes, named), float(found["times"] or 1)
     if not times:
-        raise ValueError(f"'{text}': nothing is below 0 times as much")
+        raise ValueError(f"'{text}': the factor must be more than 0")
     where = reader.levels(found["where"] or "{}")
     first, second = reader.sides(found["first"], found["second"])
     if twice := where.keys() & first.keys():
-        raise ValueError(f"'{text}': {', '.join(sorted(twice))} is compared, and at one level too")
+        raise ValueError(f"'{text}': {', '.join(sorted(twice))} is compared, so `at` cannot name it too")
     return Claim(text, first, second, found["sign"] == "<", times, found["metric"], where)
 
 

@@ -128,11 +128,11 @@ def _not_too_large(design: Design) -> Mistakes:
     """What could not be planned in a reasonable time, let alone run."""
     points = math.prod(len(getattr(design.axes, axis.name)) for axis in LISTED)
     if points > MOST_POINTS:
-        yield f"the grid has {points:,} points before exclusions: {MOST_POINTS:,} at most", "axes"
+        yield f"the grid has {points:,} points before exclusions: at most {MOST_POINTS:,} are possible", "axes"
     for net in design.axes.net:
         for option, value in net.options:
             if isinstance(value, int) and value > LARGEST_OPTION:
-                yield f"net: {net.name}: {option}={value} is too large: {LARGEST_OPTION:,} at most", "axes", "net"
+                yield f"net: {net.name}: {option}={value} is too large: the most is {LARGEST_OPTION:,}", "axes", "net"
 
 
 def _enough_images(design: Design) -> Mistakes:

@@ -58,13 +58,13 @@ def _path(name: str) -> Path:
 def _read(path: Path) -> tuple[yaml.Node | None, dict[str, Any]]:
     """The file's YAML, as nodes, which know their lines, and as values."""
     if path.stat().st_size > LARGEST_MB * 1e6:
-        raise UserError(f"{path}: a study file has {LARGEST_MB} MB at most")
+        raise UserError(f"{path}: a study file may have at most {LARGEST_MB} MB")
     try:
         text = path.read_text(encoding="utf-8")
         root = yaml.compose(text, Loader)
         if _values(root, {}) > MOST_VALUES:
             raise UserError(
-                f"{path}: a study has {MOST_VALUES:,} values at most, aliases counted as what they stand for"
+                f"{path}: a study may have at most {MOST_VALUES:,} values, with aliases counted as what they stand for"
             )
         _no_key_twice(root)
         content = yaml.load(text, Loader)  # noqa: S506 (it is a SafeLoader)

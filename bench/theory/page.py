@@ -54,8 +54,8 @@ def _schedules(schedules: Sequence[str], T: int) -> Iterator[Block]:
         mark="lines",
         data={"lines": _lines({k: v.numpy().clip(min=DEEP) for k, v in curves.items()}, np.arange(1, T + 1) / T)},
         caption=(
-            "The signal-to-noise ratio α_t²/σ_t² over time. At the dotted line signal and noise are equal. A schedule "
-            "is nothing else: two with the same curve are the same up to relabelling t.",
+            "The signal-to-noise ratio α_t²/σ_t² over time. At the dotted line signal and noise are equal. Two "
+            "schedules with the same curve differ only in how t is named.",
         ),
         alt="The signal-to-noise ratio of each schedule over time",
         options={"x": "t / T", "y": "log₁₀ SNR", "limits": (0, 1), "levels": {0: ""}},
@@ -74,7 +74,7 @@ def _counts(schedules: Sequence[str], moments: tuple[float, float]) -> Iterator[
     yield heading(2, "How many diffusion steps?")
     yield text(
         "The share of the image's variance that is left in x_T (ᾱ_T). In brackets is the prior term L_T of the "
-        "variational bound that this costs, in bits a dimension. A dash: the schedule does not exist there."
+        "variational bound that this costs, in bits a dimension. A dash means that the schedule does not exist there."
     )
     yield table([Column("schedule", "left"), *numbers(*(f"T = {T}" for T in COUNTS))], cells)
     confounded = [row for row in rows if row["left"] is not None and row["left"] > RESIDUAL_SIGNAL]
@@ -99,8 +99,8 @@ def _weights(schedule: str, T: int) -> Iterator[Block]:
     yield heading(2, "Loss weights")
     yield text(
         "The squared error of an objective is (D/σ_t)² times that of x̂₀. So every objective and weight is one weight "
-        "on |x̂₀ − x₀|². With weight 1, the weight is SNR for ε, SNR + 1 for v, and 1 for x₀. There is little else in "
-        "which these objectives differ."
+        "on |x̂₀ − x₀|². With weight 1, the weight is SNR for ε, SNR + 1 for v, and 1 for x₀. These objectives differ "
+        "in little else."
     )
     yield Figure(
         name="weights",
@@ -183,8 +183,8 @@ def _samplers(schedules: Sequence[str], T: int) -> Iterator[Block]:
     for schedule, rows in errors.items():
         yield _error_table(schedule, rows, steps)
     yield text(
-        "The last step, to the clean image, is of first order for every method. It ends at the data only as far as t = "
-        "1 is near the data. With many steps this is what is left of the error."
+        "The last step, to the clean image, is of first order for every method. At t = 1 there is still a little "
+        "noise. With many steps, that is what is left of the error."
     )
 
 

@@ -191,4 +191,4 @@ def test_a_page_of_two_that_are_the_same(sets: Any, tmp_path: Path) -> None:
     a, _, _ = sets
     out = tmp_path / "page.html"
     assert main(["compare", str(a), str(a), "--html", str(out), "--metric", "kid"]) == 0
-    assert "Nothing: the same settings, code, versions, machine and judge." in out.read_text()
+    assert "Nothing. Settings, code, versions, machine and judge are the same." in out.read_text()

@@ -8,6 +8,7 @@ import pytest
 
 from bench import facts
 from bench.errors import UserError
+from bench.study.load import load
 
 
 @pytest.mark.parametrize("path", list(facts.pages()), ids=lambda path: path.name)
@@ -34,8 +35,21 @@ def test_a_wrong_figure_is_seen_and_mended() -> None:
     )
 
 
+def test_what_a_study_says_is_read_from_its_file() -> None:
+    assert facts.answer("design recipes axes.sampler") == str(len(load("recipes").axes.sampler))
+    assert facts.answer("design recipes train.images") == f"{load('recipes').train.images:,}"
+
+
 @pytest.mark.parametrize(
-    "question", ["nothing at all", "best objectives no_such_column", "best", 'claim objectives "no claim" word']
+    "question",
+    [
+        "nothing at all",
+        "best objectives no_such_column",
+        "best",
+        'claim objectives "no claim" word',
+        'panel objectives "x0 < eps on fid" supported',  # which no other judge has scored
+        "design objectives train.nothing",
+    ],
 )
 def test_a_question_without_an_answer_is_one_line(question: str) -> None:
     with pytest.raises(UserError, match="no figure for"):

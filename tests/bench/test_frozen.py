@@ -529,7 +529,7 @@ def test_freezing_another_network(kept: Any, mnist: Images, tmp_path: Path) -> N
     store.save_tensors("right", tensors, Checkpoint(job=job))
     store.save_tensors("wrong", tensors, Checkpoint(job=other))
     assert change.trained(store, "right").keys() == weights["net"].keys()
-    with pytest.raises(UserError, match="objective=eps: what is frozen has v"):
+    with pytest.raises(UserError, match="objective=eps, but a frozen network must have v"):
         change.trained(store, "wrong")
     with pytest.raises(UserError, match="no weights"):
         change.trained(store, "none")

@@ -182,9 +182,9 @@ def test_class_accuracy_needs_labels(scorer: Scorer, mnist: Images, tmp_path: Pa
     assert judge(images, good, labels=labels).verdict == verdicts.PASS
     assert judge(good, good).verdict == verdicts.PASS
     assert judge(images, good, labels=(labels.numpy() + 1) % 10).verdict == verdicts.FAIL
-    with pytest.raises(UserError, match="class_accuracy needs the classes that samples were to be of"):
+    with pytest.raises(UserError, match="class_accuracy needs the classes of samples"):
         judge(images, good)
-    with pytest.raises(UserError, match="class_accuracy needs the classes that the baseline's images were to be of"):
+    with pytest.raises(UserError, match="class_accuracy needs the classes of the baseline's images"):
         judge(good, images)
     for wrong in (labels[:5], labels.float(), labels + 1, "seven", labels[None]):
         with pytest.raises(UserError, match=f"labels must be {N} whole numbers from 0 to 9"):

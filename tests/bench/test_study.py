@@ -657,11 +657,11 @@ def bomb(levels: int = 9) -> str:
 
 
 LARGE = {
-    "aliases of aliases": (bomb, "100,000 values at most"),
-    "a file of megabytes": (lambda: GOOD + "#" * 1_000_001, "1 MB at most"),
+    "aliases of aliases": (bomb, "at most 100,000 values"),
+    "a file of megabytes": (lambda: GOOD + "#" * 1_000_001, "at most 1 MB"),
     "a grid of many points": (
         lambda: changed("T: [100]", f"T: {[*range(1, 2001)]}\n  seed: {[*range(2001)]}"),
-        "points before exclusions: 2,000,000 at most",
+        "points before exclusions: at most 2,000,000 are possible",
     ),
 }
 

@@ -12,7 +12,9 @@ from bench.analysis.claims import judge
 from bench.analysis.frames import Results
 from bench.cli import main
 from bench.job.events import JobDone
+from bench.paths import ROOT
 from bench.report.blocks import CodeSpan, Column, Link, heading, table, text
+from bench.report.plain import plain
 from bench.report.web.data import as_json, columns_of, data_of
 from bench.report.web.elements import elements
 from bench.report.web.forest import drawn
@@ -22,6 +24,7 @@ from bench.store.store import Store
 from tests.bench.made_up import fill, make_study, write_cell, write_job
 
 DIGITS = torch.zeros(64, 1, 28, 28)
+REPORT = ROOT / "bench" / "report"
 HOSTILE = "</script><img src=x onerror=alert(1)>\u202e&amp;\"'`\x07"
 
 
@@ -153,3 +156,10 @@ def test_elements_say_all_that_blocks_say():
     assert "3.14" in source
     assert "<caption>caption</caption>" in source
     assert 'scope="col"' in source
+
+
+def test_every_page_begins_with_the_same_head():
+    """It is one asset: a second copy would not get what is changed in the first."""
+    files = [path for path in REPORT.rglob("*") if path.suffix in {".py", ".html"}]
+    assert [path.name for path in files if "<!doctype" in path.read_text(encoding="utf-8").lower()] == ["head.html"]
+    assert "<title>A &amp; B</title>" in plain("A & B", [])

@@ -111,8 +111,8 @@ def _how_sure(results: Results, found: Best | None) -> Iterator[Text]:
     lowest = f"It is the lowest of {count:,} settings, so chance may have made it lower than it really is."
     if found is None:
         yield text(
-            f"{lowest} Nobody can say by how much, or which other settings are as good: that takes two training seeds "
-            "or more of each setting."
+            f"{lowest} To know by how much, and which other settings are as good, each setting needs two training "
+            "seeds or more."
         )
         return
     members = len(found.members)
@@ -125,8 +125,8 @@ def _how_sure(results: Results, found: Best | None) -> Iterator[Text]:
     )
     mean, value = (short(math.exp(log)) for log in (found.mean, found.value))
     luck: tuple[str | Strong, ...] = (
-        " Without that luck the best has about ", Strong(value), ": it is chosen by all training seeds but one, and "
-        "read at the one left out.",
+        " Without that luck the best has about ", Strong(value), ". For this, all training seeds but one choose the "
+        "best setting, and the seed that is left out gives its FID.",
     )  # fmt: skip
     if math.isclose(found.mean, found.value, abs_tol=1e-12):
         luck = (" It is the lowest whichever training seed is left out, so there is little luck to take away.",)
@@ -175,9 +175,9 @@ def _seeds(results: Results) -> Text:
     if len(results.seeds) == 1:
         return text(
             Strong(f"There is one training seed ({results.seeds[0]})."),
-            " Nobody measured how much FID changes from one training run to the next. So a small difference between "
-            "two models may be chance. All cells share their sampling noise. So two cells of one model compare more "
-            "closely than two cells of different models.",
+            " How much FID changes from one training run to the next was not measured. So a small difference between "
+            "two models may be chance. All cells share their sampling noise. So two cells of one model can be compared "
+            "more closely than two cells of different models.",
         )
     fewer = results.settings["seeds"].min() < len(results.seeds)
     return text(

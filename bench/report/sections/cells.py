@@ -26,7 +26,7 @@ from bench.report.sections.common import (
 
 OTHERS = (
     "The distances beside FID are those of the other judges, and two that need no network: lower is better. Each is on "
-    "a scale of its own. Where they order two cells otherwise than FID does, the order is in doubt."
+    "a scale of its own. If they order two cells differently from FID, the order is in doubt."
 )
 SHARES, OF_CLASSES = ("precision", "recall"), ("confidence", "class_balance")
 

@@ -71,8 +71,8 @@ def shared_noise(results: Results) -> str:
     if not results.one_noise:
         return ""
     return (
-        " All training seeds were sampled from the same noise. So the part of that noise in a difference does not "
-        "average out, and the stated 5% is too small: more than 5 in 100 tests find a difference that is chance."
+        " All training seeds were sampled from the same noise. The effect of that noise does not average out. So the "
+        "stated 5% is too small: more than 5 in 100 tests find a difference that is only chance."
     )
 
 

@@ -165,10 +165,10 @@ def _profiles(results: Results, found: Sequence[Group]) -> Iterator[Block]:
             mark="profiles",
             data={"shares": pd.concat(panels[:MOST_PROFILES], ignore_index=True)},
             caption=(
-                "Performance profiles (Dolan & Moré 2002). A line is the share of settings in which a level's FID is "
-                "at most so many times that of the best level there. At 1 it says how often the level is the best. "
-                "Higher and further to the left is better. A setting is one combination of everything else, seed "
-                "included, in which every level was measured.",
+                "Performance profiles (Dolan & Moré 2002). A line says in which share of settings a level's FID is at "
+                "most so many times the FID of the best level. At 1 it says how often the level is the best. Higher "
+                "and further to the left is better. A setting is one combination of everything else, seed included, "
+                "in which every level was measured.",
             ),
             alt="Performance profiles: how often each level is within a factor of the best",
         )

@@ -131,7 +131,7 @@ def _epoch(results: Results) -> Iterator[Block]:
     groups: Any = (frame if warm.empty else warm).groupby(["net", "images"], sort=False)
     yield Bullets(tuple(_duration(net, images, part) for (net, images), part in groups))
     yield text(
-        "Times on different hardware do not compare. The demo named neither its GPU nor its batch size."
+        "Times on different hardware cannot be compared. The demo named neither its GPU nor its batch size."
     )  # fmt: skip
 
 

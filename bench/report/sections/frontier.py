@@ -59,8 +59,8 @@ def _figure(results: Results, timed: pd.DataFrame, best: pd.DataFrame) -> Block:
         data={"points": curve(points, "sample_time"), "front": front[["panel", "x", "fid", "key"]]},
         caption=(
             f"FID against the time to draw 1,000 samples on {processors(results)}. Circled settings form the Pareto "
-            "front (the grey band, the same in every panel): no other setting has a lower FID in no more time. Times "
-            f"within {SAME_TIME:.0%} of each other count as equal.{whiskers_note(results)}{panels_note(results)}"
+            "front (the grey band, the same in every panel): no other setting has a lower FID in the same time or "
+            f"less. Times within {SAME_TIME:.0%} of each other are equal.{whiskers_note(results)}{panels_note(results)}"
             f"{methods_note(results)}",
         ),
         alt="FID against sampling time, with the Pareto front",

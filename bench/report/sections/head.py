@@ -30,7 +30,7 @@ def section(results: Results) -> Iterator[Block]:
     if results.reference is not None and judge is not None and results.reference.classifier != judge:
         yield text(
             Strong("These results are stale:"),
-            " they were scored by an older judge than today's. The numbers below compare with one another, and not "
+            " they were scored by an older judge than today's. Compare the numbers below with one another, but not "
             "with newer ones. ",
             CodeSpan(f"ddpm-bench run {study.name}"),
             " renews them.",

@@ -30,7 +30,7 @@ def section(results: Results) -> Iterator[Block]:
         return
     yield heading(2, "Loss curves")
     yield text(
-        "The losses of two objectives do not compare: their targets differ in scale, and the target of ",
+        "The losses of two objectives cannot be compared: their targets differ in scale, and the target of ",
         CodeSpan("previous"),
         " contains noise that nothing can predict. So after each epoch the output of the averaged network is turned "
         "into ε̂ and x̂₀. Both are compared with the truth, on the same 1,000 test images, times and noise. The table "

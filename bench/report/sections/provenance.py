@@ -24,7 +24,7 @@ def section(results: Results) -> Iterator[Block]:
     if len(codes) > 1:
         yield text(
             Strong(f"Warning: these results come from {len(codes)} versions of the code."),
-            " Numbers of different versions may not compare. Run the older ones again before you draw conclusions.",
+            " Their numbers may differ for that reason. Run the older ones again before you draw conclusions.",
         )
     yield table([Column("fact", "left"), Column("value", "left")], _facts(results))
     if results.bounds:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bench.analysis.frames import AXES, MODEL_AXES, SHARED, Results
-from bench.report.blocks import Block, Cell, Column, heading, table, text
+from bench.report.blocks import Block, Cell, Column, Emph, heading, table, text
 from bench.report.sections.common import CELL, axis_cells, axis_columns, axis_names, left_out, numbers
 
 MOST = 60
@@ -24,10 +24,15 @@ def section(results: Results) -> Iterator[Block]:
         return
     yield heading(2, "Where the FID comes from")
     yield text(
-        "Each FID has three parts. Sample size is the FID of as many real test images. Network is what the same "
-        "network scores above that when it is sampled in its best way. Sampler is the rest: what this sampler loses "
-        f"against that way. Networks that were sampled in fewer than {WAYS} ways are left out. The best way was chosen "
-        "because it scored lowest, so the network's part is a little too small."
+        "Each FID has three parts. ",
+        Emph("Sample size"),
+        " is the FID of as many real test images. ",
+        Emph("Network"),
+        " is how much more the same network scores when it is sampled in its best way. ",
+        Emph("Sampler"),
+        " is the rest: what this sampler loses against that way. Networks that were sampled in fewer "
+        f"than {WAYS} ways are left out. The best way was chosen because it scored lowest, so the network's part is a "
+        "little too small.",
     )
     yield text(
         "The last column is for comparison. It is the FID of the oracle, sampled alike. The oracle is the best network "

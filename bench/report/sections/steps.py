@@ -173,10 +173,11 @@ def _of_one(part: pd.DataFrame, T: int, steps: list[int], several: bool) -> Enou
 def _how_to_read(said: set[str]) -> Iterator[str]:
     """What the table holds, and its words as far as it has them."""
     yield (
-        "How many steps are enough: FID by number of steps, and the fewest steps from which on FID stays within "
-        f"{ENOUGH - 1:.0%} of the sampler's own best. Numbers are geometric means over the training runs that were "
-        f"sampled with every number of steps. They also reached an FID {LEARNT} times lower than that of noise. A "
-        "number of steps counts as enough, or as too few, where the 95% interval over training seeds shows it."
+        "How many steps are enough? The table has FID by number of steps, and the fewest steps from which on FID stays "
+        f"within {ENOUGH - 1:.0%} of the sampler's own best. Numbers are geometric means over the training runs that "
+        "were sampled with every number of steps. Only runs count that reached an FID at least "
+        f"{LEARNT} times lower than that of noise. A number of steps is called enough, or too few, if the 95% interval "
+        "over training seeds shows it."
     )
     if any(" to " in word for word in said):
         yield " “10 to 25” means that the seeds cannot tell: 10 may be enough, 25 are."

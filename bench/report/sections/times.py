@@ -51,7 +51,7 @@ def section(results: Results) -> Iterator[Block]:
     if shared_note(results):
         yield text(shared_note(results))
     if len(results.hardware) > 1:
-        yield text(Strong("These durations come from more than one kind of machine. Not all of them compare."))
+        yield text(Strong("These durations come from more than one kind of machine. Not all can be compared."))
     if len(models):
         yield from _training(results, models)
     yield from _rates(results)

@@ -37,9 +37,9 @@ def factors_of(results: Results) -> Iterator[Block]:
         for axes in names
     ]
     yield text(
-        "Which choice matters: the share of the variance of log FID that a choice explains by itself. With × it is the "
-        "share of two choices together, beyond what each explains alone. What is left is chance, and three or more "
-        "choices together. Shares under 0.5% are left out.",
+        "Which choice matters? The table has the share of the variance of log FID that each choice explains by itself. "
+        "A row with × is the share of two choices together, beyond what each explains alone. What is left is chance, "
+        "and three or more choices together. Shares under 0.5% are left out.",
         " What chance would explain is taken away (jackknife over training seeds)."
         if len(results.seeds) > 1
         else " Chance alone explains something too. With one training seed nobody can take that away, so small shares "
@@ -74,8 +74,8 @@ def scatter_of(results: Results) -> Iterator[Block]:
     first = next(iter(parts.values()))
     many = len(parts) > 1
     yield text(
-        f"Where chance comes from: each of {first.runs} training seeds was sampled with {first.draws} sampling seeds. "
-        "The table has the standard deviation of log FID that belongs to each source, with its 95% interval. A "
+        f"Where does chance come from? Each of {first.runs} training seeds was sampled with {first.draws} sampling "
+        "seeds. The table has the standard deviation of log FID that belongs to each source, with its 95% interval. A "
         "standard deviation of 5% is a factor of about 1.05.",
         " Each objective has its own." if many else "",
     )
@@ -106,5 +106,5 @@ def _worth(found: Components, of: str) -> str:
     return (
         f"The mean{of} over these seeds has a standard error of {now:.1%}. Twice as many training seeds would make it "
         f"{runs:.1%}. Twice as many sampling seeds would make it {draws:.1%}. A single run that is sampled once has "
-        f"one of {found.error(1, 1):.1%}."
+        f"a standard error of {found.error(1, 1):.1%}."
     )

@@ -38,7 +38,7 @@ def drawn(verdicts: Sequence[Verdict]) -> str:
     axis = "".join(f'<text x="{place(v):.1f}" y="16" text-anchor="middle">× {v:g}</text>' for v in ticks)
     return (
         '<div class="scroll" role="region" tabindex="0" aria-label="Claims with their intervals">'
-        '<table class="forest"><caption>First level over second, with the 95% interval. The line in the middle is × 1, '
+        '<table class="forest"><caption>First level over second, with the 95% interval. The line in the middle is × 1: '
         "no difference. A dot without a bar has too few training seeds for an interval.</caption>"
         '<thead><tr><th scope="col">claim</th><th scope="col">verdict</th><th scope="col">ratio and interval</th>'
         f"</tr></thead><tbody>{body}</tbody><tfoot><tr><td></td><td></td><td><svg {_size(22)} "

@@ -33,8 +33,8 @@ def page(title: str, blocks: Sequence[Block], pictures: Mapping[str, bytes], dat
         name = _name(part)
         inner = elements(part, pictures, numbers)
         if name == "Claims" and forest:
-            head, _, rest = inner.partition("</h2>")
-            inner = f"{head}</h2>{forest}{rest}"
+            above, _, rest = inner.partition("</h2>")
+            inner = f"{above}</h2>{forest}{rest}"
         body.append(f"<section>{inner}</section>")
         if i:
             links.append(f'<li><a href="#{slug(name)}">{escape(name)}</a></li>')
@@ -47,9 +47,14 @@ def page(title: str, blocks: Sequence[Block], pictures: Mapping[str, bytes], dat
         f"form-action 'none'; script-src {_hash(script)} {_hash(plotly)}"
     )
     return _asset("page.html").format(
-        title=escape(title), policy=policy, style=_asset("page.css"), links="".join(links), body="\n".join(body),
-        data=as_json(data), plotly=packed(), script=script,
+        head=head(title, policy), links="".join(links), body="\n".join(body), data=as_json(data), plotly=packed(),
+        script=script,
     )  # fmt: skip
+
+
+def head(title: str, policy: str) -> str:
+    """What every page begins with: its title, its style, and the policy on what it may load."""
+    return _asset("head.html").format(title=escape(title), policy=policy, style=_asset("page.css"))
 
 
 def sections(blocks: Sequence[Block]) -> list[list[Block]]:
