@@ -27,7 +27,7 @@ EXECUTOR = "local"
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--track", metavar="NAME", help="the track, where an entry may run on several")
+    parser.add_argument("--track", metavar="NAME", help="the track of the list, or of an entry that has several")
     doing = parser.add_mutually_exclusive_group()
     doing.add_argument("--entry", metavar="NAME", help="run this entry, in turn with the present record")
     doing.add_argument(
@@ -62,12 +62,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _list(args: argparse.Namespace) -> int:
     from bench.race import words
-    from bench.race.records import FOLDER, records
+    from bench.race.records import FOLDER
+    from bench.race.rules import track_of
 
-    if args.track is not None:
-        records(args.track, FOLDER)  # which refuses a name that is none
-    print(words.tracks(FOLDER))
-    print(f"\n{words.entries()}\n\n{words.standing(FOLDER)}")
+    if (only := args.track) is not None:
+        track_of(only)
+    print(f"{words.tracks(FOLDER, only)}\n\n{words.entries(only)}\n\n{words.standing(FOLDER, only)}")
     return 0
 
 
@@ -82,6 +82,7 @@ def _enter(args: argparse.Namespace) -> int:
         print(words.spread(attempt))
         print("no record: this was a try" if args.quick else "no record: the entry ran alone, to choose a target by")
         return 0
+    print(words.compared(attempt))
     if reasons := list(attempt.reasons()):
         print("\n".join(f"no record: {reason}" for reason in reasons))
         return 1

@@ -115,7 +115,7 @@ def attempt(contest: Contest, turns: Iterable[Turn]) -> Attempt:
     first, *others = [one for done in every for one in done]
     if any((kind(one.environment), one.provenance) != (kind(first.environment), first.provenance) for one in others):
         raise UserError("these runs are of several machines or versions: use another --work folder, and run all again")
-    dirty = any(one.environment.dirty for one in (first, *others))
+    dirty = any(one.environment.dirty for one in (first, *others)) or uncommitted()
     return Attempt(
         track=contest.track,
         number=contest.number,

@@ -21,7 +21,8 @@ from bench import files
 from bench.errors import UserError
 from bench.machine.environment import Environment
 from bench.paths import ROOT, shown
-from bench.race.rules import MISSES, RUNS, TRACKS, N, P, track_of
+from bench.race.rules import DATASET, MISSES, RUNS, TRACKS, N, P, track_of
+from bench.score.judges import pinned
 from bench.store.records import Finite, Part, Provenance, Seconds, Some
 from bench.study.model import Natural
 from bench.text import listing, one_line
@@ -249,9 +250,9 @@ def present(every: list[RaceRecord]) -> RaceRecord | None:
 
 
 def of_today(record: RaceRecord) -> bool:
-    """Whether a record was made by the rules as they are."""
+    """Whether a record was made by the rules as they are, and by the judge that is pinned now."""
     track, rules = TRACKS.get(record.track), record.rules
-    if track is None:
+    if track is None or rules.judge != pinned(DATASET):
         return False
     return (rules.evaluations, rules.fid, rules.limits) == (track.evaluations, track.fid, dict(track.limits))
 

@@ -18,19 +18,22 @@ from bench.text import listing, one_line
 NONE_YET = "no record yet"
 
 
-def tracks(folder: Path) -> str:
-    """A row for each track: its target, and its present record."""
+def tracks(folder: Path, only: str | None = None) -> str:
+    """A row for each track, or for one: its target, and its present record."""
     rows = []
     for name, track in TRACKS.items():
+        if only not in (None, name):
+            continue
         best = present(records(name, folder))
         holder = f"{best.entry.median_s:.1f} s, {best.entry.name}" if best else NONE_YET
         rows.append([name, track.about, f"FID {track.fid:g}", track.evaluations, holder, listing(of_track(name))])
     return _table(rows, ["track", "where", "target", "evaluations", "record", "entries"])
 
 
-def entries() -> str:
-    """A line for each entry."""
-    return "\n".join(f"- `{name}` ({entry.who}): {entry.about}" for name, entry in ENTRIES.items())
+def entries(only: str | None = None) -> str:
+    """A line for each entry, or for those of one track."""
+    chosen = {name: entry for name, entry in ENTRIES.items() if only is None or only in entry.tracks}
+    return "\n".join(f"- `{name}` ({entry.who}): {entry.about}" for name, entry in chosen.items())
 
 
 def targets() -> str:
@@ -43,9 +46,9 @@ def targets() -> str:
     return _table(rows, ["track", "where", "evaluations", *(f"`{metric}`" for metric in every)])
 
 
-def standing(folder: Path) -> str:
-    """Every record, the present one of each track first; a sentence where there is none."""
-    rows = [row for name in TRACKS for row in _rows(records(name, folder))]
+def standing(folder: Path, only: str | None = None) -> str:
+    """Every record, or those of one track, the newest of each first; a sentence where there is none."""
+    rows = [row for name in TRACKS if only in (None, name) for row in _rows(records(name, folder))]
     head = ["track", "record", "entry", "by", "training", "FID", "before", "p", "date", "commit"]
     return _table(rows, head) if rows else "No record yet."
 
@@ -99,6 +102,14 @@ def outcome(attempt: Attempt) -> str:
         rows.append([side.name, "median", f"{side.median_s:.2f}", f"{apart:.1f}", *middle, ""])
     at_most = ["at most", "", "", "", *(f"{most:g}" for most in attempt.rules.bounds.values()), ""]
     return _table([*rows, at_most], ["entry", "seed", "training s", "set-up s", *metrics, "misses"])
+
+
+def compared(attempt: Attempt) -> str:
+    """A line on how an attempt's times stand to those of the present record."""
+    if attempt.against is None:
+        return f"{attempt.entry.name} ran alone: there is no record to compare with"
+    ratio = attempt.entry.median_s / attempt.against.median_s
+    return f"{attempt.entry.name} takes {ratio:.3f} of the time of {attempt.against.name}, p = {attempt.p:.3g}"
 
 
 SET_UP = ("start", "load", "trial", "compile", "build")

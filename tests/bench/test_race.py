@@ -25,11 +25,12 @@ from bench.race.entries import ENTRIES, RUNNERS, Entry, Racer, Runner
 from bench.race.records import Attempt, Done, Run, Side, as_record, chance
 from bench.race.rules import RUNS, TRACKS, N
 from bench.race.task import Task
-from bench.score.judges import panel
-from bench.store.records import JobRecord, TrainedJob
+from bench.score.judges import panel, pinned
+from bench.store.records import JobRecord, Provenance, TrainedJob
 from tests.conftest import World, standing_in
-from tests.records import CREATED, PROVENANCE, environment
+from tests.records import CREATED, environment
 
+JUDGED = Provenance(classifier=str(pinned("mnist")), dataset_sha256="d" * 64)
 GOOD = {"fid": TRACKS["cpu2"].fid, **TRACKS["cpu2"].limits}
 """Scores that just meet the target."""
 
@@ -68,7 +69,7 @@ def made(
 
 def done_of(run: Run, where: Environment | None = None) -> Done:
     """A run that is done, on a made-up machine."""
-    return Done(run=run, environment=where or environment(), provenance=PROVENANCE, software={})
+    return Done(run=run, environment=where or environment(), provenance=JUDGED, software={})
 
 
 # what counts as faster
@@ -200,9 +201,10 @@ def test_a_record_under_another_name_is_refused(tmp_path: Path) -> None:
 
 def test_a_record_by_other_rules_does_not_stand() -> None:
     record = as_record(made())
-    other = record.model_copy(update={"rules": record.rules.model_copy(update={"fid": 11.0})})
-    assert records.present([record, other]) == record
-    assert records.present([other]) is None
+    for change in ({"fid": 11.0}, {"judge": "c" * 64}, {"limits": {}}, {"evaluations": 49}):
+        other = record.model_copy(update={"rules": record.rules.model_copy(update=change)})
+        assert records.present([record, other]) == record
+        assert records.present([other]) is None
 
 
 # who may take part
@@ -341,6 +343,8 @@ def test_records_are_set_in_turn(runner: Made, tmp_path: Path, capsys: pytest.Ca
     capsys.readouterr()
     assert cli.main(["race"]) == 0
     assert "5.0 s, fast" in capsys.readouterr().out
+    assert cli.main(["race", "--track", "gpu1"]) == 0
+    assert "fast" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("name", "says"), [("bad", "no record: its median fid is 99"), ("same", "no record: p = ")])
