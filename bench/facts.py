@@ -28,6 +28,8 @@ from bench.analysis.frames import Results
 from bench.analysis.steps import enough, in_words
 from bench.errors import UserError
 from bench.paths import REFERENCE, ROOT
+from bench.race import rules, words
+from bench.race.records import FOLDER
 from bench.report.formats import short
 from bench.report.sections.common import learnt
 from bench.store.records import JobRecord, TrainedJob
@@ -175,6 +177,15 @@ def _at(value: Any, path: Sequence[str]) -> Any:
     return _at(value[int(first)] if isinstance(value, list) else value[first], rest)
 
 
+def race(what: str) -> str:
+    """Of the race: the table of ``records`` or of ``targets``, or a number of :mod:`bench.race.rules`."""
+    tables: dict[str, Callable[[], str]] = {"records": lambda: words.standing(FOLDER), "targets": words.targets}
+    if what in tables:
+        return f"\n\n{tables[what]()}\n\n"
+    value = {name: getattr(rules, name) for name in ("N", "RUNS", "MISSES", "P", "IMAGES")}[what]
+    return f"{value:,}"
+
+
 FACTS: dict[str, Callable[..., str]] = {
     "best": best,
     "of_many": of_many,
@@ -189,6 +200,7 @@ FACTS: dict[str, Callable[..., str]] = {
     "count": count,
     "first_report": first_report,
     "perf": perf,
+    "race": race,
 }
 
 

@@ -29,6 +29,7 @@ COMMANDS = (
     "theory",
     "check",
     "score",
+    "race",
     "sample",
     "export",
     "classifier",

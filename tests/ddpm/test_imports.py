@@ -28,7 +28,7 @@ LAYERS: tuple[set[str], ...] = (
     {"job"},
     {"execute"},
     {"sinks", "analysis"},
-    {"gate", "report"},
+    {"gate", "report", "race"},
     {"theory"},
     {"cli", "docs", "facts", "site"},
 )

@@ -1,0 +1,163 @@
+"""``ddpm-bench race``: time to a target quality, by rules that anybody can use."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from bench.cli import arguments, output
+from bench.paths import shown
+
+if TYPE_CHECKING:
+    from bench.race.contest import Contest
+    from bench.race.records import Attempt
+
+HELP = "train to a target quality in the least time, and keep the records"
+MORE = (
+    "Without arguments\nit lists tracks, targets and records. With --entry it runs an entry and the present record in "
+    "turn,\nand writes a record if the rules say so (docs/race.md). Interrupt it at any time; the same\ncommand goes "
+    "on after the last finished run."
+)
+
+EXECUTOR = "local"
+"""Where jobs run: each in a process of its own."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--track", metavar="NAME", help="the track of the list, or of an entry that has several")
+    doing = parser.add_mutually_exclusive_group()
+    doing.add_argument("--entry", metavar="NAME", help="run this entry, in turn with the present record")
+    doing.add_argument(
+        "--verify", type=arguments.path, metavar="RECORD", help="run this record again: its file, or TRACK/NUMBER"
+    )
+    parser.add_argument(
+        "--calibrate", action="store_true", help="run the entry alone, and print medians and the worst of each score"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a try of everything, in seconds: its numbers mean nothing, and no record"
+    )
+    parser.add_argument(
+        "--out", type=arguments.path, metavar="FILE", help="also write the runs to this file, whether a record or not"
+    )
+    parser.add_argument(
+        "--work", type=arguments.path, metavar="DIR", help="where finished runs are kept (default results/local/race)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """List, run or verify; 1 if there is no new record, or a record does not hold."""
+    from bench.errors import UserError
+
+    if args.entry is None and (args.calibrate or (args.verify is None and (args.quick or args.out))):
+        raise UserError("say --entry NAME too")
+    if args.verify is not None and (args.calibrate or args.quick):
+        raise UserError("--calibrate and --quick are for --entry")
+    if args.verify is not None:
+        return _verify(args)
+    return _list(args) if args.entry is None else _enter(args)
+
+
+def _list(args: argparse.Namespace) -> int:
+    from bench.race import words
+    from bench.race.records import FOLDER
+    from bench.race.rules import track_of
+
+    if (only := args.track) is not None:
+        track_of(only)
+    print(f"{words.tracks(FOLDER, only)}\n\n{words.entries(only)}\n\n{words.standing(FOLDER, only)}")
+    return 0
+
+
+def _enter(args: argparse.Namespace) -> int:
+    from bench.race import words
+    from bench.race.records import FOLDER, as_record, write
+
+    contest = _contest(args)
+    attempt = _run(contest, args)
+    print(f"\n{words.outcome(attempt)}\n")
+    if args.calibrate or args.quick:
+        print(words.spread(attempt))
+        print("no record: this was a try" if args.quick else "no record: the entry ran alone, to choose a target by")
+        return 0
+    print(words.compared(attempt))
+    if reasons := list(attempt.reasons()):
+        print("\n".join(f"no record: {reason}" for reason in reasons))
+        return 1
+    print(f"a record: {shown(write(as_record(attempt), FOLDER))}")
+    return 0
+
+
+def _contest(args: argparse.Namespace) -> Contest:
+    """What to run for an entry."""
+    from bench.errors import UserError
+    from bench.race import contest
+    from bench.race.entries import Racer, chosen
+    from bench.race.records import FOLDER, present, records
+    from bench.race.rules import RUNS, N
+
+    racer, track = chosen(args.entry, args.track)
+    every = records(track, FOLDER)
+    best = present(every)
+    alone = args.calibrate or best is None
+    racers: tuple[Racer, ...] = (racer,) if alone or best is None else (racer, Racer.of(best.entry))
+    for one in racers:
+        one.check(track)
+    if len(racers) == 2 and racers[0] == racers[1]:
+        raise UserError(f"entry '{racer.name}' is the present record: `ddpm-bench race --verify` runs it again")
+    number = 0 if args.calibrate else (every[-1].number if every else 0) + 1
+    if not (args.calibrate or args.quick or args.out) and contest.uncommitted():
+        raise UserError("a record names the commit of its code: commit first (--calibrate and --out need no commit)")
+    if args.quick:
+        racers = tuple(one.quick() for one in racers)
+    seeds = contest.seeds_of(track, number, racer, 2 if args.quick else RUNS)
+    purpose: Literal["calibrate", "attempt"] = "calibrate" if args.calibrate else "attempt"
+    return contest.Contest(track, max(number, 1), racers, seeds, 20 if args.quick else N, purpose)
+
+
+def _run(race: Contest, args: argparse.Namespace) -> Attempt:
+    """Run a contest to its end, saying what comes of each run.
+
+    Runs are kept for the next time, but for those that verify a record: they are made anew each time.
+    """
+    import shutil
+    import tempfile
+
+    from bench import files
+    from bench.paths import LOCAL
+    from bench.race import contest, words
+    from bench.race.records import text_of
+    from bench.race.rules import track_of
+
+    turns: list[contest.Turn] = []
+    with tempfile.TemporaryDirectory() as scratch, contest.on_cores(track_of(race.track).cores):
+        base = args.work or (Path(scratch) if args.quick else LOCAL / "race")
+        with output.waiting(lambda: f"at run {len(turns) + 1} of {len(race.racers) * len(race.seeds)}"):
+            for turn in contest.run(race, base, EXECUTOR):
+                turns.append(turn)
+                print(words.turn(turn), flush=True)
+        if race.purpose == "verify":
+            shutil.rmtree(race.folder(base))
+    attempt = contest.attempt(race, turns)
+    if args.out:
+        files.write_text(args.out, text_of(attempt))
+        print(f"written: {shown(args.out)}", file=sys.stderr)
+    return attempt
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from bench.race import records, verify, words
+
+    record = records.read(records.where(args.verify, records.FOLDER))
+    best = records.present(records.records(record.track, records.FOLDER))
+    contest = verify.contest_of(record, best)
+    for racer in contest.racers:
+        racer.check(record.track)
+    again = _run(contest, args)
+    print(f"\n{words.outcome(again)}\n")
+    found = list(verify.findings(record, again))
+    signs = {True: "holds", False: "does not hold", None: "for the reader"}
+    print("\n".join(f"{signs[one.holds]}: {one.text}" for one in found))
+    return 1 if any(one.holds is False for one in found) else 0

@@ -1,0 +1,272 @@
+"""What is kept of a race: typed, with every raw number, and never believed without a check.
+
+``results/records/<track>/<number>-<entry>.json`` holds a :class:`RaceRecord`. The verdict is not kept but follows from
+the raw numbers, each time that the file is read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import statistics
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, Field, ValidationError, field_serializer, model_validator
+
+from bench import files
+from bench.errors import UserError
+from bench.machine.environment import Environment
+from bench.paths import ROOT, shown
+from bench.race.rules import DATASET, MISSES, RUNS, TRACKS, N, P, track_of
+from bench.score.judges import pinned
+from bench.store.records import Finite, Part, Provenance, Seconds, Some
+from bench.study.model import Natural
+from bench.text import listing, one_line
+
+FOLDER = ROOT / "results" / "records"
+LARGEST_MB = 1
+"""A larger file is no record."""
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,60}$")]
+
+
+class Run(Part):
+    """One run: trained, sampled and scored, with one seed.
+
+    ``train_s``: seconds from the first batch to the last weight update, in the pieces that they were measured in (an
+    epoch each; a teacher's come first). ``apart_s``: what else it did, which does not count: set-up, compiling,
+    validation, sampling, scoring. ``evaluations``: of the network, for each sample. ``images``: how many were trained
+    on, repeats included. ``scores``: FID by the headline judge, and the other judges of the panel.
+    """
+
+    seed: Natural
+    train_s: Annotated[tuple[Seconds, ...], Field(min_length=1)]
+    apart_s: dict[str, Finite]
+    evaluations: Some
+    images: Some
+    scores: dict[str, Finite]
+    samples_sha256: Sha256
+
+    @property
+    def seconds(self) -> float:
+        """What the clock says."""
+        return math.fsum(self.train_s)
+
+
+class Done(Part):
+    """A run that is done, and what it was done with: a machine, judges, data, and ``software`` beside torch."""
+
+    run: Run
+    environment: Environment
+    provenance: Provenance
+    software: dict[str, str]
+
+
+class Side(Part):
+    """An entry as it was run: its name, who it is by, its whole configuration, and its runs."""
+
+    name: Name
+    who: str
+    runner: str
+    settings: dict[str, Any]
+    software: dict[str, str]
+    runs: Annotated[tuple[Run, ...], Field(min_length=1, max_length=100)]
+
+    @property
+    def times(self) -> list[float]:
+        """Seconds of training of each run."""
+        return [run.seconds for run in self.runs]
+
+    @property
+    def median_s(self) -> float:
+        """The median of them."""
+        return statistics.median(self.times)
+
+    def median(self, metric: str) -> float:
+        """The median of a score over the runs; not finite where a run lacks it."""
+        return statistics.median(run.scores.get(metric, math.inf) for run in self.runs)
+
+
+class Rules(Part):
+    """The rules that a race was held by: those numbers that differ between tracks, the judge and the data."""
+
+    n: Some
+    evaluations: Some
+    fid: Finite
+    limits: dict[str, Finite]
+    judge: Sha256
+    dataset_sha256: Sha256
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """Metric → the most that it may be, the target first."""
+        return {"fid": self.fid, **self.limits}
+
+    def missed(self, run: Run) -> list[str]:
+        """The metrics by which a run misses the target."""
+        return [metric for metric, most in self.bounds.items() if not run.scores.get(metric, math.inf) <= most]
+
+
+class Attempt(Part):
+    """An entry's runs, with those of the present record in turn; ``against`` is None where there was none."""
+
+    track: Name
+    number: Annotated[int, Field(ge=1, le=1_000_000)]
+    entry: Side
+    against: Side | None
+    rules: Rules
+    environment: Environment
+    created: AwareDatetime
+
+    @field_serializer("created")
+    def _iso(self, created: AwareDatetime) -> str:
+        return created.isoformat()
+
+    @property
+    def p(self) -> float | None:
+        """How probable such times are if neither entry is faster; None where there was nothing to compare with."""
+        return None if self.against is None else chance(self.entry.times, self.against.times)
+
+    @property
+    def missed(self) -> int:
+        """How many runs of the entry miss the target."""
+        return sum(bool(self.rules.missed(run)) for run in self.entry.runs)
+
+    def reasons(self) -> Iterator[str]:
+        """Why this is no record, a line each; none if it is one."""
+        if len(self.entry.runs) != RUNS or (self.against and len(self.against.runs) != RUNS) or self.rules.n != N:
+            yield f"a record needs {RUNS} runs of each entry, of {N} samples each"
+            return
+        if self.environment.dirty:
+            yield "the code differs from its commit, so nobody could run it again"
+        most = max(run.evaluations for run in self.entry.runs)
+        if most > self.rules.evaluations:
+            yield f"it takes {most} evaluations for each sample, and {self.rules.evaluations} are allowed"
+        for metric, bound in self.rules.bounds.items():
+            if not (median := self.entry.median(metric)) <= bound:
+                yield f"its median {metric} is {median:.4g}, and {bound:g} is the most allowed"
+        if self.missed > MISSES:
+            yield f"{self.missed} of {RUNS} runs miss the target, and {MISSES} may"
+        if self.p is not None and self.p >= P:
+            yield f"p = {self.p:.3g} that it is no faster than the present record, and less than {P:g} is needed"
+
+
+class RaceRecord(Attempt):
+    """An attempt that is a record: :meth:`reasons` has none against it."""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> RaceRecord:
+        for reason in self.reasons():
+            raise ValueError(reason)
+        return self
+
+
+def as_record(attempt: Attempt) -> RaceRecord:
+    """The same as a record.
+
+    :raises ValueError: if it is none, with the first reason.
+    """
+    return RaceRecord.parse(text_of(attempt).encode())
+
+
+def chance(new: list[float], old: list[float]) -> float:
+    """The one-sided p of the exact Mann-Whitney test that ``new`` is smaller: a share of all ways to divide the values.
+
+    Equal values count one half, in each of the ways too, so that it is exact with ties.
+    """
+    pool = [*new, *old]
+    split = [set(chosen) for chosen in combinations(range(len(pool)), len(new))]
+
+    def worse(mine: set[int]) -> float:
+        theirs = [pool[i] for i in range(len(pool)) if i not in mine]
+        return sum((pool[i] > other) + (pool[i] == other) / 2 for i in mine for other in theirs)
+
+    found = worse(set(range(len(new))))
+    return sum(worse(mine) <= found for mine in split) / len(split)
+
+
+def text_of(attempt: Attempt) -> str:
+    """The file of an attempt."""
+    return json.dumps(attempt.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+
+
+def write(record: RaceRecord, folder: Path) -> Path:
+    """Write a record where it belongs, and return where that is."""
+    path = folder / record.track / f"{record.number}-{record.entry.name}.json"
+    files.write_text(path, text_of(record))
+    return path
+
+
+def read(path: Path) -> RaceRecord:
+    """The record in a file.
+
+    :raises UserError: in one line, if it is none, or does not follow from its own raw numbers.
+    """
+    try:
+        if not path.is_file():
+            raise UserError(f"no record {shown(path)}")
+        if path.stat().st_size > LARGEST_MB * 1e6:
+            raise ValueError(f"a record has {LARGEST_MB} MB at most")
+        record = RaceRecord.parse(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        said = first["msg"].removeprefix("Value error, ")
+        raise _no_record(path, f"{where}: {said}" if where else said) from error
+    except (OSError, ValueError) as error:
+        raise _no_record(path, str(error)) from error
+    return record
+
+
+def _no_record(path: Path, why: str) -> UserError:
+    return UserError(f"{shown(path)} is not a record: {one_line(why)[:300]}")
+
+
+def records(track: str, folder: Path) -> list[RaceRecord]:
+    """The records of a track, in order.
+
+    :raises UserError: for a file that is none, or is under a name that is not its own.
+    """
+    track_of(track)
+    found: dict[int, RaceRecord] = {}
+    for path in sorted((folder / track).glob("*.json")):
+        record = read(path)
+        if (record.track, f"{record.number}-{record.entry.name}") != (track, path.stem):
+            raise _no_record(path, f"it is number {record.number} of {record.track}, by {record.entry.name}")
+        if record.number in found:
+            raise _no_record(path, f"there are two of number {record.number}")
+        found[record.number] = record
+    return [found[number] for number in sorted(found)]
+
+
+def present(every: list[RaceRecord]) -> RaceRecord | None:
+    """The record that stands: the last one by the rules of today."""
+    by_rules = [record for record in every if of_today(record)]
+    return by_rules[-1] if by_rules else None
+
+
+def of_today(record: RaceRecord) -> bool:
+    """Whether a record was made by the rules as they are, and by the judge that is pinned now."""
+    track, rules = TRACKS.get(record.track), record.rules
+    if track is None or rules.judge != pinned(DATASET):
+        return False
+    return (rules.evaluations, rules.fid, rules.limits) == (track.evaluations, track.fid, dict(track.limits))
+
+
+def where(given: Path, folder: Path) -> Path:
+    """The file that a user means: a path, or ``<track>/<number>``.
+
+    :raises UserError: naming the records that there are, if there is none.
+    """
+    if given.is_file():
+        return given
+    if re.fullmatch(r"[a-z0-9-]+/\d+", text := given.as_posix()):
+        track, number = text.split("/")
+        if found := sorted((folder / track).glob(f"{number}-*.json")):
+            return found[0]
+    there = [path.relative_to(folder).with_suffix("").as_posix() for path in sorted(folder.glob("*/*.json"))]
+    raise UserError(f"no record {given} (there are: {listing(there)})")

@@ -1,0 +1,75 @@
+"""The rules of the race: every number that they have is here. ``docs/race.md`` says them in words. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bench.errors import UserError, unknown
+
+DATASET = "mnist"
+IMAGES = 60_000
+"""Training images, and no other data: so no weights from elsewhere either."""
+N = 5000
+"""Samples of a run."""
+RUNS = 5
+"""Runs of each entry. Their median counts."""
+MISSES = 1
+"""How many of them may miss the target: MLPerf also allows one run that does not converge, and no second."""
+P = 0.01
+"""A record needs a smaller p. The least that five runs against five can have is 1/252."""
+
+LIMITS: Mapping[str, float] = {
+    "fid_classifier": 8.0, "fid_texture": 6.0, "fid_mixer": 5.0, "pixel_distance": 5.0, "spectrum_distance": 0.25,
+}  # fmt: skip
+"""Metric → the most that it may be where a network is evaluated up to 50 times."""
+ONE_STEP_LIMITS: Mapping[str, float] = {
+    "fid_classifier": 60.0, "fid_texture": 60.0, "fid_mixer": 30.0, "pixel_distance": 30.0, "spectrum_distance": 2.0,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Track:
+    """A row of :data:`TRACKS`.
+
+    :param device: ``cpu`` or ``cuda``.
+    :param cores: how many CPU cores a run has, one thread each.
+    :param evaluations: how often the network may be evaluated for one sample, at most.
+    :param fid: the target: the most that FID by the headline judge may be.
+    :param limits: metric → the most that it may be.
+    """
+
+    about: str
+    device: str
+    cores: int
+    evaluations: int
+    fid: float
+    limits: Mapping[str, float]
+
+
+TRACKS: dict[str, Track] = {
+    "cpu2": Track("two CPU cores", "cpu", 2, 50, 12.0, LIMITS),
+    "gpu1": Track("one GPU", "cuda", 2, 50, 12.0, LIMITS),
+    "cpu2-one-step": Track("two CPU cores, one evaluation for each sample", "cpu", 2, 1, 80.0, ONE_STEP_LIMITS),
+    "gpu1-one-step": Track("one GPU, one evaluation for each sample", "cuda", 2, 1, 80.0, ONE_STEP_LIMITS),
+}
+
+
+def track_of(name: str) -> Track:
+    """The track of that name.
+
+    :raises UserError: naming all of them, if there is none.
+    """
+    if name not in TRACKS:
+        raise unknown("track", name, TRACKS)
+    return TRACKS[name]
+
+
+def enough(track: Track, evaluations: int) -> None:
+    """Refuse more evaluations than the track allows.
+
+    :raises UserError: saying how many there are, and how many may be.
+    """
+    if evaluations > track.evaluations:
+        most = "1 evaluation" if track.evaluations == 1 else f"{track.evaluations} evaluations"
+        raise UserError(f"{evaluations} evaluations of the network for each sample: the track allows {most}")

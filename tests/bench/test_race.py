@@ -1,0 +1,554 @@
+"""The race: what counts as faster, what is a record, who may take part, and a contest that is cut off."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from bench import cli, facts
+from bench.errors import UserError
+from bench.machine.clocks import HostClock
+from bench.machine.environment import Environment
+from bench.race import apart, contest, entries, jobs, records, rules, verify, words
+from bench.race.entries import ENTRIES, RUNNERS, Entry, Racer, Runner
+from bench.race.records import Attempt, Done, Run, Side, as_record, chance
+from bench.race.rules import RUNS, TRACKS, N
+from bench.race.task import Task
+from bench.score.judges import panel, pinned
+from bench.store.records import JobRecord, Provenance, TrainedJob
+from tests.conftest import World, standing_in
+from tests.records import CREATED, environment
+
+JUDGED = Provenance(classifier=str(pinned("mnist")), dataset_sha256="d" * 64)
+GOOD = {"fid": TRACKS["cpu2"].fid, **TRACKS["cpu2"].limits}
+"""Scores that just meet the target."""
+
+
+def made_run(seconds: float, seed: int = 1, evaluations: int = 50, **scores: float) -> Run:
+    """A run of that long, whose samples are named by its seed."""
+    return Run(
+        seed=seed,
+        train_s=(seconds / 2, seconds / 2),
+        apart_s={"load": 1.0, "compile": 2.0, "score": 9.0},
+        evaluations=evaluations,
+        images=100,
+        scores=GOOD | scores,
+        samples_sha256=hashlib.sha256(str(seed).encode()).hexdigest(),
+    )
+
+
+def made_side(name: str, runs: list[Run]) -> Side:
+    """An entry as it was run."""
+    return Side(name=name, who="somebody", runner="made", settings={"name": name}, software={}, runs=tuple(runs))
+
+
+def made(
+    times: list[float] | None = None, others: list[float] | None = None, runs: list[Run] | None = None, **changes: Any
+) -> Attempt:
+    """An attempt on ``cpu2``: faster than the record before it, unless said otherwise."""
+    runs = runs or [made_run(seconds, seed) for seed, seconds in enumerate(times or [1, 2, 3, 4, 5])]
+    rivals = [made_run(seconds, seed) for seed, seconds in enumerate(others or [6, 7, 8, 9, 10])]
+    done = done_of(runs[0])
+    given: dict[str, Any] = {
+        "track": "cpu2", "number": 2, "entry": made_side("new", runs), "against": made_side("old", rivals),
+        "rules": contest.rules_of(TRACKS["cpu2"], N, done), "environment": environment(), "created": CREATED,
+    } | changes  # fmt: skip
+    return Attempt(**given)
+
+
+def done_of(run: Run, where: Environment | None = None) -> Done:
+    """A run that is done, on a made-up machine."""
+    return Done(run=run, environment=where or environment(), provenance=JUDGED, software={})
+
+
+# what counts as faster
+
+
+def _exact(new: list[float], old: list[float]) -> float:
+    return float(stats.mannwhitneyu(new, old, alternative="less", method="exact").pvalue)
+
+
+def test_p_is_that_of_the_exact_mann_whitney_test() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(10):
+        new, old = random.normal(size=5).tolist(), random.normal(0.8, size=5).tolist()
+        assert chance(new, old) == pytest.approx(_exact(new, old))
+    assert chance([1, 2, 3, 4, 5], [6, 7, 8, 9, 10]) == 1 / 252
+    assert chance([1, 2, 3, 4, 6], [5, 7, 8, 9, 10]) == 2 / 252 < rules.P < chance([1, 2, 3, 4, 7], [5, 6, 8, 9, 10])
+
+
+def test_p_is_exact_with_ties() -> None:
+    """Against every way to divide the values, as scipy counts them."""
+
+    def ranks(new: np.ndarray, old: np.ndarray) -> float:
+        return float(stats.rankdata([*new, *old])[: len(new)].sum())
+
+    for new, old in ([1, 1, 2, 3, 3], [2, 3, 4, 4, 4]), ([1] * 5, [1] * 5):
+        expected = stats.permutation_test((new, old), ranks, alternative="less", vectorized=False).pvalue
+        assert chance(new, old) == pytest.approx(expected)
+
+
+# what is a record
+
+
+def test_a_record_comes_back_from_its_file(tmp_path: Path) -> None:
+    record = as_record(made())
+    path = records.write(record, tmp_path)
+    assert path == tmp_path / "cpu2" / "2-new.json"
+    assert records.read(path) == record
+    assert records.records("cpu2", tmp_path) == [record]
+    assert records.where(Path("cpu2/2"), tmp_path) == path
+    assert record.entry.median_s == 3
+    assert record.p == 1 / 252
+
+
+@pytest.mark.parametrize("missed", [{"fid": 12.01}, {"fid_mixer": 1e3}, {"spectrum_distance": 1e9}])
+def test_one_run_may_miss_and_no_second(missed: dict[str, float]) -> None:
+    runs = [made_run(1 + i, i, **(missed if i < 1 else {})) for i in range(RUNS)]
+    assert as_record(made(runs=runs)).missed == 1
+    two = [made_run(1 + i, i, **(missed if i < 2 else {})) for i in range(RUNS)]
+    assert list(made(runs=two).reasons()) == ["2 of 5 runs miss the target, and 1 may"]
+
+
+def lacking(metric: str) -> list[Run]:
+    """Runs that say nothing of a score."""
+    one = made_run(1.0)
+    scores = {name: value for name, value in one.scores.items() if name != metric}
+    return [one.model_copy(update={"scores": scores})] * RUNS
+
+
+NO_RECORD: dict[str, tuple[Attempt, str]] = {
+    "slower": (made(others=[1, 2, 3, 4, 5], times=[6, 7, 8, 9, 10]), "p = 1 that it is no faster"),
+    "not surely faster": (made([1, 2, 3, 4, 7], [5, 6, 8, 9, 10]), "p = 0.0159"),
+    "misses": (made(runs=[made_run(1.0, fid=12.01)] * RUNS), "its median fid is 12"),
+    "misses by a judge": (made(runs=[made_run(1.0, fid_texture=99.0)] * RUNS), "its median fid_texture is 99"),
+    "lacks a judge": (made(runs=lacking("pixel_distance")), "its median pixel_distance is inf"),
+    "evaluations": (made(runs=[made_run(1.0, evaluations=51)] * RUNS), "51 evaluations"),
+    "dirty": (made(environment=environment(dirty=True)), "differs from its commit"),
+    "few runs": (made(runs=[made_run(1.0)] * 4), "5 runs"),
+    "few rivals": (made(others=[6, 7, 8, 9]), "5 runs"),
+    "few samples": (made(rules=made().rules.model_copy(update={"n": 1000})), "5000 samples"),
+}
+
+
+@pytest.mark.parametrize("case", NO_RECORD)
+def test_what_breaks_a_rule_is_no_record(case: str, tmp_path: Path) -> None:
+    """Neither when it is made nor when it is read."""
+    attempt, why = NO_RECORD[case]
+    assert why in " ".join(attempt.reasons())
+    with pytest.raises(ValueError, match="Value error"):
+        as_record(attempt)
+    path = tmp_path / "x.json"
+    path.write_text(records.text_of(attempt))
+    with pytest.raises(UserError, match="is not a record") as error:
+        records.read(path)
+    assert "\n" not in str(error.value)
+
+
+DAMAGE: dict[str, Callable[[str], str | bytes]] = {
+    "empty": lambda text: "",
+    "cut short": lambda text: text[: len(text) // 2],
+    "no JSON": lambda text: b"\xff\xfe\x00" * 50,
+    "a list": lambda text: "[]",
+    "deep": lambda text: "[" * 100_000,
+    "a number as text": lambda text: text.replace('"number": 2', '"number": "2"'),
+    "a track with a path": lambda text: text.replace('"cpu2"', '"../cpu2"'),
+    "a name with markup": lambda text: text.replace('"name": "new"', '"name": "<script>"', 1),
+    "no seconds": lambda text: text.replace('"train_s": [', '"train_s": [], "x": ['),
+    "negative seconds": lambda text: text.replace("0.5", "-0.5", 1),
+    "not a number": lambda text: text.replace('"fid": 12.0', '"fid": NaN', 1),
+    "seconds altered": lambda text: text.replace("0.5", "500.0").replace("1.0,\n", "500.0,\n"),
+    "large": lambda text: text + " " * 1_000_001,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_record_is_one_line(
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "FOLDER", tmp_path)
+    text = records.text_of(made())
+    altered = DAMAGE[damage](text)
+    content = altered if isinstance(altered, bytes) else altered.encode()
+    assert content != text.encode()
+    path = tmp_path / "cpu2" / "2-new.json"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    for argv in (["race"], ["race", "--verify", str(path)]):
+        assert cli.main(argv) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert "is not a record" in said
+
+
+def test_a_record_under_another_name_is_refused(tmp_path: Path) -> None:
+    path = records.write(as_record(made()), tmp_path)
+    path.rename(path.with_name("3-new.json"))
+    with pytest.raises(UserError, match="it is number 2 of cpu2, by new"):
+        records.records("cpu2", tmp_path)
+
+
+def test_a_record_by_other_rules_does_not_stand() -> None:
+    record = as_record(made())
+    for change in ({"fid": 11.0}, {"judge": "c" * 64}, {"limits": {}}, {"evaluations": 49}):
+        other = record.model_copy(update={"rules": record.rules.model_copy(update=change)})
+        assert records.present([record, other]) == record
+        assert records.present([other]) is None
+
+
+# who may take part
+
+
+def test_the_other_judges_are_all_limited() -> None:
+    for track in TRACKS.values():
+        assert track.limits.keys() == set(panel("fid"))
+
+
+@pytest.mark.parametrize(("name", "track"), [(name, track) for name, one in ENTRIES.items() for track in one.tracks])
+def test_every_entry_keeps_the_rules(name: str, track: str) -> None:
+    """On a machine without the track's device too."""
+    entry = ENTRIES[name]
+    jobs.check(entry.settings, replace(TRACKS[track], device="cpu"))
+    jobs.check(jobs.quick(entry.settings), replace(TRACKS[track], device="cpu"))
+    assert json.loads(json.dumps(entry.settings)) == entry.settings, "so that a record's is the same"
+
+
+TINY: dict[str, Any] = {
+    "train": {"epochs": 2, "batch_size": 64}, "net": "tiny", "objective": "x0", "schedule": "linear", "T": 100,
+    "sampler": "ddim", "sample_steps": 4,
+}  # fmt: skip
+UNET = TINY | {"net": "unet"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"net": "oracle"}, "nothing is trained"),
+        ({"train": {"epochs": 0}}, "train.epochs: 0 trains nothing"),
+        ({"train": {"epochs": 1, "images": 60_001}}, "60000 training images"),
+        ({"sample_steps": 51}, "51 evaluations of the network for each sample: the track allows 50"),
+        ({"net": "unet(classes=10)", "guidance": 2.0, "sample_steps": 26}, "52 evaluations"),
+        ({"seed": 3}, "'seed' is not an entry's to choose"),
+        ({"dataset": "kmnist"}, "'dataset' is not"),
+        ({"nets": "unet"}, "nets"),
+        ({"objective": "x1"}, "unknown objective 'x1'"),
+        ({"train": {"epochs": 1, "lr": -1.0}}, "train.lr"),
+        ({"engine": "fast"}, "unknown engine"),
+        ({"sample_steps": 101}, "more than T=100"),
+    ],
+)
+def test_an_entry_that_breaks_a_rule_is_refused(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError) as error:
+        jobs.check(UNET | changes, TRACKS["cpu2"])
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--track", "cpu3"], "unknown track 'cpu3'; did you mean 'cpu2'"),
+        (["--entry", "unet-x1"], "unknown entry 'unet-x1'; did you mean 'unet-x0'"),
+        (["--entry", "unet-x0"], "say --track cpu2 or gpu1"),
+        (["--entry", "unet-x0", "--track", "cpu2-one-step"], "is of cpu2 and gpu1, not of cpu2-one-step"),
+        (["--calibrate"], "say --entry NAME too"),
+        (["--quick"], "say --entry NAME too"),
+        (["--verify", "cpu2/9"], "no record cpu2/9 (there are: none)"),
+        (["--verify", "x", "--entry", "unet-x0"], "not allowed with"),
+        (["--verify", "cpu2/9", "--quick"], "--quick are for --entry"),
+    ],
+)
+def test_mistakes_are_one_line(
+    argv: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "FOLDER", tmp_path)
+    try:
+        code = cli.main(["race", *argv])
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    said = capsys.readouterr().err
+    assert (code, said.count("\n")) == (2, 1)
+    assert says in said
+    assert not list(tmp_path.iterdir())
+
+
+# a contest
+
+
+class Made:
+    """A runner that trains nothing: an entry's settings say how long its runs take, and what they score."""
+
+    def __init__(self) -> None:
+        self.runs: list[tuple[str, int]] = []
+        self.stop_at: int | None = None
+
+    def __call__(self, task: Task) -> Done:
+        """A run, at once."""
+        if len(self.runs) == self.stop_at:
+            raise KeyboardInterrupt
+        self.runs.append((task.settings["name"], task.seed))
+        seconds = task.settings["seconds"] + task.seed % 100 / 1e6
+        return done_of(made_run(seconds, task.seed, **task.settings.get("scores", {})))
+
+
+def made_entry(name: str, seconds: float, **scores: float) -> Entry:
+    return Entry(("cpu2",), "somebody", "made up", {"name": name, "seconds": seconds, "scores": scores}, "made")
+
+
+@pytest.fixture
+def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
+    """Made-up entries, and records in a folder of their own."""
+    found = Made()
+    rows = {
+        "slow": made_entry("slow", 10), "fast": made_entry("fast", 5), "same": made_entry("same", 10.0),
+        "bad": made_entry("bad", 1, fid=99.0),
+    }  # fmt: skip
+    monkeypatch.setattr(records, "FOLDER", tmp_path / "records")
+    monkeypatch.setattr(contest, "uncommitted", lambda: False)
+    monkeypatch.setattr(contest, "on_cores", nullcontext)
+    with (
+        standing_in(ENTRIES, rows),
+        standing_in(RUNNERS, {"made": Runner(found, lambda *_: None, dict)}),
+    ):
+        yield found
+
+
+def enter(name: str, tmp_path: Path, *more: str) -> int:
+    return cli.main(["race", "--entry", name, "--work", str(tmp_path / "work"), *more])
+
+
+def test_records_are_set_in_turn(runner: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert enter("slow", tmp_path) == 0
+    assert [name for name, _ in runner.runs] == ["slow"] * RUNS
+    runner.runs.clear()
+    assert enter("fast", tmp_path) == 0
+    order = [name for name, _ in runner.runs]
+    assert order == ["fast", "slow", "slow", "fast"] * 2 + ["fast", "slow"]
+    first, second = records.records("cpu2", records.FOLDER)
+    assert (first.entry.name, first.against, first.p) == ("slow", None, None)
+    assert (second.number, second.entry.name, second.p) == (2, "fast", 1 / 252)
+    assert records.present([first, second]) == second
+    assert {run.seed for run in first.entry.runs}.isdisjoint(run.seed for run in second.entry.runs)
+    capsys.readouterr()
+    assert cli.main(["race"]) == 0
+    assert "5.0 s, fast" in capsys.readouterr().out
+    assert cli.main(["race", "--track", "gpu1"]) == 0
+    assert "fast" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "says"), [("bad", "no record: its median fid is 99"), ("same", "no record: p = ")])
+def test_what_is_no_record_is_not_written(
+    name: str, says: str, runner: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert enter("slow", tmp_path) == 0
+    before = sorted(records.FOLDER.rglob("*"))
+    assert enter(name, tmp_path, "--out", str(tmp_path / "attempt.json")) == 1
+    assert says in capsys.readouterr().out
+    assert sorted(records.FOLDER.rglob("*")) == before
+    kept = Attempt.parse((tmp_path / "attempt.json").read_bytes())
+    assert kept.entry.name == name
+    with pytest.raises(UserError, match="is not a record"):
+        records.read(tmp_path / "attempt.json")
+
+
+@pytest.mark.parametrize("option", ["--quick", "--calibrate"])
+def test_a_try_writes_no_record(option: str, runner: Made, tmp_path: Path) -> None:
+    """However good it is."""
+    assert enter("fast", tmp_path, option) == 0
+    assert not records.FOLDER.exists()
+    assert len(runner.runs) == (2 if option == "--quick" else RUNS)
+
+
+def test_a_race_goes_on_after_the_last_finished_run(runner: Made, tmp_path: Path) -> None:
+    runner.stop_at = 3
+    assert enter("fast", tmp_path) == 130
+    assert not records.FOLDER.exists()
+    runner.stop_at = None
+    done = list(runner.runs)
+    kept = sorted(tmp_path.glob("work/*/*.json"))
+    assert len(kept) == len(done) == 3
+    kept[0].write_text("{}")  # a damaged one is done again
+    assert enter("fast", tmp_path) == 0
+    again = runner.runs[3:]
+    assert len(again) == RUNS - 2
+    assert len(set(done + again)) == RUNS
+
+
+def test_uncommitted_code_sets_no_record(
+    runner: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(contest, "uncommitted", lambda: True)
+    assert enter("fast", tmp_path) == 2
+    assert "commit first" in capsys.readouterr().err
+    assert not runner.runs
+
+
+def test_the_record_itself_is_not_entered_again(
+    runner: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert enter("slow", tmp_path) == 0
+    assert enter("slow", tmp_path) == 2
+    assert "is the present record" in capsys.readouterr().err
+
+
+def test_a_runner_that_is_not_loaded_is_one_line(
+    runner: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a record of somebody else's, say: nothing is imported by a name in a file."""
+    assert enter("slow", tmp_path) == 0
+    del RUNNERS["made"]
+    RUNNERS["job"] = Runner(runner, lambda *_: None, dict)
+    assert cli.main(["race", "--verify", "cpu2/1"]) == 2
+    assert "'made', which is not loaded" in capsys.readouterr().err
+
+
+def test_seeds_follow_from_the_attempt() -> None:
+    one = Racer("a", "x", "job", {"lr": 1})
+    seeds = contest.seeds_of("cpu2", 1, one)
+    assert len(set(seeds)) == RUNS
+    assert seeds == contest.seeds_of("cpu2", 1, one)
+    others = [
+        contest.seeds_of("gpu1", 1, one),
+        contest.seeds_of("cpu2", 2, one),
+        contest.seeds_of("cpu2", 1, replace(one, settings={"lr": 2})),
+    ]
+    assert all(set(seeds).isdisjoint(other) for other in others)
+
+
+def test_runs_of_two_machines_make_no_attempt() -> None:
+    racer = Racer("a", "x", "job", {})
+    race = contest.Contest("cpu2", 1, (racer,), (1, 2), N)
+    turns = [
+        contest.Turn(i, 2, 0, racer, done_of(made_run(1.0, i), where), kept=False)
+        for i, where in enumerate([environment(), environment(machine="ffffffff")])
+    ]
+    with pytest.raises(UserError, match="several machines"):
+        contest.attempt(race, turns)
+    assert contest.attempt(race, [turns[0], turns[0]]).entry.times == [1.0, 1.0]
+
+
+# verifying
+
+
+def test_a_record_is_run_again(runner: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its own seeds and new runs, beside the one that it was run against, or beside the present one."""
+    for name in ("slow", "fast"):
+        enter(name, tmp_path)
+    record = records.records("cpu2", records.FOLDER)[1]
+    for _ in range(2):
+        runner.runs.clear()
+        capsys.readouterr()
+        assert cli.main(["race", "--verify", "cpu2/2", "--work", str(tmp_path / "work")]) == 0
+        assert [seed for name, seed in runner.runs if name == "fast"] == [run.seed for run in record.entry.runs]
+        assert len(runner.runs) == 2 * RUNS
+        said = capsys.readouterr().out
+        assert "holds: against slow: 0.500 of its time here" in said
+        assert "holds: samples: the same bytes in 5 of 5 runs" in said
+    runner.runs.clear()
+    assert cli.main(["race", "--verify", "cpu2/1", "--work", str(tmp_path / "work")]) == 0
+    assert {name for name, _ in runner.runs} == {"slow", "fast"}
+
+
+def test_what_does_not_hold_is_said() -> None:
+    record = as_record(made())
+    other = made([9, 9, 9, 9, 9], runs=[made_run(9.0, 7, fid=99.0)] * RUNS)
+    said = {one.text: one.holds for one in verify.findings(record, other)}
+    broken = " ".join(text for text, holds in said.items() if holds is False)
+    assert "fid: 99 here" in broken
+    assert "5 of 5 runs miss" in broken
+    assert "the same bytes in 0 of 5" in broken
+    assert "against old: 1.125" in broken
+    elsewhere = other.model_copy(update={"environment": environment(torch="3.0.0")})
+    assert next(one for one in verify.findings(record, elsewhere) if "same bytes" in one.text).holds is None
+
+
+# what really trains
+
+
+def test_a_job_is_a_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its seconds are those of its epochs, whatever else takes time. It begins anew, whatever is there already."""
+    ticks = iter(range(10**6))
+    monkeypatch.setattr("bench.machine.clocks.CLOCKS", {"cpu": lambda: HostClock(now=lambda: float(next(ticks)))})
+    task = Task(TINY, 7, "cpu2", 20, world.store.root, "inline")
+    _, cell = jobs.cell_of(TINY, 20, 7)
+    done = jobs.run(task)
+    before = next(ticks)
+    assert jobs.run(task).run.samples_sha256 == done.run.samples_sha256
+    assert next(ticks) - before > 2 * 2, "it is trained and sampled again"
+    record = world.store.read(JobRecord, cell.job.key)
+    assert isinstance(record, TrainedJob)
+    assert done.run.train_s == tuple(epoch.seconds for epoch in record.epochs) == (1.0, 1.0)
+    assert done.run.images == 2 * 256
+    assert done.run.evaluations == 4
+    assert {"load", "validate", "sample", "score"} <= done.run.apart_s.keys()
+    assert "train" not in done.run.apart_s
+    kept = world.store.load_samples(cell.key)
+    assert kept is not None
+    assert done.run.samples_sha256 == hashlib.sha256(kept[0].tobytes()).hexdigest()
+    assert (done.run.seed, cell.sampling.sample_seed) == (7, 7)
+    assert set(done.run.scores) == {"fid", *panel("fid", done.provenance.classifier)}
+
+
+def noise(task: Task) -> apart.Drawn:
+    """A training loop of somebody's that draws noise."""
+    samples = torch.randint(0, 256, (task.n, 1, 28, 28), dtype=torch.uint8)
+    return apart.Drawn((1.0, 2.0), {"build": 0.5}, 3, 64, samples, {"theirs": "1.0"})
+
+
+def test_another_training_loop_is_scored_the_same(world: World) -> None:
+    task = Task({}, 3, "cpu2", 20, world.store.root, "inline")
+    run = apart.in_own_process(noise)
+    done = run(task)
+    assert (done.run.seconds, done.run.evaluations, done.software) == (3.0, 3, {"theirs": "1.0"})
+    assert done.run.apart_s.keys() == {"build", "score"}
+    assert set(done.run.scores) == {"fid", *panel("fid", done.provenance.classifier)}
+    assert run(task).run.samples_sha256 == done.run.samples_sha256, "its seed is set"
+    with pytest.raises(UserError, match="shape"):
+        apart.scored(lambda one: replace(noise(one), samples=torch.zeros(3, 1, 28, 28, dtype=torch.uint8)), task)
+
+
+# what is said
+
+
+def test_tables_of_records(tmp_path: Path) -> None:
+    assert words.standing(tmp_path) == "No record yet."
+    assert words.NONE_YET in words.tracks(tmp_path)
+    entry = made().entry.model_copy(update={"who": "a|b <i>\n"})
+    records.write(as_record(made(entry=entry)), tmp_path)
+    table = words.standing(tmp_path)
+    row = table.splitlines()[-1]
+    assert "2 (present)" in row
+    assert r"a\|b &lt;i>" in row
+    assert "0.38 × old" in row
+    assert "3.0 s, new" in words.tracks(tmp_path)
+
+
+def test_pages_have_the_rules_numbers() -> None:
+    assert facts.answer("race P") == f"{rules.P}"
+    assert facts.answer("race N") == "5,000"
+    for name, track in TRACKS.items():
+        assert f"`{name}`" in facts.answer("race targets")
+        assert str(track.fid) in facts.answer("race targets")
+
+
+def test_every_track_has_an_entry() -> None:
+    assert all(entries.of_track(name) for name in TRACKS)
+
+
+def test_a_track_needs_its_cores() -> None:
+    with pytest.raises(UserError, match="needs 1000000 CPU cores"), contest.on_cores(10**6):
+        raise AssertionError
+    with contest.on_cores(1):
+        inside = len(os.sched_getaffinity(0))
+    assert inside == 1 <= len(os.sched_getaffinity(0))
