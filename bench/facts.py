@@ -21,6 +21,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tabulate import tabulate
+
 from bench.analysis import claims
 from bench.analysis.best import best_of
 from bench.analysis.effects import scatter as components
@@ -32,6 +34,8 @@ from bench.race import rules, words
 from bench.race.records import FOLDER
 from bench.report.formats import short
 from bench.report.sections.common import learnt
+from bench.score.classifier import about
+from bench.score.judges import PANELS, judges_of
 from bench.store.records import JobRecord, TrainedJob
 from bench.store.store import Store
 from bench.study.load import load
@@ -177,6 +181,14 @@ def _at(value: Any, path: Sequence[str]) -> Any:
     return _at(value[int(first)] if isinstance(value, list) else value[first], rest)
 
 
+def judges() -> str:
+    """The pinned judges that are networks, with how many test images each one puts in the right class."""
+    every = [judge for dataset in PANELS for judge in judges_of(dataset).values() if judge.judge.recipe]
+    rows = [(f"`{one.dataset}`", f"`{one.name}`", f"{float(about(one.path)['accuracy']):.1%}") for one in every]
+    table = tabulate(rows, ["data set", "judge", "test images in the right class"], "github", colalign=("left",) * 3)
+    return f"\n\n{table}\n\n"
+
+
 def race(what: str) -> str:
     """Of the race: the table of ``records`` or of ``targets``, or a number of :mod:`bench.race.rules`."""
     tables: dict[str, Callable[[], str]] = {"records": lambda: words.standing(FOLDER), "targets": words.targets}
@@ -201,6 +213,7 @@ FACTS: dict[str, Callable[..., str]] = {
     "first_report": first_report,
     "perf": perf,
     "race": race,
+    "judges": judges,
 }
 
 
