@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 import torch
@@ -127,18 +127,23 @@ def _no_network(_tables_stay: None, request: pytest.FixtureRequest, monkeypatch:
     """Whatever tries to reach the network fails, whether or not there is one; processes here may talk."""
     if request.node.get_closest_marker("ray"):
         return  # its nodes talk by TCP, on this machine
-    connect = socket.socket.connect
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
 
-    def refuse(*_: Any, **__: Any) -> NoReturn:
-        raise OSError("no network in tests")
+    def here_only(host: Any) -> None:
+        if host != "127.0.0.1":
+            raise OSError("no network in tests")
 
-    def local_only(self: socket.socket, address: Any) -> None:
+    def local_connect(self: socket.socket, address: Any) -> None:
         if self.family != socket.AF_UNIX:
-            refuse()
+            here_only(address[0])
         connect(self, address)
 
-    monkeypatch.setattr(socket.socket, "connect", local_only)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    def local_look_up(host: Any, *about: Any, **more: Any) -> Any:
+        here_only(host)
+        return look_up(host, *about, **more)
+
+    monkeypatch.setattr(socket.socket, "connect", local_connect)
+    monkeypatch.setattr(socket, "getaddrinfo", local_look_up)
 
 
 @pytest.fixture(autouse=True, scope="session")

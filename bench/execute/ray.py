@@ -8,6 +8,7 @@ did since its last whole epoch, either way.
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -42,6 +43,8 @@ SHARED = ("scoring", "references", "engines", "classifiers")
 """Folders that jobs have in common; what else one needs has its own key or its teacher's."""
 END_S = 15.0
 """How long to wait for tasks that were asked to end before they are killed."""
+ANSWER_S = 10.0
+"""How long a cluster may take to answer. Ray itself would try for a quarter of an hour."""
 
 Files = dict[str, bytes]
 
@@ -101,6 +104,23 @@ class _Task:
             self.lock = None
 
 
+def must_answer(address: str) -> None:
+    """Knock at ``HOST:PORT``. Another kind of address is left to Ray.
+
+    :raises UserError: if nobody answers there.
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise UserError(
+            f"nothing answers at {address} ({why}): --address is the HOST:PORT that `ray start --head` printed"
+        ) from error
+
+
 class Ray:
     """No more jobs at once than there are workers, nor than the cluster has processors for and one in waiting."""
 
@@ -143,6 +163,7 @@ class Ray:
 
         if ray.is_initialized():
             return False
+        must_answer(self._settings.address or "")
         own = {"PYTHONSAFEPATH": "1"} | ({"PYTHONPATH": str(CHECKOUT)} if CHECKOUT is not None else {})
         try:
             ray.init(

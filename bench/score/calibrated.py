@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -61,6 +62,17 @@ class Calibration(Part):
 def better(metric: str) -> int:
     """1 where higher is worse, −1 where lower is."""
     return 1 if metric == COPIES or entries("metric")[metric].better == "lower" else -1
+
+
+def sd_from_halves(splits: Sequence[tuple[float, float]]) -> float:
+    """The standard deviation of a metric over sets of images, from its values on the two halves of one set.
+
+    Halves have no image in common. The mean square of their difference is twice the variance over halves, which is
+    twice that over whole sets.
+
+    :param splits: the values on both halves, each time that the set was split.
+    """
+    return float(np.sqrt(np.mean([(one - other) ** 2 for one, other in splits]) / 4))
 
 
 def distance(found: Calibration, metric: str, damage: str, strength: float, n: int) -> float | None:

@@ -20,7 +20,7 @@ from bench.images import datasets
 from bench.images.damage import blurred, compressed, moved, noisy
 from bench.machine.devices import pick_device
 from bench.rows import entries
-from bench.score.calibrated import COPIES, FEW, MANY, Calibration, Point, Tried
+from bench.score.calibrated import COPIES, FEW, MANY, Calibration, Point, Tried, sd_from_halves
 from bench.score.classifier import Features
 from bench.score.copies import RARE
 from bench.score.distances import nearest
@@ -34,6 +34,8 @@ from bench.store.store import Store
 CLEAN_DRAWS, DRAWS = 10, 3
 RESAMPLES = 10
 """Clean sets of 10,000 images drawn with replacement: test images are no more than that."""
+SPLITS = 5
+"""Times that the clean images are split in halves, for metrics that would see an image that is drawn twice."""
 MISSING = 3
 """The class that is left out."""
 
@@ -139,7 +141,6 @@ class _Clean:
         self.train = pixels(images.train).float()
         self.near = torch.cat([nearest(pixels(self.test).float(), self.train), torch.zeros(len(copied))])
         self.limit = float(self.near[: len(self.test)].double().quantile(RARE))
-        self.whole = sorted(name for name in _scores(self.seen.rows(torch.arange(50)), scorer, pairs=False))
 
     def rows(self, i: int) -> Tensor:
         """The rows of clean set i of 1,000."""
@@ -149,26 +150,36 @@ class _Clean:
         """Those of clean sets."""
         few = [self._of(self.pool, self.rows(i)) for i in range(min(CLEAN_DRAWS, len(self.test) // FEW))]
         yield from _summed(few, "", 0, FEW)
-        random = np.random.default_rng(0)
-        draws = [torch.from_numpy(random.integers(len(self.test), size=len(self.test))) for _ in range(RESAMPLES)]
-        spread = [_scores(self.seen.rows(rows), self.scorer, pairs=False) for rows in draws]
-        mean = _scores(self.seen, self.scorer, pairs=False)
-        # resampled images have a larger bias: only their spread means anything
-        for point in _summed(spread, "", 0, MANY):
-            yield point.model_copy(update={"mean": mean[point.metric]})
+        mean, spread = self._of(self.pool, torch.arange(len(self.test))), self._spread()
+        for metric, value in mean.items():
+            yield _point("", 0, MANY, metric, 1, value, spread[metric])
+
+    def _spread(self) -> dict[str, float]:
+        """Metric → its standard deviation over clean sets of 10,000.
+
+        Only the spread of sets drawn with replacement means anything: their bias is larger. A metric that compares all
+        pairs would see the second copies, so that halves are taken instead.
+        """
+        random, n = np.random.default_rng(0), len(self.test)
+        draws = [torch.from_numpy(random.integers(n, size=n)) for _ in range(RESAMPLES)]
+        of_draws = [_scores(self.seen.rows(rows), self.scorer, pairs=False) for rows in draws]
+        found = {metric: float(np.std([scores[metric] for scores in of_draws], ddof=1)) for metric in of_draws[0]}
+        orders = [torch.from_numpy(random.permutation(n)) for _ in range(SPLITS)]
+        of_halves = [[self._of(self.pool, half) for half in order[: n - n % 2].reshape(2, -1)] for order in orders]
+        for metric in of_halves[0][0]:
+            found.setdefault(metric, sd_from_halves([(one[metric], other[metric]) for one, other in of_halves]))
+        return found
 
     def damaged(self, name: str, damage: Damage, strength: float) -> Iterator[Point]:
         """Those of one strength of a damage."""
         if damage.images is not None:
             images = damage.images(self.test, strength, torch.Generator().manual_seed(1))
-            seen = self.scorer.see(images)
-            first = nearest(pixels(images[: DRAWS * FEW]).float(), self.train)
-            few = [self._of(seen, self.rows(i), first) for i in range(DRAWS)]
-            many = _scores(seen, self.scorer, pairs=False)
+            seen, near = self.scorer.see(images), nearest(pixels(images).float(), self.train)
+            few = [self._of(seen, self.rows(i), near) for i in range(DRAWS)]
+            many = self._of(seen, torch.arange(len(images)), near)
         elif damage.rows is not None:
             few = [self._of(self.pool, damage.rows(self.labels, self.rows(i), strength)) for i in range(DRAWS)]
-            rows = damage.rows(self.labels, torch.arange(len(self.test)), strength)
-            many = _scores(self.pool.rows(rows), self.scorer, pairs=False)
+            many = self._of(self.pool, damage.rows(self.labels, torch.arange(len(self.test)), strength))
         else:
             raise ValueError(f"{name} has neither images nor rows")
         yield from _summed(few, name, strength, FEW)
@@ -185,7 +196,7 @@ def _joined(a: Features, b: Features) -> Features:
 
 
 PAIRS = ("kid", "precision", "recall", "density", "coverage", "repeated")
-"""Metrics that compare every image with every other: at 10,000 images they take too long."""
+"""Metrics that compare every image with every other."""
 LEFT_OUT = ("fid_infinity",)
 """It is FID without its bias, and takes eight times as long."""
 
@@ -201,5 +212,8 @@ def _summed(sets: list[dict[str, float]], damage: str, strength: float, n: int) 
     for metric in sets[0]:
         values = np.array([scores[metric] for scores in sets])
         sd = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-        mean = float(values.mean())
-        yield Point(damage=damage, strength=float(strength), n=n, metric=metric, draws=len(sets), mean=mean, sd=sd)
+        yield _point(damage, strength, n, metric, len(sets), float(values.mean()), sd)
+
+
+def _point(damage: str, strength: float, n: int, metric: str, draws: int, mean: float, sd: float) -> Point:
+    return Point(damage=damage, strength=float(strength), n=n, metric=metric, draws=draws, mean=mean, sd=sd)

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.machine.blas import by_one_thread
+
 NEIGHBOURS = 3
 EXTRAPOLATED = 8
 """Sizes that FID∞ is extrapolated from."""
@@ -31,6 +33,7 @@ class Moments:
     factor: np.ndarray | None = None
 
     @classmethod
+    @by_one_thread
     def of(cls, features: Tensor) -> Moments:
         """The moments of (N, d) features; the covariance is the unbiased one."""
         x = features.numpy()
@@ -39,6 +42,7 @@ class Moments:
         return cls(x.mean(0), np.cov(x, rowvar=False), factor)
 
     @cached_property
+    @by_one_thread
     def root(self) -> np.ndarray:
         """The symmetric square root of the covariance, kept: everything is compared with one reference."""
         values, vectors = np.linalg.eigh(self.covariance)
@@ -57,6 +61,7 @@ def frechet_distance(p: Moments, q: Moments) -> float:
     return float(max(offset @ offset + trace, 0.0))
 
 
+@by_one_thread
 def _roots(p: Moments, q: Moments) -> np.ndarray:
     """The square roots of the eigenvalues of Σ₁ Σ₂, those that are 0 for lack of rows left out."""
     f = p.factor  # F Σ₂ Fᵀ has them too, and is as small as there are rows

@@ -135,6 +135,28 @@ PANELS: dict[str, Panel] = {
             ),
         },
     ),
+    "fashion_mnist": Panel(
+        headline="together",
+        reader="classifier",
+        pins={
+            "classifier": (
+                "775c0179bf138c0e0a88a9016e28a618ad5e82df1e55ffe2f9c4bb089a21e45a",
+                "8ea0c0f228c15e4daf781a56e5b80ff1f7c7324ab4e76f07b9341682c867201d",
+            ),
+            "texture": (
+                "5d30c8fb61177c152bc89bc68b14cfc931111bf8da461c1ce05c0a25b4ce1c66",
+                "e6fe6a72beeb5ecf4b5115bdf381f2998fdf595df408c49643c0b027ea66b219",
+            ),
+            "mixer": (
+                "7de6f43dd858b19f6be29151a1d7f31bc5d883f8526751bc3ed46bea22170403",
+                "6b9b2d9ebe9c20756f7bd851704389046409dcc4ac4848b1066b4763077981ce",
+            ),
+            "together": (
+                "1abf5a0eb123fc1846eb987c5788ecc2701d5823c117c91bc534d78ba9e3144f",
+                "e3c9550bdfe96e85fc0771052e6cb1cbc55bb0a123d6f8df50ca37d831c199b5",
+            ),
+        },
+    ),
 }
 """Data set → its judges. A data set without a row has a classifier of its own, trained once for a results folder."""
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.images.source import MINIMUM
+from bench.machine.blas import by_one_thread
 from bench.score.classifier import CLASSES, Features
 from bench.score.distances import Moments, frechet_bias, frechet_distance
 from bench.score.reference import Reference
@@ -21,6 +22,7 @@ class Gathered:
     def __init__(self, features: int) -> None:
         self.n, self.mean, self.scatter = 0, np.zeros(features), np.zeros((features, features))
 
+    @by_one_thread
     def add(self, rows: Tensor) -> None:
         """Add some rows (n, d)."""
         if not len(rows):

@@ -12,51 +12,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from perf.chaos.killing import COMMAND, Killing, Role, kill, killed, the_command
 from perf.chaos.lab import GONE_S, PROGRESS, Found, Lab, Run, jobs, made, servers
 
-A_ROUND = 20
-"""Kills in one results folder."""
 DISK_MB = 96
 
 
-def kill(pid: int, number: signal.Signals, what: str, found: Found) -> None:
-    """Send a signal, and count it."""
-    with suppress(ProcessLookupError):
-        os.kill(pid, number)
-        found.faults[f"{number.name} to {what}"] += 1
-
-
-def killed(lab: Lab, found: Found, rng: random.Random, kills: int) -> None:
-    """SIGKILL at random moments to the command, a job, or the server that jobs are forked from."""
-    while sum(found.faults.values()) < kills:
-        results = lab.folder()
-        runs = list(_disturbed(lab, results, found, rng, min(A_ROUND, kills - sum(found.faults.values()))))
-        lab.finish(results, found, runs)
-        shutil.rmtree(results)
-
-
-def _disturbed(lab: Lab, results: Path, found: Found, rng: random.Random, kills: int) -> Iterator[Run]:
-    """The runs of a folder, until the study is done or so many processes were killed."""
-    run = lab.begin(results)
-    while kills:
-        time.sleep(rng.expovariate(1))
-        if run.over():
-            break
-        role = rng.choices(("the command", "a job", "the server of jobs"), (1, 4, 3))[0]
-        there = {"the command": [run.pid], "a job": [*jobs(run.pid)], "the server of jobs": [*servers(run.pid)]}
-        if not there[role]:
-            continue
-        kill(rng.choice(there[role]), signal.SIGKILL, role, found)
-        kills -= 1
-        if role == "the command":
-            run.wait()
-            found.gone_s = max(found.gone_s, run.leftover_s())
-            yield run
-            run = lab.begin(results)
-    if run.wait() is None:
-        found.wrong.append(f"{results.name}: a run did not end")
-    found.gone_s = max(found.gone_s, run.leftover_s())
-    yield run
+KILLING = Killing(
+    roles={
+        COMMAND: Role(1, the_command),
+        "a job": Role(4, lambda run: [*jobs(run.pid)]),
+        "the server of jobs": Role(3, lambda run: [*servers(run.pid)]),
+    },
+    every_s=1.0,
+    a_round=20,
+    gone=lambda run, _: run.leftover_s(),
+)
+"""The server is what jobs are forked from."""
 
 
 def jobs_killed(lab: Lab, found: Found, rng: random.Random, kills: int) -> None:
@@ -244,7 +216,7 @@ def never() -> str:
     return ""
 
 
-Scenario = tuple[str, Callable[..., None], Callable[[], str], Sequence[int]]
+Scenario = tuple[str, Callable[..., None], Callable[[], str], Sequence[object]]
 LOCAL: dict[str, Scenario] = {
     "signals": ("asked to end", asked, never, ()),
     "stopped": ("a job is stopped", stopped, never, ()),
@@ -262,5 +234,5 @@ def kills(number: int) -> dict[str, Scenario]:
     most = max(1, number // 6)
     return {
         "jobs": ("SIGKILL to jobs at work", jobs_killed, never, (most,)),
-        "killed": ("SIGKILL at random moments", killed, never, (number - most,)),
+        "killed": ("SIGKILL at random moments", killed, never, (KILLING, number - most)),
     }

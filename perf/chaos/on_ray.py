@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from perf.chaos.lab import GONE_S, PROGRESS, Found, Lab, Run, alive, children, jobs, servers
-from perf.chaos.local import Scenario, kill, never
+from perf.chaos.killing import COMMAND, Killing, Role, kill, killed, the_command
+from perf.chaos.lab import GONE_S, PROGRESS, Found, Lab, alive, children, jobs, servers
+from perf.chaos.local import Scenario, never
 
-A_ROUND = 12
 MEMORY = 100 * 2**20
 
 
@@ -45,53 +43,32 @@ def _lose(cluster: Any, raylet: int) -> set[int]:
     return theirs
 
 
-def _gone(pids: set[int], found: Found) -> None:
+def _gone(pids: set[int]) -> float:
+    """Seconds until they are."""
     since = time.monotonic()
     while any(map(alive, pids)) and time.monotonic() - since <= GONE_S:
         time.sleep(0.1)
-    found.gone_s = max(found.gone_s, time.monotonic() - since)
+    return time.monotonic() - since
 
 
-def killed(lab: Lab, found: Found, rng: random.Random, cluster: Any, kills: int) -> None:
-    """SIGKILL at random moments to the command, a job, the Ray worker that looks after it, or a node's raylet."""
-    while sum(found.faults.values()) < kills:
-        results = lab.folder()
-        runs = list(_disturbed(lab, found, rng, results, cluster, min(A_ROUND, kills - sum(found.faults.values()))))
-        _gone({*_jobs(cluster)}, found)
-        lab.finish(results, found, runs)
-        shutil.rmtree(results)
+def killing(cluster: Any) -> Killing:
+    """The command, a job, the Ray worker that looks after it, or a node's raylet."""
 
+    def raylet_lost(raylet: int, role: str, found: Found) -> None:
+        found.faults[f"SIGKILL to {role}"] += 1
+        found.gone_s = max(found.gone_s, _gone(_lose(cluster, raylet)))
 
-def _disturbed(lab: Lab, found: Found, rng: random.Random, results: Path, cluster: Any, kills: int) -> Iterator[Run]:
-    run = lab.begin(results)
-    while kills:
-        time.sleep(rng.expovariate(1 / 2))
-        if run.over():
-            break
-        role = rng.choices(("the command", "a job", "a Ray worker", "a raylet"), (1, 3, 3, 1))[0]
-        there = {
-            "the command": [run.pid],
-            "a job": _jobs(cluster),
-            "a Ray worker": _workers(cluster),
-            "a raylet": [*_raylets(cluster)],
-        }[role]
-        if not there:
-            continue
-        kills -= 1
-        if role == "a raylet":
-            found.faults["SIGKILL to a raylet"] += 1
-            _gone(_lose(cluster, rng.choice(there)), found)
-            continue
-        theirs = {*_jobs(cluster)}
-        kill(rng.choice(there), signal.SIGKILL, role, found)
-        if role == "the command":
-            run.wait()
-            _gone(theirs, found)
-            yield run
-            run = lab.begin(results)
-    if run.wait() is None:
-        found.wrong.append("a run did not end")
-    yield run
+    return Killing(
+        roles={
+            COMMAND: Role(1, the_command),
+            "a job": Role(3, lambda _: _jobs(cluster)),
+            "a Ray worker": Role(3, lambda _: _workers(cluster)),
+            "a raylet": Role(1, lambda _: [*_raylets(cluster)], raylet_lost),
+        },
+        every_s=2.0,
+        a_round=12,
+        gone=lambda _, before: _gone({*before.get("a job", []), *_jobs(cluster)}),
+    )
 
 
 def node(lab: Lab, found: Found, _: random.Random, cluster: Any) -> None:
@@ -107,7 +84,7 @@ def node(lab: Lab, found: Found, _: random.Random, cluster: Any) -> None:
     for pid in _below(raylet):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    _gone(_lose(cluster, raylet), found)
+    found.gone_s = max(found.gone_s, _gone(_lose(cluster, raylet)))
     at = time.monotonic()
     found.faults["a node's death"] += 1
     on = run.heard(["resumed"], at)
@@ -155,7 +132,7 @@ def stopped(lab: Lab, found: Found, _: random.Random, cluster: Any) -> None:
 def scenarios(cluster: Any, kills: int) -> dict[str, Scenario]:
     """Name → what it is called, what does it, why it cannot be done here, and what else it is told."""
     return {
-        "killed": ("SIGKILL at random moments", partial(killed, cluster=cluster, kills=kills), never, ()),
+        "killed": ("SIGKILL at random moments", killed, never, (killing(cluster), kills)),
         "node": ("a node dies", partial(node, cluster=cluster), never, ()),
         "stopped": ("a worker is stopped", partial(stopped, cluster=cluster), never, ()),
     }

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from perf.chaos.killing import COMMAND, Killing, Role, killed, the_command
 from perf.chaos.lab import GONE_S, Found, Lab, Run, children
-from perf.chaos.local import Scenario, kill, never
+from perf.chaos.local import Scenario, never
 from perf.clusters import Slurm, processes, wait
 
-A_ROUND = 12
 WORK = "submitit.core._submit"
 LIMIT = ("--with", "time=4", "--with", "signal_delay_s=30")
 """A time limit of four minutes. A job is told half a minute before, and up to half a minute earlier."""
@@ -43,44 +42,30 @@ def _node_of(run: Run) -> str | None:
     return None
 
 
-def _over(cluster: Slurm, run: Run, found: Found) -> None:
-    """No job may be left of a study that is done."""
+def _over(cluster: Slurm, run: Run) -> float:
+    """Seconds until no job is left of a study that is done."""
     since = time.monotonic()
     while time.monotonic() - since <= GONE_S and (_jobs(run) or cluster.ask("squeue", "-h").strip()):
         time.sleep(0.1)
-    found.gone_s = max(found.gone_s, time.monotonic() - since)
+    return time.monotonic() - since
 
 
-def killed(lab: Lab, found: Found, rng: random.Random, cluster: Slurm, kills: int) -> None:
-    """SIGKILL at random moments to the command, a job, or the slurmstepd that looks after it."""
-    while sum(found.faults.values()) < kills:
-        results = lab.folder()
-        runs = list(_disturbed(lab, found, rng, results, min(A_ROUND, kills - sum(found.faults.values()))))
-        for run in runs:
-            _over(cluster, run, found)
-        lab.finish(results, found, runs)
-        shutil.rmtree(results)
+def killing(cluster: Slurm) -> Killing:
+    """The command, a job, or the slurmstepd that looks after it."""
 
+    def gone(run: Run, before: Mapping[str, list[int]]) -> float:
+        return 0.0 if before else _over(cluster, run)  # its jobs go on without the command
 
-def _disturbed(lab: Lab, found: Found, rng: random.Random, results: Path, kills: int) -> Iterator[Run]:
-    run = lab.begin(results)
-    while kills:
-        time.sleep(rng.expovariate(1 / 2))
-        if run.over():
-            break
-        role = rng.choices(("the command", "a job", "slurmstepd"), (1, 3, 3))[0]
-        there = {"the command": [run.pid], "a job": _jobs(run), "slurmstepd": _steps(run)}
-        if not there[role]:
-            continue
-        kill(rng.choice(there[role]), signal.SIGKILL, role, found)
-        kills -= 1
-        if role == "the command":
-            run.wait()
-            yield run
-            run = lab.begin(results)
-    if run.wait() is None:
-        found.wrong.append("a run did not end")
-    yield run
+    return Killing(
+        roles={
+            COMMAND: Role(1, the_command),
+            "a job": Role(3, _jobs),
+            "slurmstepd": Role(3, _steps),
+        },
+        every_s=2.0,
+        a_round=12,
+        gone=gone,
+    )
 
 
 def node(lab: Lab, found: Found, _: random.Random, cluster: Slurm) -> None:
@@ -103,7 +88,7 @@ def node(lab: Lab, found: Found, _: random.Random, cluster: Slurm) -> None:
     cluster.start_node(name)
     if run.wait() != 0:
         found.wrong.append(f"exit code {run.process.returncode} of the run that lost a node")
-    _over(cluster, run, found)
+    found.gone_s = max(found.gone_s, _over(cluster, run))
     lab.finish(results, found, [run], timed=False)
 
 
@@ -123,7 +108,7 @@ def limit(lab: Lab, found: Found, _: random.Random, cluster: Slurm) -> None:
     _put_back(run, found, "a time limit", at)
     if run.wait() != 0:
         found.wrong.append(f"exit code {run.process.returncode} of the run with a time limit")
-    _over(cluster, run, found)
+    found.gone_s = max(found.gone_s, _over(cluster, run))
     lab.finish(results, found, [run], timed=False)
 
 
@@ -146,7 +131,7 @@ def preempted(lab: Lab, found: Found, _: random.Random, cluster: Slurm) -> None:
     _put_back(run, found, "a preemption", time.monotonic())
     if run.wait() != 0:
         found.wrong.append(f"exit code {run.process.returncode} of the run that was preempted")
-    _over(cluster, run, found)
+    found.gone_s = max(found.gone_s, _over(cluster, run))
     lab.finish(results, found, [run], timed=False)
 
 
@@ -163,7 +148,7 @@ def _put_back(run: Run, found: Found, what: str, at: float) -> None:
 def scenarios(cluster: Slurm, kills: int) -> dict[str, Scenario]:
     """Name → what it is called, what does it, why it cannot be done here, and what else it is told."""
     return {
-        "killed": ("SIGKILL at random moments", partial(killed, cluster=cluster, kills=kills), never, ()),
+        "killed": ("SIGKILL at random moments", killed, never, (killing(cluster), kills)),
         "node": ("a node dies", partial(node, cluster=cluster), never, ()),
         "limit": ("the time limit comes", partial(limit, cluster=cluster), never, ()),
         "preempted": ("preempted", partial(preempted, cluster=cluster), never, ()),

@@ -265,6 +265,14 @@ def test_paper_has_all_that_a_reader_would_open(browser: Browser, quick: Path) -
         .filter((one) => one.getBoundingClientRect().right > 719).map((one) => one.outerHTML.slice(0, 200));
     """
     assert browser.run(cut) == []
+    drawn_outside = """
+      return [...document.querySelectorAll("main .forest svg")].flatMap((svg) => {
+        const room = svg.getBoundingClientRect();
+        const inside = (box) => box.right < room.right + 2 && box.bottom < room.bottom + 2;
+        return [...svg.children].filter((one) => !inside(one.getBoundingClientRect())).map((one) => one.outerHTML);
+      });
+    """
+    assert browser.run(drawn_outside) == []
     browser.look(WIDE)
 
 

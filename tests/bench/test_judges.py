@@ -25,8 +25,8 @@ from bench.report import calibration as calibration_page
 from bench.report.blocks import words
 from bench.report.render import markdown
 from bench.report.sections import answer
-from bench.score import classifier, eyes, kept, own, views
-from bench.score.calibrated import Calibration, Point, Tried, distance, smallest
+from bench.score import calibration, classifier, eyes, kept, own, views
+from bench.score.calibrated import Calibration, Point, Tried, distance, sd_from_halves, smallest
 from bench.score.calibration import DAMAGES
 from bench.score.distances import Moments, frechet_bias, frechet_distance
 from bench.score.judges import (
@@ -312,6 +312,34 @@ def test_the_smallest_damage_seen() -> None:
     assert Calibration.parse(found.model_dump_json().encode()) == found
 
 
+def test_scatter_of_a_whole_set_from_its_halves() -> None:
+    """On means of normal numbers, whose scatter is known."""
+    random, n = np.random.default_rng(0), 100
+    found = []
+    for _ in range(400):
+        values = random.normal(size=n)
+        orders = (random.permutation(n).reshape(2, -1) for _ in range(5))
+        found.append(sd_from_halves([(values[one].mean(), values[other].mean()) for one, other in orders]))
+    assert np.sqrt(np.mean(np.square(found))) == pytest.approx(1 / np.sqrt(n), rel=0.05)
+
+
+def test_every_metric_is_measured_at_both_sizes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    few, many = 10, 40
+    for name, value in {"FEW": few, "MANY": many, "CLEAN_DRAWS": 3, "DRAWS": 2}.items():
+        monkeypatch.setattr(calibration, name, value)
+    monkeypatch.setattr(calibration, "DAMAGES", {name: DAMAGES[name] for name in ("noise", "repeated images")})
+    *told, found = calibration.calibrate(Scorer("mnist", world.images, world.store, CPU), "mnist")
+    assert len(told) == 5
+    assert isinstance(found, Calibration)
+    metrics = {point.metric for point in found.points}
+    assert metrics > {"fid", "copies", *calibration.PAIRS}
+    for n in (few, many):
+        assert {point.metric for point in found.points if point.n == n} == metrics
+    spread = {point.metric: point.sd for point in found.points if not point.damage and point.n == many}
+    assert spread["fid"] > 0  # from draws
+    assert spread["kid"] > 0  # from halves
+
+
 def test_weights_are_those_of_the_rows() -> None:
     for dataset in PANELS:
         for judge in judges_of(dataset).values():
@@ -321,7 +349,9 @@ def test_weights_are_those_of_the_rows() -> None:
             assert hashlib.sha256(judge.path.read_bytes()).hexdigest() == judge.sha256
             about = classifier.about(judge.path)
             assert about["dataset"] == dataset
-            assert float(about["accuracy"]) > 0.85
+            bar = datasets.DATASETS[dataset].accuracy if judge.name == PANELS[dataset].reader else 0.75
+            assert bar is not None
+            assert float(about["accuracy"]) > bar
 
 
 @pytest.mark.parametrize(("accuracy", "opening"), [(0.11, "Do not trust these numbers: "), (0.94, "The classifier ")])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from bench.errors import UserError
-from bench.execute.ray import inside, needed
+from bench.execute.ray import inside, must_answer, needed
 from bench.execute.ray_node import Changes
 from bench.execute.run import run_study
 from bench.execute.schedule import Options
@@ -74,6 +76,18 @@ def test_a_missing_package_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(UserError, match=r"executor ray needs the package ray: pip install 'ddpm-bench\[ray\]'"):
         next(run_study(_study(), Store(tmp_path / "results"), Options("cpu", executor="ray")))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_cluster_that_is_not_there_is_one_line_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        here = f"127.0.0.1:{server.getsockname()[1]}"
+        must_answer(here)
+        must_answer(f"ray://{here}")
+    for address in (here, "127.0.0.1:99999999", "a..b:6379", "[::1:6379"):
+        with pytest.raises(UserError, match=rf"^nothing answers at {re.escape(address)} \(.+\): --address is the"):
+            must_answer(address)
+    for address in ("", "auto", "local"):  # which Ray looks up by itself
+        must_answer(address)
 
 
 @pytest.mark.ray

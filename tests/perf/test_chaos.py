@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from perf.chaos import __main__ as command
-from perf.chaos import lab
+from perf.chaos import killing, lab
 from perf.chaos.lab import Found
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
@@ -107,3 +108,76 @@ def test_children_of_a_process() -> None:
         process.kill()
         process.wait()
         assert not lab.alive(process.pid)
+
+
+class Immortal:
+    """A run in which only the command can be killed; the study is done after so many runs."""
+
+    def __init__(self, laboratory: Laboratory) -> None:
+        self.pid, self.ended, self.asked = len(laboratory.runs), False, 0
+
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.ended
+
+    def is_at_work(self) -> bool:
+        """Whether it has a job: at first it has none."""
+        self.asked += 1
+        return self.asked > 3
+
+    def wait(self) -> int:
+        """Its exit code."""
+        self.ended = True
+        return 0
+
+
+class Laboratory:
+    """Results folders and runs that are none."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.runs: list[Immortal] = []
+        self.finished: list[int] = []
+
+    def folder(self) -> Path:
+        """A folder."""
+        folder = self.base / str(len(self.finished))
+        folder.mkdir()
+        return folder
+
+    def begin(self, _: Path) -> Immortal:
+        """A run."""
+        self.runs.append(Immortal(self))
+        return self.runs[-1]
+
+    def finish(self, _: Path, __: Found, runs: list[Immortal]) -> None:
+        """Count them."""
+        self.finished.append(len(runs))
+
+
+def test_as_many_are_killed_as_asked_for_in_rounds(tmp_path: Path) -> None:
+    found, laboratory, told = Found(), Laboratory(tmp_path), list[tuple[int, int]]()
+
+    def end(pid: int, role: str, into: Found) -> None:
+        into.faults[f"SIGKILL to {role}"] += 1
+
+    def gone(run: Any, before: Any) -> float:
+        told.append((run.pid, len(before)))
+        return 3.0 if before else 1.0
+
+    roles = {
+        killing.COMMAND: killing.Role(1, killing.the_command, end),
+        "a job": killing.Role(1, lambda run: [7] if run.is_at_work() else [], end),
+    }
+    how = killing.Killing(roles, every_s=1e-6, a_round=4, gone=gone)
+    killing.killed(laboratory, found, random.Random(1), how, 10)  # type: ignore[arg-type]
+    assert sum(found.faults.values()) == 10
+    assert {*found.faults} == {"SIGKILL to the command", "SIGKILL to a job"}
+    assert len(laboratory.finished) == 3  # rounds of 4, 4 and 2
+    of_the_command = found.faults["SIGKILL to the command"]
+    assert sum(laboratory.finished) == len(laboratory.runs) == of_the_command + 3
+    assert len(told) == of_the_command + 3
+    assert sum(before == 2 for _, before in told) == of_the_command
+    assert found.gone_s == 3.0
+    assert not found.wrong
+    assert not [*tmp_path.iterdir()]

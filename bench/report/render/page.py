@@ -3,7 +3,9 @@
 PAGE = """\
 // the size of pictures: a little smaller where the last page would be nearly empty
 #let tight = float(sys.inputs.at("tight", default: "1"))
-#set page(paper: "a4", margin: (x: 19mm, top: 18mm, bottom: 20mm), numbering: "1 / 1", number-align: center)
+#let low = float(sys.inputs.at("low", default: "0")) * 1mm
+#set page(paper: "a4", margin: (x: 19mm, top: 18mm, bottom: 20mm + low), footer-descent: 6mm + low)
+#set page(numbering: "1 / 1", number-align: center)
 #set text(font: "Libertinus Serif", size: 10pt, lang: "en", region: "GB")
 #set par(justify: true, leading: 0.62em, spacing: 0.95em)
 #set heading(numbering: none)

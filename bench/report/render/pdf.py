@@ -9,7 +9,7 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import singledispatch
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +41,7 @@ from bench.report.render.page import PAGE
 from bench.text import visible
 
 Kind = Literal["pdf", "png", "html"]
+Layout = Mapping[str, float]
 IN_ONE_PIECE, MOST_TOGETHER = 110, 22
 """Cells and rows up to which a table is never split between pages."""
 MANY_COLUMNS = 8
@@ -50,8 +51,12 @@ PRINTED, GAP = 172, 4
 ONE_ROW, SEVERAL_ROWS = 57, 35
 """Pictures of a gallery are at most so wide (mm), where it has one row and where it has more: two rows are a third of a
 page."""
-TIGHT = (1.0, 0.95, 0.9, 0.85, 0.8)
-"""Sizes of the pictures that are tried, until the last page is at least half full."""
+LAYOUTS = (
+    *({"tight": tight, "low": 0.0} for tight in (1.0, 0.95, 0.9, 0.85, 0.8)),
+    *({"tight": 1.0, "low": low} for low in (15.0, 30.0, 45.0, 60.0)),
+)
+"""What is tried, until the last page is at least half full: the size of pictures (1: as drawn), then more room at the
+foot of every page (mm)."""
 HALF = 0.5
 END = b"#context [#metadata((here().position().y / 1mm, here().page(), counter(page).final().first())) <end>]"
 GREYS = 16
@@ -62,37 +67,49 @@ JOINED = "\\u{2060}"
 def render(blocks: Sequence[Block], path: Path) -> None:
     """Write the blocks to ``path``. In ``figures`` beside it lie a PDF of each figure and a PNG of each picture."""
     text = source(blocks).encode()
-    first, *others = TIGHT
+    first, *others = LAYOUTS
     fill, pages = _last_page(text, path.parent, first)
-    tight = first
+    layout = first
     if fill < HALF and pages > 1:
-        tried = ((tight, *_last_page(text, path.parent, tight)) for tight in others)
+        tried = ((one, *_last_page(text, path.parent, one)) for one in others)
         # a page less: what was the last but one is full
-        tight = next((tight for tight, filled, left in tried if filled >= HALF or left < pages), first)
-    path.write_bytes(_pages(text, path.parent, tight=tight)[0])
+        layout = next((one for one, filled, left in tried if left < pages or (filled >= HALF and left == pages)), first)
+    path.write_bytes(_pages(text, path.parent, layout=layout)[0])
 
 
-def _last_page(text: bytes, root: Path, tight: float) -> tuple[float, int]:
+def _last_page(text: bytes, root: Path, layout: Layout) -> tuple[float, int]:
     """How far down text goes on the last page, as a share of the room for it, and the number of pages."""
     import typst
 
     top, room = 18, 259  # mm
-    whole, options = b"\n\n".join([text, END]), {"tight": f"{tight:g}"}
     ask: Any = typst.query  # whose types want text and folder to be of one kind
-    said = ask(whole, "<end>", field="value", root=root, ignore_system_fonts=True, sys_inputs=options)
+    whole = b"\n\n".join([text, END])
+    said = ask(whole, "<end>", field="value", root=root, ignore_system_fonts=True, sys_inputs=_inputs(layout))
     ((height, page, pages),) = json.loads(said)
     return (float((height - top) / room) if page == pages else 0.0), int(pages)  # 0: only figures, which had no room
 
 
-def compile_pages(blocks: Iterable[Block], root: Path, kind: Kind = "pdf", ppi: float | None = None) -> list[bytes]:
+def _inputs(layout: Layout) -> dict[str, str]:
+    return {name: f"{value:g}" for name, value in layout.items()}
+
+
+def compile_pages(
+    blocks: Iterable[Block],
+    root: Path,
+    kind: Kind = "pdf",
+    ppi: float | None = None,
+    layout: Layout = LAYOUTS[0],
+) -> list[bytes]:
     """The blocks set in pages, pictures found below ``root``: one PDF or HTML file, or a PNG a page."""
-    return _pages(source(blocks).encode(), root, kind, ppi)
+    return _pages(source(blocks).encode(), root, kind, ppi, layout)
 
 
-def _pages(text: bytes, root: Path, kind: Kind = "pdf", ppi: float | None = None, tight: float = 1.0) -> list[bytes]:
+def _pages(
+    text: bytes, root: Path, kind: Kind = "pdf", ppi: float | None = None, layout: Layout = LAYOUTS[0]
+) -> list[bytes]:
     import typst
 
-    compiler = typst.Compiler(text, root=root, ignore_system_fonts=True, sys_inputs={"tight": f"{tight:g}"})
+    compiler = typst.Compiler(text, root=root, ignore_system_fonts=True, sys_inputs=_inputs(layout))
     made = compiler.compile(format=kind, timestamp=0, ppi=ppi)
     if made is None:
         raise RuntimeError("typst made no document")

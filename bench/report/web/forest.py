@@ -41,7 +41,7 @@ def drawn(verdicts: Sequence[Verdict]) -> str:
         '<table class="forest"><caption>First level over second, with the 95% interval. The line in the middle is × 1, '
         "no difference. A dot without a bar has too few training seeds for an interval.</caption>"
         '<thead><tr><th scope="col">claim</th><th scope="col">verdict</th><th scope="col">ratio and interval</th>'
-        f'</tr></thead><tbody>{body}</tbody><tfoot><tr><td></td><td></td><td><svg width="{WIDTH}" height="22" '
+        f"</tr></thead><tbody>{body}</tbody><tfoot><tr><td></td><td></td><td><svg {_size(22)} "
         f'aria-hidden="true">{axis}</svg></td></tr></tfoot></table></div>'
     )
 
@@ -58,6 +58,11 @@ def _limits(rows: Iterable[Verdict]) -> tuple[float, float]:
     return -most, most
 
 
+def _size(height: int) -> str:
+    """The attributes of a drawing, which shrinks as a whole where there is less room."""
+    return f'width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}"'
+
+
 def _row(one: Verdict, place: Callable[[float], float]) -> str:
     found = one.found
     assert found is not None  # noqa: S101
@@ -69,7 +74,7 @@ def _row(one: Verdict, place: Callable[[float], float]) -> str:
     return (
         f'<tr><th scope="row"><code>{escape(one.claim.text)}</code></th>'
         f'<td><span class="verdict {one.word.split()[0]}">{escape(one.word)}</span></td>'
-        f'<td><svg width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{words}">'
+        f'<td><svg {_size(HEIGHT)} role="img" aria-label="{words}">'
         f'<line x1="{middle}" x2="{middle}" y1="0" y2="{HEIGHT}" class="one"/>{bar}'
         f'<circle cx="{place(found.value):.1f}" cy="13" r="4.5"/></svg><span class="said">{words}</span></td></tr>'
     )
