@@ -45,7 +45,8 @@ class Contest:
         from bench.machine.provenance import machine_id
         from bench.machine.sources import code_hash
 
-        about = [self.purpose, self.track, self.number, self.seeds, self.n, code_hash(), machine_id()]
+        here = [code_hash(), uncommitted(), machine_id()]
+        about = [self.purpose, self.track, self.number, self.seeds, self.n, here]
         each = [[racer.name, racer.runner, dict(racer.settings)] for racer in self.racers]
         return base / f"{self.purpose}-{self.track}-{self.racers[0].name}-{_hash([about, each])[:12]}"
 
@@ -62,11 +63,11 @@ class Turn(NamedTuple):
 
 
 def seeds_of(track: str, number: int, racer: Racer, count: int = RUNS) -> tuple[int, ...]:
-    """The seeds of a contest, which nobody chooses: they follow from the track, the record's number and the entry.
+    """The seeds of a contest, which nobody chooses: they follow from track, record's number and configuration.
 
     So the same attempt has the same seeds, and cannot be made again until its luck is better.
     """
-    digest = _hash([track, number, racer.name, racer.runner, dict(racer.settings)])
+    digest = _hash([track, number, racer.runner, dict(racer.settings)])
     return tuple(int(hashlib.sha256(f"{digest} {i}".encode()).hexdigest()[:7], 16) for i in range(count))
 
 

@@ -392,6 +392,11 @@ def test_uncommitted_code_sets_no_record(
     assert enter("fast", tmp_path) == 2
     assert "commit first" in capsys.readouterr().err
     assert not runner.runs
+    assert enter("fast", tmp_path, "--out", str(tmp_path / "attempt.json")) == 1
+    assert "no record: the code differs from its commit" in capsys.readouterr().out
+    monkeypatch.setattr(contest, "uncommitted", lambda: False)
+    assert enter("fast", tmp_path) == 0, "its runs are made again"
+    assert len(runner.runs) == 2 * RUNS
 
 
 def test_the_record_itself_is_not_entered_again(
@@ -417,7 +422,7 @@ def test_seeds_follow_from_the_attempt() -> None:
     one = Racer("a", "x", "job", {"lr": 1})
     seeds = contest.seeds_of("cpu2", 1, one)
     assert len(set(seeds)) == RUNS
-    assert seeds == contest.seeds_of("cpu2", 1, one)
+    assert seeds == contest.seeds_of("cpu2", 1, one) == contest.seeds_of("cpu2", 1, replace(one, name="b"))
     others = [
         contest.seeds_of("gpu1", 1, one),
         contest.seeds_of("cpu2", 2, one),
@@ -476,7 +481,14 @@ def test_what_does_not_hold_is_said() -> None:
 # what really trains
 
 
-def test_a_job_is_a_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """The track, with one thread: more would wait for each other where others run tests, too."""
+    with standing_in(TRACKS, {"cpu2": replace(TRACKS["cpu2"], cores=1)}):
+        yield
+
+
+def test_a_job_is_a_run(world: World, one_core: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its seconds are those of its epochs, whatever else takes time. It begins anew, whatever is there already."""
     ticks = iter(range(10**6))
     monkeypatch.setattr("bench.machine.clocks.CLOCKS", {"cpu": lambda: HostClock(now=lambda: float(next(ticks)))})
@@ -506,7 +518,7 @@ def noise(task: Task) -> apart.Drawn:
     return apart.Drawn((1.0, 2.0), {"build": 0.5}, 3, 64, samples, {"theirs": "1.0"})
 
 
-def test_another_training_loop_is_scored_the_same(world: World) -> None:
+def test_another_training_loop_is_scored_the_same(world: World, one_core: None) -> None:
     task = Task({}, 3, "cpu2", 20, world.store.root, "inline")
     run = apart.in_own_process(noise)
     done = run(task)
