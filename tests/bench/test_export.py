@@ -115,7 +115,7 @@ def test_files_of_others_are_not_loaded(world: World, cell: Cell, tmp_path: Path
     save_file(weights, tmp_path / "odd.safetensors", {"ddpm-bench": "{}"})
     (tmp_path / "text.safetensors").write_text("x")
     for name, says in (
-        ("bare", "no word on its cell"),
+        ("bare", "does not say which cell it is of"),
         ("odd", "not a weights file"),
         ("text", "not a weights file"),
         ("none", "no file"),
