@@ -72,7 +72,7 @@ def afresh(alpha_t: float, sigma_t: float, alpha_s: float, sigma_s: float, eta: 
 def ancestral() -> Sampler:
     """DDPM's algorithm 2 with the posterior variance β̃, on any pair of times s < t (arXiv 2006.11239).
 
-    Use: with many steps. Under few it draws too little variance.
+    Use: with many steps. With few it draws too little variance.
     """
     return Sampler(posterior)
 
@@ -80,7 +80,7 @@ def ancestral() -> Sampler:
 def ancestral_beta() -> Sampler:
     """The same mean with the variance β (DDPM, section 3.2, its larger choice).
 
-    Use: with all T steps only: under few it leaves noise behind.
+    Use: with all T steps only. With few it leaves noise behind.
     """
     return Sampler(wide)
 
@@ -104,7 +104,7 @@ def ddim() -> Sampler:
 def euler() -> Sampler:
     """Euler's method in σ/α on the probability-flow equation (EDM, arXiv 2206.00364, eq. 4): DDIM with η = 0.
 
-    Use: to compare with EDM's tables; nothing that `ddim` does not do.
+    Use: to compare with EDM's tables. It does nothing that `ddim` does not do.
     """
     return Sampler(straight)
 
@@ -123,7 +123,7 @@ def heun(*, churn: float = 0.0) -> Sampler:
 def dpmpp_2m() -> Sampler:
     """DPM-Solver++(2M) (Lu et al., arXiv 2211.01095, algorithm 2), the last step of first order.
 
-    Use: with fifty steps or more: second order at one evaluation a step. Under that `ddim` is steadier.
+    Use: with twenty steps or more: second order at one evaluation a step. With fewer, `ddim` is steadier.
     """
     return Sampler(straight, order=2)
 
@@ -131,7 +131,7 @@ def dpmpp_2m() -> Sampler:
 def dpmpp_2m_sde() -> Sampler:
     """SDE-DPM-Solver++(2M) (arXiv 2211.01095): the posterior's step with the extrapolated x̂₀.
 
-    Use: as `dpmpp_2m`, where noise along the way is wanted (it corrects earlier errors).
+    Use: like `dpmpp_2m`, if noise along the way is wanted. Noise corrects earlier errors.
     """
     return Sampler(posterior, order=2)
 
@@ -155,7 +155,7 @@ def unipc() -> Sampler:
     the step is of third order, at no further evaluation. As all order conditions are met, B(h) drops out after the
     first step.
 
-    Use: with twenty steps or more, where an evaluation more than `dpmpp_2m`'s cannot be had.
+    Use: with five steps or more. It needs as many evaluations as `dpmpp_2m`, and is of one order more.
     """
     return Sampler(straight, order=2, revises=True)
 

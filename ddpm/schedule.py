@@ -109,7 +109,7 @@ def quadratic(T: int, *, start: float = 1e-4, end: float = 0.02) -> Tensor:
 def cosine(T: int, *, s: float = 0.008, max_beta: float = MAX_BETA) -> Tensor:
     """ᾱ ∝ cos²((t/T + s)/(1 + s) · π/2), s = 0.008 (Improved DDPM, eq. 17). With ``max_beta`` 1 no signal is left.
 
-    Use: a good first choice for small images: little time is lost at SNRs where there is nothing to learn.
+    Use: a good first choice for small images: it spends little time at SNRs where there is nothing to learn.
     """
     return _from_alpha_bar(lambda u: torch.cos((u + s) / (1 + s) * math.pi / 2) ** 2, T, max_beta)
 
@@ -131,7 +131,7 @@ def sigmoid(T: int, *, start: float = -3.0, end: float = 3.0, tau: float = 1.0, 
 def laplace(T: int, *, mu: float = 0.0, b: float = 0.5, max_beta: float = MAX_BETA) -> Tensor:
     """log SNR with a Laplace(μ, b) density over uniform t: most time near SNR = 1 (Hang et al., arXiv 2407.03297).
 
-    Use: when training is short: time goes to middle SNRs. Its first step is a large one, so sample it in many steps.
+    Use: when training is short: most time goes to middle SNRs. Its first step is large, so sample in many steps.
     """
 
     def alpha_bar(u: Tensor) -> Tensor:

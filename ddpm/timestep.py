@@ -64,7 +64,7 @@ class Stratified(Uniform):
 class LogitNormal(Uniform):
     """t/T the logistic of a normal number: most in the middle (Esser et al., arXiv 2403.03206, eq. 19).
 
-    Use: with `flow`; it is a weight in disguise.
+    Use: with `flow`. Its effect is that of a loss weight.
     """
 
     def __init__(self, T: int, device: torch.device, *, mean: float = 0.0, std: float = 1.0) -> None:

@@ -80,7 +80,7 @@ def precision(sample: Features, reference: Reference) -> float:
 def recall(sample: Features, reference: Reference) -> float:
     """Share of the reference within the samples' manifold, k = 3.
 
-    Use: to see whether all kinds of images are drawn. It says nothing of whether they look real.
+    Use: to see whether all kinds of images are drawn. It does not say whether they look real.
     """
     rows, _ = reference.manifold(len(sample.features))
     return covered(rows, sample.features, radii(sample.features))
@@ -132,7 +132,7 @@ def score_of_classes(sample: Features, reference: Reference) -> float:
 def confidence(sample: Features, reference: Reference) -> float:
     """Mean of the classifier's largest class probability.
 
-    Use: as a quick check for digits that are none. It does not see a missing class.
+    Use: as a quick check whether samples are digits at all. It does not see a missing class.
     """
     return float(sample.logits.softmax(1).max(1).values.mean())
 
@@ -140,7 +140,7 @@ def confidence(sample: Features, reference: Reference) -> float:
 def class_balance(sample: Features, reference: Reference) -> float:
     """Entropy of the predicted classes over log 10: 1 when all ten are equally frequent, 0 when there is only one.
 
-    Use: to see whether classes are missing. It says nothing of how the images look.
+    Use: to see whether classes are missing. It does not say how the images look.
     """
     share = torch.bincount(sample.logits.argmax(1), minlength=sample.logits.shape[1]).double() / len(sample.logits)
     return float(torch.special.entr(share).sum() / np.log(sample.logits.shape[1]))
@@ -157,7 +157,7 @@ def _agreement(sample: Features) -> Tensor:
 def class_accuracy(sample: Features, reference: Reference) -> float:
     """Share of samples in which the classifier sees the class that was asked for, averaged over classes.
 
-    Use: with `guidance`: whether samples are what was asked for. Of cells without it there is none.
+    Use: with `guidance`: are samples of the class that was asked for? Cells without guidance have no value.
     """
     return float(_agreement(sample).mean())
 
@@ -165,7 +165,7 @@ def class_accuracy(sample: Features, reference: Reference) -> float:
 def worst_class_accuracy(sample: Features, reference: Reference) -> float:
     """The same for the class that fares worst.
 
-    Use: to see whether one class is lost where the mean looks well.
+    Use: to see whether one class is lost though the mean is good.
     """
     return float(_agreement(sample).min())
 
