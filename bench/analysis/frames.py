@@ -209,9 +209,9 @@ class Results:
     @cached_property
     def _models(self) -> dict[str, dict[str, Any]]:
         """Job key → its levels on the model's axes, and its seed."""
-        models = self.cells.drop_duplicates("job").set_index("job")[[*MODEL_AXES, "seed"]]
-        found: dict[str, dict[str, Any]] = models.to_dict("index")
-        return found
+        names = [*MODEL_AXES, "seed"]
+        rows = self.cells.drop_duplicates("job")[["job", *names]].itertuples(index=False, name=None)
+        return {job: dict(zip(names, levels, strict=True)) for job, *levels in rows}
 
     @cached_property
     def batches(self) -> pd.DataFrame:

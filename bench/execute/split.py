@@ -90,6 +90,8 @@ def _of_cores(study: Study, store: Store, options: Options, attempt: Try) -> tup
             rates = compared(cells, found, attempt)
     except Timeout:
         return alone, "another run is at work on this machine, so nothing was tried"
+    if not any(rates.values()):
+        return alone, "no process of the trial could do the work"
     best = fastest(rates)
     record = SplitRecord(
         study=study.name,

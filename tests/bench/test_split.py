@@ -131,10 +131,14 @@ def test_elsewhere_one_line_says_what_is_done(store: Store, monkeypatch: pytest.
         assert (same.workers, said in why) == (options.workers, True)
 
 
-def test_a_process_that_fails_does_no_work() -> None:
+def test_a_process_that_fails_does_no_work(store: Store) -> None:
+    """Where all fail, nothing is known and nothing is kept."""
     found = {Split(1, 2): 0.0, Split(2, 1): 0.0}
     assert split.compared([], list(found), lambda *_: []) == found
     assert split.fastest(found) == (1, 2)
+    options, why = automatic(of_study(), store, CPU, lambda *_: [])
+    assert (options.workers, options.threads, "could do the work" in why) == (1, 2, True)
+    assert not (store.root / "workers").exists()
 
 
 def test_processes_are_really_timed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
