@@ -34,6 +34,8 @@ from bench.study.study import Study
 from perf.record import save
 
 CELLS = 100_000
+MODEL = "quick"
+"""The study whose results these are like: its records are by today's judges, so that these count as done too."""
 A_JOB = 50  # cells: 5 numbers of steps × (2 samplers without η + DDIM with 8)
 MODELS = 20  # 5 objectives × 4 schedules
 PICTURES = 60_000  # hard links that file systems allow to one file, with some room
@@ -73,7 +75,7 @@ def make_study(cells: int, folder: Path, T: tuple[int, ...] = (500, 1000)) -> Pa
 
 def fill(study: Study, store: Store) -> None:
     """Write a record for each job and cell, and a picture of every kind for each cell, modelled on real ones."""
-    job, cell = _models(load("objectives"))
+    job, cell = _models(load(MODEL))
     pictures = _pictures(store)
     for cells in study.jobs.values():
         _write(store, cells[0].job.key, _job(cells[0].job, job))
@@ -88,7 +90,7 @@ def _models(study: Study) -> tuple[TrainedJob, ScoredCell]:
     store = Store(REFERENCE)
     job, cell = store.read(JobRecord, study.cells[0].job.key), store.read_cell(CellRecord, study.cells[0])
     if not isinstance(job, TrainedJob) or not isinstance(cell, ScoredCell):
-        raise SystemExit(f"{REFERENCE} has no results of the study objectives to model these on")
+        raise SystemExit(f"{REFERENCE} has no results of the study {MODEL} to model these on")
     return job, cell
 
 
@@ -128,7 +130,7 @@ def _pictures(store: Store) -> dict[str, Iterator[Path]]:
     """By suffix, real pictures to link to without end."""
     real = Store(REFERENCE)
     found: dict[str, Iterator[Path]] = {}
-    key = next(cell.key for cell in load("objectives").cells if real.path("cells", cell.key, ".strip.png").is_file())
+    key = next(cell.key for cell in load(MODEL).cells if real.path("cells", cell.key, ".strip.png").is_file())
     for suffix in (".png", ".strip.png"):
         content = real.path("cells", key, suffix).read_bytes()
         found[suffix] = _copies(content, store.root / "pictures", suffix)

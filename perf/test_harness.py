@@ -1,4 +1,4 @@
-"""Timings of the harness, with pytest-benchmark: studies, the store and the table."""
+"""Timings of the harness, with pytest-benchmark: studies, the store, the table, plans, reports and a job's process."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from bench.analysis import table
+from bench.analysis.effects import factors
+from bench.analysis.frames import Results
+from bench.execute import processes
+from bench.execute.plan import plan
+from bench.paths import REFERENCE
+from bench.report.web.data import as_json, data_of
+from bench.report.write import compose
 from bench.store.records import CellRecord
 from bench.store.store import Store
 from bench.study import load
@@ -42,3 +50,53 @@ def test_table(benchmark: Benchmark, tmp_path: Path) -> None:
     for cell in quick.cells:
         store.write(cell.key, failed_cell(cell, "x" * 2000))
     benchmark(table.rows, quick, store)
+
+
+def test_plan(benchmark: Benchmark) -> None:
+    quick, store = load.load("quick"), Store(REFERENCE)
+    benchmark(plan, quick, store)
+
+
+def test_plan_of_a_large_grid(benchmark: Benchmark, tmp_path: Path) -> None:
+    """Nothing is done yet: what is left is the expansion, what to be careful about, and the estimate."""
+
+    def planned() -> None:
+        full = load.load("full")
+        full.warnings()
+        plan(full, Store(tmp_path))
+
+    benchmark(planned)
+
+
+def test_report(benchmark: Benchmark) -> None:
+    """All but its pictures and files."""
+    quick, store = load.load("quick"), Store(REFERENCE)
+
+    def composed() -> None:
+        results = Results(quick, store)
+        compose(results)
+        as_json(data_of(results, "results"))
+
+    benchmark(composed)
+
+
+def test_shares_of_variance(benchmark: Benchmark) -> None:
+    """What makes most of a large study's report: 6,000 cells of three seeds."""
+    axes = {"objective": 5, "schedule": 4, "T": 2, "method": 10, "sample_steps": 5, "seed": 3}
+    grid = np.array(np.meshgrid(*map(range, axes.values()), indexing="ij")).reshape(len(axes), -1).T
+    fid = np.exp(np.random.default_rng(0).standard_normal(len(grid)) + grid.sum(1) / 5)
+    benchmark(factors, pd.DataFrame(grid, columns=[*axes]).assign(fid=fid), [*axes][:-1])
+
+
+def test_start_of_a_process(benchmark: Benchmark) -> None:
+    """From the server that jobs come from, once it is warm."""
+    processes.warm()
+
+    def started() -> None:
+        process = processes.CONTEXT.Process(target=int)
+        with processes.environment():
+            process.start()
+        process.join()
+
+    started()
+    benchmark(started)

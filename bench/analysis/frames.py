@@ -36,6 +36,8 @@ MODEL_AXES = {COLUMN[axis.name]: axis.title for axis in _CHOICES if axis.part ==
 METHOD = [axis for axis in _CHOICES if axis.part == "sampling" and axis.name != "sample_steps"]
 """The axes that ``method`` says: the sampler with its η and so on. How many steps it takes stands apart."""
 SAMPLING_AXES = {"method": "sampler"} | {axis.name: axis.title for axis in _CHOICES if axis.name == "sample_steps"}
+TIMED_BY = ("net", "method", "sample_steps")
+"""The axes that durations of sampling are shown by."""
 STEPS = ("T", "sample_steps")
 """The axes that say how many steps: of the diffusion, and of sampling."""
 _TITLES = MODEL_AXES | SAMPLING_AXES
@@ -119,15 +121,18 @@ class Results:
         """A row a cell: the stable table's columns, then ``method``, ``way``, ``role`` and ``sample_time``."""
         frame = self._read[0]
         for column in frame.columns.difference(list(_TEXT)):
-            frame[column] = pd.to_numeric(frame[column])
+            if not pd.api.types.is_numeric_dtype(frame[column]):
+                frame[column] = pd.to_numeric(frame[column])
         named = self.study.axes.weight
         frame["role"] = [weight if weight in named else "default" for weight in frame["weight"]]
         frame["method"] = _said(frame, METHOD)
         frame["way"] = _said(frame, [axis for axis in METHOD if not axis.of_weights])
         frame["sample_time"] = 1000 / frame["sample_images_per_s"]
-        reference = self.reference
-        odd = [status == "done" and self.kept[key].provenance != reference
-               for key, status in zip(frame["key"], frame["status"], strict=True)]  # fmt: skip
+        reference, kept = self.reference, self.kept
+        odd = [
+            status == "done" and (found := kept[key].provenance) is not reference and found != reference
+            for key, status in zip(frame["key"], frame["status"], strict=True)
+        ]
         frame.loc[odd, "status"] = "stale"
         return frame
 
@@ -184,11 +189,8 @@ class Results:
     @cached_property
     def epochs(self) -> pd.DataFrame:
         """A row an epoch of the complete training runs: its losses and durations beside the model's axes."""
-        models = self.cells.drop_duplicates("job").set_index("job")
-        about = {
-            key: models.loc[key, [*MODEL_AXES, "seed"]].to_dict() | {"hardware": hardware(record.environment)}
-            for key, record in self.jobs.items()
-        }
+        models = self._models
+        about = {key: models[key] | {"hardware": hardware(record.environment)} for key, record in self.jobs.items()}
         rows = [
             about[key] | {"job": key, "epoch": i, **epoch.known}
             for key, record in self.jobs.items()
@@ -200,23 +202,35 @@ class Results:
     @cached_property
     def likelihoods(self) -> pd.DataFrame:
         """A row a training run whose likelihood is known, as :func:`bench.score.heldout.likelihood` has it."""
-        models = self.cells.drop_duplicates("job").set_index("job")
-        rows = [
-            models.loc[key, [*MODEL_AXES, "seed"]].to_dict() | dict(record.likelihood)
-            for key, record in self.jobs.items()
-            if record.likelihood
-        ]
+        models = self._models
+        rows = [models[key] | dict(record.likelihood) for key, record in self.jobs.items() if record.likelihood]
         return pd.DataFrame(rows)
 
     @cached_property
+    def _models(self) -> dict[str, dict[str, Any]]:
+        """Job key → its levels on the model's axes, and its seed."""
+        names = [*MODEL_AXES, "seed"]
+        rows = self.cells.drop_duplicates("job")[["job", *names]].itertuples(index=False, name=None)
+        return {job: dict(zip(names, levels, strict=True)) for job, *levels in rows}
+
+    @cached_property
     def batches(self) -> pd.DataFrame:
-        """A row a sampling batch that had its device alone, warm-up apart: ``per_1000`` is seconds per 1,000 images."""
+        """A row a sampling batch that had its device alone, warm-up apart: ``per_1000`` is seconds per 1,000 images.
+
+        Beside it stand the axes that durations are shown by, and no others: a large study has millions of rows.
+        """
         kept = [self.kept[key] for key in self.done["key"]]
         raw = [one.per_1000 if one.exclusive else array("d") for one in kept]
-        text = [axis for axis in AXES if self.done[axis].dtype.kind not in "if"]
-        axes = self.done[[*AXES, "seed"]].astype(dict.fromkeys(text, "category"))  # millions of rows for a large study
-        frame = axes.loc[np.repeat(axes.index, [len(values) for values in raw])].reset_index(drop=True)
-        return frame.assign(per_1000=np.concatenate([np.empty(0), *raw]))
+        lengths = [len(values) for values in raw]
+        columns: dict[str, Any] = {}
+        for axis in TIMED_BY:
+            values = self.done[axis]
+            if values.dtype.kind in "if":
+                columns[axis] = np.repeat(values.to_numpy(), lengths)
+            else:
+                levels = pd.Categorical(values)
+                columns[axis] = pd.Categorical.from_codes(np.repeat(levels.codes, lengths), dtype=levels.dtype)
+        return pd.DataFrame(columns | {"per_1000": np.concatenate([np.empty(0), *raw])}, copy=False)
 
     @cached_property
     def bounds(self) -> Bounds | None:
@@ -375,8 +389,8 @@ def hardware(environment: Environment) -> str:
 
 
 def different(parts: Iterable[H]) -> list[H]:
-    """Each different one once, in order."""
-    return list(dict.fromkeys(parts))
+    """Each different one once, in order. Of a large study most are one object, which is compared with itself once."""
+    return list(dict.fromkeys({id(part): part for part in parts}.values()))
 
 
 def _fitting(every: list[str], ranked: list[str], most: int) -> list[str]:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.analysis.table import FLAGS, INTEGERS, TEXT, cell_row, columns, training
+from bench.analysis.table import FLAGS, INTEGERS, TEXT, Known, cell_row, columns, training
 from bench.errors import UserError
 from bench.score.judges import pinned
 from bench.store.records import CellRecord, JobRecord, TrainedJob
@@ -156,9 +156,10 @@ def _fill(
 def _cells(store: Store) -> Iterator[dict[str, Any]]:
     """A row a cell record. Each job's columns are kept, for its cells come in no order."""
     jobs = {key: training(record) for key, record in store.records(JobRecord)}
+    known = Known()
     for _, record in store.records(CellRecord):
         found = judge(record.config, record, None, pinned(record.config.job.dataset))
-        yield cell_row(found, "") | jobs.get(record.job, {})
+        yield cell_row(found, "", known) | jobs.get(record.job, {})
 
 
 def _jobs(store: Store) -> Iterator[dict[str, Any]]:

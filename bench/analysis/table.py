@@ -11,6 +11,7 @@ from bench.rows import entries, origins
 from bench.score.judges import pinned, with_own_column
 from bench.store.store import Store
 from bench.study.axes import AXES
+from bench.study.model import Job, Sampling
 from bench.study.study import Study
 
 if TYPE_CHECKING:
@@ -79,34 +80,74 @@ def to_rows(found: Iterable[Found], study: str) -> Iterator[dict[str, Any]]:
     job: JobRecord | None = None
     trained: dict[str, Any] = {}
     empty: dict[str, Any] = dict.fromkeys(columns())
+    known = Known()
     for one in found:
         if one.job is not job:  # a job's columns are worked out once for the cells that share its record
             job, trained = one.job, training(one.job)
-        yield empty | cell_row(one, study) | trained
+        yield empty | cell_row(one, study, known) | trained
+
+
+class Known:
+    """What many rows have in common, worked out once: a job, a way to sample, and which columns scores have."""
+
+    MOST = 10_000
+    """Ways to sample that are remembered."""
+
+    def __init__(self) -> None:
+        self._job: tuple[Job, dict[str, Any]] | None = None
+        self._ways: dict[int, tuple[Sampling, dict[str, Any]]] = {}  # with each, so that its id stays its own
+        self._columns: dict[Any, list[tuple[str, int]]] = {}
+
+    def job(self, job: Job) -> dict[str, Any]:
+        """The columns of a training run's configuration."""
+        if self._job is None or self._job[0] is not job:
+            self._job = job, job.told | {"dataset": job.dataset, "job": job.key}
+        return self._job[1]
+
+    def way(self, way: Sampling) -> dict[str, Any]:
+        """The columns of a way to sample."""
+        if id(way) not in self._ways:
+            if len(self._ways) >= self.MOST:
+                self._ways.clear()
+            evaluations = way.evaluations if way.sampler.name in entries("sampler") else None
+            self._ways[id(way)] = way, way.told | {"clip": bool(way.clip), "evaluations": evaluations}
+        return self._ways[id(way)][1]
+
+    def scores(self, record: ScoredCell) -> dict[str, float]:
+        """The columns of a record's scores, as :func:`bench.score.judges.with_own_column` has them."""
+        scores, classifier = record.metrics, record.provenance.classifier
+        by = tuple(scores), classifier, tuple(record.panel.items())
+        if by not in self._columns:
+            places = {name: float(i) for i, name in enumerate(scores)}
+            self._columns[by] = [(to, int(i)) for to, i in with_own_column(places, classifier, record.panel).items()]
+        values = list(scores.values())
+        return {column: values[i] for column, i in self._columns[by]}
 
 
 def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """The rows as a data frame with the columns in order."""
     import pandas as pd
 
-    found: dict[str, list[Any]] = {name: [] for name in columns()}
+    names = columns()
+    found: dict[str, list[Any]] = {name: [] for name in names}
     for row in rows:  # a column at a time: a hundred thousand dicts would need ten times the memory
         for name, values in found.items():
             values.append(row[name])
-    return pd.DataFrame(found)
+    return pd.DataFrame({name: pd.Series(found.pop(name)) for name in names})  # each list makes room for the next
 
 
-def cell_row(found: Found, study: str) -> dict[str, Any]:
-    """What there is to say of a cell, but for its training run's columns."""
-    cell, record = found.cell, found.record
+def cell_row(found: Found, study: str, known: Known | None = None) -> dict[str, Any]:
+    """What there is to say of a cell, but for its training run's columns.
+
+    :param known: of other rows, so that this one takes less time.
+    """
+    cell, record, known = found.cell, found.record, known or Known()
     row: dict[str, Any] = {}
     if isinstance(record, ScoredCell):
-        scores = with_own_column(record.metrics, record.provenance.classifier, record.panel)
-        row |= scores  # before the rest, so that no metric takes the place of another column
-    row |= cell.job.told | cell.sampling.told
-    row |= {"dataset": cell.job.dataset, "n": cell.n, "key": cell.key, "clip": bool(cell.sampling.clip)}
-    row["evaluations"] = cell.evaluations if cell.sampling.sampler.name in entries("sampler") else None
-    row |= {"study": study, "status": found.status, "job": cell.job.key, "reason": found.reason}
+        row |= known.scores(record)  # before the rest, so that no metric takes the place of another column
+    row |= known.job(cell.job)
+    row |= known.way(cell.sampling)
+    row |= {"n": cell.n, "key": cell.key, "study": study, "status": found.status, "reason": found.reason}
     if isinstance(record, ScoredCell):
         row |= {"fid_floor": record.floor["fid"], "fid_ceiling": record.ceiling["fid"]}
         row |= sampling(record.sampling)

@@ -88,6 +88,15 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def workers(text: str) -> int | str:
+    """1, 2, 3, …, or ``auto``."""
+    if text == "auto":
+        return text
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive integer or auto, not '{text}'")
+    return int(text)
+
+
 def natural(text: str) -> int:
     """0, 1, 2, … of 63 bits."""
     if not text.isdecimal() or int(text) >= 2**63:

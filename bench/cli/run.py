@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,10 +24,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     arguments.running(parser)
     parser.add_argument(
         "--workers",
-        type=arguments.positive,
+        type=arguments.workers,
         metavar="N",
         help="jobs at once (default 1; on a cluster as many as fit). If jobs share a device, their durations are kept "
-        "out of the tables",
+        "out of the tables. auto: a short trial finds how many jobs at once, and with how many threads each, get most "
+        "done on this machine's processors",
     )
     parser.add_argument(
         "--sample-batch", type=arguments.positive, metavar="N", help="images sampled at a time (results stay the same)"
@@ -77,11 +79,11 @@ def run(args: argparse.Namespace) -> int:
     from bench.store.lookup import open_store
     from bench.study import load as studies
 
-    study, store = studies.load(args.study), open_store(results)
+    study, store, auto = studies.load(args.study), open_store(results), args.workers == "auto"
     output.warn(study)
     options = make_options(
         args.device,
-        workers=args.workers,
+        workers=None if auto else args.workers,
         threads=args.threads,
         data_dir=args.data_dir,
         sample_batch=args.sample_batch,
@@ -90,6 +92,11 @@ def run(args: argparse.Namespace) -> int:
         executor=args.executor,
         settings=read(args.settings + ([f"address={args.address}"] if args.address else [])),
     )
+    if auto:
+        from bench.execute.split import automatic
+
+        options, why = automatic(study, store, options)
+        print(why, file=sys.stderr)
     if not (args.report or args.out):
         return 0 if output.run_study(study, store, options, args.log) else 1
     whole = _reported(study, store, options, args)

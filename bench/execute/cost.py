@@ -104,10 +104,9 @@ def work(left: Sequence[Found], store: Store, flops: Flops) -> tuple[float, floa
         epochs = job.epochs - (len(kept.epochs) if kept else 0)
     images = row(job.dataset).trained_on(train.images)
     images -= images % min(train.batch_size, images)
+    samples = f"{store.root}/samples"  # no Path: this is asked a hundred thousand times for a large study
     evaluations = sum(
-        found.cell.n * found.cell.evaluations
-        for found in left
-        if not store.path("samples", found.cell.key, ".npz").is_file()
+        found.cell.n * found.cell.evaluations for found in left if not os.path.isfile(f"{samples}/{found.cell.key}.npz")
     )
     return float(epochs * images * flops.train), float(evaluations * flops.forward)
 
@@ -249,10 +248,11 @@ def _newest(store: Store, kind: type[R]) -> Iterator[tuple[str, R]]:
     """(key, record) of the newest files of a kind that are whole."""
     try:
         with os.scandir(store.root / kind.kind) as entries:
-            files = [(entry.stat().st_mtime, entry.name) for entry in entries if entry.name.endswith(".json")]
+            files = ((entry.stat().st_mtime, entry.name) for entry in entries if entry.name.endswith(".json"))
+            newest = heapq.nlargest(NEWEST[kind.kind], files)
     except (FileNotFoundError, NotADirectoryError):
         return
-    for _, name in heapq.nlargest(NEWEST[kind.kind], files):
+    for _, name in newest:
         key = name.removesuffix(".json")
         record = store.read(kind, key)
         if record is not None:

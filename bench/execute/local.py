@@ -41,8 +41,7 @@ class Local:
 
     def run(self, specs: Iterable[JobSpec], *, stop: Stop) -> Iterator[Event]:
         """See :class:`bench.execute.executor.Executor`. Waits for other runs on this machine to end first."""
-        path = self._store.path("locks", f"host-{platform.node()}", ".lock")
-        lock = FileLock(path, thread_local=False)
+        lock = lock_of(self._store)
         for look in itertools.count():
             with suppress(Timeout):
                 lock.acquire(timeout=0)
@@ -56,6 +55,11 @@ class Local:
             yield from _Pool(self._slots).run(iter(specs), stop)
         finally:
             lock.release()
+
+
+def lock_of(store: Store) -> FileLock:
+    """The lock that a run holds on this machine, for all that use the results folder."""
+    return FileLock(store.path("locks", f"host-{platform.node()}", ".lock"), thread_local=False)
 
 
 class _Pool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from bench.machine.devices import pick_device
 from bench.score.judges import pinned
 from bench.store.status import Found, survey
 from bench.store.store import Store
+from bench.study.model import Cell
 from bench.study.study import Study
 from bench.text import duration
 
@@ -101,9 +103,19 @@ def plan(study: Study, store: Store, *, detail: bool = False, workers: int = 1, 
         seconds=None if math.isnan(seconds) else seconds,
         wall_s=None if math.isnan(wall) else wall,
         elsewhere=bool(model.train) and not model.here,
-        evaluations=sum(cell.n * cell.evaluations for cell in study.cells),
+        evaluations=_evaluations(study.cells),
         detail=tuple(described),
     )
+
+
+def _evaluations(cells: Iterable[Cell]) -> int:
+    """How often networks are evaluated in all: for one sample of each way once, since many cells share it."""
+    images: Counter[int] = Counter()
+    ways: dict[int, Cell] = {}
+    for cell in cells:
+        ways.setdefault(id(cell.sampling), cell)
+        images[id(cell.sampling)] += cell.n
+    return sum(cell.evaluations * images[way] for way, cell in ways.items())
 
 
 def _described(key: str, job: Sequence[Found], left: int, seconds: float | None) -> JobPlan:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from bench.store import seals
 from bench.store.records import CellRecord, EngineRecord, JobRecord, Record, ReferenceRecord
+from bench.store.splits import SplitRecord
 from bench.store.store import Store
 from bench.store.tensors import About, Checkpoint, ReferenceFeatures, Resume, Snapshot
 
@@ -60,10 +61,11 @@ MENDED = {
     "references": "floor and ceiling are scored again",
     "scoring": "training images are looked at again",
     "engines": "engines are tried again",
+    "workers": "`--workers auto` goes by the study's finished jobs, or tries again",
     "classifiers": "it is trained again, and what it scored is scored again if its bytes are others then",
 }
 """Folder → what running a study again does where a file of it was deleted."""
-RECORDS: tuple[type[Record], ...] = (JobRecord, CellRecord, ReferenceRecord, EngineRecord)
+RECORDS: tuple[type[Record], ...] = (JobRecord, CellRecord, ReferenceRecord, EngineRecord, SplitRecord)
 TENSORS: tuple[type[About], ...] = (Checkpoint, Snapshot, Resume, ReferenceFeatures)
 KINDS = (
     *(_record(kind) for kind in RECORDS),

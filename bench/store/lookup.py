@@ -10,12 +10,13 @@ from pathlib import Path
 from bench import paths
 from bench.errors import UserError
 from bench.store.records import CellRecord, EngineRecord, JobRecord, ReferenceRecord
+from bench.store.splits import SplitRecord
 from bench.store.store import Store
 from bench.study import load as studies
 from bench.study.model import Cell
 from bench.study.study import Study
 
-RECORDS = tuple(kind.kind for kind in (JobRecord, CellRecord, ReferenceRecord, EngineRecord))
+RECORDS = tuple(kind.kind for kind in (JobRecord, CellRecord, ReferenceRecord, EngineRecord, SplitRecord))
 """Folders of records."""
 
 
@@ -27,7 +28,9 @@ def open_store(results: Path) -> Store:
     for kind in RECORDS:
         with suppress(FileNotFoundError, NotADirectoryError), os.scandir(results / kind) as entries:
             for entry in entries:
-                if not entry.is_file() and not entry.is_dir() and os.path.exists(entry.path):
+                if entry.is_file() or entry.is_dir():
+                    continue
+                if os.path.exists(entry.path):
                     raise UserError(f"{paths.shown(Path(entry.path))} is no file but a pipe or a device: delete it")
     return Store(results)
 

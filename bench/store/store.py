@@ -7,6 +7,7 @@
     <results>/cells/<key>.png          the first 64 samples;  <key>.strip.png: six of them, denoised step by step
     <results>/references/<key>.json    floor and ceiling
     <results>/engines/<key>.json       a machine's trial of the ways to evaluate a network
+    <results>/workers/<key>.json       how a machine is divided among the jobs of a study
     <results>/samples/<key>.npz        all samples, uint8 (N, C, H, W)              (not in git)
     <results>/checkpoints/<key>.safetensors   averaged and raw weights              (not in git)
     <results>/resume/, logs/, locks/   work in progress                             (not in git)

@@ -99,4 +99,16 @@ CAUTIONS: tuple[Callable[[Sequence[Cell]], Iterable[str]], ...] = (signal_left, 
 
 def cautions(cells: Sequence[Cell]) -> list[str]:
     """Every line of every caution."""
-    return [line for caution in CAUTIONS for line in caution(cells)]
+    different = _different(cells)
+    return [line for caution in CAUTIONS for line in caution(different)]
+
+
+def _different(cells: Iterable[Cell]) -> list[Cell]:
+    """One cell of each schedule, T and way to sample, the first: the rest of a large grid tells no caution more."""
+    schedules: dict[int, Any] = {}
+    found: dict[Any, Cell] = {}
+    for cell in cells:
+        job = cell.job
+        schedule = schedules.get(id(job)) or schedules.setdefault(id(job), (job.schedule.text, job.T))
+        found.setdefault((schedule, id(cell.sampling)), cell)
+    return list(found.values())

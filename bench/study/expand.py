@@ -199,6 +199,7 @@ class _Grid:
         self.jobs: dict[tuple[Any, ...], Job] = {}
         self.ways: dict[tuple[Any, ...], list[Sampling]] = {}
         self.linked: dict[tuple[Any, ...], dict[int, _Way]] = {}
+        self.why: dict[tuple[Any, ...], str | None] = {}  # a check and what it looked at → what it said
 
     def cells(self, at: At, rules: list[dict[str, list[Any]]]) -> Iterator[Cell]:
         """The cells of one point of the training axes: each once, however many points collapse to it.
@@ -214,7 +215,7 @@ class _Grid:
             asked = run.asked, way.asked
             before = self.seen.setdefault((id(run.job), id(way.each)), asked)
             if before is asked:
-                yield from (Cell(job=run.job, sampling=each, n=self.design.score.n) for each in way.each)
+                yield from (_cell(run.job, each, self.design.score.n) for each in way.each)
             elif before != asked:
                 raise ValueError(_twice(run.job, way.each[0], before, asked))
 
@@ -224,7 +225,7 @@ class _Grid:
         asked = tuple(at[axis] for axis in TRAINING)
         if at["weight"] == DEFAULT:
             at["weight"] = Variant(default_weight(at["objective"]))
-        _check(self.design, at, TRAINING)
+        self._check(at, TRAINING)
         values = tuple(at[axis] for axis in TRAINING)
         if values not in self.jobs:
             budget = self.design.train
@@ -239,12 +240,34 @@ class _Grid:
     def _way(self, trained: At, sampled: At) -> _Way:
         """A way to sample a training run, if it is possible."""
         at = _settled({**trained, **sampled})
-        _check(self.design, at, SAMPLING)
+        self._check(at, SAMPLING)
         values, draws = tuple(at[axis] for axis in SAMPLING), self.design.score.draws(at["seed"])
         if (*values, *draws) not in self.ways:
             own = dict(zip(SAMPLING, values, strict=True))
             self.ways[*values, *draws] = [Sampling(sample_seed=seed, **own) for seed in draws]
         return _Way(values, self.ways[*values, *draws])
+
+    def _check(self, at: At, part: tuple[str, ...]) -> None:
+        """Refuse what is impossible by a check that is about axes of this part.
+
+        :raises ValueError: saying why.
+        """
+        for one in CHECKS:
+            if (set(one.axes) <= set(TRAINING)) != (part is TRAINING):
+                continue
+            looked_at = (one, *(at[axis] for axis in one.axes))
+            if looked_at not in self.why:
+                self.why[looked_at] = one.why(self.design, at)
+            if why := self.why[looked_at]:
+                raise ValueError(f"impossible cell: {why}")
+
+
+def _cell(job: Job, way: Sampling, n: int) -> Cell:
+    """A cell of parts that are checked already: to check a hundred thousand again would take most of the time."""
+    return Cell.model_construct(_SET, job=job, sampling=way, n=n)
+
+
+_SET = set(Cell.model_fields)
 
 
 def _settled(at: At) -> dict[str, Any]:
@@ -254,16 +277,6 @@ def _settled(at: At) -> dict[str, Any]:
         if without.axis in at and without.holds(at[without.axis]):
             settled |= {axis: value for axis, value in without.values.items() if axis in at}
     return settled
-
-
-def _check(design: Design, at: At, part: tuple[str, ...]) -> None:
-    """Refuse what is impossible by a check that is about axes of this part.
-
-    :raises ValueError: saying why.
-    """
-    for one in CHECKS:
-        if (set(one.axes) <= set(TRAINING)) == (part is TRAINING) and (why := one.why(design, at)):
-            raise ValueError(f"impossible cell: {why}")
 
 
 def _twice(job: Job, way: Sampling, before: Iterable[Any], asked: Iterable[Any]) -> str:

@@ -1,5 +1,6 @@
 """Ratios, shares of variance and Pareto fronts of made-up results."""
 
+import itertools
 import math
 
 import numpy as np
@@ -151,3 +152,34 @@ def test_intervals_of_factors_cover(seeds):
 
 def test_geometric_mean_of_nothing():
     assert math.isnan(geometric_mean(()))
+
+
+def plain_share(frame, axes, term):
+    """Type II, as textbooks have it: a column for each level, each pair, and each cell a row of its own."""
+    y = np.log(frame["fid"].to_numpy())
+    terms = [*((axis,) for axis in axes), *itertools.combinations(axes, 2)]
+    others = [one for one in terms if not set(term) <= set(one)]
+
+    def explained(of):
+        columns = [pd.get_dummies(frame[list(one)].astype(str).agg("|".join, axis=1)).to_numpy(float) for one in of]
+        design = np.concatenate([np.ones((len(y), 1)), *columns], axis=1)
+        fitted = design @ np.linalg.lstsq(design, y - y.mean(), rcond=None)[0]
+        return float(fitted @ fitted)
+
+    return (explained([*others, term]) - explained(others)) / float(np.square(y - y.mean()).sum())
+
+
+@pytest.mark.parametrize("holes", [0.0, 0.4])
+def test_factors_are_those_of_least_squares_on_every_cell(holes):
+    """Levels that are missing from a combination, or from a seed, make columns depend on each other."""
+    random = np.random.default_rng(3)
+    frame = grid_of(lambda o, s, n, seed: math.exp(random.normal(len(o) * n / 50, 0.3) + (s == "y")), seeds=[0, 1])
+    frame = frame[
+        (random.random(len(frame)) >= holes) & ~((frame["objective"] == "c") & (frame["seed"] == 1) & (holes > 0))
+    ]
+    axes = ["objective", "schedule", "sample_steps"]
+    for term in [("objective",), ("sample_steps",), ("objective", "schedule"), ("schedule", "sample_steps")]:
+        whole = plain_share(frame, axes, term)
+        without = [plain_share(frame[frame["seed"] != seed], axes, term) for seed in (0, 1)]
+        expected = min(max(2 * whole - np.mean(without), 0), 1)
+        assert {f.axes: f.share for f in factors(frame, axes)[0]}[term] == pytest.approx(expected, abs=1e-9)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from pydantic import ValidationError
 from bench.errors import UserError
 from bench.paths import REFERENCE
 from bench.rows import FAMILIES, names
+from bench.study import expand
+from bench.study.design import Design
 from bench.study.load import available, load
 from bench.study.model import Budget, Cell, Job, Sampling
 from bench.study.study import Study
@@ -896,3 +899,27 @@ def test_the_old_name_of_a_weight_is_read(given: str) -> None:
     assert "weight demo" in job.label
     assert job.model_dump()["weight"] == json.loads(job.canonical)["weight"] == "seed"
     assert Job.model_validate(job.model_dump()) == job
+
+
+def test_cells_are_those_that_are_checked(make_study: Callable[..., Study]) -> None:
+    """They are made of parts that were checked, and not checked again: each is what a careful maker would make."""
+    for cell in make_study(seed=[0, 1], sample_steps=[10, 20]).cells:
+        careful = Cell(job=cell.job, sampling=cell.sampling, n=cell.n)
+        assert (cell, cell.key, cell.model_fields_set) == (careful, careful.key, careful.model_fields_set)
+        assert cell.model_dump(exclude_unset=True) == careful.model_dump(exclude_unset=True)
+
+
+def test_a_check_is_asked_once_for_what_it_looks_at(
+    make_study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    real = next(check for check in expand.CHECKS if "schedule" in check.axes)
+
+    def why(design: Design, at: expand.At) -> str | None:
+        asked.append(at["T"])
+        return real.why(design, at)
+
+    spy = real._replace(why=why)
+    monkeypatch.setattr(expand, "CHECKS", tuple(spy if check is real else check for check in expand.CHECKS))
+    assert len(make_study(objective=["eps"], sampler=["ddim"], T=[100, 200], seed=[0, 1, 2]).cells) == 6
+    assert sorted(asked) == [100, 200]

@@ -1,6 +1,7 @@
 """The report as one HTML file: what it holds, and that nothing of a stranger's text is markup in it."""
 
 import json
+import math
 import re
 from html.parser import HTMLParser
 
@@ -163,3 +164,35 @@ def test_every_page_begins_with_the_same_head():
     files = [path for path in REPORT.rglob("*") if path.suffix in {".py", ".html"}]
     assert [path.name for path in files if "<!doctype" in path.read_text(encoding="utf-8").lower()] == ["head.html"]
     assert "<title>A &amp; B</title>" in plain("A & B", [])
+
+
+def test_columns_hold_each_value_as_it_is(results):
+    """Values that repeat are worked out once. None, NaN, flags and numbers come out as one by one."""
+    frame = results.cells.iloc[:6].assign(
+        fid=[1.0, 2.123456789, 1.0, math.nan, -0.0, 3e300],
+        reason="x",
+        device=["cpu", None, "cpu", "cuda", None, "cpu"],
+        dirty=[True, False, True, True, False, True],
+        code=[f"c{i}" for i in range(6)],
+    )
+    columns = {column["name"]: column for column in columns_of(frame, ["objective"])}
+    assert columns["fid"]["values"] == [1, 2.12346, 1, None, 0, 3e300]
+    assert [columns["device"]["levels"][i] for i in columns["device"]["values"]] == [
+        "cpu",
+        "",
+        "cpu",
+        "cuda",
+        "",
+        "cpu",
+    ]
+    assert [columns["dirty"]["levels"][i] for i in columns["dirty"]["values"]] == [
+        "True",
+        "False",
+        "True",
+        "True",
+        "False",
+        "True",
+    ]
+    assert columns["code"]["values"] == [f"c{i}" for i in range(6)]
+    assert columns["n"]["constant"] == int(results.cells["n"].iloc[0])
+    json.dumps(columns, allow_nan=False)

@@ -99,9 +99,11 @@ def _figure(results: Results) -> Block:
     if models["model"].nunique() > MOST_MODELS:
         models["model"] = [f"{row['net']}, {row['objective']}" for _, row in models.iterrows()]
     by = ["method", "sample_steps"]
-    shown = batches[batches["method"].isin(results.methods)].astype({"method": str})
-    thin = [part.iloc[_thinned(part["per_1000"])] for _, part in shown.groupby(by, sort=False)]
-    drawn = pd.concat(thin, ignore_index=True) if thin else shown
+    shown = batches[batches["method"].isin(results.methods)]
+    groups = shown.groupby(by, sort=False, observed=True)
+    thin = [part.iloc[_thinned(part["per_1000"])].astype({"method": str}) for _, part in groups]
+    drawn = pd.concat(thin, ignore_index=True) if thin else shown.astype({"method": str})
+    medians = shown.groupby(by, observed=True)["per_1000"].median().reset_index().astype({"method": str})
     thinned = len(drawn) < len(shown)
     return Figure(
         name="durations",
@@ -109,7 +111,7 @@ def _figure(results: Results) -> Block:
         data={
             "epochs": models[["model", "objective", "seed", "epoch", "seconds", "warm"]].reset_index(drop=True),
             "batches": drawn[[*by, "per_1000"]],
-            "medians": shown.groupby(by)["per_1000"].median().reset_index(),
+            "medians": medians,
         },
         caption=(
             "Raw durations. Training: every epoch of every model. The hollow marker is the first epoch of a process. "
@@ -138,13 +140,13 @@ def _rates(results: Results) -> Iterator[Block]:
     by = [axis for axis in ("net", "method", "sample_steps") if axis != "net" or "net" in results.varying]
     order = {axis: results.levels(axis).index for axis in by}
     takes = results.done.groupby(["method", "sample_steps"])["evaluations"].first()
-    groups: Any = batches.groupby(by, sort=False, observed=True)
+    groups: Any = batches.groupby(by, sort=False, observed=True)["per_1000"]
     rows: list[list[Cell]] = []
     for key, part in sorted(groups, key=lambda item: [order[axis](at) for axis, at in zip(by, item[0], strict=True)]):
-        median = part["per_1000"].median()
+        median = part.median()
         levels = [int(at) if axis in COUNTS else str(at) for axis, at in zip(by, key, strict=True)]
         rate = 1000 / median
-        rows.append([*levels, median, span_of(list(part["per_1000"])), rate, rate * takes[key[-2:]], len(part)])
+        rows.append([*levels, median, span_of(list(part)), rate, rate * takes[key[-2:]], len(part)])
     titles = numbers("s per 1,000 images", "range, s", "images/s", "network evaluations/s")
     columns = [Column(AXES[axis], "right" if axis in COUNTS else "left", "plain") for axis in by]
     yield table([*columns, *titles, Column("batches", format="plain")], rows)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
+import os
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, TypedDict
 
 import pandas as pd
@@ -142,14 +145,16 @@ def _group(name: str, metric: bool) -> str:
 
 
 def _values(column: pd.Series, number: bool) -> dict[str, Any]:
-    values = [_number(value) if number else _text(value) for value in column]
-    levels = list(dict.fromkeys(values))
-    if len(levels) == 1 and len(values) > 1:
+    codes, different = pd.factorize(column, use_na_sentinel=False)
+    said = [_number(value) if number else _text(value) for value in different]  # each once, of a large study's many
+    levels = list(dict.fromkeys(said))
+    if len(levels) == 1 and len(column) > 1:
         return {"constant": levels[0]}
-    if number or len(levels) > len(values) / 2:
-        return {"values": values}
+    if number or len(levels) > len(column) / 2:
+        return {"values": [said[code] for code in codes.tolist()]}
     place = {level: i for i, level in enumerate(levels)}
-    return {"levels": levels, "values": [place[value] for value in values]}
+    places = [place[one] for one in said]
+    return {"levels": levels, "values": [places[code] for code in codes.tolist()]}
 
 
 def _number(value: Any) -> float | int | None:
@@ -193,26 +198,39 @@ def _job(job: Any) -> dict[str, Any]:
 
 def _pictures(results: Results, cells: pd.DataFrame) -> tuple[dict[str, str], dict[str, str], bool, bool]:
     """The pictures that have room, of the first training seed first; were they compressed, and are these all."""
-    by_seed = cells.sort_values("seed", kind="stable")
-    paths = {str(key): path for key in by_seed["key"] if (path := results.preview(str(key))) is not None}
-    strips = {key: path for key in paths if (path := results.preview(key, ".strip.png")) is not None}
-    size = sum(path.stat().st_size for path in [*paths.values(), *strips.values()])
-    compress = size * 4 / 3 > ROOM
+    names = _names(results.store.root / "cells")
+    keys = [str(key) for key in cells.sort_values("seed", kind="stable")["key"] if f"{key}.png" in names]
+    strips = [key for key in keys if f"{key}.strip.png" in names]
+    files = [("", ".png", key) for key in keys] + [("strip ", ".strip.png", key) for key in strips]
+    compress = _larger((results.store.path("cells", key, suffix) for _, suffix, key in files), ROOM * 3 / 4)
     made: dict[str, str] = {}
     room = ROOM
-    for kind, files in (("", paths), ("strip ", strips)):
-        for key, path in files.items():
-            if room <= 0:
-                break
-            text = _address(path.read_bytes(), compress)
-            room -= len(text)
-            made[kind + key] = text
+    for kind, suffix, key in files:
+        if room <= 0:
+            break
+        text = _address(results.store.path("cells", key, suffix).read_bytes(), compress)
+        room -= len(text)
+        made[kind + key] = text
     return (
         {key: text for key, text in made.items() if not key.startswith("strip ")},
         {key.removeprefix("strip "): text for key, text in made.items() if key.startswith("strip ")},
         compress,
-        len(made) == len(paths) + len(strips),
+        len(made) == len(files),
     )
+
+
+def _names(folder: Path) -> set[str]:
+    """The pictures in a folder: one look at it, and not one at each of very many files."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.name.endswith(".png") and entry.is_file()}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+
+
+def _larger(paths: Iterable[Path], most: float) -> bool:
+    """Whether the files are larger together; no more of them are looked at than it takes to say so."""
+    return any(size > most for size in itertools.accumulate(path.stat().st_size for path in paths))
 
 
 def _address(png: bytes, compress: bool) -> str:

@@ -30,6 +30,7 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["table", "smoke", "--results", "/nonexistent"], "no results folder"),
         (["run", "smoke", "--device", "gpu"], "unknown device 'gpu'"),
         (["run", "smoke", "--workers", "0"], "positive"),
+        (["run", "smoke", "--workers", "many"], "or auto, not 'many'"),
         (["score", "/nonexistent"], "no such file"),
         (["score", ".", "--dataset", "mnits"], "did you mean 'mnist'"),
         (["classifier", "--dataset", "x"], "choices: mnist"),
