@@ -278,7 +278,7 @@ class Ray:
     def _ended(self, task: _Task) -> Iterator[Event]:
         """The end of a task that came to its end."""
         spec = task.spec
-        if task.ended:
+        if task.ended or (self._ending and task.code is None):  # Ray may end a task so when it is asked to cancel it
             return
         if task.again:
             self._again.appendleft((spec, task.tries))

@@ -7,17 +7,20 @@ import re
 import shutil
 import socket
 import sys
+import threading
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bench.errors import UserError
-from bench.execute.ray import inside, must_answer, needed
+from bench.execute.ray import Ray, inside, must_answer, needed
 from bench.execute.ray_node import Changes
 from bench.execute.run import run_study
 from bench.execute.schedule import Options
-from bench.job.events import Ended, EpochDone, Resumed, Started
+from bench.job.events import Ended, EpochDone, Resumed, Started, Stopped, to_json
 from bench.job.spec import JobSpec
 from bench.store.store import Store
 from bench.study.study import Study
@@ -88,6 +91,59 @@ def test_a_cluster_that_is_not_there_is_one_line_at_once() -> None:
             must_answer(address)
     for address in ("", "auto", "local"):  # which Ray looks up by itself
         must_answer(address)
+
+
+class _Items:
+    """What a task sends: that it has started, and its end once it is cancelled."""
+
+    def __init__(self, spec: str) -> None:
+        about = JobSpec.model_validate_json(spec)
+        self.left = [("event", to_json(Started(job=about.key, label=about.job.label, node="n", pid=1)))]
+        self.cancelled = False
+
+    def __next__(self) -> Any:
+        if self.left:
+            return self.left.pop()
+        raise StopIteration
+
+
+class _Remote:
+    def options(self, **_: Any) -> Any:
+        return self
+
+    def remote(self, spec: str, *_: Any) -> _Items:
+        return _Items(spec)
+
+
+class _Ray(ModuleType):
+    """A cluster of one processor. A task that is cancelled just ends: the real one does that, too, now and then."""
+
+    exceptions = SimpleNamespace(RayError=KeyError)
+
+    @staticmethod
+    def wait(tasks: list[_Items], **_: float) -> tuple[list[_Items], list[_Items]]:
+        return [task for task in tasks if task.left or task.cancelled], []
+
+    @staticmethod
+    def cancel(items: _Items, **_: bool) -> None:
+        items.cancelled = True
+
+
+def test_a_task_that_just_ends_when_it_is_cancelled_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = _Ray("ray")
+    about = {"is_initialized": lambda: True, "cluster_resources": lambda: {"CPU": 1.0}, "get": lambda value: value}
+    for name, value in (about | {"remote": lambda _: _Remote()}).items():
+        setattr(fake, name, value)
+    fake.__spec__ = ModuleSpec("ray", None)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    (cells,) = _study().jobs.values()
+    spec, stop, seen = JobSpec(cells=tuple(cells), results=tmp_path, device="cpu"), threading.Event(), []
+    for event in Ray(Options("cpu", executor="ray"), tmp_path).run([spec], stop=stop):
+        seen.append(type(event))
+        stop.set()
+    assert seen == [Started, Stopped]
 
 
 @pytest.mark.ray
