@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from bench.gate.verdicts import FAIL, NOT_MEASURED, PASS, UNDECIDED, Outcome
+from bench.paths import ROOT
 from perf import compare
 
 BASE = [1.00, 1.01, 0.99, 1.02, 0.98]
@@ -75,3 +78,12 @@ def test_exit_codes_and_summary(
 def test_medians_from_a_report() -> None:
     report = {"benchmarks": [{"fullname": "perf/test_ddpm.py::test_noise", "stats": {"median": 0.5, "mean": 0.7}}]}
     assert compare.medians(json.dumps(report)) == {"perf/test_ddpm.py::test_noise": 0.5}
+
+
+def test_every_benchmark_can_be_collected() -> None:
+    """One that cannot is left out of the gate without a word."""
+    command = [sys.executable, "-m", "pytest", "perf", "--collect-only", "--benchmark-only", "-p", "no:cacheprovider"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout
+    for path in (ROOT / "perf").glob("test_*.py"):
+        assert f"perf/{path.name}" in found.stdout
