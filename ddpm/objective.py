@@ -95,9 +95,10 @@ def flow(s: Schedule) -> Mix:
 def edm(s: Schedule, *, sigma_data: float = 0.5) -> Mix:
     """What EDM's F_θ regresses on (Karras et al., arXiv 2206.00364, eq. 8), for data of variance σ_data².
 
-    (σ x₀ − α σ_d² ε)/(σ_d √(α² σ_d² + σ²)): the part of x₀, and up to its sign of any target y, that a linear function
-    of x_t cannot tell, at variance 1. Preconditioning an objective c_skip x_t + c_out F_θ is therefore this objective
-    with that one's weight. c_skip = b/D and c_out = −σ/D are what :func:`ddpm.mix.unmix` finds.
+    It is (σ x₀ − α σ_d² ε)/(σ_d √(α² σ_d² + σ²)): the part of x₀ that a linear function of x_t cannot tell, scaled to
+    variance 1. For any other target it is the same part, up to its sign. Preconditioning an objective
+    c_skip x_t + c_out F_θ is therefore this objective with that one's weight. c_skip = b/D and c_out = −σ/D are what
+    :func:`ddpm.mix.unmix` finds.
 
     Use: on the schedule `karras`, for EDM; on any other its gain is at most σ_d.
     """

@@ -172,8 +172,8 @@ def renoise() -> Sampler:
 def jump() -> Sampler:
     """α_s x̂₀ + σ_s ε̂ by a network that is told of t and s: the step of an average velocity.
 
-    On the path (1 − u) x₀ + u ε it is x − (u_t − u_s) v̄, v̄ the mean velocity between (MeanFlow, arXiv 2505.13447,
-    eq. 12; shortcut models, arXiv 2410.12557, algorithm 2).
+    On the path (1 − u) x₀ + u ε it is x − (u_t − u_s) v̄, and v̄ is the mean velocity between t and s. Sources: MeanFlow,
+    arXiv 2505.13447, eq. 12, and shortcut models, arXiv 2410.12557, algorithm 2.
 
     Use: with a network that was taught by `meanflow` or `shortcut`, in one to eight steps.
     """

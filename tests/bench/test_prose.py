@@ -21,11 +21,8 @@ from ddpm.sampler import make_sampler
 LONGEST = 28
 """Words of a sentence, a code span being one. Many readers learnt English as a second language."""
 STOP = re.compile(r"(?<!\bal\.)(?<!\beq\.)(?<=[.!?])[)\]*_”\"]*\s+")
-BY_HAND = [
-    path
-    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted(docs.FOLDER.glob("*.md")))
-    if docs.WRITTEN not in path.read_text(encoding="utf-8")
-]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted(docs.FOLDER.glob("*.md"))]
+BY_HAND = [path for path in PAGES if docs.WRITTEN not in path.read_text(encoding="utf-8")]
 """Pages that are not made of docstrings."""
 
 
@@ -58,7 +55,7 @@ def test_a_long_sentence_is_seen_wherever_it_stands() -> None:
     assert len(long("Frans et al. have it, eq. 4, and so on " + words)) == 1
 
 
-@pytest.mark.parametrize("path", BY_HAND, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_no_sentence_of_a_page_is_long(path: Path) -> None:
     assert long(path.read_text(encoding="utf-8")) == []
 
