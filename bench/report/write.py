@@ -137,21 +137,27 @@ def digest(results: Results) -> str:
     """
     from bench.score.judges import pinned
 
-    study, root = results.study, results.store.root
-    records = hashlib.sha256()
-    for kind, keys in (("cells", [cell.key for cell in study.cells]), ("jobs", list(study.jobs))):
-        for key in keys:
-            records.update(_sha256_of(f"{root}/{kind}/{key}.json"))
+    root = results.store.root
+    studies = [one.study for one in (results, results.beside) if one is not None]
     inputs = {
-        "study": study.model_dump(mode="json"),
-        "classifier": pinned(study.dataset),
-        "records": records.hexdigest(),
-        "pictures": _pictures(root / "cells", {cell.key for cell in study.cells}),
+        "studies": [study.model_dump(mode="json") for study in studies],
+        "classifiers": [pinned(study.dataset) for study in studies],
+        "records": [_records(study, root) for study in studies],
+        "pictures": _pictures(root / "cells", {cell.key for cell in results.study.cells}),
         "code": code_hash(__name__),
         "page": [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(ASSETS.iterdir())],
         "libraries": {name: version(name) for name in LIBRARIES},
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def _records(study: Study, root: Path) -> str:
+    """A hash of the records of a study's cells and jobs."""
+    records = hashlib.sha256()
+    for kind, keys in (("cells", [cell.key for cell in study.cells]), ("jobs", list(study.jobs))):
+        for key in keys:
+            records.update(_sha256_of(f"{root}/{kind}/{key}.json"))
+    return records.hexdigest()
 
 
 def _pictures(folder: Path, keys: set[str]) -> list[tuple[str, int]]:

@@ -40,6 +40,7 @@ def load(name: str) -> Study:
         study = Study.model_validate({"name": path.stem, **content})
     except ValidationError as error:
         raise _in_words(error, path, root) from error
+    study = _with_beside(study, path, root)
     try:
         if not study.cells:
             raise UserError(f"study '{study.name}': every cell is excluded")
@@ -53,6 +54,23 @@ def _path(name: str) -> Path:
     if path.is_file():
         return path
     raise unknown("study", name, available()) if path.parent == STUDIES else UserError(f"no study file {path}")
+
+
+def _with_beside(study: Study, path: Path, root: yaml.Node | None) -> Study:
+    """The study, its ``beside`` as :func:`load` finds it from anywhere: a file is looked for next to the study's own.
+
+    :raises UserError: if there is no such study.
+    """
+    if study.beside is None:
+        return study
+    name = study.beside
+    found = str(path.parent / name) if name.endswith((".yaml", ".yml")) else name
+    try:
+        if _path(found).samefile(path):
+            raise UserError("a study cannot be beside itself")
+    except UserError as error:
+        raise UserError(f"{path}:{_line(root, ['beside'])}: beside: {error}") from error
+    return study.model_copy(update={"beside": found})
 
 
 def _read(path: Path) -> tuple[yaml.Node | None, dict[str, Any]]:

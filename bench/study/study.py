@@ -34,6 +34,7 @@ class Study(Design):
     name: Annotated[str, Field(max_length=100), AfterValidator(_folder)]
     description: str = ""
     claims: list[str] = []  # what its report is to judge: see bench.analysis.claims
+    beside: str | None = None  # a study on whose cells its report is to judge them too: see bench.analysis.beside
 
     @model_validator(mode="after")
     def _claims_are_about_it(self) -> Study:

@@ -10,7 +10,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from bench.report import blocks
-from bench.report.marks import bars, choices, curves, durations, heat_map, history, lines, training
+from bench.report.marks import bars, choices, curves, durations, heat_map, history, intervals, lines, training
 from bench.report.marks.style import STYLE, to_pdf, to_png
 
 MARKS: dict[str, Callable[[Mapping[str, pd.DataFrame], Mapping[str, Any]], Figure]] = {
@@ -20,6 +20,7 @@ MARKS: dict[str, Callable[[Mapping[str, pd.DataFrame], Mapping[str, Any]], Figur
     "durations": durations.draw,
     "heat map": heat_map.draw,
     "history": history.draw,
+    "intervals": intervals.draw,
     "lines": lines.draw,
     "losses": training.losses,
     "profiles": choices.profiles,

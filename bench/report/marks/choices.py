@@ -41,7 +41,7 @@ def effects(data: Data, options: Options) -> Figure:
         ax.plot(part["ratio"], y, shape, color=sns.color_palette("colorblind")[0], zorder=3, markersize=5.5)
     ax.set_yticks(list(places.values()), [label(level) for _, level in places])
     ax.set_ylim(max(places.values()) + 0.7, -0.7)
-    _ratio_axis(ax, options["label"])
+    ratio_axis(ax, options["label"])
     return figure
 
 
@@ -52,7 +52,8 @@ def _places(levels: pd.DataFrame) -> dict[tuple[str, str], float]:
     return {key: i + 0.6 * choices.index(key[0]) for i, key in enumerate(keys)}
 
 
-def _ratio_axis(ax: Axes, title: str) -> None:
+def ratio_axis(ax: Axes, title: str) -> None:
+    """Make x a logarithmic axis of ratios, with a line where there is no difference."""
     ax.axvline(1, color="0.3", linewidth=0.8)
     ax.set_xscale("log")
     ax.margins(x=0.04)

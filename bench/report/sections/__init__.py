@@ -8,6 +8,7 @@ from bench.analysis.frames import Results
 from bench.report.blocks import Block
 from bench.report.sections import (
     answer,
+    beside,
     cells,
     claims,
     costs,
@@ -42,6 +43,7 @@ SECTIONS: tuple[Callable[[Results], Iterator[Block]], ...] = (
     denoising.section,
     cells.section,
     claims.section,
+    beside.section,
     demo.section,
     provenance.section,
 )

@@ -1,0 +1,104 @@
+"""Two studies side by side: a study's claims, tested on its own cells and on those of another study.
+
+Only settings that both have are compared, so that a difference is not one of the grid.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+import pandas as pd
+from scipy import stats
+
+from bench.analysis.claims import CONTRADICTED, NOT_MEASURED, SUPPORTED, Verdict, judge
+from bench.analysis.frames import AXES, Results
+from bench.study.study import Study
+
+FEWEST = 5
+"""Settings from which on a rank correlation says something."""
+DECIDED = (SUPPORTED, CONTRADICTED)
+SAME, TURNED, HERE, THERE, OPEN, MISSING = (
+    "the same answer in both",
+    "the opposite answers",
+    "decided only here",
+    "decided only there",
+    "undecided in both",
+    "not measured",
+)
+TOGETHER = (SAME, TURNED, HERE, THERE, OPEN, MISSING)
+"""What two verdicts on one claim come to, in the order in which they are counted."""
+
+
+class Pair(NamedTuple):
+    """A claim's verdict here and there, and what the two come to."""
+
+    here: Verdict
+    there: Verdict
+
+    @property
+    def together(self) -> str:
+        """One of :data:`TOGETHER`."""
+        words = self.here.word, self.there.word
+        if NOT_MEASURED in words:
+            return MISSING
+        here, there = (word in DECIDED for word in words)
+        if here and there:
+            return SAME if words[0] == words[1] else TURNED
+        return HERE if here else THERE if there else OPEN
+
+
+class Both(NamedTuple):
+    """Two studies: the claims' verdicts, the number of settings that both have, and how alike their orders are.
+
+    ``correlation`` is Spearman's, of the settings' FIDs, each the median over seeds; None for few settings.
+    """
+
+    pairs: tuple[Pair, ...]
+    settings: int
+    correlation: float | None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many claims come to each of :data:`TOGETHER`, without those that none comes to."""
+        found = Counter(pair.together for pair in self.pairs)
+        return {word: found[word] for word in TOGETHER if found[word]}
+
+
+def both(here: Results, there: Results) -> Both:
+    """The claims of ``here`` on both, over the settings that both have."""
+    keys = [set(_keys(results.settings)) for results in (here, there)]
+    shared = keys[0] & keys[1]
+    judged = [_judged(here, results, shared) for results in (here, there)]
+    pairs = tuple(Pair(*verdicts) for verdicts in zip(*judged, strict=True))
+    return Both(pairs, len(shared), _correlation(here.settings, there.settings))
+
+
+def differences(here: Study, there: Study) -> dict[str, tuple[Any, Any]]:
+    """What the studies do not have in common besides their grids: its name → its value here and there."""
+    values = [_values(study) for study in (here, there)]
+    return {name: (values[0][name], values[1][name]) for name in values[0] if values[0][name] != values[1][name]}
+
+
+def _values(study: Study) -> dict[str, Any]:
+    budget = study.train.model_dump()
+    return {"dataset": study.dataset, **{f"train.{name}": value for name, value in budget.items()}, "N": study.score.n}
+
+
+def _keys(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
+    """The settings of the rows, on every axis."""
+    return list(frame[list(AXES)].itertuples(index=False, name=None))
+
+
+def _judged(asked: Results, results: Results, shared: set[tuple[Any, ...]]) -> list[Verdict]:
+    rows = results.done[[key in shared for key in _keys(results.done)]]
+    return judge(asked.study.hypotheses, rows.to_dict("records"), dict(asked.study.axes))
+
+
+def _correlation(here: pd.DataFrame, there: pd.DataFrame) -> float | None:
+    scores = [dict(zip(_keys(frame), frame["fid"], strict=True)) for frame in (here, there)]
+    shared = [key for key in scores[0] if key in scores[1]]
+    if len(shared) < FEWEST:
+        return None
+    first, second = ([found[key] for key in shared] for found in scores)
+    return float(stats.spearmanr(first, second).statistic)

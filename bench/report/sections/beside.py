@@ -1,0 +1,96 @@
+"""The study's claims beside what the cells of another study say of them: which answers hold in both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pandas as pd
+
+from bench.analysis import beside
+from bench.analysis.beside import Both, Pair
+from bench.analysis.claims import Verdict
+from bench.analysis.frames import Results
+from bench.report.blocks import Block, Cell, CodeSpan, Column, Figure, Spread, Strong, heading, table, text
+from bench.report.formats import number
+from bench.text import listing, plural
+
+
+def section(results: Results) -> Iterator[Block]:
+    """A row a claim; nothing where the study names no other study, or claims nothing."""
+    other = results.beside
+    if other is None or not results.study.claims or results.done.empty:
+        return
+    name = CodeSpan(other.study.name)
+    yield heading(2, "Beside the study ", name)
+    if other.done.empty:
+        yield text("There are no results of the study ", name, " in this folder yet.")
+        return
+    found = beside.both(results, other)
+    yield text("The study ", name, " asks the same questions", *_differences(results, other), ". ", *_order(found))
+    yield text(_counted(found))
+    yield from _drawn(found, results.study.name, other.study.name)
+    columns = [Column("claim", "left"), *(Column(title) for title in ("here", "there")), Column("together", "left")]
+    caption = "First level over second, with the 95% interval"
+    if any(pair.here.scale == "difference" for pair in found.pairs):
+        caption += "; or first less second, for a metric that can be negative"
+    yield table(columns, map(_row, found.pairs), f"{caption}.")
+
+
+def _differences(results: Results, other: Results) -> Iterator[str]:
+    found = beside.differences(results.study, other.study)
+    if found:
+        yield ". Besides its grid it differs in: "
+        yield "; ".join(f"{name} ({_said(there)} there, {_said(here)} here)" for name, (here, there) in found.items())
+
+
+def _said(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else "all" if value is None else str(value)
+
+
+def _order(found: Both) -> Iterator[str]:
+    yield f"Only settings that both have count here: {found.settings:,}. "
+    if found.correlation is not None:
+        yield (
+            f"The rank correlation of their FIDs is {found.correlation:.2f}: 1 would be the same order, 0 no relation. "
+        )
+
+
+def _counted(found: Both) -> str:
+    counts = [f"{word}: {count}" for word, count in found.counts.items()]
+    return f"Of {plural(len(found.pairs), 'claim')}, {listing(counts)}."
+
+
+def _row(pair: Pair) -> list[Cell]:
+    here, there = pair
+    words = f"{here.word} here, {there.word} there" if here.word != there.word else f"{here.word} in both"
+    told: Cell = (Strong(pair.together), f": {words}") if pair.together == beside.TURNED else words
+    return [CodeSpan(here.claim.text), _ratio(here), _ratio(there), told]
+
+
+def _ratio(one: Verdict) -> Cell:
+    if one.found is None:
+        return None
+    if pd.isna(one.found.low):
+        return number(one.found.value, "times") if one.scale == "ratio" else one.found.value
+    return Spread(one.found.value, one.found.low, one.found.high)
+
+
+def _drawn(found: Both, here: str, there: str) -> Iterator[Block]:
+    """The intervals of both, claim by claim, where they are ratios."""
+    rows = [row for pair in found.pairs for row in _points(pair, here, there)]
+    if rows:
+        yield Figure(
+            "beside",
+            "intervals",
+            {"intervals": pd.DataFrame(rows)},
+            ("Each claim in both studies: first level over second, with the 95% interval.",),
+            f"For each claim, its ratio and interval in the study {here} and in the study {there}.",
+            {"label": "first level over second (log scale)"},
+        )
+
+
+def _points(pair: Pair, *names: str) -> Iterable[dict[str, object]]:
+    for name, one in zip(names, pair, strict=True):
+        if one.found is not None and one.scale == "ratio" and one.found.value > 0:
+            yield {"claim": one.claim.text, "study": name, "ratio": one.found.value, "low": one.found.low,
+                   "high": one.found.high}  # fmt: skip

@@ -1,0 +1,153 @@
+"""Two studies side by side: which answers hold in both, over the settings that both have."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from bench.analysis import beside
+from bench.analysis.frames import Results
+from bench.errors import UserError
+from bench.report import marks
+from bench.report.blocks import Figure
+from bench.report.write import compose, digest
+from bench.store.store import Store
+from bench.study.load import load
+from tests.bench.made_up import markdown_of, noise, section_of, write_cell, write_job
+
+CLAIMS = ["eps < previous on fid", "ddim < ancestral on fid", "cosine < linear on fid", "50 < 10 on fid"]
+DIGITS = torch.zeros(64, 1, 28, 28, dtype=torch.uint8)
+
+
+def _file(folder: Path, name: str, **more: Any) -> Path:
+    axes = {"objective": ["previous", "eps"], "schedule": ["linear", "cosine"], "seed": [0, 1, 2],
+            "sampler": ["ancestral", "ddim"], "sample_steps": [10]}  # fmt: skip
+    content = {"train": {"epochs": 1}, "axes": axes | more.pop("axes", {}), "score": {"n": 200}, **more}
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def _fill(path: Path, store: Store, worse: dict[str, float]) -> None:
+    for cells in load(str(path)).jobs.values():
+        write_job(store, cells[0].job)
+        for cell in cells:
+            job, sampling = cell.job, cell.sampling
+            named = (str(job.objective), str(job.schedule), str(sampling.sampler), str(sampling.sample_steps))
+            fid = 10 * noise(cell.key, scale=0.01)
+            for name in named:
+                fid *= worse.get(name, 1.0)
+            write_cell(store, cell, DIGITS, fid=fid)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Results:
+    """``here`` beside ``there``: the objectives turn round, the samplers do not, the schedules are chance in one."""
+    store = Store(tmp_path / "results")
+    there = _file(tmp_path, "there", train={"epochs": 2}, axes={"sample_steps": [10, 25]})
+    here = _file(tmp_path, "here", claims=CLAIMS, beside="there.yaml", axes={"sample_steps": [10, 50]})
+    _fill(here, store, {"previous": 2.0, "ancestral": 1.5, "50": 0.1})
+    _fill(there, store, {"eps": 2.0, "ancestral": 1.4, "linear": 1.3, "25": 50})
+    return Results(load(str(here)), store)
+
+
+def test_which_answers_hold(two: Results) -> None:
+    assert two.beside is not None
+    found = beside.both(two, two.beside)
+    assert [pair.together for pair in found.pairs] == [beside.TURNED, beside.SAME, beside.THERE, beside.MISSING]
+    assert found.counts == {beside.SAME: 1, beside.TURNED: 1, beside.THERE: 1, beside.MISSING: 1}
+    assert found.settings == 8, "50 and 25 steps are in one study alone"
+    ratios = [[one.found.value for one in pair if one.found is not None] for pair in found.pairs]
+    assert ratios[0] == pytest.approx([0.5, 2.0], rel=0.03)
+    assert ratios[1] == pytest.approx([1 / 1.5, 1 / 1.4], rel=0.03)
+    assert beside.differences(two.study, two.beside.study) == {"train.epochs": (1, 2)}
+
+
+def test_the_order_of_settings(two: Results) -> None:
+    """By hand: the scores of shared settings as ranks, whatever the others are."""
+    assert two.beside is not None
+    found = beside.both(two, two.beside).correlation
+    keys = [set(map(tuple, results.settings[["objective", "schedule", "method", "sample_steps"]].to_numpy()))
+            for results in (two, two.beside)]  # fmt: skip
+    shared = keys[0] & keys[1]
+    ranks = []
+    for results in (two, two.beside):
+        frame = results.settings.set_index(["objective", "schedule", "method", "sample_steps"])["fid"]
+        ranks.append(frame[[key in shared for key in frame.index]].rank())
+    assert found == pytest.approx(ranks[0].corr(ranks[1]))
+    assert beside.both(two, two).correlation == pytest.approx(1)
+
+
+def test_what_the_report_says(two: Results) -> None:
+    said = section_of(markdown_of(two), "Beside the study `there`")
+    assert "train.epochs (2 there, 1 here)" in said
+    assert "Only settings that both have count here: 8." in said
+    assert "Of 4 claims, the same answer in both: 1, the opposite answers: 1" in said
+    rows = {row.split("|")[1].strip(" `"): row for row in said.splitlines() if row.startswith("| `")}
+    assert "**the opposite answers**: supported here, contradicted there" in rows[CLAIMS[0]]
+    assert "supported in both" in rows[CLAIMS[1]]
+    assert re.search(r"0\.66\d? \(", rows[CLAIMS[1]])
+    figure = next(block for block in compose(two) if isinstance(block, Figure) and block.name == "beside")
+    assert marks.draw(figure).png.startswith(b"\x89PNG")
+    assert len(figure.data["intervals"]) == 6
+
+
+def test_without_results_of_the_other_it_says_so(tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    _file(tmp_path, "there")
+    here = _file(tmp_path, "here", claims=CLAIMS[:1], beside="there.yaml", score={"n": 100})
+    _fill(here, store, {})
+    text = markdown_of(Results(load(str(here)), store))
+    assert "There are no results of the study `there` in this folder yet." in text
+
+
+def test_a_study_alone_has_no_such_section(tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    alone = _file(tmp_path, "alone", claims=CLAIMS[:1])
+    _fill(alone, store, {})
+    assert "Beside the study" not in markdown_of(Results(load(str(alone)), store))
+
+
+def test_a_report_is_made_again_when_the_other_study_has_new_results(two: Results) -> None:
+    before = digest(two)
+    assert two.beside is not None
+    cell = two.beside.study.cells[0]
+    write_cell(two.store, cell, DIGITS, fid=123.0)
+    assert digest(Results(two.study, two.store)) != before
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("quik", "unknown study 'quik'; did you mean 'quick'?"),
+        ("gone.yaml", "no study file "),
+        ("here.yaml", "a study cannot be beside itself"),
+    ],
+)
+def test_a_wrong_name(tmp_path: Path, name: str, words: str) -> None:
+    path = _file(tmp_path, "here", beside=name)
+    line = next(i for i, text in enumerate(path.read_text().splitlines(), 1) if text.startswith("beside"))
+    with pytest.raises(UserError) as error:
+        load(str(path))
+    assert str(error.value).startswith(f"{path}:{line}: beside: {words}")
+    assert "\n" not in str(error.value)
+
+
+def test_studies_may_name_each_other(tmp_path: Path) -> None:
+    _file(tmp_path, "a", beside="b.yaml")
+    path = _file(tmp_path, "b", beside="a.yaml")
+    assert load(str(path)).beside == str(tmp_path / "a.yaml")
+
+
+def test_the_two_studies_of_transfer_differ_in_their_data_alone() -> None:
+    here = load("transfer")
+    there = load(str(here.beside))
+    assert beside.differences(here, there) == {"dataset": ("fashion_mnist", "mnist")}
+    assert [cell.sampling for cell in here.cells] == [cell.sampling for cell in there.cells]
+    assert here.claims == there.claims
+    assert {cell.key for cell in there.cells} <= {cell.key for cell in load("recipes").cells}
