@@ -23,7 +23,9 @@ from typing import Any, TypeVar
 
 from tabulate import tabulate
 
+from bench.analysis import beside as side_by_side
 from bench.analysis import claims
+from bench.analysis.beside import SAME, TURNED
 from bench.analysis.best import best_of
 from bench.analysis.effects import scatter as components
 from bench.analysis.frames import Results
@@ -108,6 +110,25 @@ def panel(study: str, text: str, word: str) -> str:
     """How many of the other judges give a claim the verdict ``word``: ``3 of 5``."""
     said = verdicts(study)[text].panel.values()
     return f"{list(said).count(word)} of {len(_known(said or None))}"
+
+
+@cache
+def beside(study: str, what: str) -> str:
+    """Of a study and the one beside it: how many claims have the ``same`` answer in both, or the opposite (``turned``).
+
+    ``open``: one of them or both leave it undecided. ``claims``: all of them. ``correlation``: that of the orders.
+    """
+    here = results(study)
+    found = side_by_side.both(here, _known(here.beside))
+    same, turned, every = found.counts.get(SAME, 0), found.counts.get(TURNED, 0), len(found.pairs)
+    said = {
+        "same": lambda: f"{same}",
+        "turned": lambda: f"{turned}",
+        "open": lambda: f"{every - same - turned}",
+        "claims": lambda: f"{every}",
+        "correlation": lambda: f"{_known(found.correlation):.2f}",
+    }
+    return said[what]()
 
 
 def design(study: str, path: str) -> str:
@@ -207,6 +228,7 @@ FACTS: dict[str, Callable[..., str]] = {
     "bound": bound,
     "claim": claim,
     "panel": panel,
+    "beside": beside,
     "design": design,
     "scatter": scatter,
     "count": count,
