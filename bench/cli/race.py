@@ -49,15 +49,26 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List, run or verify; 1 if there is no new record, or a record does not hold."""
-    from bench.errors import UserError
-
-    if args.entry is None and (args.calibrate or (args.verify is None and (args.quick or args.out))):
-        raise UserError("say --entry NAME too")
-    if args.verify is not None and (args.calibrate or args.quick):
-        raise UserError("--calibrate and --quick are for --entry")
+    _check(args)
     if args.verify is not None:
         return _verify(args)
     return _list(args) if args.entry is None else _enter(args)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what does not go together, and a file that could not be written after hours."""
+    from bench import files
+    from bench.errors import UserError
+
+    runs = args.entry is not None or args.verify is not None
+    if args.entry is None and (args.calibrate or (not runs and (args.quick or args.out or args.work))):
+        raise UserError("say --entry NAME too")
+    if args.verify is not None and (args.calibrate or args.quick or args.track):
+        raise UserError("--track, --calibrate and --quick are for --entry")
+    if args.out is not None:
+        if args.out.is_dir():
+            raise UserError(f"--out {args.out} is a folder: name a file")
+        files.check_writable(args.out.parent)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -97,32 +108,31 @@ def _contest(args: argparse.Namespace) -> Contest:
     from bench.race.entries import Racer, chosen
     from bench.race.records import FOLDER, present, records
     from bench.race.rules import RUNS, N
+    from bench.race.seeds import seeds_of
 
     racer, track = chosen(args.entry, args.track)
     every = records(track, FOLDER)
-    best = present(every)
-    alone = args.calibrate or best is None
-    racers: tuple[Racer, ...] = (racer,) if alone or best is None else (racer, Racer.of(best.entry))
-    for one in racers:
+    best = None if args.calibrate else present(every)
+    rivals = () if best is None else (Racer.of(best.entry),)
+    for one in (racer, *rivals):
         one.check(track)
-    if len(racers) == 2 and racers[0] == racers[1]:
+    racer = racer.plain()
+    if racer in rivals:
         raise UserError(f"entry '{racer.name}' is the present record: `ddpm-bench race --verify` runs it again")
     number = 0 if args.calibrate else (every[-1].number if every else 0) + 1
     if not (args.calibrate or args.quick or args.out) and contest.uncommitted():
         raise UserError("a record names the commit of its code: commit first (--calibrate and --out need no commit)")
-    if args.quick:
-        racers = tuple(one.quick() for one in racers)
-    seeds = contest.seeds_of(track, number, racer, 2 if args.quick else RUNS)
+    seeds = seeds_of(track, number, racer.runner, racer.settings, 2 if args.quick else RUNS)
+    racers = tuple(one.quick() if args.quick else one for one in (racer, *rivals))
     purpose: Literal["calibrate", "attempt"] = "calibrate" if args.calibrate else "attempt"
-    return contest.Contest(track, max(number, 1), racers, seeds, 20 if args.quick else N, purpose)
+    return contest.Contest(track, number, racers, seeds, 20 if args.quick else N, purpose)
 
 
 def _run(race: Contest, args: argparse.Namespace) -> Attempt:
     """Run a contest to its end, saying what comes of each run.
 
-    Runs are kept for the next time, but for those that verify a record: they are made anew each time.
+    Runs are kept for the next time, but for a try and for those that verify a record: they are made anew each time.
     """
-    import shutil
     import tempfile
 
     from bench import files
@@ -132,14 +142,13 @@ def _run(race: Contest, args: argparse.Namespace) -> Attempt:
     from bench.race.rules import track_of
 
     turns: list[contest.Turn] = []
-    with tempfile.TemporaryDirectory() as scratch, contest.on_cores(track_of(race.track).cores):
+    with tempfile.TemporaryDirectory() as scratch, contest.alone(), contest.on_cores(track_of(race.track).cores):
         base = args.work or (Path(scratch) if args.quick else LOCAL / "race")
+        runs = race.folder(Path(scratch) if race.purpose == "verify" else base)
         with output.waiting(lambda: f"at run {len(turns) + 1} of {len(race.racers) * len(race.seeds)}"):
-            for turn in contest.run(race, base, EXECUTOR):
+            for turn in contest.run(race, runs, base / "results", EXECUTOR):
                 turns.append(turn)
                 print(words.turn(turn), flush=True)
-        if race.purpose == "verify":
-            shutil.rmtree(race.folder(base), ignore_errors=True)
     attempt = contest.attempt(race, turns)
     if args.out:
         files.write_text(args.out, text_of(attempt))

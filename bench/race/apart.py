@@ -13,10 +13,12 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 from bench.errors import UserError
+from bench.job.parent import end_with_owner
 from bench.race.jobs import chosen
 from bench.race.records import Done, Run
 from bench.race.rules import DATASET
 from bench.race.task import Task
+from bench.text import one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,18 +50,25 @@ def in_own_process(draw: Callable[[Task], Drawn]) -> Callable[[Task], Done]:
 
 
 def _apart(draw: Callable[[Task], Drawn], task: Task) -> Done:
-    """One run in a new process, which starts with the variables that a job's process starts with."""
+    """One run in a new process, which starts with the variables that a job's process starts with.
+
+    :raises UserError: if the training loop fails, saying where.
+    """
     from bench.execute import processes
 
-    if task.executor == "inline":
-        return scored(draw, task)
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        with processes.environment():
-            future = pool.submit(scored, draw, task)
-        try:
+    try:
+        if task.executor == "inline":
+            return scored(draw, task)
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=end_with_owner) as pool:
+            with processes.environment():
+                future = pool.submit(scored, draw, task)
             return future.result()
-        except BrokenProcessPool as error:
-            raise UserError("a run failed: its process ended before it was done") from error
+    except BrokenProcessPool as error:
+        raise UserError("a run failed: its process ended before it was done") from error
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"a run failed: {type(error).__name__}: {one_line(str(error))[:300]}") from error
 
 
 def scored(draw: Callable[[Task], Drawn], task: Task) -> Done:
@@ -88,7 +97,7 @@ def scored(draw: Callable[[Task], Drawn], task: Task) -> Done:
         scorer = last(preparing(DATASET, images, Store(task.results), device))
         found = scorer.score(drawn.samples)
     except FloatingPointError as error:
-        raise UserError(f"a run failed: {error}") from error
+        return Done(run=Run(seed=task.seed, diverged=one_line(str(error)) or "diverged"), environment=environment)
     finally:
         torch.set_num_threads(threads)
     return Done(
@@ -99,7 +108,7 @@ def scored(draw: Callable[[Task], Drawn], task: Task) -> Done:
             evaluations=drawn.evaluations,
             images=drawn.images,
             scores=chosen(found, scorer.classifier),
-            samples_sha256=hashlib.sha256(drawn.samples.numpy().tobytes()).hexdigest(),
+            samples_sha256=hashlib.sha256(drawn.samples.cpu().numpy().tobytes()).hexdigest(),
         ),
         environment=environment,
         provenance=scorer.provenance,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,19 +14,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from filelock import FileLock, Timeout
+
+import bench
+import ddpm
 from bench import files
 from bench.errors import UserError
 from bench.machine.environment import Environment
-from bench.race.entries import Racer
+from bench.race.entries import RUNNERS, Racer
 from bench.race.records import Attempt, Done, Rules, Side
-from bench.race.rules import RUNS, Track, track_of
+from bench.race.rules import MISSES, RUNS, P, Track, track_of
+from bench.race.seeds import digest_of
+from bench.store.records import Provenance
 
 
 @dataclass(frozen=True)
 class Contest:
     """What is to be run: the entry first, then what it is run against, if anything, each with every seed.
 
-    ``purpose``: runs for one purpose are not taken for another, so that nothing is verified by its own runs.
+    ``purpose``: runs for one purpose are not taken for another.
     """
 
     track: str
@@ -41,14 +49,10 @@ class Contest:
             yield from ((place, index) for place in (reversed(places) if index % 2 else places))
 
     def folder(self, base: Path) -> Path:
-        """Where its runs are kept: the same contest by the same code on the same machine has the same folder."""
-        from bench.machine.provenance import machine_id
-        from bench.machine.sources import code_hash
-
-        here = [code_hash(), uncommitted(), machine_id()]
-        about = [self.purpose, self.track, self.number, self.seeds, self.n, here]
+        """Where its runs are kept: the same contest by the same code and versions on one machine has one folder."""
+        about = [self.purpose, self.track, self.number, self.seeds, self.n, _here(self.racers)]
         each = [[racer.name, racer.runner, dict(racer.settings)] for racer in self.racers]
-        return base / f"{self.purpose}-{self.track}-{self.racers[0].name}-{_hash([about, each])[:12]}"
+        return base / f"{self.purpose}-{self.track}-{self.racers[0].name}-{digest_of([about, each])[:12]}"
 
 
 class Turn(NamedTuple):
@@ -62,36 +66,42 @@ class Turn(NamedTuple):
     kept: bool
 
 
-def seeds_of(track: str, number: int, racer: Racer, count: int = RUNS) -> tuple[int, ...]:
-    """The seeds of a contest, which nobody chooses: they follow from track, record's number and configuration.
+def _here(racers: Iterable[Racer]) -> list[object]:
+    """What runs must have in common to belong together: the machine, versions, and every file of the code."""
+    import torch
 
-    So the same attempt has the same seeds, and cannot be made again until its luck is better.
-    """
-    digest = _hash([track, number, racer.runner, dict(racer.settings)])
-    return tuple(int(hashlib.sha256(f"{digest} {i}".encode()).hexdigest()[:7], 16) for i in range(count))
+    from bench.machine.provenance import machine_id
+    from bench.rows import installed
+
+    code = hashlib.sha256()
+    own = [Path(str(package.__file__)).parent for package in (bench, ddpm)]
+    for folder in [*own, *(folder for racer in racers for folder in RUNNERS[racer.runner].code)]:
+        for path in sorted(folder.rglob("*.py")):
+            code.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())
+    versions = [str(torch.__version__), platform.python_version(), installed()]
+    return [machine_id(), *versions, code.hexdigest(), uncommitted()]
 
 
-def _hash(what: object) -> str:
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-
-
-def run(contest: Contest, base: Path, executor: str = "local") -> Iterator[Turn]:
+def run(contest: Contest, runs: Path, results: Path, executor: str = "local") -> Iterator[Turn]:
     """Do what is missing of a contest, yielding each run, those done before too.
 
-    :param base: where :meth:`Contest.folder` is, and the results folder that all contests share: what scoring needs
-        once is made once.
-    :raises UserError: if a run fails, or the folder cannot be written.
+    :param runs: the folder where finished runs are kept.
+    :param results: the results folder that all contests share: what scoring needs once is made once.
+    :raises UserError: if a run fails, is of another machine or version than the first, or cannot be written.
     """
-    turns, runs = list(contest.turns()), contest.folder(base)
+    turns = list(contest.turns())
     files.check_writable(runs)
+    first: Done | None = None
     for number, (place, index) in enumerate(turns, 1):
         racer, seed = contest.racers[place], contest.seeds[index]
         path = runs / f"{place}-{index}.json"
         done = _kept(path, seed)
         kept = done is not None
         if done is None:
-            done = racer.run(seed, contest.track, contest.n, base / "results", executor)
+            done = racer.run(seed, contest.track, contest.n, results, executor)
             files.write_text(path, json.dumps(done.model_dump(mode="json"), indent=1) + "\n")
+        first = first or done
+        _check_alike(first, done)
         yield Turn(number, len(turns), place, racer, done, kept)
 
 
@@ -104,60 +114,88 @@ def _kept(path: Path, seed: int) -> Done | None:
     return done if done.run.seed == seed else None
 
 
+def _check_alike(first: Done, other: Done) -> None:
+    judged = None in (first.provenance, other.provenance) or first.provenance == other.provenance
+    if kind(first.environment) != kind(other.environment) or not judged:
+        raise UserError("these runs are of several machines or versions: use another --work folder, and run all again")
+
+
 def attempt(contest: Contest, turns: Iterable[Turn]) -> Attempt:
     """What came of a contest whose turns are all done.
 
-    :raises UserError: if the runs are of several machines, versions or judges.
+    :raises UserError: if the runs are of several machines, versions or judges, or all of them diverged.
     """
     every: list[list[Done]] = [[] for _ in contest.racers]
     for turn in turns:
         every[turn.place].append(turn.done)
     sides = [_side(racer, done) for racer, done in zip(contest.racers, every, strict=True)]
     first, *others = [one for done in every for one in done]
-    if any((kind(one.environment), one.provenance) != (kind(first.environment), first.provenance) for one in others):
-        raise UserError("these runs are of several machines or versions: use another --work folder, and run all again")
+    for one in others:
+        _check_alike(first, one)
+    judged = next((one.provenance for one in (first, *others) if one.provenance is not None), None)
+    if judged is None:
+        raise UserError(f"every run diverged: {first.run.diverged}")
     dirty = any(one.environment.dirty for one in (first, *others)) or uncommitted()
     return Attempt(
         track=contest.track,
         number=contest.number,
         entry=sides[0],
         against=sides[1] if len(sides) > 1 else None,
-        rules=rules_of(track_of(contest.track), contest.n, first),
+        rules=rules_of(track_of(contest.track), contest.n, judged),
         environment=first.environment.model_copy(update={"dirty": dirty}),
         created=datetime.now(UTC).replace(microsecond=0),
     )
 
 
 def _side(racer: Racer, done: list[Done]) -> Side:
-    software = {name: version for one in done for name, version in one.software.items()}
+    found = [one.software for one in done if one.software is not None]
+    if any(software != found[0] for software in found):
+        raise UserError(
+            f"the runs of {racer.name} had different software: use another --work folder, and run all again"
+        )
     return Side(
         name=racer.name,
         who=racer.who,
         runner=racer.runner,
         settings=dict(racer.settings),
-        software=software,
+        software=found[0] if found else {},
         runs=tuple(one.run for one in done),
     )
 
 
-def rules_of(track: Track, n: int, done: Done) -> Rules:
-    """The rules of a track, with the judge and the data of a run."""
-    judge, dataset = done.provenance.classifier, done.provenance.dataset_sha256
+def rules_of(track: Track, n: int, judged: Provenance) -> Rules:
+    """The rules of a track as they are now, with the judge and the data."""
     return Rules(
         n=n,
+        runs=RUNS,
+        misses=MISSES,
+        p=P,
         evaluations=track.evaluations,
         fid=track.fid,
         limits=dict(track.limits),
-        judge=judge,
-        dataset_sha256=dataset,
+        judge=judged.classifier,
+        dataset_sha256=judged.dataset_sha256,
     )
 
 
 def kind(environment: Environment) -> tuple[object, ...]:
     """What a duration depends on: the machine, the versions and the code, but not the commit's name."""
-    return tuple(
-        value for name, value in environment.model_dump().items() if name not in ("commit", "dirty", "packages")
-    )
+    return tuple(value for name, value in environment.model_dump().items() if name not in ("commit", "dirty"))
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Keep other races off this machine: their times would be wrong, and so would these.
+
+    :raises UserError: if one is being run.
+    """
+    name = hashlib.sha256(str(Path.home()).encode()).hexdigest()[:8]  # one for each user
+    lock = FileLock(Path(tempfile.gettempdir()) / f"ddpm-bench-race-{name}.lock")
+    try:
+        with lock.acquire(timeout=0):
+            yield
+    except Timeout as error:
+        raise UserError("another race is being run on this machine: wait until it is done") from error
 
 
 @contextmanager
@@ -180,7 +218,8 @@ def on_cores(count: int) -> Iterator[None]:
 
 
 def uncommitted() -> bool:
-    """Whether the code here differs from its commit, so that a record would name a commit that it is not of."""
+    """Whether the code here differs from its commit, or git cannot say: a record would name a commit it is not of."""
     from bench.machine.provenance import git
 
-    return bool(git("status", "--porcelain", "--", "ddpm", "bench", "perf"))
+    state = git("status", "--porcelain", "--branch", "--", "ddpm", "bench", "perf")  # its first line names the branch
+    return state is None or "\n" in state

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bench.errors import UserError, unknown
 from bench.race import jobs
-from bench.race.records import Done, Side
+from bench.race.records import NAME, Done, Side
 from bench.race.rules import Track, track_of
 from bench.race.task import Task
 
@@ -22,11 +23,15 @@ class Runner:
     :param check: refuses settings that break a rule of the track, or that cannot be run here, with a
         :class:`bench.errors.UserError`.
     :param quick: the same settings for a try of seconds.
+    :param plain: the one form that all spellings of the same settings have, so that spelling chooses no seeds.
+    :param code: folders of the code behind it, besides ``bench`` and ``ddpm``: runs of other code are not mixed.
     """
 
     run: Callable[[Task], Done]
     check: Callable[[Mapping[str, Any], Track], None]
     quick: Callable[[Mapping[str, Any]], dict[str, Any]]
+    plain: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+    code: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Entry:
     runner: str = "job"
 
 
-RUNNERS: dict[str, Runner] = {"job": Runner(jobs.run, jobs.check, jobs.quick)}
+RUNNERS: dict[str, Runner] = {"job": Runner(jobs.run, jobs.check, jobs.quick, jobs.plain)}
 """What trains and samples: ``job`` is what ``ddpm-bench run`` uses."""
 
 ENTRIES: dict[str, Entry] = {
@@ -90,6 +95,8 @@ class Racer:
 
         :raises UserError: in one line.
         """
+        if not re.fullmatch(NAME, self.name):
+            raise UserError(f"entry '{self.name}': a name has small letters, digits and -, and at most 61 of them")
         if self.runner not in RUNNERS:
             raise UserError(
                 f"entry '{self.name}' is run by '{self.runner}', which is not loaded (loaded: {', '.join(RUNNERS)}); "
@@ -101,8 +108,21 @@ class Racer:
             raise UserError(f"entry '{self.name}': {error}") from error
 
     def run(self, seed: int, track: str, n: int, results: Path, executor: str) -> Done:
-        """One run."""
-        return RUNNERS[self.runner].run(Task(dict(self.settings), seed, track, n, results, executor))
+        """One run.
+
+        :raises UserError: if it fails, naming entry and seed.
+        """
+        try:
+            return RUNNERS[self.runner].run(Task(dict(self.settings), seed, track, n, results, executor))
+        except UserError as error:
+            raise UserError(f"entry '{self.name}', seed {seed}: {error}") from error
+
+    def plain(self) -> Racer:
+        """The same with its settings in their one form.
+
+        :raises UserError: if they are wrong.
+        """
+        return replace(self, settings=RUNNERS[self.runner].plain(self.settings))
 
     def quick(self) -> Racer:
         """The same for a try of seconds."""

@@ -24,7 +24,9 @@ from bench.study.study import Study
 
 OWN = ("engine",)
 """Settings that are no study's."""
-FIXED = ("seed", "dataset", "score", "exclude", "claims", "name", "description")
+DEFAULT = "eager"
+"""The engine of an entry that names none."""
+FIXED = ("seed", "dataset", "score", "exclude", "claims", "beside", "name", "description")
 """What the race decides, and no entry."""
 
 
@@ -66,7 +68,22 @@ def check(settings: Mapping[str, Any], track: Track) -> None:
     if train.images is not None and train.images > IMAGES:
         raise UserError(f"train.images is {train.images}, and there are {IMAGES} training images")
     enough(track, cell.evaluations)
-    engine.check(str(settings.get("engine", "eager")), pick_device(track.device))
+    chosen = str(settings.get("engine", DEFAULT))
+    if chosen == engine.AUTO:
+        raise UserError("an entry names its engine: with 'auto' two runs might not have the same")
+    engine.check(chosen, pick_device(track.device))
+
+
+def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that differ from the defaults, as a study writes them.
+
+    :raises UserError: in one line, if they are none.
+    """
+    study, _ = cell_of(settings, 20, 0)
+    written = study.model_dump(mode="json", exclude_defaults=True)
+    axes = {name: levels[0] for name, levels in written["axes"].items() if name not in FIXED}
+    chosen = {"engine": engine} if (engine := settings.get("engine", DEFAULT)) != DEFAULT else {}
+    return {"train": written["train"], **axes, **chosen}
 
 
 def quick(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,21 +108,36 @@ def run(task: Task) -> Done:
         task.rules.device,
         workers=1,
         threads=task.rules.cores,
-        engine_name=str(task.settings.get("engine", "eager")),
+        engine_name=str(task.settings.get("engine", DEFAULT)),
         executor=task.executor,
     )
     for event in run_study(study, store, options):
         if isinstance(event, Ended) and event.failures:
-            raise UserError(f"a run failed: {event.failures[0].reason}")
+            reason = event.failures[0].reason
+            if not reason.startswith("diverged"):
+                raise UserError(f"a run failed: {reason}")
+            return diverged(cell, store, reason)
     return done(cell, store)
 
 
+def diverged(cell: Cell, store: Store, reason: str) -> Done:
+    """A run that gave no samples: it misses the target, and is the slowest."""
+    teacher = [(JobRecord, cell.job.teacher.key)] if cell.job.teacher else []
+    kept = [store.read(kind, key) for kind, key in [(CellRecord, cell.key), (JobRecord, cell.job.key), *teacher]]
+    environment = next(record.environment for record in kept if record is not None and record.status == "failed")
+    return Done(run=Run(seed=cell.job.seed, diverged=reason), environment=environment)
+
+
 def forget(cell: Cell, store: Store) -> None:
-    """Remove whatever is there of a cell: a run that was cut off starts anew, so that its time is of one piece."""
+    """Remove whatever is there of a cell: a run that was cut off starts anew, so that its time is of one piece.
+
+    Locks stay: who holds one would not notice.
+    """
     teacher = [cell.job.teacher.key] if cell.job.teacher else []
     for key in (cell.key, cell.job.key, *teacher):
         for path in store.root.glob(f"*/{key}*"):
-            path.unlink()
+            if path.parent.name != "locks":
+                path.unlink()
 
 
 def done(cell: Cell, store: Store) -> Done:

@@ -22,6 +22,7 @@ from bench.errors import UserError
 from bench.machine.environment import Environment
 from bench.paths import ROOT, shown
 from bench.race.rules import DATASET, MISSES, RUNS, TRACKS, N, P, track_of
+from bench.race.seeds import seeds_of
 from bench.score.judges import pinned
 from bench.store.records import Finite, Part, Provenance, Seconds, Some
 from bench.study.model import Natural
@@ -31,7 +32,9 @@ FOLDER = ROOT / "results" / "records"
 LARGEST_MB = 1
 """A larger file is no record."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,60}$")]
+NAME = r"^[a-z0-9][a-z0-9-]{0,60}$"
+"""What an entry may be called: its record is a file of that name."""
+Name = Annotated[str, Field(pattern=NAME)]
 
 
 class Run(Part):
@@ -40,30 +43,41 @@ class Run(Part):
     ``train_s``: seconds from the first batch to the last weight update, in the pieces that they were measured in (an
     epoch each; a teacher's come first). ``apart_s``: what else it did, which does not count: set-up, compiling,
     validation, sampling, scoring. ``evaluations``: of the network, for each sample. ``images``: how many were trained
-    on, repeats included. ``scores``: FID by the headline judge, and the other judges of the panel.
+    on, repeats included. ``scores``: FID by the headline judge, and the other judges of the panel. ``diverged``: why
+    there are neither samples nor scores.
     """
 
     seed: Natural
-    train_s: Annotated[tuple[Seconds, ...], Field(min_length=1)]
-    apart_s: dict[str, Finite]
-    evaluations: Some
-    images: Some
-    scores: dict[str, Finite]
-    samples_sha256: Sha256
+    train_s: tuple[Seconds, ...] = ()
+    apart_s: dict[str, Finite] = Field(default_factory=dict)
+    evaluations: Natural = 0
+    images: Natural = 0
+    scores: dict[str, Finite] = Field(default_factory=dict)
+    samples_sha256: Sha256 | None = None
+    diverged: str | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Run:
+        if self.diverged is None and not (self.train_s and self.evaluations and self.images and self.samples_sha256):
+            raise ValueError("a run that did not diverge has times, evaluations, images and samples")
+        return self
 
     @property
     def seconds(self) -> float:
-        """What the clock says."""
-        return math.fsum(self.train_s)
+        """What the clock says; infinite if the run diverged, so that it is the slowest."""
+        return math.inf if self.diverged is not None else math.fsum(self.train_s)
 
 
 class Done(Part):
-    """A run that is done, and what it was done with: a machine, judges, data, and ``software`` beside torch."""
+    """A run that is done, and what it was done with: a machine, judges, data, and ``software`` beside torch.
+
+    Judges and software are unknown where it diverged.
+    """
 
     run: Run
     environment: Environment
-    provenance: Provenance
-    software: dict[str, str]
+    provenance: Provenance | None = None
+    software: dict[str, str] | None = None
 
 
 class Side(Part):
@@ -92,9 +106,12 @@ class Side(Part):
 
 
 class Rules(Part):
-    """The rules that a race was held by: those numbers that differ between tracks, the judge and the data."""
+    """The rules that a race was held by: every number of them, the judge and the data."""
 
     n: Some
+    runs: Some
+    misses: Natural
+    p: Finite
     evaluations: Some
     fid: Finite
     limits: dict[str, Finite]
@@ -112,10 +129,13 @@ class Rules(Part):
 
 
 class Attempt(Part):
-    """An entry's runs, with those of the present record in turn; ``against`` is None where there was none."""
+    """An entry's runs, with those of the present record in turn; ``against`` is None where there was none.
+
+    ``number`` is that of the record which it would be; 0 if it was to choose a target by.
+    """
 
     track: Name
-    number: Annotated[int, Field(ge=1, le=1_000_000)]
+    number: Annotated[int, Field(ge=0, le=1_000_000)]
     entry: Side
     against: Side | None
     rules: Rules
@@ -138,21 +158,43 @@ class Attempt(Part):
 
     def reasons(self) -> Iterator[str]:
         """Why this is no record, a line each; none if it is one."""
-        if len(self.entry.runs) != RUNS or (self.against and len(self.against.runs) != RUNS) or self.rules.n != N:
-            yield f"a record needs {RUNS} runs of each entry, of {N} samples each"
+        rules, sides = self.rules, [side for side in (self.entry, self.against) if side is not None]
+        if any(len(side.runs) != rules.runs for side in sides) or rules.n != N:
+            yield f"a record needs {rules.runs} runs of each entry, of {N} samples each"
             return
-        if self.environment.dirty:
-            yield "the code differs from its commit, so nobody could run it again"
+        yield from self._of_nobodys_choice(sides)
+        yield from self._of_a_known_place()
         most = max(run.evaluations for run in self.entry.runs)
-        if most > self.rules.evaluations:
-            yield f"it takes {most} evaluations for each sample, and {self.rules.evaluations} are allowed"
-        for metric, bound in self.rules.bounds.items():
+        if most > rules.evaluations:
+            yield f"it takes {most} evaluations for each sample, and {rules.evaluations} are allowed"
+        for metric, bound in rules.bounds.items():
             if not (median := self.entry.median(metric)) <= bound:
                 yield f"its median {metric} is {median:.4g}, and {bound:g} is the most allowed"
-        if self.missed > MISSES:
-            yield f"{self.missed} of {RUNS} runs miss the target, and {MISSES} may"
-        if self.p is not None and self.p >= P:
-            yield f"p = {self.p:.3g} that it is no faster than the present record, and less than {P:g} is needed"
+        if self.missed > rules.misses:
+            yield f"{self.missed} of {rules.runs} runs miss the target, and {rules.misses} may"
+        if self.p is not None and self.p >= rules.p:
+            yield f"p = {self.p:.3g} that it is no faster than the present record, and less than {rules.p:g} is needed"
+
+    def _of_nobodys_choice(self, sides: list[Side]) -> Iterator[str]:
+        """Whether the seeds are those that follow from the entry, and no run is there twice."""
+        if not self.number:
+            yield "it was run to choose a target by"
+        entry = self.entry
+        expected = seeds_of(self.track, self.number, entry.runner, entry.settings, self.rules.runs)
+        for side in sides:
+            if tuple(run.seed for run in side.runs) != expected:
+                yield f"the seeds of {side.name} are not those that follow from the entry"
+            drawn = [run.samples_sha256 for run in side.runs if run.samples_sha256]
+            if len(set(drawn)) < len(drawn):
+                yield f"two runs of {side.name} have the same samples"
+
+    def _of_a_known_place(self) -> Iterator[str]:
+        """Whether code and machine are what the rules ask for."""
+        here, track = self.environment, TRACKS.get(self.track)
+        if here.dirty or not re.fullmatch(r"[0-9a-f]{40}", here.commit or ""):
+            yield "the code differs from its commit, so nobody could run it again"
+        if track is not None and (here.device, here.threads) != (track.device, track.cores):
+            yield f"it ran on {here.device} with {here.threads} threads: the track has {track.device} and {track.cores}"
 
 
 class RaceRecord(Attempt):
@@ -195,7 +237,16 @@ def text_of(attempt: Attempt) -> str:
 
 
 def write(record: RaceRecord, folder: Path) -> Path:
-    """Write a record where it belongs, and return where that is."""
+    """Write a record where it belongs, and return where that is.
+
+    :raises UserError: if it does not follow the records that are there: another was set while it ran.
+    """
+    every = records(record.track, folder)
+    number = (every[-1].number if every else 0) + 1
+    if record.number != number or _unchained(record, every):
+        raise UserError(
+            f"record {number - 1} of {record.track} was set while this ran, so nothing was written: run against it"
+        )
     path = folder / record.track / f"{record.number}-{record.entry.name}.json"
     files.write_text(path, text_of(record))
     return path
@@ -232,15 +283,31 @@ def records(track: str, folder: Path) -> list[RaceRecord]:
     :raises UserError: for a file that is none, or is under a name that is not its own.
     """
     track_of(track)
-    found: dict[int, RaceRecord] = {}
+    found: dict[int, tuple[Path, RaceRecord]] = {}
     for path in sorted((folder / track).glob("*.json")):
         record = read(path)
         if (record.track, f"{record.number}-{record.entry.name}") != (track, path.stem):
             raise _no_record(path, f"it is number {record.number} of {record.track}, by {record.entry.name}")
         if record.number in found:
             raise _no_record(path, f"there are two of number {record.number}")
-        found[record.number] = record
-    return [found[number] for number in sorted(found)]
+        found[record.number] = path, record
+    every: list[RaceRecord] = []
+    for _, (path, record) in sorted(found.items()):
+        if (why := _unchained(record, every)) is not None:
+            raise _no_record(path, why)
+        every.append(record)
+    return every
+
+
+def _unchained(record: RaceRecord, earlier: list[RaceRecord]) -> str | None:
+    """What is wrong with the entry that a record was run against: it must be that of the last one by its rules."""
+    alike = [other for other in earlier if other.rules == record.rules]
+    before, rival = (alike[-1] if alike else None), record.against
+    if before is None:
+        return None if rival is None else f"it was run against {rival.name}, and there was no record by its rules then"
+    if rival is None or (rival.runner, rival.settings) != (before.entry.runner, before.entry.settings):
+        return f"it was not run against record {before.number}, which was the present one then"
+    return None
 
 
 def present(every: list[RaceRecord]) -> RaceRecord | None:
@@ -252,7 +319,7 @@ def present(every: list[RaceRecord]) -> RaceRecord | None:
 def of_today(record: RaceRecord) -> bool:
     """Whether a record was made by the rules as they are, and by the judge that is pinned now."""
     track, rules = TRACKS.get(record.track), record.rules
-    if track is None or rules.judge != pinned(DATASET):
+    if track is None or rules.judge != pinned(DATASET) or (rules.runs, rules.misses, rules.p) != (RUNS, MISSES, P):
         return False
     return (rules.evaluations, rules.fid, rules.limits) == (track.evaluations, track.fid, dict(track.limits))
 

@@ -9,7 +9,9 @@ from bench.machine.environment import Environment
 from bench.race.contest import Contest
 from bench.race.entries import Racer
 from bench.race.records import Attempt, RaceRecord
-from bench.race.rules import MISSES
+
+BYTES = ("processor", "threads", "gpu", "driver", "cuda", "system", "python", "torch", "commit", "code", "packages")
+"""What the bytes of samples may depend on."""
 
 
 class Finding(NamedTuple):
@@ -52,7 +54,8 @@ def _times(record: RaceRecord, again: Attempt) -> Iterator[Finding]:
         yield Finding(text, None)
         return
     then = record.entry.median_s / record.against.median_s
-    yield Finding(f"{text}; {then:.3f} in the record", ratio < 1)
+    surely = again.p is not None and again.p < record.rules.p
+    yield Finding(f"{text}; {then:.3f} in the record", False if ratio >= 1 else True if surely else None)
 
 
 def _quality(record: RaceRecord, again: Attempt) -> Iterator[Finding]:
@@ -61,20 +64,19 @@ def _quality(record: RaceRecord, again: Attempt) -> Iterator[Finding]:
         text = f"{metric}: {median:.3g} here, {record.entry.median(metric):.3g} in the record, at most {bound:g}"
         yield Finding(text, median <= bound)
     missed = sum(bool(record.rules.missed(run)) for run in again.entry.runs)
-    yield Finding(f"{missed} of {len(again.entry.runs)} runs miss the target, and {MISSES} may", missed <= MISSES)
+    may = record.rules.misses
+    yield Finding(f"{missed} of {len(again.entry.runs)} runs miss the target, and {may} may", missed <= may)
 
 
 def _samples(record: RaceRecord, again: Attempt) -> Finding:
     pairs = zip(record.entry.runs, again.entry.runs, strict=True)
     equal = sum(one.samples_sha256 == other.samples_sha256 for one, other in pairs)
     text = f"samples: the same bytes in {equal} of {len(again.entry.runs)} runs"
-    differs = [
-        name
-        for name in ("processor", "threads", "gpu", "cuda", "system", "python", "torch", "code")
-        if _of(record.environment, name) != _of(again.environment, name)
-    ]
+    differs = [name for name in BYTES if _of(record.environment, name) != _of(again.environment, name)]
     if record.entry.software != again.entry.software:
         differs.append("software")
+    if (record.rules.judge, record.rules.dataset_sha256) != (again.rules.judge, again.rules.dataset_sha256):
+        differs.append("judge or data")
     if differs:
         return Finding(f"{text}; they need not be, as {', '.join(differs)} differ", None)
     return Finding(text, equal == len(again.entry.runs))

@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from bench.race.contest import Turn
 from bench.race.entries import ENTRIES, of_track
-from bench.race.records import Attempt, RaceRecord, present, records
+from bench.race.records import Attempt, RaceRecord, of_today, present, records
 from bench.race.rules import TRACKS
 from bench.text import listing, one_line
 
@@ -26,8 +26,9 @@ def tracks(folder: Path, only: str | None = None) -> str:
             continue
         best = present(records(name, folder))
         holder = f"{best.entry.median_s:.1f} s, {best.entry.name}" if best else NONE_YET
-        rows.append([name, track.about, f"FID {track.fid:g}", track.evaluations, holder, listing(of_track(name))])
-    return _table(rows, ["track", "where", "target", "evaluations", "record", "entries"])
+        target = f"FID {track.fid:g}, and {len(track.limits)} other scores"
+        rows.append([name, track.about, target, track.evaluations, holder, listing(of_track(name))])
+    return _table(rows, ["track", "where", "target", "evaluations a sample", "record", "entries"])
 
 
 def entries(only: str | None = None) -> str:
@@ -61,7 +62,7 @@ def _rows(every: list[RaceRecord]) -> Iterator[list[Any]]:
         )
         yield [
             record.track,
-            f"{record.number}{' (present)' if record is best else ''}",
+            f"{record.number}{' (present)' if record is best else '' if of_today(record) else ' (other rules)'}",
             record.entry.name,
             _cell(record.entry.who),
             f"{record.entry.median_s:.1f} s",
@@ -83,9 +84,8 @@ def turn(one: Turn) -> str:
     run = one.done.run
     before = ", done before" if one.kept else ""
     fid = run.scores.get("fid", float("nan"))
-    return (
-        f"run {one.number} of {one.of}: {one.racer.name}, seed {run.seed}: {run.seconds:.2f} s, FID {fid:.3g}{before}"
-    )
+    came = run.diverged or f"{run.seconds:.2f} s, FID {fid:.3g}"
+    return f"run {one.number} of {one.of}: {one.racer.name}, seed {run.seed}: {came}{before}"
 
 
 def outcome(attempt: Attempt) -> str:
@@ -94,9 +94,10 @@ def outcome(attempt: Attempt) -> str:
     rows: list[list[Any]] = []
     for side in filter(None, (attempt.entry, attempt.against)):
         for run in side.runs:
-            missed = listing(attempt.rules.missed(run)) if attempt.rules.missed(run) else "no"
+            missed = "diverged" if run.diverged else listing(attempt.rules.missed(run) or ["no"])
             scores = [f"{run.scores.get(metric, float('nan')):.3g}" for metric in metrics]
-            rows.append([side.name, run.seed, f"{run.seconds:.2f}", f"{aside(run.apart_s):.1f}", *scores, missed])
+            took = "" if run.diverged else f"{run.seconds:.2f}"
+            rows.append([side.name, run.seed, took, f"{aside(run.apart_s):.1f}", *scores, missed])
         middle = [f"{side.median(metric):.3g}" for metric in metrics]
         apart = statistics.median(aside(run.apart_s) for run in side.runs)
         rows.append([side.name, "median", f"{side.median_s:.2f}", f"{apart:.1f}", *middle, ""])

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,7 +29,8 @@ from perf.peers.contender import Contender, Setting
 
 MODULES = {"diffusers": "diffusers", "denoising-diffusion-pytorch": "denoising_diffusion_pytorch"}
 """Library → what it is imported as."""
-FIELDS = {"library", "label", "settings", "recipe", "steps", "evaluations"}
+FIELDS: dict[str, type] = {"library": str, "settings": dict, "recipe": dict, "steps": int, "evaluations": int}
+"""What an entry's settings are: every one of these, and nothing else."""
 
 PEERS: dict[str, Entry] = {
     "diffusers": Entry(
@@ -37,7 +39,6 @@ PEERS: dict[str, Entry] = {
         "UNet2DModel 16/32/32 and DDPMPipeline, for 3,500 steps",
         {
             "library": "diffusers",
-            "label": "16/32/32, one layer a block",
             "settings": {
                 "block_out_channels": [16, 32, 32],
                 "layers_per_block": 1,
@@ -57,7 +58,6 @@ PEERS: dict[str, Entry] = {
         "Unet of dim 16 and GaussianDiffusion, for 3,000 steps",
         {
             "library": "denoising-diffusion-pytorch",
-            "label": "dim 16, ×1/2/4, 1×16 attention",
             "settings": {
                 "dim": 16, "dim_mults": [1, 2, 4], "attn_heads": 1, "attn_dim_head": 16, "flash_attn": True,
             },
@@ -76,14 +76,18 @@ def check(settings: Mapping[str, Any], track: Track) -> None:
 
     :raises UserError: in one line; for a library that is not installed, with the command that installs it.
     """
-    if missing := FIELDS - settings.keys():
-        raise UserError(f"its settings lack {', '.join(sorted(missing))}")
+    if settings.keys() != FIELDS.keys():
+        raise UserError(f"its settings are {', '.join(FIELDS)}, and not {', '.join(sorted(settings)) or 'none'}")
+    if wrong := [name for name, kind in FIELDS.items() if type(settings[name]) is not kind]:
+        raise UserError(f"'{wrong[0]}' is no {FIELDS[wrong[0]].__name__}")
+    if not isinstance(settings["recipe"].get("batch_size"), int):
+        raise UserError("its recipe has no whole number as batch_size")
     library = settings["library"]
     if library not in MODULES or library not in CONTENDERS:
         raise UserError(f"library '{library}' is none of {', '.join(MODULES)}")
     if find_spec(MODULES[library]) is None:
         raise UserError(f"{library} is not installed: pip install -e '.[peers]' installs it")
-    if any(not isinstance(settings[name], int) or settings[name] < 1 for name in ("steps", "evaluations")):
+    if min(settings["steps"], settings["evaluations"]) < 1:
         raise UserError("steps and evaluations are whole numbers from 1")
     enough(track, settings["evaluations"])
 
@@ -97,7 +101,7 @@ def draw(task: Task) -> Drawn:
     """Train for the steps of the settings on all training images, then sample from the averaged weights."""
     chosen, device = task.settings, torch.device(task.rules.device)
     since = time.perf_counter()
-    setting = Setting(chosen["library"], chosen["label"], chosen["settings"], chosen["recipe"])
+    setting = Setting(chosen["library"], "race", chosen["settings"], chosen["recipe"])
     contender = build(setting, task.seed, device)
     images = datasets.load(DATASET).train.to(device)
     built = time.perf_counter() - since
@@ -142,4 +146,4 @@ def counting(net: nn.Module) -> Iterator[list[int]]:
         hook.remove()
 
 
-RUNNER = Runner(in_own_process(draw), check, quick)
+RUNNER = Runner(in_own_process(draw), check, quick, code=(Path(__file__).parent,))

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -16,17 +20,19 @@ import pytest
 import torch
 from scipy import stats
 
-from bench import cli, facts
+from bench import cli, facts, paths
 from bench.errors import UserError
 from bench.machine.clocks import HostClock
 from bench.machine.environment import Environment
 from bench.race import apart, contest, entries, jobs, records, rules, verify, words
 from bench.race.entries import ENTRIES, RUNNERS, Entry, Racer, Runner
-from bench.race.records import Attempt, Done, Run, Side, as_record, chance
+from bench.race.records import Attempt, Done, RaceRecord, Run, Side, as_record, chance
 from bench.race.rules import RUNS, TRACKS, N
+from bench.race.seeds import seeds_of
 from bench.race.task import Task
 from bench.score.judges import panel, pinned
 from bench.store.records import JobRecord, Provenance, TrainedJob
+from bench.store.store import Store
 from tests.conftest import World, standing_in
 from tests.records import CREATED, environment
 
@@ -48,6 +54,15 @@ def made_run(seconds: float, seed: int = 1, evaluations: int = 50, **scores: flo
     )
 
 
+SEEDS = seeds_of("cpu2", 2, "made", {"name": "new"})
+
+
+def seeded(runs: list[Run]) -> list[Run]:
+    """The runs with the seeds of an attempt, each with samples of its own."""
+    own = [{"seed": seed, "samples_sha256": made_run(1.0, seed).samples_sha256} for seed in (*SEEDS, 5, 6, 7)]
+    return [run.model_copy(update=changes) for run, changes in zip(runs, own, strict=False)]
+
+
 def made_side(name: str, runs: list[Run]) -> Side:
     """An entry as it was run."""
     return Side(name=name, who="somebody", runner="made", settings={"name": name}, software={}, runs=tuple(runs))
@@ -57,19 +72,23 @@ def made(
     times: list[float] | None = None, others: list[float] | None = None, runs: list[Run] | None = None, **changes: Any
 ) -> Attempt:
     """An attempt on ``cpu2``: faster than the record before it, unless said otherwise."""
-    runs = runs or [made_run(seconds, seed) for seed, seconds in enumerate(times or [1, 2, 3, 4, 5])]
-    rivals = [made_run(seconds, seed) for seed, seconds in enumerate(others or [6, 7, 8, 9, 10])]
-    done = done_of(runs[0])
+    runs = seeded(runs or [made_run(seconds) for seconds in times or [1, 2, 3, 4, 5]])
+    rivals = seeded([made_run(seconds) for seconds in others or [6, 7, 8, 9, 10]])
     given: dict[str, Any] = {
         "track": "cpu2", "number": 2, "entry": made_side("new", runs), "against": made_side("old", rivals),
-        "rules": contest.rules_of(TRACKS["cpu2"], N, done), "environment": environment(), "created": CREATED,
+        "rules": contest.rules_of(TRACKS["cpu2"], N, JUDGED), "environment": here(), "created": CREATED,
     } | changes  # fmt: skip
     return Attempt(**given)
 
 
+def here(**changes: Any) -> Environment:
+    """A made-up machine of the track's kind."""
+    return environment(**{"device": "cpu", "threads": 2, "commit": "a" * 40} | changes)
+
+
 def done_of(run: Run, where: Environment | None = None) -> Done:
     """A run that is done, on a made-up machine."""
-    return Done(run=run, environment=where or environment(), provenance=JUDGED, software={})
+    return Done(run=run, environment=where or here(), provenance=JUDGED, software={})
 
 
 # what counts as faster
@@ -102,12 +121,28 @@ def test_p_is_exact_with_ties() -> None:
 # what is a record
 
 
+def first_record() -> RaceRecord:
+    """The record that :func:`made` is run against: it ran alone."""
+    seeds = seeds_of("cpu2", 1, "made", {"name": "old"})
+    runs = [made_run(8.0 + i, seed) for i, seed in enumerate(seeds)]
+    return as_record(made(number=1, entry=made_side("old", runs), against=None))
+
+
+def put(record: RaceRecord, folder: Path) -> RaceRecord:
+    """Put a record's file there, whatever is there already."""
+    path = folder / record.track / f"{record.number}-{record.entry.name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(records.text_of(record))
+    return record
+
+
 def test_a_record_comes_back_from_its_file(tmp_path: Path) -> None:
     record = as_record(made())
+    before = put(first_record(), tmp_path)
     path = records.write(record, tmp_path)
     assert path == tmp_path / "cpu2" / "2-new.json"
     assert records.read(path) == record
-    assert records.records("cpu2", tmp_path) == [record]
+    assert records.records("cpu2", tmp_path) == [before, record]
     assert records.where(Path("cpu2/2"), tmp_path) == path
     assert record.entry.median_s == 3
     assert record.p == 1 / 252
@@ -135,7 +170,19 @@ NO_RECORD: dict[str, tuple[Attempt, str]] = {
     "misses by a judge": (made(runs=[made_run(1.0, fid_texture=99.0)] * RUNS), "its median fid_texture is 99"),
     "lacks a judge": (made(runs=lacking("pixel_distance")), "its median pixel_distance is inf"),
     "evaluations": (made(runs=[made_run(1.0, evaluations=51)] * RUNS), "51 evaluations"),
-    "dirty": (made(environment=environment(dirty=True)), "differs from its commit"),
+    "dirty": (made(environment=here(dirty=True)), "differs from its commit"),
+    "no commit": (made(environment=here(commit="v0.1.0")), "differs from its commit"),
+    "other threads": (made(environment=here(threads=64)), "it ran on cpu with 64 threads"),
+    "another device": (made(environment=here(device="cuda")), "it ran on cuda"),
+    "chosen seeds": (made(entry=made_side("new", [made_run(1.0, seed) for seed in range(RUNS)])), "the seeds of new"),
+    "a rival's seeds": (made(against=made_side("old", [made_run(9.0, s) for s in range(RUNS)])), "the seeds of old"),
+    "seeds of another number": (made(number=3), "the seeds of new"),
+    "one run copied": (
+        made(entry=made_side("new", [made_run(1.0).model_copy(update={"seed": seed}) for seed in SEEDS])),
+        "two runs of new have the same samples",
+    ),
+    "a calibration": (made(number=0), "to choose a target by"),
+    "two diverged": (made(runs=[*[made_run(1.0)] * 3, *[Run(seed=0, diverged="diverged")] * 2]), "2 of 5 runs miss"),
     "few runs": (made(runs=[made_run(1.0)] * 4), "5 runs"),
     "few rivals": (made(others=[6, 7, 8, 9]), "5 runs"),
     "few samples": (made(rules=made().rules.model_copy(update={"n": 1000})), "5000 samples"),
@@ -169,6 +216,8 @@ DAMAGE: dict[str, Callable[[str], str | bytes]] = {
     "negative seconds": lambda text: text.replace("0.5", "-0.5", 1),
     "not a number": lambda text: text.replace('"fid": 12.0', '"fid": NaN', 1),
     "seconds altered": lambda text: text.replace("0.5", "500.0").replace("1.0,\n", "500.0,\n"),
+    "a seed altered": lambda text: text.replace(f'"seed": {SEEDS[0]}', '"seed": 1', 1),
+    "settings altered": lambda text: text.replace('"name": "new"\n', '"name": "renewed"\n', 1),
     "large": lambda text: text + " " * 1_000_001,
 }
 
@@ -193,6 +242,7 @@ def test_a_damaged_record_is_one_line(
 
 
 def test_a_record_under_another_name_is_refused(tmp_path: Path) -> None:
+    put(first_record(), tmp_path)
     path = records.write(as_record(made()), tmp_path)
     path.rename(path.with_name("3-new.json"))
     with pytest.raises(UserError, match="it is number 2 of cpu2, by new"):
@@ -201,10 +251,60 @@ def test_a_record_under_another_name_is_refused(tmp_path: Path) -> None:
 
 def test_a_record_by_other_rules_does_not_stand() -> None:
     record = as_record(made())
-    for change in ({"fid": 11.0}, {"judge": "c" * 64}, {"limits": {}}, {"evaluations": 49}):
+    changes: list[dict[str, Any]] = [{"fid": 11.0}, {"judge": "c" * 64}, {"limits": {}}, {"evaluations": 49}]
+    for change in [*changes, {"runs": 7}, {"misses": 0}, {"p": 0.05}]:
         other = record.model_copy(update={"rules": record.rules.model_copy(update=change)})
         assert records.present([record, other]) == record
         assert records.present([other]) is None
+
+
+def test_a_record_stands_only_after_a_race_with_the_one_before_it(tmp_path: Path) -> None:
+    """However it came into the folder. A record by other rules is nobody's rival."""
+    chain = {
+        "alone": (made(against=None), "it was not run against record 1"),
+        "another": (made(against=made_side("third", seeded([made_run(9.0)] * RUNS))), "it was not run against record 1"),
+    }
+    for case, (attempt, why) in chain.items():
+        put(first_record(), tmp_path / case)
+        put(as_record(attempt), tmp_path / case)
+        with pytest.raises(UserError, match=why):
+            records.records("cpu2", tmp_path / case)
+    put(as_record(made()), tmp_path / "nobody")
+    with pytest.raises(UserError, match="there was no record by its rules then"):
+        records.records("cpu2", tmp_path / "nobody")
+    by_others = first_record().model_copy(update={"rules": made().rules.model_copy(update={"fid": 99.0})})
+    put(by_others, tmp_path / "rules")
+    put(as_record(made(against=None)), tmp_path / "rules")
+    assert [record.number for record in records.records("cpu2", tmp_path / "rules")] == [1, 2]
+
+
+def test_a_record_that_was_overtaken_is_not_written(tmp_path: Path) -> None:
+    record = as_record(made())
+    put(first_record(), tmp_path)
+    records.write(record, tmp_path)
+    before = sorted(tmp_path.rglob("*.json"))
+    with pytest.raises(UserError, match="record 2 of cpu2 was set while this ran"):
+        records.write(record, tmp_path)
+    assert sorted(tmp_path.rglob("*.json")) == before
+
+
+def test_a_run_that_diverged_is_the_slowest(tmp_path: Path) -> None:
+    """One of the first record may diverge. A present record that does so on other seeds can still be beaten."""
+    lost = Run(seed=0, diverged="diverged: the loss is nan")
+    seeds = seeds_of("cpu2", 1, "made", {"name": "old"})
+    runs = [made_run(1.0 + i, seed) for i, seed in enumerate(seeds)]
+    runs[0] = lost.model_copy(update={"seed": seeds[0]})
+    first = as_record(made(number=1, entry=made_side("old", runs), against=None))
+    assert (first.missed, first.entry.median_s, first.entry.times[0]) == (1, 4, math.inf)
+    assert records.read(records.write(first, tmp_path)) == first
+    assert "diverged" in words.outcome(first)
+    rivals = seeded([*[made_run(6.0 + i) for i in range(4)], lost])
+    record = as_record(made(against=made_side("old", rivals)))
+    assert record.p == 1 / 252
+    assert records.read(records.write(record, tmp_path)) == record
+    assert "0.38 × old" in words.standing(tmp_path)
+    with pytest.raises(ValueError, match="has times"):
+        Run(seed=0, train_s=(1.0,))
 
 
 # who may take part
@@ -245,6 +345,8 @@ UNET = TINY | {"net": "unet"}
         ({"objective": "x1"}, "unknown objective 'x1'"),
         ({"train": {"epochs": 1, "lr": -1.0}}, "train.lr"),
         ({"engine": "fast"}, "unknown engine"),
+        ({"engine": "auto"}, "names its engine"),
+        ({"beside": "quick"}, "'beside' is not an entry's to choose"),
         ({"sample_steps": 101}, "more than T=100"),
     ],
 )
@@ -267,6 +369,10 @@ def test_an_entry_that_breaks_a_rule_is_refused(changes: dict[str, Any], says: s
         (["--verify", "cpu2/9"], "no record cpu2/9 (there are: none)"),
         (["--verify", "x", "--entry", "unet-x0"], "not allowed with"),
         (["--verify", "cpu2/9", "--quick"], "--quick are for --entry"),
+        (["--verify", "cpu2/9", "--track", "cpu2"], "--track, --calibrate and --quick are for --entry"),
+        (["--work", "x"], "say --entry NAME too"),
+        (["--entry", "unet-x0", "--track", "cpu2", "--calibrate", "--out", "."], "is a folder: name a file"),
+        (["--entry", "unet-x0", "--track", "cpu2", "--calibrate", "--out", "/proc/no/x"], "cannot write to folder"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -292,6 +398,7 @@ class Made:
     def __init__(self) -> None:
         self.runs: list[tuple[str, int]] = []
         self.stop_at: int | None = None
+        self.where: Environment | None = None
 
     def __call__(self, task: Task) -> Done:
         """A run, at once."""
@@ -299,7 +406,7 @@ class Made:
             raise KeyboardInterrupt
         self.runs.append((task.settings["name"], task.seed))
         seconds = task.settings["seconds"] + task.seed % 100 / 1e6
-        return done_of(made_run(seconds, task.seed, **task.settings.get("scores", {})))
+        return done_of(made_run(seconds, task.seed, **task.settings.get("scores", {})), self.where)
 
 
 def made_entry(name: str, seconds: float, **scores: float) -> Entry:
@@ -419,16 +526,31 @@ def test_a_runner_that_is_not_loaded_is_one_line(
 
 
 def test_seeds_follow_from_the_attempt() -> None:
-    one = Racer("a", "x", "job", {"lr": 1})
-    seeds = contest.seeds_of("cpu2", 1, one)
+    seeds = seeds_of("cpu2", 1, "job", {"lr": 1, "T": 2})
     assert len(set(seeds)) == RUNS
-    assert seeds == contest.seeds_of("cpu2", 1, one) == contest.seeds_of("cpu2", 1, replace(one, name="b"))
+    assert seeds == seeds_of("cpu2", 1, "job", {"T": 2, "lr": 1})
     others = [
-        contest.seeds_of("gpu1", 1, one),
-        contest.seeds_of("cpu2", 2, one),
-        contest.seeds_of("cpu2", 1, replace(one, settings={"lr": 2})),
+        seeds_of("gpu1", 1, "job", {"lr": 1, "T": 2}),
+        seeds_of("cpu2", 2, "job", {"lr": 1, "T": 2}),
+        seeds_of("cpu2", 1, "peer", {"lr": 1, "T": 2}),
+        seeds_of("cpu2", 1, "job", {"lr": 2, "T": 2}),
     ]
     assert all(set(seeds).isdisjoint(other) for other in others)
+
+
+def test_spelling_chooses_no_seeds() -> None:
+    """Whatever is spelt out, left out or written another way."""
+    plain = jobs.plain(UNET)
+    spellings: list[dict[str, Any]] = [
+        {"net": {"unet": {}}}, {"engine": "eager"}, {"eta": 0.0, "clip": True, "weight": "default"},
+        {"train": {"epochs": 2, "batch_size": 64, "warmup": 0.05}},
+    ]  # fmt: skip
+    assert all(jobs.plain(UNET | other) == plain for other in spellings)
+    assert jobs.plain(plain) == plain == json.loads(json.dumps(plain))
+    assert jobs.cell_of(plain, 20, 3)[1].key == jobs.cell_of(UNET, 20, 3)[1].key
+    assert jobs.plain(UNET | {"engine": "compiled"})["engine"] == "compiled"
+    for entry in ENTRIES.values():
+        assert jobs.cell_of(jobs.plain(entry.settings), 20, 0)[1] == jobs.cell_of(entry.settings, 20, 0)[1]
 
 
 def test_runs_of_two_machines_make_no_attempt() -> None:
@@ -436,11 +558,75 @@ def test_runs_of_two_machines_make_no_attempt() -> None:
     race = contest.Contest("cpu2", 1, (racer,), (1, 2), N)
     turns = [
         contest.Turn(i, 2, 0, racer, done_of(made_run(1.0, i), where), kept=False)
-        for i, where in enumerate([environment(), environment(machine="ffffffff")])
+        for i, where in enumerate([here(), here(machine="ffffffff")])
     ]
     with pytest.raises(UserError, match="several machines"):
         contest.attempt(race, turns)
     assert contest.attempt(race, [turns[0], turns[0]]).entry.times == [1.0, 1.0]
+
+
+def test_runs_of_other_software_make_no_attempt() -> None:
+    race = contest.Contest("cpu2", 1, (Racer("a", "x", "job", {}),), (1, 2), N)
+    done = [done_of(made_run(1.0, i)).model_copy(update={"software": {"theirs": f"{i}.0"}}) for i in range(2)]
+    turns = [contest.Turn(i, 2, 0, race.racers[0], one, kept=False) for i, one in enumerate(done)]
+    with pytest.raises(UserError, match="the runs of a had different software"):
+        contest.attempt(race, turns)
+
+
+def test_runs_of_other_code_are_not_taken(runner: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of any file of the runner, and of any version of another package."""
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "loop.py").write_text("slow = True")
+    RUNNERS["made"] = replace(RUNNERS["made"], code=(code,))
+    race = contest.Contest("cpu2", 1, (Racer("a", "x", "made", {}),), (1, 2), N)
+    found = {race.folder(tmp_path)}
+    assert found == {race.folder(tmp_path)}
+    (code / "loop.py").write_text("slow = False")
+    found.add(race.folder(tmp_path))
+    monkeypatch.setattr("bench.rows.installed", lambda: "rows 2.0")
+    found.add(race.folder(tmp_path))
+    monkeypatch.setattr(torch, "__version__", "3.0.0")
+    found.add(race.folder(tmp_path))
+    monkeypatch.setattr(contest, "uncommitted", lambda: True)
+    assert len(found | {race.folder(tmp_path)}) == 5
+
+
+def test_another_version_is_noticed_at_its_first_run(
+    runner: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runner.stop_at = 2
+    assert enter("fast", tmp_path) == 130
+    runner.stop_at, runner.where = None, here(torch="3.0.0")
+    assert enter("fast", tmp_path) == 2
+    assert len(runner.runs) == 3
+    assert "several machines or versions" in capsys.readouterr().err
+
+
+def test_one_race_at_a_time(runner: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with contest.alone():
+        assert enter("fast", tmp_path) == 2
+    assert "another race is being run on this machine" in capsys.readouterr().err
+    assert not runner.runs
+    assert enter("fast", tmp_path) == 0
+
+
+def test_a_name_that_is_no_files_is_refused_at_once(
+    runner: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ENTRIES["my_entry"] = made_entry("my_entry", 5)
+    assert enter("my_entry", tmp_path) == 2
+    assert "a name has small letters, digits and -" in capsys.readouterr().err
+    assert not runner.runs
+
+
+def test_without_git_nothing_counts_as_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: dict[str, bool] = {"## main": False, "## main\n M bench/x.py": True}
+    for state, expected in said.items():
+        monkeypatch.setattr("bench.machine.provenance.git", lambda *_, state=state: state)
+        assert contest.uncommitted() is expected
+    monkeypatch.setattr("bench.machine.provenance.git", lambda *_: None)
+    assert contest.uncommitted()
 
 
 # verifying
@@ -463,18 +649,33 @@ def test_a_record_is_run_again(runner: Made, tmp_path: Path, capsys: pytest.Capt
     runner.runs.clear()
     assert cli.main(["race", "--verify", "cpu2/1", "--work", str(tmp_path / "work")]) == 0
     assert {name for name, _ in runner.runs} == {"slow", "fast"}
+    assert not list((tmp_path / "work").glob("verify-*")), "so that no run verifies another attempt"
+
+
+def test_a_gain_that_is_not_sure_is_for_the_reader() -> None:
+    record = as_record(made())
+    for times, others, holds in (
+        ([1, 2, 3, 4, 5], [6, 7, 8, 9, 10], True),
+        ([1, 2, 3, 4, 11], [6, 7, 8, 9, 10], None),
+        ([6, 7, 8, 9, 10], [1, 2, 3, 4, 5], False),
+    ):
+        again = made([float(one) for one in times], [float(one) for one in others])
+        told = next(one for one in verify.findings(record, again) if one.text.startswith("against"))
+        assert told.holds is holds
 
 
 def test_what_does_not_hold_is_said() -> None:
     record = as_record(made())
-    other = made([9, 9, 9, 9, 9], runs=[made_run(9.0, 7, fid=99.0)] * RUNS)
+    entry = made(runs=[made_run(9.0, fid=99.0)] * RUNS).entry
+    runs = tuple(run.model_copy(update={"samples_sha256": "0" * 64}) for run in entry.runs)
+    other = made(entry=entry.model_copy(update={"runs": runs}))
     said = {one.text: one.holds for one in verify.findings(record, other)}
     broken = " ".join(text for text, holds in said.items() if holds is False)
     assert "fid: 99 here" in broken
     assert "5 of 5 runs miss" in broken
     assert "the same bytes in 0 of 5" in broken
     assert "against old: 1.125" in broken
-    elsewhere = other.model_copy(update={"environment": environment(torch="3.0.0")})
+    elsewhere = other.model_copy(update={"environment": here(torch="3.0.0")})
     assert next(one for one in verify.findings(record, elsewhere) if "same bytes" in one.text).holds is None
 
 
@@ -512,6 +713,23 @@ def test_a_job_is_a_run(world: World, one_core: None, monkeypatch: pytest.Monkey
     assert set(done.run.scores) == {"fid", *panel("fid", done.provenance.classifier)}
 
 
+def test_what_a_run_left_is_forgotten_but_for_locks(tmp_path: Path) -> None:
+    _, cell = jobs.cell_of(UNET, 20, 7)
+    store = Store(tmp_path)
+    for kind in ("cells", "locks", "checkpoints"):
+        store.write_bytes(store.path(kind, cell.key, ".x"), b"x")
+    jobs.forget(cell, store)
+    assert [path.parent.name for path in tmp_path.rglob("*.x")] == ["locks"]
+
+
+def test_a_job_that_diverges_misses(world: World, one_core: None) -> None:
+    settings = TINY | {"train": {"epochs": 1, "batch_size": 64, "lr": 1e30, "warmup": 0.0}}
+    done = jobs.run(Task(settings, 7, "cpu2", 20, world.store.root, "inline"))
+    assert done.run.diverged is not None
+    assert done.run.diverged.startswith("diverged")
+    assert (done.provenance, done.run.seconds) == (None, math.inf)
+
+
 def noise(task: Task) -> apart.Drawn:
     """A training loop of somebody's that draws noise."""
     samples = torch.randint(0, 256, (task.n, 1, 28, 28), dtype=torch.uint8)
@@ -530,6 +748,63 @@ def test_another_training_loop_is_scored_the_same(world: World, one_core: None) 
         apart.scored(lambda one: replace(noise(one), samples=torch.zeros(3, 1, 28, 28, dtype=torch.uint8)), task)
 
 
+def broken(task: Task) -> apart.Drawn:
+    """A training loop with a fault."""
+    raise KeyError(f"no layer\n{task.seed}")
+
+
+def lost(task: Task) -> apart.Drawn:
+    """A training loop that diverges."""
+    raise FloatingPointError("the samples are not finite")
+
+
+def test_a_training_loop_with_a_fault_is_one_line(world: World, one_core: None) -> None:
+    task = Task({}, 3, "cpu2", 20, world.store.root, "inline")
+    with (
+        standing_in(RUNNERS, {"broken": Runner(apart.in_own_process(broken), lambda *_: None, dict)}),
+        pytest.raises(UserError) as error,
+    ):
+        Racer("mine", "x", "broken", {}).run(3, "cpu2", 20, world.store.root, "inline")
+    assert str(error.value).startswith("entry 'mine', seed 3: a run failed: KeyError: ")
+    assert "\n" not in str(error.value)
+    assert apart.in_own_process(lost)(task).run.diverged == "the samples are not finite"
+
+
+WAITING = """
+import sys
+from pathlib import Path
+from bench.race import apart
+from bench.race.task import Task
+from tests.bench.test_race import waits
+apart.in_own_process(waits)(Task({"file": sys.argv[1]}, 0, "cpu2", 20, Path(sys.argv[2])))
+"""
+
+
+def waits(task: Task) -> apart.Drawn:
+    """A training loop that says which process it is, and then takes long."""
+    Path(task.settings["file"]).write_text(str(os.getpid()))
+    time.sleep(60)
+    raise AssertionError
+
+
+def test_a_run_ends_with_the_command(tmp_path: Path) -> None:
+    """However that ends: a run that went on would take the cores of the next."""
+    said = tmp_path / "pid"
+    command = [sys.executable, "-c", WAITING, str(said), str(tmp_path)]
+    with subprocess.Popen(command, cwd=paths.ROOT) as process:
+        until(lambda: said.is_file() and said.read_text() != "")
+        process.kill()
+    until(lambda: not Path(f"/proc/{said.read_text()}/cmdline").is_file())
+
+
+def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait for something that may take long where others run tests."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
 # what is said
 
 
@@ -537,9 +812,10 @@ def test_tables_of_records(tmp_path: Path) -> None:
     assert words.standing(tmp_path) == "No record yet."
     assert words.NONE_YET in words.tracks(tmp_path)
     entry = made().entry.model_copy(update={"who": "a|b <i>\n"})
+    put(first_record(), tmp_path)
     records.write(as_record(made(entry=entry)), tmp_path)
     table = words.standing(tmp_path)
-    row = table.splitlines()[-1]
+    row = table.splitlines()[-2]
     assert "2 (present)" in row
     assert r"a\|b &lt;i>" in row
     assert "0.38 × old" in row
