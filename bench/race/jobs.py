@@ -17,7 +17,7 @@ from bench.race.records import Done, Run
 from bench.race.rules import DATASET, IMAGES, Track, enough
 from bench.race.task import Task
 from bench.score.judges import panel
-from bench.store.records import CellRecord, JobRecord, ScoredCell, TrainedJob
+from bench.store.records import CellRecord, FailedCell, FailedJob, JobRecord, ScoredCell, TrainedJob
 from bench.store.store import Store
 from bench.study.model import ORACLE, Cell, Job
 from bench.study.study import Study
@@ -122,10 +122,10 @@ def run(task: Task) -> Done:
 
 def diverged(cell: Cell, store: Store, reason: str) -> Done:
     """A run that gave no samples: it misses the target, and is the slowest."""
-    teacher = [(JobRecord, cell.job.teacher.key)] if cell.job.teacher else []
-    kept = [store.read(kind, key) for kind, key in [(CellRecord, cell.key), (JobRecord, cell.job.key), *teacher]]
-    environment = next(record.environment for record in kept if record is not None and record.status == "failed")
-    return Done(run=Run(seed=cell.job.seed, diverged=reason), environment=environment)
+    jobs = [store.read(JobRecord, job.key) for job in (cell.job, cell.job.teacher) if job is not None]
+    kept = [store.read(CellRecord, cell.key), *jobs]
+    failed = next(record for record in kept if isinstance(record, FailedCell | FailedJob))
+    return Done(run=Run(seed=cell.job.seed, diverged=reason), environment=failed.environment)
 
 
 def forget(cell: Cell, store: Store) -> None:
