@@ -29,17 +29,17 @@ def section(results: Results) -> Iterator[Block]:
     yield text("The study ", name, " asks the same questions", *_differences(results, other), ". ", *_order(found))
     yield text(_counted(found))
     yield from _drawn(found, results.study.name, other.study.name)
-    columns = [Column("claim", "left"), *(Column(title) for title in ("here", "there")), Column("together", "left")]
-    caption = "First level over second, with the 95% interval"
-    if any(pair.here.scale == "difference" for pair in found.pairs):
-        caption += "; or first less second, for a metric that can be negative"
-    yield table(columns, map(_row, found.pairs), f"{caption}.")
+    titles = (f"{where} (95% interval)" for where in ("here", "there"))
+    columns = [Column("claim", "left"), *map(Column, titles), Column("together", "left")]
+    signed = any(pair.here.scale == "difference" for pair in found.pairs)
+    caption = ["A metric that can be negative has first less second, the others first over second."] if signed else []
+    yield table(columns, map(_row, found.pairs), *caption)
 
 
 def _differences(results: Results, other: Results) -> Iterator[str]:
     found = beside.differences(results.study, other.study)
     if found:
-        yield ". Besides its grid it differs in: "
+        yield ". It differs in: "
         yield "; ".join(f"{name} ({_said(there)} there, {_said(here)} here)" for name, (here, there) in found.items())
 
 
