@@ -93,16 +93,25 @@ def watched(events: Generator[Progress, None, T], quiet_s: float = QUIET_S) -> T
                 print(at, file=sys.stderr, flush=True)
 
 
-def run_study(study: Study, store: Store, options: Options, log: Sequence[str] = (), more: Sequence[Sink] = ()) -> bool:
+def run_study(
+    study: Study,
+    store: Store,
+    options: Options,
+    log: Sequence[str] = (),
+    more: Sequence[Sink] = (),
+    *,
+    auto: bool = False,
+) -> bool:
     """Run a study with the display that fits the terminal, say what came of it, and whether every cell is done.
 
     :param more: sinks to tell too.
+    :param auto: have a trial say how many jobs run at once.
     """
     from rich.console import Console
 
     from bench.sinks.follow import follow
 
-    finished = follow(study, store, options, Console(), log, more)
+    finished = follow(study, store, options, Console(), log, more, auto=auto)
     print(f"{study.name}: {finished.done} of {finished.cells} cells done in {shown(store.root)}")
     if finished.of_other_code:
         print(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,24 +91,19 @@ def run(args: argparse.Namespace) -> int:
         executor=args.executor,
         settings=read(args.settings + ([f"address={args.address}"] if args.address else [])),
     )
-    if auto:
-        from bench.execute.split import automatic
-
-        options, why = automatic(study, store, options)
-        print(why, file=sys.stderr)
     if not (args.report or args.out):
-        return 0 if output.run_study(study, store, options, args.log) else 1
-    whole = _reported(study, store, options, args)
+        return 0 if output.run_study(study, store, options, args.log, auto=auto) else 1
+    whole = _reported(study, store, options, args, auto)
     return 0 if whole else 1
 
 
-def _reported(study: Study, store: Store, options: Options, args: argparse.Namespace) -> bool:
+def _reported(study: Study, store: Store, options: Options, args: argparse.Namespace, auto: bool) -> bool:
     """Run the study, with its report kept fresh beside it; whether every cell is done."""
     from bench.sinks.seeds import EachSeed
 
     beside = output.Beside(args.study, store, args.out)
     try:
-        whole = output.run_study(study, store, options, args.log, [EachSeed(study, store, beside.write)])
+        whole = output.run_study(study, store, options, args.log, [EachSeed(study, store, beside.write)], auto=auto)
     finally:
         beside.stop()
     _, files = output.report(study, store, args.out)

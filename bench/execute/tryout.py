@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -24,45 +25,65 @@ Try = Callable[[Sequence[Cell], int, int], Sequence[float]]
 SECONDS = 0.5
 """How long a process trains, and then samples."""
 PATIENCE_S = 120.0
-"""A process that has not answered by then counts for nothing."""
+"""A process that has not answered so long after the first was asked for counts for nothing."""
 
 
 def tried(cells: Sequence[Cell], workers: int, threads: int) -> list[float]:
-    """Have so many processes work side by side; those that fail say nothing."""
-    started = [_start(cells, threads) for _ in range(workers)]
+    """Have so many processes work side by side; those that fail say nothing.
+
+    If not all can be started, none says anything: fewer would have more of the machine for each.
+    """
+    until = time.monotonic() + PATIENCE_S
+    started: list[tuple[BaseProcess, Connection]] = []
     try:
-        pipes = [pipe for _, pipe in started]
-        ready = [pipe for pipe in pipes if _hear(pipe) is not None]
+        for _ in range(workers):
+            started.append(_start(cells, threads))
+        ready = [pipe for _, pipe in started if _hear(pipe, until) is not None]
         for pipe in ready:
-            pipe.send(True)
-        return [seconds for pipe in ready if (seconds := _hear(pipe)) is not None]
+            with suppress(OSError):  # its process has died since
+                pipe.send(True)
+        return [seconds for pipe in ready if (seconds := _hear(pipe, until)) is not None]
+    except (EOFError, OSError):  # the server of processes is gone, or there is no room for one more process
+        return []
     finally:
         for process, pipe in started:
             pipe.close()
-            process.terminate()
+            process.kill()  # it has nothing to tidy up
+        for process, _ in started:
             process.join()
 
 
 def _start(cells: Sequence[Cell], threads: int) -> tuple[BaseProcess, Connection]:
     ours, theirs = processes.CONTEXT.Pipe()
     process = processes.CONTEXT.Process(target=answer, args=(tuple(cells), threads, theirs), daemon=True)
-    processes.warm()
-    with processes.environment():
-        process.start()
-    theirs.close()
+    try:
+        processes.warm()
+        with processes.environment():
+            process.start()
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
     return process, ours
 
 
-def _hear(pipe: Connection) -> float | None:
-    """What a process says: 0 when it is ready, then its seconds; None where it is gone."""
+def _hear(pipe: Connection, until: float) -> float | None:
+    """What a process says: 0 when it is ready, then its seconds; None where it is gone, or says nothing in time."""
     with suppress(EOFError, OSError):
-        if pipe.poll(PATIENCE_S):
+        if pipe.poll(max(0.0, until - time.monotonic())):
             return float(pipe.recv())
     return None
 
 
 def answer(cells: tuple[Cell, ...], threads: int, pipe: Connection) -> None:
-    """Be such a process: get ready, say so, wait for the others, and say the seconds that the job would take."""
+    """Be such a process: get ready, say so, wait for the others, and say the seconds that the job would take.
+
+    Whatever goes wrong in it is not printed: a trial that fails is no fault of the user's.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
     end_with_parent()
     torch.set_num_threads(threads)
     works = [_work(task, cells[0]) for task in ("train", "sample")]

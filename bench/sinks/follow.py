@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
 from rich.console import Console
@@ -10,7 +10,8 @@ from rich.console import Console
 from bench.execute.cost import Forecast
 from bench.execute.run import run_study
 from bench.execute.schedule import Options
-from bench.job.events import Ended, Failure
+from bench.execute.split import automatic
+from bench.job.events import Ended, Event, Failure
 from bench.machine.sources import code_hash
 from bench.score.judges import pinned
 from bench.sinks.console import show
@@ -44,11 +45,14 @@ def follow(
     console: Console,
     log: Sequence[str] = (),
     more: Sequence[Sink] = (),
+    *,
+    auto: bool = False,
 ) -> Finished:
     """Do what is missing of a study, showing it on the console.
 
     :param log: sinks to tell too, each ``NAME`` or ``NAME:TARGET`` (:data:`bench.sinks.sink.SINKS`).
     :param more: sinks that are open already.
+    :param auto: have a trial say how many jobs run at once, and with how many threads each.
 
     :raises UserError: if results cannot be written, or a job refuses its input.
     """
@@ -58,10 +62,7 @@ def follow(
         if isinstance(sink, Tracker):
             sink.meet(study, store)
 
-    def tell(expected: Forecast) -> None:
-        console.print(in_words(expected), highlight=False, markup=False, soft_wrap=True)
-
-    for event in show(run_study(study, store, options, tell=tell), console, *sinks, *more):
+    for event in show(_events(study, store, options, console, auto), console, *sinks, *more):
         if isinstance(event, Ended):
             failed = event.failures
     store.damaged.clear()  # what was found before has been made again
@@ -70,6 +71,20 @@ def follow(
         done += found.status == "done"
         other += isinstance(found.record, ScoredCell) and found.record.environment.code != code_hash()
     return Finished(len(study.cells), done, other, failed)
+
+
+def _events(study: Study, store: Store, options: Options, console: Console, auto: bool) -> Generator[Event, None, None]:
+    """What a run says; before its first job a line says how long it should take, and one how many jobs run at once."""
+    lines: list[str] = []
+    if auto:
+        options, why = yield from automatic(study, store, options)
+        lines.append(why)
+
+    def tell(expected: Forecast) -> None:
+        for line in (*lines, in_words(expected)):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    yield from run_study(study, store, options, tell=tell)
 
 
 def in_words(expected: Forecast) -> str:
