@@ -95,21 +95,25 @@ def test_a_process_that_cannot_work_says_nothing() -> None:
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-def pretend(monkeypatch: pytest.MonkeyPatch, *says: float | None) -> list[str]:
-    """Processes that say such things and are gone, or say nothing and stay (None); what is done to them in the end."""
+def pretend(monkeypatch: pytest.MonkeyPatch, *says: Sequence[float | None]) -> list[str]:
+    """Processes that say such things and are gone, or stay (None last); what is done to them in the end.
+
+    No more than these can be started.
+    """
     done: list[str] = []
     stay = []
     each = iter(says)
 
     def start(*_: object) -> tuple[Any, Any]:
-        said = next(each, OSError)
-        if said is OSError:
+        if (words := next(each, None)) is None:
             raise EOFError
         ours, theirs = multiprocessing.Pipe()
-        if said is None:
+        for word in words:
+            if word is not None:
+                theirs.send(word)
+        if words[-1] is None:
             stay.append(theirs)
         else:
-            theirs.send(said)
             theirs.close()
         return SimpleNamespace(kill=lambda: done.append("kill"), join=lambda: done.append("join")), ours
 
@@ -118,16 +122,17 @@ def pretend(monkeypatch: pytest.MonkeyPatch, *says: float | None) -> list[str]:
 
 
 def test_a_process_that_dies_once_it_is_ready_counts_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    done = pretend(monkeypatch, 0.0, 0.0)
-    assert tryout.tried([], 2, 1) == []
-    assert done == ["kill", "kill", "join", "join"]
+    """The others count."""
+    done = pretend(monkeypatch, [0.0], [0.0, 2.0, None], [0.0])
+    assert tryout.tried([], 3, 1) == [2.0]
+    assert done == ["kill"] * 3 + ["join"] * 3
 
 
 def test_processes_end_where_one_more_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server of processes may have died."""
-    done = pretend(monkeypatch, 0.0, 0.0)
+    done = pretend(monkeypatch, [0.0, 2.0, None], [0.0, 2.0, None])
     assert tryout.tried([], 3, 1) == []
-    assert done == ["kill", "kill", "join", "join"]
+    assert done == ["kill"] * 2 + ["join"] * 2
 
 
 def test_a_server_that_dies_at_a_start_counts_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +147,7 @@ def test_a_server_that_dies_at_a_start_counts_for_nothing(monkeypatch: pytest.Mo
 
 def test_all_processes_have_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tryout, "PATIENCE_S", 0.3)
-    pretend(monkeypatch, *[None] * 20)
+    pretend(monkeypatch, *[[None]] * 20)
     began = time.monotonic()
     assert tryout.tried([], 20, 1) == []
     assert time.monotonic() - began < 3
