@@ -31,7 +31,7 @@ ablate: $(VENV)/.ready ## run a study (default quick) and write its report; inte
 report: $(VENV)/.ready ## write the report of whatever results there are (or of STUDY=)
 	$(BENCH) report $(if $(filter-out undefined default file,$(origin STUDY)),$(STUDY))
 
-check: $(VENV)/.ready ## the gate of every change: every part of the code against its baseline, in a minute
+check: $(VENV)/.ready ## the gate of every change: every part of the code against its baseline, in about a minute
 	$(BENCH) check $(if $(filter-out auto,$(DEVICE)),--device $(DEVICE)) $(if $(ENGINE),--engine $(ENGINE))
 
 change: $(VENV)/.ready ## what CI asks of a change: both gates, the nightly one on one seed; fails only where it is sure

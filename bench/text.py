@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 
@@ -40,3 +41,8 @@ def listing(items: Iterable[object]) -> str:
     """``a``, ``a and b``, ``a, b and c``."""
     words = [str(item) for item in items]
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else "none"
+
+
+def as_yaml(value: object) -> str:
+    """A value as a study has it: ``true`` and ``null``, not ``True`` and ``None``."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)

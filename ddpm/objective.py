@@ -52,7 +52,7 @@ def mean(s: Schedule) -> Mix:
 def eps(s: Schedule) -> Mix:
     """ε (DDPM, eq. 14): the demo's Part 2.
 
-    Use: the field's habit, and what most published numbers are for. Not where the schedule leaves no signal in x_T:
+    Use: to compare with published numbers: most of them are for it. Not where the schedule leaves no signal in x_T:
     nothing can be said about x₀ there, and such cells are refused.
     """
     return Mix(torch.zeros_like(s.alpha), torch.ones_like(s.alpha), torch.zeros_like(s.alpha))
@@ -70,7 +70,7 @@ def x0(s: Schedule) -> Mix:
 def v(s: Schedule) -> Mix:
     """v = α_t ε − σ_t x₀ (Salimans & Ho, arXiv 2202.00512, section 4).
 
-    Use: a safe first choice: well conditioned at both ends and possible on every schedule.
+    Use: as a safe first choice: it is well conditioned at both ends and possible on every schedule.
     """
     return Mix(-s.sigma, s.alpha, torch.zeros_like(s.alpha))
 
@@ -140,7 +140,7 @@ class Weight:
 def unit(s: Schedule) -> Tensor:
     """1 (DDPM's L_simple when the objective is ``eps``).
 
-    Use: the objective's own error as it is. What it means for x₀ depends on the objective (see `ddpm-bench theory`).
+    Use: for the objective's own error. What that means for x₀ depends on the objective (see `ddpm-bench theory`).
     """
     return torch.ones_like(s.alpha)
 
@@ -156,7 +156,7 @@ def demo(s: Schedule) -> Tensor:
 def snr(s: Schedule) -> Tensor:
     """α_t²/σ_t² on the error of x₀, which is weight 1 on the error of ε.
 
-    Use: DDPM's L_simple, whatever the objective.
+    Use: for DDPM's L_simple, whatever the objective.
     """
     return s.snr
 
@@ -164,7 +164,7 @@ def snr(s: Schedule) -> Tensor:
 def min_snr(s: Schedule, *, gamma: float = 5.0) -> Tensor:
     """min(SNR, γ) on the error of x₀ (Hang et al., arXiv 2303.09556).
 
-    Use: when training `x0` or `v` learns fine detail slowly, or `eps` overspends on nearly clean images.
+    Use: when training `x0` or `v` learns fine detail slowly, or `eps` learns too much from nearly clean images.
     """
     return s.snr.clamp(max=gamma)
 

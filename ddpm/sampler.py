@@ -114,8 +114,9 @@ def heun(*, churn: float = 0.0) -> Sampler:
 
     With ``churn`` noise is first added to reach σ/α times 1 + min(churn/S, √2 − 1), or the nearest step that there is.
 
-    Use: where second order matters: on `linear` and `karras` the least error per evaluation from about twenty on. Not
-    with few steps on `cosine`, whose σ/α falls a thousandfold in the first of them.
+    Use: where second order matters. On `linear` and `karras` it has the smallest error for the same number of
+    evaluations, from about twenty evaluations on. Not with few steps on `cosine`: in the first of them σ/α falls a
+    thousandfold.
     """
     return Sampler(straight, corrects=True, churn=churn)
 
@@ -139,8 +140,8 @@ def dpmpp_2m_sde() -> Sampler:
 def dpmpp_3m() -> Sampler:
     """DPM-Solver++ with three steps' x̂₀ (arXiv 2211.01095), its second difference with the weight of third order.
 
-    Released codes give that difference half the weight and start with a step of first order, either of which makes
-    them of second order. Here the first step takes a second evaluation.
+    Released codes give that difference half the weight, and start with a step of first order. Each of the two makes
+    them second order. Here the first step takes a second evaluation.
 
     Use: with a hundred steps or more; under that it is less steady than `dpmpp_2m`. With few and long steps its
     extrapolation overshoots, even with an exact network: `ddpm-bench plan` warns of such cells.

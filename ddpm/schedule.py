@@ -76,7 +76,7 @@ def _from_noise(noise: Tensor) -> Tensor:
 def linear_unscaled(T: int, *, start: float = 1e-4, end: float = 0.02) -> Tensor:
     """β from 1e-4 to 0.02 whatever T (DDPM section 4): below T ≈ 700 much signal is left in x_T.
 
-    Use: to show the step-count confound, or to reproduce codes that shorten T without rescaling β.
+    Use: to show what a smaller T does where β is not rescaled, or to reproduce codes that do so.
     """
     return _log_bar(torch.linspace(start, end, T, dtype=torch.float64))
 
@@ -109,7 +109,7 @@ def quadratic(T: int, *, start: float = 1e-4, end: float = 0.02) -> Tensor:
 def cosine(T: int, *, s: float = 0.008, max_beta: float = MAX_BETA) -> Tensor:
     """ᾱ ∝ cos²((t/T + s)/(1 + s) · π/2), s = 0.008 (Improved DDPM, eq. 17). With ``max_beta`` 1 no signal is left.
 
-    Use: a good first choice for small images: it spends little time at SNRs where there is nothing to learn.
+    Use: as a good first choice for small images: it spends little time at SNRs where there is nothing to learn.
     """
     return _from_alpha_bar(lambda u: torch.cos((u + s) / (1 + s) * math.pi / 2) ** 2, T, max_beta)
 
@@ -144,7 +144,7 @@ def laplace(T: int, *, mu: float = 0.0, b: float = 0.5, max_beta: float = MAX_BE
 def flow(T: int) -> Tensor:
     """The straight path (1 − u) x₀ + u ε, u = t/T (Lipman et al., arXiv 2210.02747; Liu et al., 2209.03003).
 
-    No signal is left at t = T, so that ε and the score cannot be regressed on there.
+    No signal is left at t = T, so no network can learn ε or the score there.
 
     Use: with the objective `flow` or any other but `eps` and `score`; few sampling steps suit it.
     """

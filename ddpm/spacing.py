@@ -45,7 +45,7 @@ def quadratic(s: Schedule, steps: int) -> list[int]:
 
 
 def karras(s: Schedule, steps: int, *, rho: float = 7.0) -> list[int]:
-    """Even in (σ/α)^(1/ρ) (Karras et al., arXiv 2206.00364, eq. 5), each at the step whose σ/α is nearest in ratio.
+    """Even in (σ/α)^(1/ρ) (Karras et al., arXiv 2206.00364, eq. 5), each at the step with the nearest σ/α, as a ratio.
 
     Use: with `heun` or `dpmpp_2m`.
     """

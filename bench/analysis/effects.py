@@ -87,6 +87,35 @@ def effects(done: pd.DataFrame, axis: str, levels: list[Any]) -> list[Effect]:
     return found
 
 
+def narrower(done: pd.DataFrame, axis: str, group: Sequence[Effect], others: Sequence[str]) -> dict[str, list[Any]]:
+    """Other axis → its levels that there are pairs of, where that is not all of its levels.
+
+    Numbers of sampling steps are left out for T: each T has its own.
+    """
+    grid = matched(done[done["fid"] > 0], axis)
+    levels = [effect.level for effect in group if effect.ratios and effect.level != effect.best]
+    if not levels:
+        return {}
+    pairs = grid[grid[group[0].best].notna() & grid[levels].notna().any(axis=1)].index
+    found = {}
+    for other in others:
+        if other == axis or (axis == "T" and other == "sample_steps"):
+            continue
+        every, here = (list(dict.fromkeys(values)) for values in (done[other], pairs.get_level_values(other)))
+        if set(every) - set(here):
+            found[other] = [level for level in every if level in here]
+    return found
+
+
+def alike(group: Sequence[Effect]) -> list[list[Any]]:
+    """Levels that have the same ratios in every pair, but for one that is by itself."""
+    found: dict[tuple[float, ...], list[Any]] = {}
+    for effect in group:
+        if effect.ratios:
+            found.setdefault(effect.ratios, []).append(effect.level)
+    return [levels for levels in found.values() if len(levels) > 1]
+
+
 def _chance(grid: pd.DataFrame) -> Chance:
     """How likely a run of the first column is to score lower than a run of the second, in the settings that have both.
 

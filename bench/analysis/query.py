@@ -45,7 +45,7 @@ THREADS, THREAD_MB = min(4, os.cpu_count() or 1), 128
 CHUNK = 10_000
 """Rows held in Python at once."""
 
-HINT = "views: cells, jobs; their columns: ddpm-bench query 'DESCRIBE cells'"
+HINT = "the views are cells and jobs; their columns: ddpm-bench query 'DESCRIBE cells'"
 
 
 class Answer(NamedTuple):
@@ -125,8 +125,8 @@ def _bounded() -> Iterator[None]:
 
 
 def _one_line(error: Exception) -> str:
-    """The error without duckdb's picture of where in the query it is."""
-    text = str(error).split("\n\nLINE ")[0]
+    """The error without duckdb's picture of where in the query it is, and without its guess, which is far off."""
+    text = str(error).split("\n\nLINE ")[0].split("\nDid you mean ")[0]
     return " ".join(text.split())
 
 

@@ -1,19 +1,21 @@
 """The ``ddpm-bench`` command: one file a command. Everything heavy is imported by the command that needs it.
 
-A command's file has ``HELP`` (one line), ``MORE`` (a paragraph, or ""), ``add``, which declares its arguments, and
-``run``, which calls a library function with them and returns the exit code.
+A command's file has ``HELP`` (one line), ``MORE`` (a paragraph, a table or ""), ``add``, which declares its arguments,
+and ``run``, which calls a library function with them and returns the exit code.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
+import textwrap
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from bench.errors import UserError
+from bench.errors import UserError, unknown
 
 #: every command, in the order of --help; each is the module of that name in this package
 COMMANDS = (
@@ -105,6 +107,18 @@ class _Parser(argparse.ArgumentParser):
         """Exit with code 2."""
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse what is left over here: a command then names its own help, not that of all commands."""
+        found, left = super().parse_known_args(args, namespace)
+        if left:
+            self.error(f"unknown arguments: {' '.join(left)}")
+        return found, left
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            kind = "command" if isinstance(action, argparse._SubParsersAction) else "choice"
+            raise argparse.ArgumentError(action, str(unknown(kind, value, map(str, action.choices))))
+
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of every command. Nothing heavy is imported."""
@@ -121,9 +135,19 @@ def make_parser() -> argparse.ArgumentParser:
         added = commands.add_parser(
             name,
             help=command.HELP,
-            description=f"{command.HELP[0].upper()}{command.HELP[1:]}. {command.MORE}".strip(),
+            description=_description(command),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add(added)
         added.set_defaults(run=command.run)
     return parser
+
+
+def _description(command: Command) -> str:
+    """What a command does, as wide as the terminal. A table stands below it as it is."""
+    said, more = f"{command.HELP[0].upper()}{command.HELP[1:]}.", command.MORE
+    table = "  " in more
+    text = said if table else f"{said} {more}"
+    width = shutil.get_terminal_size().columns - 2  # as argparse has it
+    wrapped = textwrap.fill(" ".join(text.split()), width, break_on_hyphens=False, break_long_words=False)
+    return f"{wrapped}\n\n{more}" if table else wrapped

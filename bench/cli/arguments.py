@@ -16,15 +16,12 @@ def study(to: argparse.ArgumentParser, default: str | None = "quick") -> None:
     to.add_argument("study", nargs="?", default=default, help=f"name or YAML file ({what})")
 
 
-def results(to: argparse.ArgumentParser) -> None:
-    """The results folder."""
-    more = "; commands that only read use results/reference, which comes with the project, if there are none"
-    to.add_argument(
-        "--results",
-        type=path,
-        metavar="DIR",
-        help=f"the results folder (default {'results/local' + more if paths.CHECKOUT else 'results'})",
-    )
+def results(to: argparse.ArgumentParser, reads: bool = False) -> None:
+    """The results folder; a command that only reads takes that of the project where one's own has nothing to read."""
+    default = "default: results/local" if paths.CHECKOUT else "default: results"
+    if reads and paths.CHECKOUT:
+        default += ". If it has none of what is asked for: results/reference, which comes with the project"
+    to.add_argument("--results", type=path, metavar="DIR", help=f"the results folder ({default})")
 
 
 def data_dir(to: argparse.ArgumentParser) -> None:
@@ -64,8 +61,8 @@ def running(to: argparse.ArgumentParser) -> None:
         "--threads",
         type=positive,
         metavar="N",
-        help="CPU threads of each job (default: all, divided among --workers). Rounding in training depends on this "
-        "number. Keep it the same for results that must match byte for byte",
+        help="CPU threads of each job (default: all cores, divided among the jobs at once). Rounding in training "
+        "depends on this number. Keep it the same for results that must match byte for byte",
     )
     to.add_argument(
         "--engine",

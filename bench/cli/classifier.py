@@ -16,7 +16,7 @@ MORE = ""
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("judge", nargs="?", help="which judge (default: the one that fid is by)")
+    parser.add_argument("judge", nargs="?", help="which judge (default: the judge classifier)")
     parser.add_argument("--dataset", default="mnist", help="default mnist")
     parser.add_argument(
         "--panel",

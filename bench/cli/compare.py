@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 HELP = "compare two sets of results, cell by cell"
 MORE = (
-    "A and B are results folders, or git revisions of one\n(REVISION or REVISION:FOLDER; the default folder is "
-    "results/reference). Cells\nthat share training seeds are compared as pairs."
+    "A and B are results folders, or git revisions of one (REVISION or REVISION:FOLDER; the default folder is "
+    "results/reference). Cells that share training seeds are compared as pairs."
 )
 PAGE = Path("comparison.html")
 BETWEEN = {"ratio": "B/A", "difference": "B-A"}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 HELP = "check device, versions, data, classifier and, with --results, every file of a results folder"
-MORE = "It names damaged files, and says what\nhappens if you delete one and run its study again."
+MORE = "It names damaged files, and says what happens if you delete one and run its study again."
 
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "pandas", "seaborn", "torch-fidelity", "pydantic", "typst")
 
@@ -36,7 +36,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the checks, one a line; 1 if any fails."""
+    """Print the checks, one a line; 1 if any fails.
+
+    :raises UserError: if the folder asked for does not exist.
+    """
+    from bench.errors import UserError
+
+    if args.results is not None and not args.results.exists():  # before what takes long
+        raise UserError(f"no results folder {args.results}")
     if args.speed:
         from bench.execute import processes
 

@@ -8,7 +8,7 @@ from bench.cli import arguments
 from bench.paths import shown
 
 HELP = "write a cell's samples and weights for other tools"
-MORE = "Samples go to samples.npz (guided-diffusion's form) or to PNGs,\nweights to weights.safetensors with a card."
+MORE = "Samples go to samples.npz (guided-diffusion's form) or to PNGs, weights to weights.safetensors with a card."
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", default="npz", metavar="FORM", help="npz (default), png or none")
     parser.add_argument("--no-weights", action="store_true", help="write samples only")
     parser.add_argument("--out", type=arguments.path, metavar="DIR", help="default: a folder named by the cell's key")
-    arguments.results(parser)
+    arguments.results(parser, reads=True)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,8 +10,8 @@ from bench.cli import arguments, output
 
 HELP = "show quality and speed of a study over commits, and where they have changed"
 MORE = (
-    "A history is a file with one JSON line for each run: commit,\ndate, machine, seeds, scores and seconds. It may be "
-    "kept anywhere, for example as\nan artefact of CI."
+    "A history is a file with one JSON line for each run: commit, date, machine, seeds, scores and seconds. It may be "
+    "kept anywhere, for example as a file that CI keeps."
 )
 PAGE = Path("history.html")
 

@@ -10,7 +10,7 @@ from bench.cli import arguments
 from bench.paths import ROOT, shown
 
 HELP = "measure what each metric sees of known damage, and write the page"
-MORE = "It takes many minutes on one core. The page that comes\nwith the project is reports/metrics."
+MORE = "It takes many minutes on one core. The page that comes with the project is reports/metrics."
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -7,32 +7,30 @@ import argparse
 from bench.cli import arguments, output
 
 HELP = "open the report of a study in the browser"
-MORE = "If there is no report yet, it is written first. Without a\nbrowser, the path is shown. It needs no network."
+MORE = "If there is no report yet, it is written first. Without a browser, the path is shown. It needs no network."
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     arguments.study(parser)
     arguments.out(parser)
-    arguments.results(parser)
+    arguments.results(parser, reads=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """Open the page, or say where it is."""
     import webbrowser
 
-    from bench.errors import UserError
     from bench.paths import reports_of, shown
     from bench.report.write import HTML
-    from bench.store.lookup import holds, readable
+    from bench.store.lookup import need, readable
     from bench.study import load as studies
 
     study = studies.load(args.study)
     store = readable(args.results, study)
     page = (args.out or reports_of(store.root)) / study.name / HTML
     if not page.is_file():
-        if not holds(store, study):
-            raise UserError(f"no results of {study.name} in {shown(store.root)}; `ddpm-bench run` makes some")
+        need(store, study, args.study)
         output.report(study, store, args.out)
     try:
         opened = webbrowser.get().open(page.resolve().as_uri())

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.cli import arguments, output
+from bench.paths import shown
 
 if TYPE_CHECKING:
     from bench.execute.plan import Plan
     from bench.study.study import Study
 
 HELP = "print a study's jobs and cells, and what is already done"
-MORE = ""
+MORE = "What is done is counted in your own results folder alone. The results of the project do not count."
 MANY = 20
 """Values of an axis that are all printed."""
 
@@ -27,7 +28,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--workers", type=arguments.positive, default=1, metavar="N", help="also estimate the time with N jobs at once"
     )
     parser.add_argument(
-        "--threads", type=arguments.positive, metavar="N", help="CPU threads of each job (default: its share)"
+        "--threads",
+        type=arguments.positive,
+        metavar="N",
+        help="CPU threads of each job (default: all cores, divided among --workers)",
     )
     arguments.results(parser)
 
@@ -48,31 +52,33 @@ def run(args: argparse.Namespace) -> int:
     store = open_store(args.results or LOCAL)
     output.warn(study)
     found = plan(study, store, detail=args.cells, workers=args.workers, threads=args.threads)
-    _print(study, found, args.workers)
+    _print(study, found, shown(store.root), args.workers)
     output.damaged(store)
     return 0
 
 
-def _print(study: Study, found: Plan, workers: int) -> None:
+def _print(study: Study, found: Plan, folder: str, workers: int) -> None:
     from bench.execute.plan import about
     from bench.images import datasets
+    from bench.text import plural
     from ddpm.spec import parse
 
-    print(f"{study.name}: {found.jobs} jobs, {found.cells} cells; {found.done} cells done")
+    jobs, cells = plural(found.jobs, "job"), plural(found.cells, "cell")
+    print(f"{study.name}: {jobs}, {cells}; {plural(found.done, 'cell')} done in {folder}")
     print(
-        f"{parse(study.dataset).name}, {study.train.epochs} epochs a job; {study.score.n} samples a cell, "
-        f"{found.evaluations:,} network evaluations in all"
+        f"{parse(study.dataset).name}, {plural(study.train.epochs, 'epoch')} a job; {study.score.n:,} samples a cell, "
+        f"{found.evaluations:,} network evaluations for sampling"
     )
     for line in datasets.tell(study.dataset):
         print(f"  {line}")
     if found.left:
         where = " (from runs on another machine, or with other threads)" if found.elsewhere else ""
         once = f"; with {workers} at once {about(found.wall_s)}" if workers > 1 and found.wall_s is not None else ""
-        print(f"left: {found.left} jobs, {about(found.seconds)}{once}{where}")
+        print(f"left: {plural(found.left, 'job')}, {about(found.seconds)}{once}{where}")
     for name, values in study.axes:
         print(f"  {name:13} {_listed(values)}")
     for job in found.detail:
-        left = f"{job.left} cells left, {about(job.seconds)}" if job.left else "nothing left"
+        left = f"{plural(job.left, 'cell')} left, {about(job.seconds)}" if job.left else "nothing left"
         print(f"{job.key}  {job.label}: {left}")
         for key, status, label in job.cells:
             print(f"  {key}  {status:8} {label}")
@@ -80,6 +86,8 @@ def _print(study: Study, found: Plan, workers: int) -> None:
 
 def _listed(values: Sequence[Any]) -> str:
     """An axis's values; of very many the first, the last, and how many there are."""
+    from bench.text import as_yaml
+
     if len(values) <= MANY:
-        return ", ".join(map(str, values))
-    return f"{', '.join(map(str, values[:10]))}, … {values[-1]} ({len(values):,} values)"
+        return ", ".join(map(as_yaml, values))
+    return f"{', '.join(map(as_yaml, values[:10]))}, … {as_yaml(values[-1])} ({len(values):,} values)"

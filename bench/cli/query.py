@@ -8,17 +8,19 @@ from bench.cli import arguments, output
 
 HELP = "ask the results anything, in SQL"
 MORE = (
-    "There are two views. `cells` has a row for each cell of every\nstudy, with the columns of `ddpm-bench table`. "
-    "`jobs` has the training runs.\n`ddpm-bench query 'DESCRIBE cells'` lists the columns. Nothing is written."
+    "There are two views. `cells` has a row for each cell of every study, with the columns of `ddpm-bench table`. "
+    "`jobs` has the training runs. `ddpm-bench query 'DESCRIBE cells'` lists the columns. Nothing is written."
 )
 EXAMPLES = """\
 examples:
   the best cell of each objective and schedule
-    ddpm-bench query "SELECT objective, schedule, min(fid) AS fid, arg_min(key, fid) AS key
-                      FROM cells WHERE status = 'done' GROUP BY ALL ORDER BY fid"
+    ddpm-bench query "SELECT objective, schedule, min(fid) AS fid,
+      arg_min(key, fid) AS key FROM cells WHERE status = 'done'
+      GROUP BY ALL ORDER BY fid"
   what training each network costs, and how far off the estimates were
-    ddpm-bench query "SELECT net, device, count(*) AS jobs, median(epoch_s), median(abs(estimate_s / wall_s - 1))
-                      FROM jobs WHERE status = 'done' GROUP BY ALL"
+    ddpm-bench query "SELECT net, device, count(*) AS jobs, median(epoch_s),
+      median(abs(estimate_s / wall_s - 1)) FROM jobs WHERE status = 'done'
+      GROUP BY ALL"
 """
 
 
@@ -27,7 +29,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("sql", help="one SELECT (duckdb's dialect)")
     arguments.output(parser)
-    arguments.results(parser)
+    arguments.results(parser, reads=True)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         default=Path("samples.png"),
         help="a .png with a grid, or an .npz with all images (default samples.png)",
     )
-    arguments.results(parser)
+    arguments.results(parser, reads=True)
     arguments.device(parser)
 
 

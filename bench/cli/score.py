@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 HELP = "score images, whoever made them"
 MORE = (
-    "PATH is a folder of image files (PNG, JPEG and\nothers), or an .npy or .npz file. An array is (N, H, W), "
-    "(N, H, W, C) or\n(N, C, H, W). It holds uint8, or floats in [0, 1], [-1, 1] or [0, 255]. See\ndocs/files.md."
+    "PATH is a folder of image files (PNG, JPEG and others), or an .npy or .npz file. An array is (N, H, W), "
+    "(N, H, W, C) or (N, C, H, W). It holds uint8, or floats in [0, 1], [-1, 1] or [0, 255]. See docs/files.md."
 )
 SHADES = {"black": 0, "white": 255}
 

@@ -19,7 +19,7 @@ MORE = ""
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     arguments.study(parser, default=None)
-    arguments.results(parser)
+    arguments.results(parser, reads=True)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,12 +51,12 @@ def _queues(root: Path) -> None:
 
 
 def _print(name: str, folder: str, found: Progress) -> None:
-    from bench.text import duration
+    from bench.text import duration, plural
 
     states = ("done", "failed", "stale", "missing")
     text = ", ".join(f"{found.counts[state]} {state}" for state in states if found.counts[state])
     more = f"; made by {len(found.codes)} versions of the code" if len(found.codes) > 1 else ""
-    print(f"{name}: {found.cells} cells: {text} ({folder}){more}")
+    print(f"{name}: {plural(found.cells, 'cell')}: {text} ({folder}){more}")
     if found.runs:
         expected, truth = sum(run.estimate_s for run in found.runs), sum(run.wall_s for run in found.runs)
         print(

@@ -25,7 +25,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     arguments.study(parser)
     arguments.output(parser, ", which has only the main columns")
-    arguments.results(parser)
+    arguments.results(parser, reads=True)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from bench.paths import ROOT, shown
 
 HELP = "write the page of what follows from the formulas alone"
 MORE = (
-    "It has SNR curves, loss weights in x₀ space, conditioning, what\nfewer steps do to a schedule, and each sampler's "
+    "It has SNR curves, loss weights in x₀ space, conditioning, what fewer steps do to a schedule, and each sampler's "
     "own error. Nothing is trained."
 )
 

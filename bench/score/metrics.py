@@ -87,7 +87,7 @@ def recall(sample: Features, reference: Reference) -> float:
 
 
 def fid_bias(sample: Features, reference: Reference) -> float:
-    """What FID is too large by at this N, to first order, were the features Gaussian (:func:`frechet_bias`).
+    """How much too large FID is at this N, if the features were Gaussian: to first order (:func:`frechet_bias`).
 
     Use: to judge how much of an FID is N.
     """
@@ -103,7 +103,7 @@ def fid_infinity(sample: Features, reference: Reference) -> float:
 
 
 def density(sample: Features, reference: Reference) -> float:
-    """How many reference balls a sample is in, over k = 5, averaged; can exceed 1 (Naeem et al., arXiv 2002.09797).
+    """In how many reference balls a sample is, on average, divided by k = 5 (Naeem et al., arXiv 2002.09797).
 
     Use: instead of precision where outliers in the reference matter.
     """
@@ -163,7 +163,7 @@ def class_accuracy(sample: Features, reference: Reference) -> float:
 
 
 def worst_class_accuracy(sample: Features, reference: Reference) -> float:
-    """The same for the class that fares worst.
+    """The same for the class with the lowest accuracy.
 
     Use: to see whether one class is lost though the mean is good.
     """

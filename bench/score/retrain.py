@@ -13,7 +13,7 @@ from bench import files
 from bench.errors import UserError, unknown
 from bench.images import datasets
 from bench.score import classifier, eyes, kept
-from bench.score.judges import JUDGES, Pinned, hash_of, headline, judges_of
+from bench.score.judges import JUDGES, Pinned, hash_of, judges_of
 from bench.score.kept import Progress
 from bench.score.learning import JudgeNetwork
 from bench.score.together import Together
@@ -49,14 +49,12 @@ def retrain(
 
     Beside it goes ``<out>.moments.safetensors``: the moments of the training images, which samples are compared with.
 
-    :param judge: a name in :data:`bench.score.judges.JUDGES`; by default the headline judge, or the recipe of the first
-        judge where the data set has none.
+    :param judge: a name in :data:`bench.score.judges.JUDGES`; by default the first one, ``classifier``.
     :param epochs: the recipe's number if None.
     :raises UserError: for an unknown data set or judge, or a file that cannot be written.
     """
     dataset = datasets.named(dataset)
-    usual = headline(dataset)
-    name = judge or (usual.name if usual else next(iter(JUDGES)))
+    name = judge or next(iter(JUDGES))
     if name not in JUDGES:
         raise unknown("judge", name, JUDGES)
     images = datasets.load(dataset, data_dir)

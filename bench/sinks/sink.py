@@ -33,7 +33,7 @@ class Sink(Protocol):
 def _on_the_console(make: Callable[[Console], Sink]) -> Callable[[str], Sink]:
     def made(target: str) -> Sink:
         if target:
-            raise UserError(f"a sink of the console has no target: '{target}'")
+            raise UserError(f"a log on the console has no target: leave out ':{target}'")
         return make(Console())
 
     return made
@@ -57,7 +57,7 @@ def open_sink(text: str) -> Sink:
     """
     name, _, target = text.partition(":")
     if name not in SINKS:
-        raise unknown("sink", name, SINKS)
+        raise unknown("kind of log", name, SINKS)
     return SINKS[name](target)
 
 

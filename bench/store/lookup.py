@@ -54,6 +54,17 @@ def holds(store: Store, study: Study) -> bool:
     return any(store.path("cells", cell.key, ".json").exists() for cell in study.cells)
 
 
+def need(store: Store, study: Study, name: str) -> None:
+    """Refuse a folder with nothing of a study.
+
+    :param name: what a user calls the study.
+    :raises UserError: saying which command makes results.
+    """
+    if not holds(store, study):
+        where = paths.shown(store.root)
+        raise UserError(f"no results of {study.name} in {where}; `ddpm-bench run {name}` makes some")
+
+
 def with_results(name: str | None, results: Path | None) -> Iterator[tuple[Study, Store]]:
     """The study of that name and where its results are; without a name every shipped one that has results.
 

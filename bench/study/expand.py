@@ -16,7 +16,7 @@ from bench.study.model import Budget, Cell, Job, Sampling
 from ddpm.nets import classes_of, learns_variance, make_net, takes_second_time
 from ddpm.objective import check, default_weight
 from ddpm.sampler import make_sampler
-from ddpm.schedule import make_schedule
+from ddpm.schedule import Schedule, make_schedule
 from ddpm.spec import Variant, parse
 from ddpm.teach import make_teach
 
@@ -86,7 +86,20 @@ def _too_many_steps(design: Design, at: At) -> str | None:
 
 def _not_inverted(design: Design, at: At) -> str | None:
     try:
-        check(make_schedule(at["schedule"], at["T"]), at["objective"])
+        schedule = make_schedule(at["schedule"], at["T"])
+    except ValueError as error:
+        return str(error)
+    if (why := _refused(schedule, at["objective"])) is None:
+        return None
+    able = [name for name in entries("objective") if _refused(schedule, Variant(name)) is None]
+    silent = f"At t={schedule.T} no signal is left. " if schedule.alpha[-1] == 0 else ""
+    return f"{why}. {silent}Use {' or '.join(filter(None, [', '.join(able[:-1]), *able[-1:]]))} there, or exclude it"
+
+
+def _refused(schedule: Schedule, objective: Variant) -> str | None:
+    """Why x₀ does not follow from this objective's output; None where it does."""
+    try:
+        check(schedule, objective)
     except ValueError as error:
         return str(error)
     return None

@@ -29,7 +29,9 @@ PARTS = ["device", "python", *doctor.LIBRARIES, "code", "mnist", "classifier", "
 
 
 def lines(capsys: pytest.CaptureFixture[str], results: Path, *options: str, code: int) -> dict[str, tuple[str, str]]:
-    """Part → (ok or BAD, what is said of it)."""
+    """Part → (ok or BAD, what is said of it); of a folder that is there."""
+    if not results.exists():
+        results.mkdir(parents=True)
     assert cli.main(["doctor", "--device", "cpu", "--results", str(results), *options]) == code
     split = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines() if line]
     return {part: (mark, said) for mark, part, said in split}

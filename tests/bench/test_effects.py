@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from bench.analysis.effects import effects, factors, geometric_mean, pareto, scatter
+from bench.analysis.effects import alike, effects, factors, geometric_mean, narrower, pareto, scatter
 from bench.analysis.frames import Results
 from bench.images import datasets
 from bench.store.store import Store
@@ -51,6 +51,21 @@ def test_pairs_need_everything_else_equal(store, digits):
     assert [len(effect.ratios) for effect in by_objective] == [4, 4]
     by_schedule = effects(results.done, "schedule", results.levels("schedule"))
     assert (by_schedule[0].level, len(by_schedule[0].ratios)) == ("linear", 4)
+
+
+def test_pairs_of_a_part_of_the_study_are_found(store, digits):
+    """Where a level of another choice has no pair; and levels whose pairs are all equal."""
+    study = make_study()
+    fill(study, store, digits)
+    results = Results(study, store)
+    group = effects(results.done, "objective", results.levels("objective"))
+    assert narrower(results.done, "objective", group, results.varying) == {}
+    part = results.done[(results.done["objective"] == "eps") | (results.done["method"] == "ddim")]
+    group = effects(part, "objective", results.levels("objective"))
+    assert narrower(part, "objective", group, results.varying) == {"method": ["ddim"]}
+    assert alike(group) == []
+    twice = pd.concat([part, part[part["objective"] == "previous"].assign(objective="mean")])
+    assert alike(effects(twice, "objective", ["previous", "mean", "eps"])) == [["previous", "mean"]]
 
 
 def test_scatter_needs_both_kinds_of_seeds(store, digits):

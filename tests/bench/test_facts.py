@@ -40,6 +40,11 @@ def test_what_a_study_says_is_read_from_its_file() -> None:
     assert facts.answer("design recipes train.images") == f"{load('recipes').train.images:,}"
 
 
+def test_the_whole_study_is_its_first_report_for_each_seed() -> None:
+    first, whole = (int(facts.answer(f"first_report quick{of}")) for of in ("", " all"))
+    assert abs(whole - 3 * first) <= 2, "rounding"
+
+
 @pytest.mark.parametrize(
     "question",
     [

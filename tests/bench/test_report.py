@@ -15,16 +15,18 @@ from bench.analysis.effects import effects, profiles, scatter
 from bench.analysis.frames import Results
 from bench.images import datasets
 from bench.report import marks
-from bench.report.blocks import Figure
+from bench.report.blocks import Figure, Spread
 from bench.report.formats import short
 from bench.report.render import RENDERERS
 from bench.report.render.markdown import escape
+from bench.report.sections import variance
 from bench.report.write import compose, write
 from bench.store.records import Likelihood
 from bench.store.store import Store
 from bench.study.study import Score
 from ddpm.objective import gain
 from ddpm.schedule import make_schedule
+from ddpm.spec import Variant
 from tests.bench.made_up import (
     FLOOR,
     clean,
@@ -88,6 +90,8 @@ def test_whole_report(store, digits, tmp_path):
     for path in made.figures:
         assert not path.name.startswith("samples") or path.read_bytes() in previews, "at their own resolution"
     assert made.pdf.read_bytes().startswith(b"%PDF")
+    assert "| headline judge (together), sha256 |" in text
+    assert "times this lowest FID." in opening
     for said in ("Made-up CPU", "d" * 64, "`abcdef012345`", "f" * 40, "class_balance"):
         assert said in text
     assert "The demo's claims" not in text, "they are in the report of the demo's study alone"
@@ -347,6 +351,7 @@ def test_durations_of_a_shared_device_are_left_out(store, digits, tmp_path):
     fill(study, store, digits, exclusive=False)
     text = text_of(study, store, tmp_path / "out")
     assert "other programs used the same device" in text
+    assert "These durations are left out of all tables. A – means that no clean duration is left." in text
     assert "No sampling run had its device alone" in text
     assert "figures/durations" not in text
     assert "figures/steps" in text
@@ -361,6 +366,22 @@ def test_mixed_code_versions_and_machines_warn(store, digits):
     assert "from 2 versions of the code" in text
     assert "more than one kind of machine" in text
     assert "uncommitted changes" in text
+
+
+def test_a_setting_timed_on_two_machines_says_so(store, digits):
+    """And a setting that has only one of them names that one."""
+    study = make_study(objective=["eps"], schedule=["linear"], sampler=["ddim"], seed=[0, 1])
+    fill(study, store, digits)
+    opening = section_of(markdown_of(Results(study, store)), "The answer")
+    assert "the median of runs on" not in opening
+    best = Results(study, store).settings.iloc[0]["sample_steps"]
+    for cell in study.cells:
+        if cell.job.seed and cell.sampling.sample_steps == best:
+            write_cell(store, cell, digits, env={"threads": 7})
+    text = markdown_of(Results(study, store))
+    assert "s on Made-up CPU" in section_of(text, "The answer")
+    assert ": the median of runs on these kinds of machines." in section_of(text, "The answer")
+    assert "The results were made with different settings (threads: " in text
 
 
 def test_scores_of_another_reference_are_not_mixed_in(store, digits):
@@ -541,6 +562,18 @@ def test_how_many_steps_are_enough(tmp_path, digits):
     assert "| ancestral | 80.0 | 18.0 | 10.0 | **25** | 2 |" in text
     assert "| ddim | 40.0 | 12.8 | 12.0 | **10** | 2 |" in text
     assert "cells that learnt" in text
+    assert "Not listed" not in text
+    for cell in study.cells:
+        if (cell.sampling.sampler, cell.sampling.sample_steps) == (Variant("ddim"), 25):
+            store.path("cells", cell.key, ".json").unlink()
+    text = markdown_of(Results(study, store))
+    assert "Not listed: ddim. There no training run was sampled with every number of steps." in text
+    assert "The pairs of sampler have sampling steps 5 and 10 only." in text
+
+
+def test_shares_of_more_than_the_whole_are_explained():
+    """And only those."""
+    assert variance._total({("a",): 0.7, ("b",): Spread(0.4, 0.1, 0.8), ("left",): math.nan}) == pytest.approx(1.1)
 
 
 def test_the_committed_report_of_quick_is_short():

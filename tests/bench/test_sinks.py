@@ -142,7 +142,7 @@ def test_whoever_stops_listening_ends_the_run_and_closes_sinks() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("jsnol:x", "unknown sink 'jsnol'.*plain, rich, jsonl"),
+        ("jsnol:x", "unknown kind of log 'jsnol'.*plain, rich, jsonl"),
         ("jsonl", "needs a file"),
         ("jsonl:/nowhere/at/all", "cannot write to /nowhere/at/all"),
         ("plain:x", "has no target"),

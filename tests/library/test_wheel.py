@@ -148,7 +148,7 @@ def test_the_whole_sequence(home: Home) -> None:
     """plan, run with a report, status, score, check, Python, and the plug-in beside a foreign ``bench``."""
     before = home.files()
     (home.folder / "study.yaml").write_text(STUDY)
-    assert "1 jobs, 1 cells; 0 cells done" in home("ddpm-bench", "plan", "study.yaml")
+    assert "1 job, 1 cell; 0 cells done" in home("ddpm-bench", "plan", "study.yaml")
     said = home("ddpm-bench", "run", "study.yaml", "--device", "cpu", "--engine", "eager", "--report")
     assert "1 of 1 cells done in results" in said
     assert "report: reports/study/report.html, reports/study/report.pdf and reports/study/report.md" in said

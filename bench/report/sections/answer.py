@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from bench.analysis.best import Best, best_of
-from bench.analysis.frames import AXES, Results
+from bench.analysis.frames import AXES, Results, hardware
 from bench.report.blocks import Block, CodeSpan, Column, Strong, Text, heading, table, text
 from bench.report.formats import best_marked, number, short
 from bench.report.sections.common import (
@@ -22,7 +22,6 @@ from bench.report.sections.common import (
     numbers,
     of_classes,
     other_judges,
-    processors,
     several_seeds,
     shared_noise,
     spread,
@@ -90,7 +89,7 @@ def _best(results: Results, bounds: Bounds) -> Text:
     )
     scale = (
         f" On the same scale {int(best['n']):,} real test images score {short(floor['fid'])} (the floor). Pure noise "
-        f"scores {short(ceiling['fid'])} (the ceiling), {short(ceiling['fid'] / best['fid'])} times as much."
+        f"scores {short(ceiling['fid'])} (the ceiling), {short(ceiling['fid'] / best['fid'])} times this lowest FID."
     )
     for name in of_classes(results, "confidence"):
         scale += (
@@ -99,8 +98,17 @@ def _best(results: Results, bounds: Bounds) -> Text:
         )
     time = ""
     if pd.notna(best["sample_time"]):
-        time = f" Drawing 1,000 samples takes {number(best['sample_time'], 'seconds')} on {processors(results)}."
+        time = f" Drawing 1,000 samples takes {number(best['sample_time'], 'seconds')} on {_timed_on(results, best)}."
     return text(Strong(answer), scale, time)
+
+
+def _timed_on(results: Results, setting: pd.Series) -> str:
+    """The machines that a setting's sampling time is from."""
+    axes = list(AXES)
+    own = results.done[(results.done[axes] == setting[axes]).all(axis=1) & results.done["sample_time"].notna()]
+    found = list(dict.fromkeys(hardware(results.kept[key].environment) for key in own["key"]))
+    over = ": the median of runs on these kinds of machines" if len(found) > 1 else ""
+    return f"{listing(found)}{over}"
 
 
 def _how_sure(results: Results, found: Best | None) -> Iterator[Text]:

@@ -163,7 +163,10 @@ def shared_note(results: Results) -> str:
     words = [f"{number:,} {noun}{'' if number == 1 else 's'}" for number, noun in named if number]
     if not words:
         return ""
-    return f"During {listing(words)} other programs used the same device. No number here includes their durations."
+    return (
+        f"During {listing(words)} other programs used the same device. These durations are left out of all tables. A – "
+        "means that no clean duration is left."
+    )
 
 
 def levels_in_words(results: Results, axes: Iterable[str], row: Any) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from bench.analysis.effects import Effect, effects, profiles
+from bench.analysis.effects import Effect, alike, effects, narrower, profiles
 from bench.analysis.frames import AXES, Results
 from bench.analysis.stats import FEWEST
 from bench.report.blocks import Block, Cell, Column, Figure, Spread, Strong, heading, table, text
@@ -22,6 +22,8 @@ MOST_PROFILES = 6
 """Axes whose performance profiles are drawn."""
 MOST_LEVELS = 12
 """Levels of an axis that are compared, the best ones where there are more."""
+MOST_NAMED = 4
+"""Levels of another axis that are named."""
 MOST_MARKS = 1000
 """Pairs of a level that are drawn: more than that are one smear."""
 FACTORS = np.geomspace(1, 10, 121)
@@ -40,6 +42,7 @@ def section(results: Results) -> Iterator[Block]:
     found = [(axis, _best_levels(group)) for axis, group in found]
     yield heading(2, "What each choice costs")
     yield from _how_to_read(found, len(results.seeds))
+    yield from _limits(results, found)
     if long:
         yield text(f"Of {listing(long)} only the {MOST_LEVELS} levels with the lowest ratios are shown.")
     yield _figure(found)
@@ -53,7 +56,8 @@ def _how_to_read(found: Sequence[Group], seeds: int) -> Iterator[Block]:
     yield text(
         "The ratio says how many times larger the FID is with one level than with the best level of the same choice. "
         "Everything else is equal: the ratio is the geometric mean over matched pairs of cells. The range over pairs "
-        "shows how much it depends on the other choices. It is not a confidence interval.",
+        "shows how much it depends on the other choices. It is not a confidence interval. The best level is the one "
+        "with the lowest mean. Whether chance explains the difference is not tested here.",
         " P(best is better) is the probability of improvement: how likely a training run with the best level has a "
         "lower FID than a run with this level. Its 95% interval is over training runs."
         if seeds >= FEWEST
@@ -65,6 +69,21 @@ def _how_to_read(found: Sequence[Group], seeds: int) -> Iterator[Block]:
             f"For {listing(unsure)} there is more than one best level: it depends on the other choices. The level of "
             "the best cell is then the reference level, and a ratio below 1 is better than it."
         )
+
+
+def _limits(results: Results, found: Sequence[Group]) -> Iterator[Block]:
+    """Which pairs hold for a part of the study only, and which levels do the same."""
+    words = []
+    for axis, group in found:
+        for other, levels in narrower(results.done, axis, group, results.varying).items():
+            named = listing(level for level in results.levels(other) if level in levels)
+            few = named if len(levels) <= MOST_NAMED else f"in {len(levels)} of its levels"
+            words.append(f"The pairs of {AXES[axis]} have {AXES[other]} {few} only.")
+    if words:
+        yield text("Not every choice was tried with every other. ", " ".join(words))
+    same = [f"{AXES[axis]} {listing(levels)}" for axis, group in found for levels in alike(group)]
+    if same:
+        yield text(f"These levels have the same FID in every pair, so they do the same here: {'; '.join(same)}.")
 
 
 def _has_reference(group: Sequence[Effect]) -> bool:

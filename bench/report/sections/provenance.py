@@ -10,6 +10,7 @@ import pandas as pd
 from bench.analysis.frames import Results
 from bench.report.blocks import Block, Cell, Code, CodeSpan, Column, Span, Spans, Strong, heading, table, text
 from bench.report.sections.common import MOST_ROWS, left_out, numbers, processors
+from bench.score.judges import with_hash
 from bench.study import load, yaml12
 from bench.study.study import Study
 from bench.text import listing
@@ -63,7 +64,9 @@ def _facts(results: Results) -> Iterator[list[Span | Spans]]:
     yield ["sampling seeds", "each network's own training seed" if draws is None else listing(draws)]
     yield ["N", f"{results.study.score.n:,}"]
     if results.reference:
-        yield ["classifier (sha256)", CodeSpan(results.reference.classifier)]
+        judge = with_hash(results.reference.classifier)
+        whose = f"headline judge ({judge.name})" if judge else "judge of FID (the data set's own classifier)"
+        yield [f"{whose}, sha256", CodeSpan(results.reference.classifier)]
         yield ["data set (sha256)", CodeSpan(results.reference.dataset_sha256)]
     if results.made:
         yield ["made", f"{results.made[0]} to {results.made[1]}"]
@@ -101,12 +104,15 @@ def _reproduce(results: Results) -> Iterator[Block]:
         if len(values) == 1:
             options += [f"--{option}", str(*values)]
         elif values:
-            different.append(f"{option} ({listing(values)})")
+            different.append(f"{option}: {listing(values)}")
     yield Code(
         shlex.join(["ddpm-bench", "run", file, *options]) + "\n" + shlex.join(["ddpm-bench", "report", file]), "sh"
     )
     if different:
-        yield text(f"Not all of these results have the same {listing(different)}, so the command does not say it.")
+        yield text(
+            f"The results were made with different settings ({'; '.join(different)}), so the command above leaves "
+            "these options out."
+        )
 
 
 def _settings(results: Results) -> Iterator[tuple[str, list[str]]]:

@@ -28,6 +28,7 @@ from bench.report.sections.common import (
     whiskers_note,
     with_panels,
 )
+from bench.text import listing
 
 NO_FRONT = pd.DataFrame({"panel": [], "x": [], "fid": []})
 ALL = "all T steps"
@@ -140,18 +141,22 @@ def _enough(results: Results) -> Iterator[Block]:
         frames.append(("exact network, ", results.exact.reset_index(), "way"))
     rows: list[list[Cell]] = []
     said: set[str] = set()
+    missing: list[str] = []
     several = "T" in results.varying
     for prefix, frame, by in frames:
         for method, T in _in_order(frame, by):
             found = _of_one(frame[(frame[by] == method) & (frame["T"] == T)], T, steps, several)
-            if found is not None:
-                words = in_words(found)
-                said.add(words.rstrip("0123456789,)"))
-                own = f", T = {T:,}" if several else ""
-                rows.append([f"{prefix}{method}{own}", *map(found.means.get, steps), Strong(words), found.runs])
+            name = f"{prefix}{method}{f', T = {T:,}' if several else ''}"
+            if found is None:
+                missing.append(name)
+                continue
+            words = in_words(found)
+            said.add(words.rstrip("0123456789,)"))
+            rows.append([name, *map(found.means.get, steps), Strong(words), found.runs])
     if not rows or len(steps) < 2:
         return
-    yield text(*_how_to_read(said))
+    left = f" Not listed: {listing(missing)}. There no training run was sampled with every number of steps."
+    yield text(*_how_to_read(said), left if missing else "")
     titles = [f"{n:,}" for n in steps]
     columns = [Column("sampler", "left"), *numbers(*titles), Column("enough", "left"), Column("runs", format="plain")]
     yield table(columns, rows)

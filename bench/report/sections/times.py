@@ -69,7 +69,7 @@ def _training(results: Results, models: pd.DataFrame) -> Iterator[Block]:
     columns = [
         *axis_columns(axes), *([Column("training seed", format="plain")] if many else []),
         *numbers("first epoch, s", "epoch, s", "range, s"), Column("training", format="seconds"),
-        *numbers("images/s", "GFLOP/s", "peak process MB", *(["peak device MB"] * device)),
+        *numbers("images/s", "GFLOP/s", "peak of the process, MB", *(["peak of the device, MB"] * device)),
     ]  # fmt: skip
     alone = results.epochs[results.epochs["exclusive"].astype(bool) & results.epochs["warm"].astype(bool)]
     epochs = {job: list(part["seconds"]) for job, part in alone.groupby("job")}
@@ -155,9 +155,10 @@ def _rates(results: Results) -> Iterator[Block]:
 def _sizes(results: Results) -> Block:
     columns = [
         Column("network", "left"), *numbers("parameters", "trained", how="whole"),
-        Column("MiB saved", format="three decimals"), *numbers("FLOPs, forward", "FLOPs, training", how="prefix"),
+        Column("saved, MB", format="three decimals"), *numbers("FLOPs, forward", "FLOPs, training", how="prefix"),
     ]  # fmt: skip
-    return table(columns, results.networks.itertuples(index=False, name=None))
+    megabytes = results.networks["megabytes"] * 2**20 / 1e6  # records have MiB
+    return table(columns, results.networks.assign(megabytes=megabytes).itertuples(index=False, name=None))
 
 
 def _estimates(results: Results) -> Iterator[Block]:
@@ -168,8 +169,9 @@ def _estimates(results: Results) -> Iterator[Block]:
     worst = max(runs, key=lambda run: run.error)
     expected, taken = sum(run.estimate_s for run in runs), sum(run.wall_s for run in runs)
     yield text(
-        f"The duration of each of {plural(len(runs), 'run')} of a job was estimated beforehand from earlier runs, "
-        f"including start and scoring. The median error was {statistics.median(run.error for run in runs):.0%}."
+        f"Before a job runs, its duration is estimated from earlier jobs, start and scoring included. Here are "
+        f"{plural(len(runs), 'run')} of a job that had an estimate and shared the device with no other program. The "
+        f"median error was {statistics.median(run.error for run in runs):.0%}."
     )
     rows: list[list[Cell]] = [
         [f"farthest off: {worst.label}", worst.estimate_s, worst.wall_s, worst.estimate_s / worst.wall_s - 1],

@@ -46,9 +46,18 @@ def factors_of(results: Results) -> Iterator[Block]:
         "are too large.",
         f" Cells that learnt have an FID {LEARNT} times lower than that of noise, or better." if len(sets) > 1 else "",
         " In brackets is the 95% interval over training seeds (jackknife)." if len(results.seeds) > 2 else "",
+        " The shares add up to more than 100%, because each is worked out by itself."
+        if any(_total(shares) > 1.005 for shares in found.values())
+        else "",
     )
     columns = [Column("choice", "left"), *(Column(name, format="percent, one decimal") for name in found)]
     yield table(columns, rows)
+
+
+def _total(shares: Shares) -> float:
+    """The sum of shares, as far as they are numbers."""
+    values = (share.value if isinstance(share, Spread) else share for share in shares.values())
+    return sum(value for value in values if isinstance(value, float) and not math.isnan(value))
 
 
 def _shares(results: Results, frame: pd.DataFrame) -> Shares:

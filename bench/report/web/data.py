@@ -28,8 +28,8 @@ DIGITS = 6
 
 TITLES = {
     "fid": "FID", "kid": "KID", "kid_se": "KID, s.e.", "sample_time": "s per 1,000 samples", "epoch_s": "s an epoch",
-    "megabytes": "MiB", "train_s": "training, s", "sample_s": "sampling, s", "bpd": "bound, bits/dim", "seed": "seed",
-    "method": "sampler", "sample_steps": "steps", "n": "N", "peak_rss_mb": "peak memory, MiB",
+    "megabytes": "saved, MiB", "train_s": "training, s", "sample_s": "sampling, s", "bpd": "bound, bits/dim",
+    "seed": "seed", "method": "sampler", "sample_steps": "steps", "n": "N", "peak_rss_mb": "peak memory, MB",
 }  # fmt: skip
 """Column → its title, where that is not its name."""
 FIRST = ("key", *AXES, "seed", "fid")

@@ -58,6 +58,19 @@ def test_each_command_explains_itself(command: str, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
+def test_help_fits_the_terminal(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And a table in it starts on a line of its own."""
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    said = capsys.readouterr().out
+    assert [line for line in said.splitlines() if len(line) > 80] == []
+    assert re.search(r"\. +\w+ {2,}\w", said) is None
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
 def test_no_argument_is_left_unexplained(command: str) -> None:
     """Options without a help text are a riddle."""
     import argparse

@@ -26,7 +26,10 @@ ISSUE_COLUMNS = (
 def test_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["plan", "smoke", "--cells", "--results", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
-    assert "2 jobs, 4 cells; 0 cells done" in printed
+    assert f"2 jobs, 4 cells; 0 cells done in {tmp_path}\n" in printed
+    assert "mnist, 1 epoch a job; 500 samples a cell, " in printed
+    assert "  clip          true\n" in printed
+    assert "  ema           null\n" in printed
     assert printed.count("missing") == 4
     assert not list(tmp_path.iterdir()), "planning writes nothing"
 
