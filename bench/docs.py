@@ -85,9 +85,9 @@ FAMILIES: dict[str, Family] = {
         "evaluations of the network, unless an entry says otherwise. What samplers do best on MNIST is in "
         "[What was found so far](findings.md).\n\n"
         "Four axes change how a sampler works. `spacing` says which steps it visits ([spacings](spacings.md)). `eta` "
-        "is how much noise `ddim` draws, on the standard deviation as in the DDIM paper. `guidance` is the scale of "
-        "classifier-free guidance, for a network that knows classes. 0 is no class and 1 is the class alone. Any other "
-        "scale takes twice the evaluations.\n\n"
+        "is how much noise `ddim` draws: it multiplies the standard deviation of the noise, as in the DDIM paper. "
+        "`guidance` is the scale of classifier-free guidance, for a network that knows classes. 0 is no class and 1 is "
+        "the class alone. Any other scale takes twice the evaluations.\n\n"
         "`clip` says what is done to x̂₀ at each step: `true` clips it to [−1, 1], and `false` does nothing. `dynamic` "
         "clips it to [−q, q] and divides it by q. For each image, q is the 99.5th percentile of |x̂₀|, and at least 1 "
         "(Imagen, arXiv 2205.11487, section 2.3).",
@@ -157,8 +157,8 @@ def axes_page(every: Iterable[str]) -> str:
     parts = [
         "# Axes",
         WRITTEN,
-        "An axis is one thing that a study varies. It is a list under `axes:`. The grid has all combinations of the "
-        "lists. An axis that is not listed has its usual value.",
+        "An axis is one thing that a study varies. It is a list under `axes:`, if its entry does not say otherwise. "
+        "The grid has all combinations of the lists. An axis that you leave out has its usual value.",
         "To add one, write a field of `Job` or `Sampling` in `bench/study/model.py`.",
     ]
     for axis in AXES:
@@ -168,10 +168,11 @@ def axes_page(every: Iterable[str]) -> str:
             values = f"names with options: see [{page}]({page}.md)" if page else "names with options"
         elif axis.words:
             values = ", ".join(f"`{_plain(value)}`" for value in axis.words)
+        instead = f" Not written under `axes:`. {axis.instead}" if axis.instead else ""
         usual = "" if axis.usual is None or not axis.listed else f" Usual: `{_plain(axis.usual)}`."
         parts += [
             f"## `{axis.name}`",
-            f"{axis.about} Values: {values}.{' It must be listed.' if axis.required else usual}",
+            f"{axis.about}{instead} Values: {values}.{' It must be listed.' if axis.required else usual}",
         ]
     return "\n\n".join(parts) + "\n"
 
@@ -186,7 +187,7 @@ def pages() -> Iterator[tuple[str, str]]:
         f"- [{family.title}]({name}.md): {', '.join(f'`{row}`' for row in family.rows())}"
         for name, family in every.items()
     ]
-    lines.append(f"- [Axes](axes.md): {', '.join(f'`{axis.name}`' for axis in AXES)}")
+    lines.append(f"- [Axes](axes.md): {', '.join(f'`{axis.name}`' for axis in AXES if axis.listed)}")
     yield "README.md", "\n".join([
         "# Documentation", "", "<!-- written by `python -m bench.docs` -->", "",
         "## Guides", "", *_guides({*every, "axes"}), "",
@@ -198,8 +199,11 @@ def pages() -> Iterator[tuple[str, str]]:
 
 
 def _guides(families: set[str]) -> list[str]:
-    """A line for each page that is written by hand, with its title."""
-    found = [path for path in sorted(FOLDER.glob("*.md")) if path.stem not in families | {"README"}]
+    """A line for each page that is written by hand, with its title, in the order of the site."""
+    site = re.findall(r"docs/(\w+)\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    order = {stem: i for i, stem in enumerate(site)}
+    every = sorted(FOLDER.glob("*.md"), key=lambda path: (order.get(path.stem, len(order)), path.name))
+    found = [path for path in every if path.stem not in families | {"README"}]
     return [f"- [{path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}]({path.name})" for path in found]
 
 

@@ -11,8 +11,8 @@ class UserError(Exception):
 
 
 def unknown(kind: str, value: object, valid: Iterable[str]) -> UserError:
-    """One line for a name that does not exist: the nearest that does, and all of them."""
+    """One line for a name that does not exist: one that is nearly the same, if there is one, and all that exist."""
     valid = list(valid)
-    near = difflib.get_close_matches(str(value), valid, 1, 0.4)
+    near = difflib.get_close_matches(str(value), valid, 1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     return UserError(f"unknown {kind} '{value}'{hint} (choices: {', '.join(valid)})")

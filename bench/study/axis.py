@@ -30,7 +30,8 @@ class Axis:
     ``say``: how a label says a table's value, the title and the value if not given. Labels leave out None and, where
     the field has a default, the usual. ``place``: labels say low places first.
     ``named``: a baseline's cell says it even where it is the usual, as it does every field without a default.
-    ``listed``: whether it is a list under ``axes:``. ``repeats``: whether it only repeats the same thing, as seeds do.
+    ``instead``: what a study writes, where it is no list under ``axes:``.
+    ``repeats``: whether it only repeats the same thing, as seeds do.
     ``of_weights``: whether it is about which weights are sampled, not how.
     ``later``: records leave out the usual, as those do that are older than the axis.
     """
@@ -44,7 +45,7 @@ class Axis:
     say: Callable[[Any], str] | None = None
     place: int = 0
     named: bool = False
-    listed: bool = True
+    instead: str = ""
     repeats: bool = False
     of_weights: bool = False
     later: bool = False
@@ -61,6 +62,11 @@ class Axis:
         text = core_schema.plain_serializer_function_ser_schema(partial(written, self.family), when_used="always")
         whole = core_schema.is_instance_schema(Variant, serialization=text)
         return core_schema.no_info_before_validator_function(partial(read, self.family), whole, serialization=text)
+
+    @property
+    def listed(self) -> bool:
+        """Whether it is a list under ``axes:``."""
+        return not self.instead
 
     @property
     def required(self) -> bool:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from bench.errors import UserError, unknown
 from bench.paths import given
+from bench.study.axes import AXES, Axes
 from bench.study.study import Study
 from bench.study.yaml12 import Loader
 
@@ -53,7 +54,10 @@ def _path(name: str) -> Path:
     path = given(name) if name.endswith((".yaml", ".yml")) else STUDIES / f"{FORMERLY.get(name, name)}.yaml"
     if path.is_file():
         return path
-    raise unknown("study", name, available()) if path.parent == STUDIES else UserError(f"no study file {path}")
+    if path.parent == STUDIES:
+        raise unknown("study", name, available())
+    shipped = f"; did you mean the study '{path.stem}'?" if path.stem in available() else ""
+    raise UserError(f"no study file {path}{shipped}")
 
 
 def _with_beside(study: Study, path: Path, root: yaml.Node | None) -> Study:
@@ -108,6 +112,8 @@ def _in_words(error: ValidationError, path: Path, root: yaml.Node | None) -> Use
         for part in at[:-1]:
             owner = owner.model_fields[part].annotation
         message = str(unknown("field", at[-1], owner.model_fields))
+        if owner is Axes and (axis := next((one for one in AXES if one.name == at[-1]), None)):
+            message = f"{axis.name} is not written under axes. {axis.instead}"
     elif first["type"] != "study":  # whose message is whole
         message = message.removeprefix("Value error, ")
         message = f"{field + ': ' if field else ''}{message[0].lower()}{message[1:]}"

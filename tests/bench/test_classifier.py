@@ -20,6 +20,7 @@ from bench.images.datasets import Images
 from bench.score import classifier, distances, eyes, kept, learning, mixer, texture
 from bench.score.classifier import CLASSES, FEATURES, Network
 from bench.score.judges import JUDGES, PANELS, Panel, hash_of, judges_of
+from bench.score.retrain import retrain
 from bench.score.scorer import Scorer
 from bench.score.views import VIEWS
 
@@ -174,6 +175,21 @@ def test_the_command_retrains_it(world: World, tmp_path: Path, capsys: pytest.Ca
     assert cli.main([*argv[:-1], str(again)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "its weights are the same as the pinned judge's"
     assert again.read_bytes() == world.weights.read_bytes()
+
+
+def test_without_a_name_the_first_judge_is_retrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The headline judge of MNIST is made of others, and cannot be."""
+
+    class AskedError(Exception):
+        pass
+
+    def train(images: Images, *, recipe: learning.Recipe, **_: object) -> None:
+        raise AskedError(recipe)
+
+    monkeypatch.setattr(classifier, "train", train)
+    with pytest.raises(AskedError) as asked:
+        next(retrain("mnist", tmp_path / "x.safetensors"))
+    assert asked.value.args == (classifier.RECIPE,)
 
 
 def test_a_panel_for_a_data_set(

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from bench import docs
+from bench.paths import ROOT
 from bench.study.axes import AXES
 
 PAGES = dict(docs.pages())
@@ -52,3 +53,13 @@ def test_the_index_links_every_page() -> None:
     assert len(links) == len(set(links))
     assert set(links) == {path.name for path in docs.FOLDER.glob("*.md")} - {"README.md"}
     assert set(links) > set(PAGES) - {"README.md"}
+    guides = re.findall(r"\]\((\w+\.md)\)", PAGES["README.md"].partition("## Reference")[0])
+    site = re.findall(r"docs/(\w+\.md)", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert guides == [page for page in site if page in guides], "in the order of the site"
+
+
+def test_an_axis_that_is_no_list_says_where_it_goes() -> None:
+    """A reader who lists it under axes gets an error."""
+    entry = PAGES["axes.md"].partition("## `sample_seed`")[2]
+    assert "Not written under `axes:`. Give it as `seed` under `score`" in entry
+    assert "`sample_seed`" not in PAGES["README.md"]

@@ -430,6 +430,11 @@ claims:
         ("  T: [100]", "  T: [100]\n  net: [{oracle: {images: 3}}]", "'oracle' has no option 'images'"),
         ("[ancestral, ddim]", "[ancestral_learned]", "needs a network that learns its variance .*not unet"),
         ("    - linear", "    - flow", "'eps' cannot be inverted on schedule 'flow'"),
+        (
+            "    - linear",
+            "    - flow",
+            "At t=100 no signal is left. Use previous, mean, x0, v, flow or edm there, or excl",
+        ),
     ],
 )
 def test_wrong_options(tmp_path: Path, old: str, new: str, words: str) -> None:
@@ -546,6 +551,14 @@ def test_unknown_name(tmp_path: Path, old: str, new: str, near: str) -> None:
     assert f"did you mean '{near}'?" in line
     first = next(i for i, row in enumerate(text.splitlines(), 1) if re.search(rf"\b{wrong}\b", row))
     assert int(line.split(":")[0]) in (first, line_of(text, "  schedule:"))  # a value, or where its list begins
+
+
+def test_an_axis_that_stands_elsewhere(tmp_path: Path) -> None:
+    """A sampling seed is an axis, but no list under axes: the line says where it goes."""
+    text = changed("  T: [100]", "  T: [100]\n  sample_seed: [0, 1]")
+    line = refused(tmp_path, text)
+    assert int(line.split(":")[0]) == line_of(text, "sample_seed")
+    assert "sample_seed is not written under axes. Give it as `seed` under `score`" in line
 
 
 def test_line_of_a_value_in_a_long_list(tmp_path: Path) -> None:
@@ -792,6 +805,8 @@ def test_cell_without_a_solution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     line = refused(tmp_path, changed("[eps, v]", "[eps, v, echo]"))
     assert "impossible cell" in line
     assert "'echo'" in line
+    assert "(limit 1e+06). Use previous, mean, eps, x0, v, score, flow or edm there, or exclude it" in line
+    assert "no signal is left" not in line
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -27,11 +27,11 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     [
         (["plan", "quik"], "did you mean 'quick'"),
         (["plan", "none.yaml"], "no study file"),
-        (["table", "smoke", "--results", "/nonexistent"], "no results folder"),
+        (["table", "smoke", "--results", "/none"], "no results folder"),
         (["run", "smoke", "--device", "gpu"], "unknown device 'gpu'"),
         (["run", "smoke", "--workers", "0"], "positive"),
         (["run", "smoke", "--workers", "many"], "or auto, not 'many'"),
-        (["score", "/nonexistent"], "no such file"),
+        (["score", "/none"], "no such file"),
         (["score", ".", "--dataset", "mnits"], "did you mean 'mnist'"),
         (["classifier", "--dataset", "x"], "choices: mnist"),
         (["sample", "zzzz"], "no cell"),
@@ -43,20 +43,37 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["check", "change", "--update-baseline", "--why", " "], "needs --why"),
         (["check", "nightly", "--baseline", "/"], "Is a directory: '/'"),
         (["check", "--baseline", "/nonexistent"], "no baseline"),
-        (["check", "smoke"], "invalid choice"),
+        (["check", "smoke"], "unknown choice 'smoke' (choices: change, nightly, promotion)"),
         (["check", "nightly", "--only", "ddim"], "--only is for"),
         (["check", "--update-baseline", "--why", "x", "--network", "abc"], "no weights of a training run abc"),
         (["classifier", "--out", "/"], "names a folder"),
+        (["classifier", "together"], "made of others: retrain classifier, texture and mixer"),
         (["classifier", "--out", "/proc/none/x.safetensors"], "cannot write to folder /proc/none"),
         (["run", "smoke", "--results", "/proc/none"], "cannot write to folder /proc/none"),
         (["sample", "zzzz", "--out", "x.jpg"], "must end in .png or .npz"),
         (["check", "nightly", "--baseline", "/nonexistent.json"], "no baseline"),
-        (["tabel"], "invalid choice"),
+        (["tabel"], "unknown command 'tabel'; did you mean 'table'?"),
+        (["plann"], "did you mean 'plan'?"),
+        (["table", "--format", "cvs"], "did you mean 'csv'?"),
+        (["plan", "quick", "--wrong"], "unknown arguments: --wrong (see ddpm-bench plan --help)"),
+        (["plan", "quick.yaml"], "no study file quick.yaml; did you mean the study 'quick'?"),
+        (["plan", "nosuch"], "unknown study 'nosuch' (choices: "),
+        (["run", "smoke", "--engine", "fast"], "unknown engine 'fast' (choices: auto, "),
+        (["doctor", "--results", "/none"], "no results folder /none"),
         ([], "required"),
     ],
 )
 def test_mistakes_get_one_line(argv: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert says in refused(capsys, *argv)
+
+
+@pytest.mark.parametrize("command", ["report", "open"])
+def test_a_report_needs_results(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    """Else a page without numbers would be written."""
+    said = refused(capsys, command, "smoke", "--results", str(tmp_path))
+    assert said.startswith("ddpm-bench: no results of smoke in ")
+    assert "`ddpm-bench run smoke` makes some" in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_results_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
