@@ -51,9 +51,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--log",
         action="append",
         default=[],
-        metavar="SINK",
-        help="also record what the run says: jsonl:FILE, tensorboard[:DIR], trackio[:PROJECT] or wandb[:PROJECT] "
-        "(docs/results.md)",
+        metavar="LOG",
+        help="also record or show what the run says: jsonl:FILE, tensorboard[:DIR], trackio[:PROJECT], wandb[:PROJECT], "
+        "plain or rich (docs/results.md)",
     )
     parser.add_argument("--retry", action="store_true", help="also run again what diverged")
     parser.add_argument(
