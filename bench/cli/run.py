@@ -52,8 +52,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="LOG",
-        help="also record or show what the run says: jsonl:FILE, tensorboard[:DIR], trackio[:PROJECT], wandb[:PROJECT], "
-        "plain or rich (docs/results.md)",
+        help="also record or show what the run says: jsonl:FILE, tensorboard[:DIR], trackio[:PROJECT], "
+        "wandb[:PROJECT], plain or rich (docs/results.md)",
     )
     parser.add_argument("--retry", action="store_true", help="also run again what diverged")
     parser.add_argument(
