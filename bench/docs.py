@@ -200,8 +200,9 @@ def pages() -> Iterator[tuple[str, str]]:
 
 def _guides(families: set[str]) -> list[str]:
     """A line for each page that is written by hand, with its title, in the order of the site."""
-    site = re.findall(r"docs/(\w+)\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
-    order = {stem: i for i, stem in enumerate(site)}
+    site = ROOT / "mkdocs.yml"
+    named = re.findall(r"docs/(\w+)\.md", site.read_text(encoding="utf-8")) if site.is_file() else []
+    order = {stem: i for i, stem in enumerate(named)}
     every = sorted(FOLDER.glob("*.md"), key=lambda path: (order.get(path.stem, len(order)), path.name))
     found = [path for path in every if path.stem not in families | {"README"}]
     return [f"- [{path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}]({path.name})" for path in found]

@@ -119,7 +119,7 @@ def beside(study: str, what: str) -> str:
     ``open``: one of them or both leave it undecided. ``claims``: all of them. ``correlation``: that of the orders.
     """
     here = results(study)
-    found = side_by_side.both(here, _known(here.beside))
+    found = side_by_side.both(here, _known(side_by_side.other(here)))
     same, turned, every = found.counts.get(SAME, 0), found.counts.get(TURNED, 0), len(found.pairs)
     said = {
         "same": lambda: f"{same}",

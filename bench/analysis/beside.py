@@ -13,6 +13,7 @@ from scipy import stats
 
 from bench.analysis.claims import CONTRADICTED, NOT_MEASURED, SUPPORTED, Verdict, judge
 from bench.analysis.frames import AXES, Results
+from bench.study.load import load
 from bench.study.study import Study
 
 FEWEST = 5
@@ -63,6 +64,11 @@ class Both(NamedTuple):
         """How many claims come to each of :data:`TOGETHER`, without those that none comes to."""
         found = Counter(pair.together for pair in self.pairs)
         return {word: found[word] for word in TOGETHER if found[word]}
+
+
+def other(here: Results) -> Results | None:
+    """The results of the study that this one is shown beside, from the same store."""
+    return Results(load(here.study.beside), here.store) if here.study.beside else None
 
 
 def both(here: Results, there: Results) -> Both:

@@ -6,6 +6,7 @@ A set is a results folder, or what a git revision had in one.
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
 import subprocess
@@ -23,26 +24,25 @@ from bench.errors import UserError
 from bench.paths import CHECKOUT
 from bench.rows import entries
 from bench.store.lookup import open_store
-from bench.store.records import CellRecord, ScoredCell
+from bench.store.records import CellRecord, Provenance, ScoredCell
 from bench.study.axes import AXES
 from bench.study.model import Cell
 
 
 class Setting(NamedTuple):
-    """What a cell is but for its seeds and N, its scores by N and by those, and what they were scored by and against.
+    """What a cell is but for its seeds and N, what it was scored by and against, and its scores by N and by seeds.
 
-    A folder may hold cells of several judges. Only those of one setting need to agree.
+    A folder may hold cells of several judges. Scores by one are never compared with scores by another.
     """
 
     label: str
     dataset: str
+    judged: Provenance
     scores: dict[int, dict[Seeds, float]]
-    classifiers: set[str]
-    references: set[str]
 
 
-Side = dict[str, Setting]
-"""A set of results: its settings by their configuration."""
+Side = dict[tuple[str, Provenance], Setting]
+"""A set of results: its settings by their configuration and by what they were scored by and against."""
 
 
 class Row(NamedTuple):
@@ -101,11 +101,9 @@ def read(folder: Path, metric: str) -> Side:
             continue
         cell = record.config
         label = f"{cell.job.setting}, {cell.sampling.setting}"
-        new = Setting(label, cell.job.dataset, {}, set(), set())
-        setting = side.setdefault(config_of(cell), new)
+        new = Setting(label, cell.job.dataset, record.provenance, {})
+        setting = side.setdefault((config_of(cell), record.provenance), new)
         setting.scores.setdefault(cell.n, {})[cell.job.seed, cell.sampling.sample_seed] = record.metrics[metric]
-        setting.classifiers.add(record.provenance.classifier)
-        setting.references.add(record.provenance.dataset_sha256)
     if not side:
         raise UserError(f"no cells scored by {metric} in {folder}")
     return side
@@ -122,23 +120,34 @@ def config_of(cell: Cell) -> str:
 
 
 def check(a: Side, b: Side) -> None:
-    """Refuse sets whose scores do not compare.
+    """Refuse sets with a setting whose scores do not compare.
 
     :raises UserError: saying what differs.
     """
 
     def same(what: str, one: Iterable[object], other: Iterable[object]) -> None:
-        values = [", ".join(sorted(str(value)[:12] for value in found)) for found in (one, other)]
-        raise UserError(f"A and B cannot be compared: {what} is {values[0]} in A and {values[1]} in B")
+        mine, theirs = set(one), set(other)
+        if not mine & theirs:
+            values = [", ".join(sorted(str(value)[:12] for value in found)) for found in (mine, theirs)]
+            raise UserError(f"A and B cannot be compared: {what} is {values[0]} in A and {values[1]} in B")
 
-    for key in a.keys() & b.keys():
-        mine, theirs = a[key], b[key]
-        if len(mine.classifiers | theirs.classifiers) > 1:
-            same(f"the classifier of {mine.dataset}", mine.classifiers, theirs.classifiers)
-        if len(mine.references | theirs.references) > 1:
-            same(f"the data of {mine.dataset}", mine.references, theirs.references)
-        if not mine.scores.keys() & theirs.scores.keys():
-            same(f"N of {mine.label}", mine.scores, theirs.scores)
+    sides = [_by_configuration(side) for side in (a, b)]
+    for key in sides[0].keys() & sides[1].keys():
+        mine, theirs = (side[key] for side in sides)
+        label, dataset = mine[0].label, mine[0].dataset
+        for what, of in (
+            (f"the classifier of {dataset}", lambda one: [one.judged.classifier]),
+            (f"the data of {dataset}", lambda one: [one.judged.dataset_sha256]),
+            (f"N of {label}", lambda one: one.scores),
+        ):
+            same(what, *(itertools.chain.from_iterable(map(of, settings)) for settings in (mine, theirs)))
+
+
+def _by_configuration(side: Side) -> dict[str, list[Setting]]:
+    found: dict[str, list[Setting]] = {}
+    for (config, _), setting in side.items():
+        found.setdefault(config, []).append(setting)
+    return found
 
 
 def compare(a: Side, b: Side, metric: str = "fid") -> list[Row]:

@@ -24,7 +24,6 @@ from bench.store.records import Bounds, CellRecord, FailedCell, Provenance, Samp
 from bench.store.store import Store
 from bench.study import axes
 from bench.study.axis import Axis, said
-from bench.study.load import load
 from bench.study.model import ORACLE
 from bench.study.study import Study
 from bench.text import plural
@@ -292,11 +291,6 @@ class Results:
     def verdicts(self) -> list[Verdict]:
         """What the comparable cells say of the study's claims."""
         return judge(self.study.hypotheses, self.done.to_dict("records"), dict(self.study.axes))
-
-    @cached_property
-    def beside(self) -> Results | None:
-        """The results of the study that this one is shown beside, from the same store."""
-        return Results(load(self.study.beside), self.store) if self.study.beside else None
 
     @cached_property
     def seeds(self) -> list[int]:

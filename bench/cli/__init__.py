@@ -116,7 +116,7 @@ class _Parser(argparse.ArgumentParser):
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
-            kind = "command" if isinstance(action, argparse._SubParsersAction) else "choice"
+            kind = "command" if action.metavar == "COMMAND" else "choice"
             raise argparse.ArgumentError(action, str(unknown(kind, value, map(str, action.choices))))
 
 

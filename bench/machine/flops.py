@@ -29,7 +29,7 @@ class Counter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Called by torch for each operation."""
         kwargs = kwargs or {}
-        formula = self.formulas.get(func._overloadpacket)
+        formula = self.formulas.get(func.overloadpacket)
         if formula is None:
             with self:  # in inference mode an operation made of others comes whole
                 out = func.decompose(*args, **kwargs)

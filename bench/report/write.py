@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bench import files, paths
+from bench.analysis import beside
 from bench.analysis.frames import Results
 from bench.machine.sources import code_hash
 from bench.report.blocks import Block, Figure, Gallery
@@ -138,7 +139,7 @@ def digest(results: Results) -> str:
     from bench.score.judges import pinned
 
     root = results.store.root
-    studies = [one.study for one in (results, results.beside) if one is not None]
+    studies = [one.study for one in (results, beside.other(results)) if one is not None]
     inputs = {
         "studies": [study.model_dump(mode="json") for study in studies],
         "classifiers": [pinned(study.dataset) for study in studies],

@@ -57,26 +57,28 @@ def two(tmp_path: Path) -> Results:
 
 
 def test_which_answers_hold(two: Results) -> None:
-    assert two.beside is not None
-    found = beside.both(two, two.beside)
+    there = beside.other(two)
+    assert there is not None
+    found = beside.both(two, there)
     assert [pair.together for pair in found.pairs] == [beside.TURNED, beside.SAME, beside.THERE, beside.MISSING]
     assert found.counts == {beside.SAME: 1, beside.TURNED: 1, beside.THERE: 1, beside.MISSING: 1}
     assert found.settings == 8, "50 and 25 steps are in one study alone"
     ratios = [[one.found.value for one in pair if one.found is not None] for pair in found.pairs]
     assert ratios[0] == pytest.approx([0.5, 2.0], rel=0.03)
     assert ratios[1] == pytest.approx([1 / 1.5, 1 / 1.4], rel=0.03)
-    assert beside.differences(two.study, two.beside.study) == {"train.epochs": (1, 2)}
+    assert beside.differences(two.study, there.study) == {"train.epochs": (1, 2)}
 
 
 def test_the_order_of_settings(two: Results) -> None:
     """By hand: the scores of shared settings as ranks, whatever the others are."""
-    assert two.beside is not None
-    found = beside.both(two, two.beside).correlation
+    there = beside.other(two)
+    assert there is not None
+    found = beside.both(two, there).correlation
     keys = [set(map(tuple, results.settings[["objective", "schedule", "method", "sample_steps"]].to_numpy()))
-            for results in (two, two.beside)]  # fmt: skip
+            for results in (two, there)]  # fmt: skip
     shared = keys[0] & keys[1]
     ranks = []
-    for results in (two, two.beside):
+    for results in (two, there):
         frame = results.settings.set_index(["objective", "schedule", "method", "sample_steps"])["fid"]
         ranks.append(frame[[key in shared for key in frame.index]].rank())
     assert found == pytest.approx(ranks[0].corr(ranks[1]))
@@ -115,8 +117,9 @@ def test_a_study_alone_has_no_such_section(tmp_path: Path) -> None:
 
 def test_a_report_is_made_again_when_the_other_study_has_new_results(two: Results) -> None:
     before = digest(two)
-    assert two.beside is not None
-    cell = two.beside.study.cells[0]
+    there = beside.other(two)
+    assert there is not None
+    cell = there.study.cells[0]
     write_cell(two.store, cell, DIGITS, fid=123.0)
     assert digest(Results(two.study, two.store)) != before
 

@@ -287,7 +287,7 @@ def missing(_: Path) -> None:
         (["--with", "nonsense=1"], "executor local has no settings, so 'nonsense' cannot be set"),
         (["--executor", "inline", "--with", "nonsense=1"], "executor inline has no settings"),
         (["--executor", "nowhere"], "unknown executor 'nowhere'"),
-        (["--log", "nope:x"], "unknown sink 'nope'"),
+        (["--log", "nope:x"], "unknown kind of log 'nope'"),
         (["--log", "jsonl:/dev/null/x"], "cannot write to /dev/null/x"),
         ([], "no images here"),
     ],

@@ -17,7 +17,7 @@ from bench.text import listing, plural
 
 def section(results: Results) -> Iterator[Block]:
     """A row a claim; nothing where the study names no other study, or claims nothing."""
-    other = results.beside
+    other = beside.other(results)
     if other is None or not results.study.claims or results.done.empty:
         return
     name = CodeSpan(other.study.name)
