@@ -568,7 +568,7 @@ def test_how_many_steps_are_enough(tmp_path, digits):
             store.path("cells", cell.key, ".json").unlink()
     text = markdown_of(Results(study, store))
     assert "Not listed: ddim. There no training run was sampled with every number of steps." in text
-    assert "The pairs of sampler have sampling steps 5 and 10 only." in text
+    assert "**sampler**: sampling steps 5 and 10." in text
 
 
 def test_shares_of_more_than_the_whole_are_explained():

@@ -28,12 +28,11 @@ def section(results: Results) -> Iterator[Block]:
     found = beside.both(results, other)
     yield text("The study ", name, " asks the same questions", *_differences(results, other), ". ", *_order(found))
     yield text(_counted(found))
-    yield from _drawn(found, results.study.name, other.study.name)
-    titles = (f"{where} (95% interval)" for where in ("here", "there"))
-    columns = [Column("claim", "left"), *map(Column, titles), Column("together", "left")]
+    columns = [Column("claim", "left"), Column("here"), Column("there"), Column("together", "left")]
     signed = any(pair.here.scale == "difference" for pair in found.pairs)
-    caption = ["A metric that can be negative has first less second, the others first over second."] if signed else []
-    yield table(columns, map(_row, found.pairs), *caption)
+    less = " A metric that can be negative has first less second." if signed else ""
+    yield table(columns, map(_row, found.pairs), f"First level over second, with the 95% interval.{less}")
+    yield from _drawn(found, results.study.name, other.study.name)
 
 
 def _differences(results: Results, other: Results) -> Iterator[str]:
@@ -83,7 +82,7 @@ def _drawn(found: Both, here: str, there: str) -> Iterator[Block]:
             "beside",
             "intervals",
             {"intervals": pd.DataFrame(rows)},
-            ("Each claim in both studies: first level over second, with the 95% interval.",),
+            ("The same as a figure.",),
             f"For each claim, its ratio and interval in the study {here} and in the study {there}.",
             {"label": "first level over second (log scale)"},
         )

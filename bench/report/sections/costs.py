@@ -12,7 +12,7 @@ import pandas as pd
 from bench.analysis.effects import Effect, alike, effects, narrower, profiles
 from bench.analysis.frames import AXES, Results
 from bench.analysis.stats import FEWEST
-from bench.report.blocks import Block, Cell, Column, Figure, Spread, Strong, heading, table, text
+from bench.report.blocks import Block, Bullets, Cell, Column, Figure, Spans, Spread, Strong, heading, table, text
 from bench.report.formats import DASH, span_of
 from bench.report.sections import variance
 from bench.report.sections.common import numbers
@@ -73,14 +73,17 @@ def _how_to_read(found: Sequence[Group], seeds: int) -> Iterator[Block]:
 
 def _limits(results: Results, found: Sequence[Group]) -> Iterator[Block]:
     """Which pairs hold for a part of the study only, and which levels do the same."""
-    words = []
+    items: list[Spans] = []
     for axis, group in found:
+        words = []
         for other, levels in narrower(results.done, axis, group, results.varying).items():
             named = listing(level for level in results.levels(other) if level in levels)
-            few = named if len(levels) <= MOST_NAMED else f"in {len(levels)} of its levels"
-            words.append(f"The pairs of {AXES[axis]} have {AXES[other]} {few} only.")
-    if words:
-        yield text("Not every choice was tried with every other. ", " ".join(words))
+            words.append(f"{AXES[other]} {named if len(levels) <= MOST_NAMED else f'in {len(levels)} of its levels'}")
+        if words:
+            items.append((Strong(AXES[axis]), f": {'; '.join(words)}."))
+    if items:
+        yield text("Not every choice was tried with every other. There are pairs of a choice only with:")
+        yield Bullets(tuple(items))
     same = [f"{AXES[axis]} {listing(levels)}" for axis, group in found for levels in alike(group)]
     if same:
         yield text(f"These levels have the same FID in every pair, so they do the same here: {'; '.join(same)}.")
