@@ -82,7 +82,7 @@ def _drawn(found: Both, here: str, there: str) -> Iterator[Block]:
             "beside",
             "intervals",
             {"intervals": pd.DataFrame(rows)},
-            ("The same as a figure.",),
+            ("Each claim in both studies: first level over second, with the 95% interval.",),
             f"For each claim, its ratio and interval in the study {here} and in the study {there}.",
             {"label": "first level over second (log scale)"},
         )
