@@ -45,13 +45,16 @@ def code_hash(*roots: str) -> str:
 
 def _raw(roots: Iterable[str]) -> str:
     """A hash of the bytes of every file of :data:`PACKAGES`, and of the question."""
-    digest = hashlib.sha256(" ".join(roots).encode())
-    for package in PACKAGES:
-        init = source_of(package)
-        folder = init.parent if init else Path()
-        for path in sorted(folder.rglob("*.py")) if init else ():
+    return hashlib.sha256(f"{' '.join(roots)} {bytes_hash()}".encode()).hexdigest()[:16]
+
+
+def bytes_hash(*more: Path) -> str:
+    """A hash of the bytes of every source file of :data:`PACKAGES`, and of those in the folders ``more``."""
+    digest = hashlib.sha256()
+    for folder in (*(init.parent for init in map(source_of, PACKAGES) if init), *more):
+        for path in sorted(folder.rglob("*.py")):
             digest.update(f"{path.relative_to(folder)}".encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()
 
 
 def canonical(node: object) -> str:

@@ -16,8 +16,6 @@ from typing import Literal, NamedTuple
 
 from filelock import FileLock, Timeout
 
-import bench
-import ddpm
 from bench import files
 from bench.errors import UserError
 from bench.machine.environment import Environment
@@ -71,15 +69,12 @@ def _here(racers: Iterable[Racer]) -> list[object]:
     import torch
 
     from bench.machine.provenance import machine_id
+    from bench.machine.sources import bytes_hash
     from bench.rows import installed
 
-    code = hashlib.sha256()
-    own = [Path(str(package.__file__)).parent for package in (bench, ddpm)]
-    for folder in [*own, *(folder for racer in racers for folder in RUNNERS[racer.runner].code)]:
-        for path in sorted(folder.rglob("*.py")):
-            code.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())
+    code = bytes_hash(*(folder for racer in racers for folder in RUNNERS[racer.runner].code))
     versions = [str(torch.__version__), platform.python_version(), installed()]
-    return [machine_id(), *versions, code.hexdigest(), uncommitted()]
+    return [machine_id(), *versions, code, uncommitted()]
 
 
 def run(contest: Contest, runs: Path, results: Path, executor: str = "local") -> Iterator[Turn]:
