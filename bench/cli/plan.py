@@ -25,7 +25,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="list the studies that come with the project")
     parser.add_argument("--cells", action="store_true", help="print every job with its estimated time, and every cell")
     parser.add_argument(
-        "--workers", type=arguments.positive, default=1, metavar="N", help="also estimate the time with N jobs at once"
+        "--workers", type=arguments.positive, default=1, metavar="N", help="estimate the time with N jobs at once"
     )
     parser.add_argument(
         "--threads",
@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(study: Study, found: Plan, folder: str, workers: int) -> None:
+    from bench.execute.cost import UNLIKE
     from bench.execute.plan import about
     from bench.images import datasets
     from bench.text import plural
@@ -72,8 +73,8 @@ def _print(study: Study, found: Plan, folder: str, workers: int) -> None:
     for line in datasets.tell(study.dataset):
         print(f"  {line}")
     if found.left:
-        where = " (from runs on another machine, or with other threads)" if found.elsewhere else ""
-        once = f"; with {workers} at once {about(found.wall_s)}" if workers > 1 and found.wall_s is not None else ""
+        where = UNLIKE if found.elsewhere else ""
+        once = f" with {workers} at once" if workers > 1 and found.seconds is not None else ""
         print(f"left: {plural(found.left, 'job')}, {about(found.seconds)}{once}{where}")
     for name, values in study.axes:
         print(f"  {name:13} {_listed(values)}")

@@ -4,9 +4,9 @@
 
     seconds = start + images·epochs·training FLOPs / rate + samples·steps·forward FLOPs / rate + samples·scoring
 
-Rates are a network's own, medians over the newest records in the results folder: of this machine, this number of
-threads and this version of the code as far as there are any, else of what comes nearest. A network nobody has run
-takes the median rate of the others.
+Rates are a network's own, medians over the newest records in the results folder: of this machine, of jobs that had it
+alone or shared it as these will, of this number of threads and this version of the code, as far as there are any.
+Else they are those of what comes nearest. A network nobody has run takes the median rate of the others.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 NEWEST = {"jobs": 100, "cells": 400}
 """Records read to calibrate: enough for a median, and as quick in a large folder as in a small one."""
 
-Rank = tuple[bool, bool, bool]  # same machine, same threads, same code
+Rank = tuple[bool, bool, bool, bool]  # same machine, alone on it or not as asked, same threads, same code
 
 
 class Past(NamedTuple):
@@ -63,7 +63,7 @@ class Model:
     start_s: float
     reference_s: float
     score_s: float
-    here: bool  # whether all of it was measured on this machine with this number of threads
+    here: bool  # whether all of it was measured on this machine, run in the same way
 
     def seconds(self, left: Sequence[Found], store: Store) -> float | None:
         """What the cells left of one job will take, training included where it is not done; None if unknown."""
@@ -87,6 +87,9 @@ class Model:
             return oracle_flops(job)
         return taught_flops(self.flops.get((str(job.net), job.dataset)) or count_flops(job.net, job.dataset), job)
 
+
+UNLIKE = " (from runs on another machine, with other threads, or with more or fewer jobs at once)"
+"""What to say of an estimate whose ``here`` is false."""
 
 UNKNOWN = Model({}, {}, {}, 0.0, 0.0, 0.0, here=False)
 """What is known before anything has run."""
@@ -121,17 +124,21 @@ def longest_first(jobs: Iterable[Sequence[Found]], store: Store, model: Model) -
     return sorted(jobs, key=length, reverse=True)
 
 
-def calibrate(store: Store, device: str, threads: int) -> Model:
+def calibrate(store: Store, options: Options) -> Model:
     """The model that fits the newest records of a results folder best; :data:`UNKNOWN` if there are none.
 
-    :param device: ``cpu``, ``cuda`` or ``mps``; records of another tell nothing.
+    :param options: how the jobs will run; records of another kind of device tell nothing.
     """
     from bench.machine.provenance import machine_id
     from bench.machine.sources import code_hash
 
+    device, threads, alone = options.device.partition(":")[0], options.threads_each, options.exclusive
+
     def rank(record: TrainedJob | ScoredCell) -> Rank:
         about = record.environment
-        return about.machine == machine_id(), about.threads == threads, about.code == code_hash()
+        exclusive = record.exclusive if isinstance(record, TrainedJob) else record.sampling.exclusive
+        same = about.machine == machine_id(), exclusive == alone
+        return *same, about.threads == threads, about.code == code_hash()
 
     train, sample = _Ranked(), _Ranked()
     other = _Ranked()
@@ -140,7 +147,7 @@ def calibrate(store: Store, device: str, threads: int) -> Model:
     jobs = {
         key: record
         for key, record in _newest(store, JobRecord)
-        if isinstance(record, TrainedJob) and record.environment.device == device and record.exclusive
+        if isinstance(record, TrainedJob) and record.environment.device == device
     }
     for record in jobs.values():
         flops[str(record.config.net), record.config.dataset] = taught_flops(record.flops_per_image, record.config, -1)
@@ -148,7 +155,7 @@ def calibrate(store: Store, device: str, threads: int) -> Model:
             per_epoch = record.epochs[0].images * record.flops_per_image.train
             train.add(str(record.config.net), rank(record), per_epoch / _warm_s(record.epochs))
     for _, cell in _newest(store, CellRecord):
-        if not (isinstance(cell, ScoredCell) and cell.environment.device == device and cell.sampling.exclusive):
+        if not (isinstance(cell, ScoredCell) and cell.environment.device == device):
             continue
         config = cell.config
         images[cell.job] += config.n
@@ -166,7 +173,7 @@ def calibrate(store: Store, device: str, threads: int) -> Model:
             other.add("score", rank(record), stages.get("score", 0.0) / images[key])
             other.add("reference", rank(record), stages.get("reference", 0.0))
     fixed = other.medians()
-    here = bool(jobs) and all(same[:2] == (True, True) for group in (train, sample, other) for same in group.ranks())
+    here = bool(jobs) and all(all(same[:-1]) for group in (train, sample, other) for same in group.ranks())
     reference = max(other.best("reference"), default=0.0)  # all but the first job find it done
     return Model(
         train.medians(), sample.medians(), flops, fixed.get("start", 0.0), reference, fixed.get("score", 0.0), here
@@ -176,7 +183,7 @@ def calibrate(store: Store, device: str, threads: int) -> Model:
 class Forecast(NamedTuple):
     """Seconds until a study is done, and until the first training seed of all its cells is (None: unknown).
 
-    ``here``: whether that is known from runs on this machine.
+    ``here``: whether that is known from runs on this machine, in the same way.
     """
 
     whole_s: float | None
@@ -186,7 +193,7 @@ class Forecast(NamedTuple):
 
 def forecast(jobs: Iterable[Sequence[Found]], study: Study, store: Store, options: Options) -> Forecast:
     """How long the jobs that are left should take, as many at once as there are workers."""
-    model = calibrate(store, options.device.partition(":")[0], options.threads_each)
+    model = calibrate(store, options)
     whole, first = list[float](), list[float]()
     for left in jobs:
         seconds = model.seconds(left, store)

@@ -46,9 +46,8 @@ class JobPlan:
 class Plan:
     """How many jobs and cells there are, how many cells are done, and how many jobs have anything left to do.
 
-    ``seconds`` is the time left with one job at a time, ``wall_s`` with as many at once as was asked for; None where it
-    is unknown. ``elsewhere`` says whether it is known only from runs on
-    another machine, or with another number of threads.
+    ``seconds`` is the time left, with as many jobs at once as was asked for; None if unknown. ``elsewhere``: known only
+    from runs that were not like this one, on another machine, with other threads, or with more or fewer jobs at once.
     """
 
     jobs: int
@@ -56,7 +55,6 @@ class Plan:
     done: int
     left: int
     seconds: float | None
-    wall_s: float | None
     elsewhere: bool
     evaluations: int
     detail: tuple[JobPlan, ...]
@@ -70,7 +68,7 @@ def plan(study: Study, store: Store, *, detail: bool = False, workers: int = 1, 
     :param threads: of each job; by default its share of this machine.
     """
     device = pick_device("auto").type
-    model = cost.calibrate(store, device, Options(device, workers, threads).threads_each)
+    model = cost.calibrate(store, Options(device, workers, threads))
     taught: list[Sequence[Found]] = []
     described: list[JobPlan] = []
     each: list[float] = []
@@ -94,14 +92,13 @@ def plan(study: Study, store: Store, *, detail: bool = False, workers: int = 1, 
         before.append(math.nan if takes is None else takes)
         if detail:
             described.insert(0, JobPlan(key, f"teacher of others: {left[0].cell.job.label}", 1, takes, ()))
-    seconds, wall = sum(each) + sum(before), cost.spread(before, workers) + cost.spread(each, workers)
+    seconds = cost.spread(before, workers) + cost.spread(each, workers)
     return Plan(
         jobs=len(study.jobs) + len(first),
         cells=len(study.cells),
         done=done,
         left=left_jobs + len(first),
         seconds=None if math.isnan(seconds) else seconds,
-        wall_s=None if math.isnan(wall) else wall,
         elsewhere=bool(model.train) and not model.here,
         evaluations=_evaluations(study.cells),
         detail=tuple(described),

@@ -50,8 +50,7 @@ class Specs(Iterator[JobSpec]):
         return seeds.index(job.seed) if job.seed in seeds else 0, job.key in self._study.jobs
 
     def _expected(self) -> cost.Model:
-        kind = self._options.device.partition(":")[0]
-        return cost.calibrate(self._store, kind, self._options.threads_each)
+        return cost.calibrate(self._store, self._options)
 
     def _spec(self, left: Sequence[Found], expected: cost.Model) -> JobSpec:
         own = self._study.jobs.get(left[0].cell.job.key)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from bench.execute.cost import Forecast
+from bench.execute.cost import UNLIKE, Forecast
 from bench.execute.run import run_study
 from bench.execute.schedule import Options
 from bench.execute.split import automatic
@@ -91,7 +91,7 @@ def in_words(expected: Forecast) -> str:
     """How long a run should take, in a line."""
     if expected.whole_s is None or expected.first_s is None:
         return "time: unknown until a job has run here"
-    where = "" if expected.here else " (from runs on another machine, or with other threads)"
+    where = "" if expected.here else UNLIKE
     first = f"; a first report, of one training seed, after about {duration(expected.first_s)}"
     sooner = 0 < expected.first_s < 0.99 * expected.whole_s
     return f"time: about {duration(expected.whole_s)} in all{first if sooner else ''}{where}"

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from bench import text
+from bench import cli, text
 from bench.execute import cost
+from bench.execute.plan import about, plan
 from bench.execute.schedule import Options
 from bench.images import datasets
 from bench.job import work
@@ -31,6 +32,7 @@ FLOPS = {
     "scorenet": Flops(forward=30_000_000, train=90_000_000),
 }
 TRAIN, SAMPLE = {"unet": 2.0e11, "scorenet": 1.5e11}, {"unet": 2.5e11, "scorenet": 1.3e11}  # FLOP/s
+HERE = Options("cpu", threads=2)
 START, WARMING, SCORE = 3.0, 5.0, 0.001  # s, s, s an image
 
 
@@ -93,7 +95,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_nothing_is_known_before_anything_has_run(store: Store) -> None:
-    model = cost.calibrate(store, "cpu", 2)
+    model = cost.calibrate(store, HERE)
     assert model == cost.UNKNOWN
     assert model.seconds(missing(make_study()), store) is None
 
@@ -101,7 +103,7 @@ def test_nothing_is_known_before_anything_has_run(store: Store) -> None:
 def test_another_shape_of_job_is_predicted_from_its_work(store: Store, tmp_path: Path) -> None:
     """Other epochs, samples and steps than were measured: the four parts scale each by itself."""
     record(store, make_study())
-    model = cost.calibrate(store, "cpu", 2)
+    model = cost.calibrate(store, HERE)
     assert model.here
     other = make_study(epochs=7, n=2000, sample_steps=[20, 100, 1000], schedule=["cosine"])
     expected = model.seconds(missing(other), store)
@@ -111,7 +113,7 @@ def test_another_shape_of_job_is_predicted_from_its_work(store: Store, tmp_path:
 def test_networks_have_their_own_rates_and_unknown_ones_the_median(store: Store, tmp_path: Path) -> None:
     record(store, make_study())
     record(store, make_study("scorenet"))
-    model = cost.calibrate(store, "cpu", 2)
+    model = cost.calibrate(store, HERE)
     assert model.train == pytest.approx(TRAIN)
     assert model.sample == pytest.approx(SAMPLE)
     variant = missing(make_study("unet(width=24)"))
@@ -124,26 +126,32 @@ def test_networks_have_their_own_rates_and_unknown_ones_the_median(store: Store,
 
 
 def test_the_likest_records_count(store: Store) -> None:
-    """Those of the same machine first, then threads, then code; those of a shared device never."""
+    """Those of the same machine first, then alone on it or not as asked, then threads, then code."""
     record(store, make_study(seed=[1]), slower=7, machine="elsewhere")
-    assert not cost.calibrate(store, "cpu", 2).here
-    assert cost.calibrate(store, "cpu", 2).train["unet"] == pytest.approx(TRAIN["unet"] / 7)
+    assert not cost.calibrate(store, HERE).here
+    assert cost.calibrate(store, HERE).train["unet"] == pytest.approx(TRAIN["unet"] / 7)
+    record(store, make_study(seed=[6]), slower=11, alone=False)
+    assert not cost.calibrate(store, HERE).here
+    assert cost.calibrate(store, HERE).train["unet"] == pytest.approx(TRAIN["unet"] / 11)
     record(store, make_study(seed=[2]), slower=5, threads=1)
-    assert cost.calibrate(store, "cpu", 2).train["unet"] == pytest.approx(TRAIN["unet"] / 5)
+    assert cost.calibrate(store, HERE).train["unet"] == pytest.approx(TRAIN["unet"] / 5)
     record(store, make_study(seed=[3]), slower=3, code="older")
-    assert cost.calibrate(store, "cpu", 2).train["unet"] == pytest.approx(TRAIN["unet"] / 3)
-    record(store, make_study(seed=[4]), slower=11, alone=False)
+    assert cost.calibrate(store, HERE).train["unet"] == pytest.approx(TRAIN["unet"] / 3)
+    record(store, make_study(seed=[4]), slower=13, alone=False, threads=1)
     record(store, make_study(seed=[5]))
-    model = cost.calibrate(store, "cpu", 2)
+    model = cost.calibrate(store, HERE)
     assert model.train["unet"] == pytest.approx(TRAIN["unet"])
     assert model.here
-    assert not cost.calibrate(store, "cuda", 2).train
+    shared = cost.calibrate(store, Options("cpu", workers=2, threads=1))
+    assert shared.train["unet"] == pytest.approx(TRAIN["unet"] / 13)
+    assert shared.here
+    assert not cost.calibrate(store, Options("cuda", threads=2)).train
 
 
 def test_only_what_is_left_counts(store: Store) -> None:
     """Trained with its checkpoint: sampling alone. Sampled: scoring alone. Some epochs: the others."""
     record(store, make_study())
-    model, study = cost.calibrate(store, "cpu", 2), make_study(seed=[9])
+    model, study = cost.calibrate(store, HERE), make_study(seed=[9])
     left, key = missing(study), study.cells[0].job.key
     whole = model.seconds(left, store)
     assert whole is not None
@@ -167,7 +175,7 @@ def test_the_first_job_of_a_folder_makes_the_reference(tmp_path: Path) -> None:
     record(store, study)
     job = study.cells[0].job
     store.write(job.key, longer(store, job, "reference", 16.0))
-    model = cost.calibrate(store, "cpu", 2)
+    model = cost.calibrate(store, HERE)
     first = model.seconds(missing(make_study(seed=[1])), store)
     (tmp_path / "scoring").mkdir()
     later = model.seconds(missing(make_study(seed=[1])), store)
@@ -179,10 +187,10 @@ def test_the_first_job_of_a_folder_makes_the_reference(tmp_path: Path) -> None:
 def test_trying_engines_is_done_once_and_no_part_of_later_jobs(store: Store) -> None:
     study, later = make_study(), missing(make_study(seed=[1]))
     record(store, study)
-    before = cost.calibrate(store, "cpu", 2).seconds(later, store)
+    before = cost.calibrate(store, HERE).seconds(later, store)
     job = study.cells[0].job
     store.write(job.key, longer(store, job, "trial", 64.0))
-    assert cost.calibrate(store, "cpu", 2).seconds(later, store) == pytest.approx(before)
+    assert cost.calibrate(store, HERE).seconds(later, store) == pytest.approx(before)
 
 
 def test_longest_first(store: Store) -> None:
@@ -192,7 +200,7 @@ def test_longest_first(store: Store) -> None:
     assert cost.longest_first(jobs, store, cost.UNKNOWN) == [jobs[3], jobs[1], jobs[2], jobs[0]]
     record(store, make_study(seed=[7]))
     record(store, make_study("scorenet", seed=[7]), slower=0.001)
-    assert cost.longest_first(jobs, store, cost.calibrate(store, "cpu", 2)) == [jobs[1], jobs[2], jobs[0], jobs[3]]
+    assert cost.longest_first(jobs, store, cost.calibrate(store, HERE)) == [jobs[1], jobs[2], jobs[0], jobs[3]]
 
 
 def test_past_is_estimate_and_truth(store: Store) -> None:
@@ -237,7 +245,7 @@ def left_out(store: Store) -> list[float]:
             os.rename(path, path.with_suffix(".hidden"))
         with pytest.MonkeyPatch.context() as patch:  # as it was asked then: hosts of one name differ in speed
             patch.setattr("bench.machine.sources.code_hash", lambda code=kept.environment.code: code)
-            model = cost.calibrate(store, kept.environment.device, kept.environment.threads)
+            model = cost.calibrate(store, Options(kept.environment.device, threads=kept.environment.threads))
         for path in hidden:
             os.rename(path.with_suffix(".hidden"), path)
         estimate = model.seconds([judge(cell, None, None, None) for cell in cells[key]], store)
@@ -263,7 +271,7 @@ def test_estimates_ignore_what_is_done(store: Store) -> None:
     study = make_study()
     record(store, study)
     left = [found for found in survey(study.cells, store, None) if found.status != "done"]
-    assert cost.calibrate(store, "cpu", 2).seconds(left, store) == 0
+    assert cost.calibrate(store, HERE).seconds(left, store) == 0
 
 
 def test_a_job_is_read_back_from_its_record(store: Store) -> None:
@@ -286,3 +294,23 @@ def test_the_first_report_is_forecast_beside_the_whole(store: Store, tmp_path: P
     assert in_words(one).startswith(f"time: about {text.duration(one.whole_s or 0)} in all; a first report")
     unknown = cost.forecast(left, study, Store(tmp_path / "none"), Options("cpu"))
     assert in_words(unknown) == "time: unknown until a job has run here"
+
+
+def test_the_plan_counts_with_so_many_jobs_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two equal jobs at once take as long as one, by the records of jobs that shared a machine; one alone is slower."""
+    record(store, make_study(), slower=2)
+    record(store, make_study(seed=[1]), alone=False, threads=1)
+    study = make_study(seed=[2, 3])
+    one = cost.calibrate(store, Options("cpu", workers=2, threads=1)).seconds(missing(make_study(seed=[2])), store)
+    assert plan(study, store, workers=2, threads=1).seconds == pytest.approx(one)
+    assert not plan(study, store, workers=2, threads=1).elsewhere
+    alone = plan(study, store, threads=2)
+    assert one is not None
+    assert alone.seconds is not None
+    assert alone.seconds > 3 * one
+    assert plan(study, store, workers=4, threads=1).seconds == pytest.approx(one)
+    monkeypatch.setattr("bench.study.load.load", lambda _: study)
+    assert cli.main(["plan", "any", "--workers", "2", "--threads", "1", "--results", str(store.root)]) == 0
+    assert f"left: 2 jobs, {about(one)} with 2 at once\n" in capsys.readouterr().out

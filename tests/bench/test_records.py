@@ -301,7 +301,7 @@ def commands(study: Study, store: Store) -> Iterator[Callable[[], object]]:
     """What the commands that read results do, each by itself."""
 
     def plan() -> None:
-        model = cost.calibrate(store, "cpu", 2)
+        model = cost.calibrate(store, schedule.Options("cpu", threads=2))
         left = [found for found in survey(study.cells, store, None) if schedule.to_do(found)]
         model.seconds(left, store)
 
