@@ -101,7 +101,7 @@ def narrower(done: pd.DataFrame, axis: str, group: Sequence[Effect], others: Seq
     for other in others:
         if other == axis or (axis == "T" and other == "sample_steps"):
             continue
-        every, here = (list(dict.fromkeys(values)) for values in (done[other], pairs.get_level_values(other)))
+        every, here = (values.unique().tolist() for values in (done[other], pairs.get_level_values(other)))
         if set(every) - set(here):
             found[other] = [level for level in every if level in here]
     return found

@@ -315,7 +315,7 @@ class Results:
 
     def levels(self, axis: str) -> list[Any]:
         """The levels of an axis in the study's order (that of its cells, where an axis of the study is not alone)."""
-        found = list(dict.fromkeys(self.shown[axis]))
+        found = self.shown[axis].unique().tolist()
         listed = list(getattr(self.study.axes, {"role": "weight"}.get(axis, axis), []))
         return sorted(found, key=lambda level: listed.index(level) if level in listed else len(listed))
 

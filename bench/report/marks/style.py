@@ -106,7 +106,7 @@ def sampler_style(methods: Sequence[str], method: str) -> tuple[Any, Any]:
 
 def in_order(column: pd.Series) -> list[Any]:
     """The different values of a column in the order of their first appearance."""
-    return list(dict.fromkeys(column))
+    return list(column.unique())
 
 
 # Legends

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import singledispatch
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
@@ -40,6 +40,9 @@ from bench.report.formats import shown
 from bench.report.render.page import PAGE
 from bench.text import visible
 
+if TYPE_CHECKING:
+    from typst import Compiler
+
 Kind = Literal["pdf", "png", "html"]
 Layout = Mapping[str, float]
 IN_ONE_PIECE, MOST_TOGETHER = 110, 22
@@ -64,29 +67,40 @@ JOINED = "\\u{2060}"
 """Typst's escape of a character at which no line breaks."""
 
 
+class Made(NamedTuple):
+    """A document in a layout: its PDF, how far down text goes on the last page as a share of the room, and its pages.
+
+    The share is 0 where the last page has figures alone, which had no room before.
+    """
+
+    pdf: bytes
+    fill: float
+    pages: int
+
+
 def render(blocks: Sequence[Block], path: Path) -> None:
     """Write the blocks to ``path``. In ``figures`` beside it lie a PDF of each figure and a PNG of each picture."""
-    text = source(blocks).encode()
-    first, *others = LAYOUTS
-    fill, pages = _last_page(text, path.parent, first)
-    layout = first
-    if fill < HALF and pages > 1:
-        tried = ((one, *_last_page(text, path.parent, one)) for one in others)
+    text = path.with_name(f"{path.name}.typ")
+    text.write_bytes(b"\n\n".join([source(blocks).encode(), END]))
+    tried = (_made(text, layout) for layout in LAYOUTS)
+    made = first = next(tried)
+    if first.fill < HALF and first.pages > 1:
         # a page less: what was the last but one is full
-        layout = next((one for one, filled, left in tried if left < pages or (filled >= HALF and left == pages)), first)
-    path.write_bytes(_pages(text, path.parent, layout=layout)[0])
+        good = (one for one in tried if one.pages < first.pages or (one.fill >= HALF and one.pages == first.pages))
+        made = next(good, first)
+    path.write_bytes(made.pdf)
+    text.unlink()
 
 
-def _last_page(text: bytes, root: Path, layout: Layout) -> tuple[float, int]:
-    """How far down text goes on the last page, as a share of the room for it, and the number of pages."""
+def _made(text: Path, layout: Layout) -> Made:
+    """The document in that file: of bytes, Typst would not remember for the question how it set them for the PDF."""
     import typst
 
     top, room = 18, 259  # mm
-    ask: Any = typst.query  # whose types want text and folder to be of one kind
-    whole = b"\n\n".join([text, END])
-    said = ask(whole, "<end>", field="value", root=root, ignore_system_fonts=True, sys_inputs=_inputs(layout))
-    ((height, page, pages),) = json.loads(said)
-    return (float((height - top) / room) if page == pages else 0.0), int(pages)  # 0: only figures, which had no room
+    compiler = typst.Compiler(str(text), root=text.parent, ignore_system_fonts=True, sys_inputs=_inputs(layout))
+    made = _compiled(compiler, "pdf")[0]
+    ((height, page, pages),) = json.loads(compiler.query("<end>", field="value"))
+    return Made(made, float((height - top) / room) if page == pages else 0.0, int(pages))
 
 
 def _inputs(layout: Layout) -> dict[str, str]:
@@ -101,15 +115,14 @@ def compile_pages(
     layout: Layout = LAYOUTS[0],
 ) -> list[bytes]:
     """The blocks set in pages, pictures found below ``root``: one PDF or HTML file, or a PNG a page."""
-    return _pages(source(blocks).encode(), root, kind, ppi, layout)
-
-
-def _pages(
-    text: bytes, root: Path, kind: Kind = "pdf", ppi: float | None = None, layout: Layout = LAYOUTS[0]
-) -> list[bytes]:
     import typst
 
+    text = source(blocks).encode()
     compiler = typst.Compiler(text, root=root, ignore_system_fonts=True, sys_inputs=_inputs(layout))
+    return _compiled(compiler, kind, ppi)
+
+
+def _compiled(compiler: Compiler, kind: Kind, ppi: float | None = None) -> list[bytes]:
     made = compiler.compile(format=kind, timestamp=0, ppi=ppi)
     if made is None:
         raise RuntimeError("typst made no document")

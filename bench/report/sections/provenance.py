@@ -75,7 +75,7 @@ def _facts(results: Results) -> Iterator[list[Span | Spans]]:
 def _seen(results: Results, name: str) -> Spans:
     """The different values of a part of the environment."""
     column = results.environments.get(name)
-    values = [] if column is None else list(dict.fromkeys(str(value) for value in column.dropna() if str(value)))
+    values = [] if column is None else [str(value) for value in column.dropna().unique() if str(value)]
     return _joined([(CodeSpan(value),) for value in values], ", ", " and ") if values else ("unknown",)
 
 
@@ -119,10 +119,10 @@ def _settings(results: Results) -> Iterator[tuple[str, list[str]]]:
     """Option of ``run`` → its different values in the records; the usual device is not worth a word."""
     for name in ("device", "threads"):
         column = results.environments.get(name, pd.Series(dtype=object))
-        values = list(dict.fromkeys(str(value) for value in column.dropna()))
+        values = [str(value) for value in column.dropna().unique()]
         yield name, [] if values == ["cpu"] else values
     engines = pd.concat([results.cells["train_engine"], results.cells["sample_engine"]]).dropna()
-    yield "engine", [str(name) for name in dict.fromkeys(engines) if name]
+    yield "engine", [str(name) for name in engines.unique() if name]
 
 
 def _shipped(study: Study) -> bool:

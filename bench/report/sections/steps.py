@@ -69,7 +69,7 @@ def _diffusion_figure(results: Results, frame: pd.DataFrame) -> Block:
     shown = with_panels(results, frame[frame["method"].isin(results.methods)], without="T")
     titles = zip(shown["schedule"], shown["panel"], shown["how"], strict=True)
     every = shown.assign(panel=[", ".join(filter(None, map(str, title))) for title in titles])
-    panels = list(dict.fromkeys(every.sort_values("fid", kind="stable")["panel"]))
+    panels = list(every.sort_values("fid", kind="stable")["panel"].unique())
     points = every[every["panel"].isin(panels[:MOST_PANELS])]
     more = f" The {MOST_PANELS} of {len(panels)} panels with the best cells." if len(panels) > MOST_PANELS else ""
     floor, ceiling = (bound["fid"] for bound in results.bounds) if results.bounds else (None, None)
@@ -164,8 +164,8 @@ def _enough(results: Results) -> Iterator[Block]:
 
 def _in_order(frame: pd.DataFrame, by: str) -> list[tuple[str, int]]:
     """Each sampler with each of its T, samplers as they come, T from small to large."""
-    pairs = dict.fromkeys(zip(frame[by].astype(str), frame["T"].astype(int), strict=True))
-    samplers = list(dict.fromkeys(method for method, _ in pairs))
+    pairs = [(str(method), int(T)) for method, T in frame[[by, "T"]].drop_duplicates().itertuples(index=False)]
+    samplers = [method for method, _ in pairs]
     return sorted(pairs, key=lambda pair: (samplers.index(pair[0]), pair[1]))
 
 
