@@ -148,6 +148,17 @@ def test_the_likest_records_count(store: Store) -> None:
     assert not cost.calibrate(store, Options("cuda", threads=2)).train
 
 
+def test_machines_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cloud gives its names to one machine after another: durations of the fast one say nothing of the slow one."""
+    import torch
+
+    found = set()
+    for kind in ("AVX2", "AVX512", "AVX2"):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda kind=kind: kind)
+        found.add(provenance.machine_id.__wrapped__())
+    assert len(found) == 2
+
+
 def test_only_what_is_left_counts(store: Store) -> None:
     """Trained with its checkpoint: sampling alone. Sampled: scoring alone. Some epochs: the others."""
     record(store, make_study())
