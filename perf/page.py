@@ -70,8 +70,8 @@ def _claims(found: dict[str, Record]) -> Iterator[Block]:
     names = dict.fromkeys(str(row[-1]) for row in rows)
     yield Bullets(tuple((f"{name}: ", CodeSpan(found[name]["command"])) for name in names))
     yield text(
-        "Every number is from one run on one machine, which is named with its section. Things whose ratio is given "
-        "were measured in turn."
+        "Each measurement was run once, on one machine, which is named with its section. Things that are compared were "
+        "run alternately."
     )
 
 
@@ -142,14 +142,20 @@ def _against_the_fastest(works: list[Record], yardstick: str) -> Iterator[Block]
     fastest = max(exact, key=exact.__getitem__, default=yardstick)
     if fastest == yardstick:
         return
-    rates = {work["name"]: work["rate"] for work in works}
-    shares = [
-        f"{name} has {rates[name] / exact[fastest]:.0%}" for name in ("unet training", "unet sampling") if name in rates
-    ]
+    half = {work["name"]: work["rate"] for work in works if work["name"].endswith("bfloat16")}
+    shares = {work["name"]: work["share"] for work in works}
     yield text(
         "On this processor the matrix product is not the fastest operation: ", CodeSpan(fastest),
-        f" runs at {exact[fastest] / exact[yardstick]:.0%} of it. Of that rate, {' and '.join(shares)}.",
+        f" runs at {shares[fastest]:.0%} of it. Of that rate, {_shares_of(shares, fastest)}.",
     )  # fmt: skip
+    if half:
+        quick = max(half, key=half.__getitem__)
+        yield text("Of the fastest bfloat16 rate (", CodeSpan(quick), f"), {_shares_of(shares, quick)}.")
+
+
+def _shares_of(shares: dict[str, float], fastest: str) -> str:
+    names = ("unet training", "unet sampling")
+    return " and ".join(f"{name} has {shares[name] / shares[fastest]:.0%}" for name in names if name in shares)
 
 
 def _bars(works: list[Record], yardstick: str) -> Block:

@@ -30,7 +30,8 @@ class Best:
 
     ``mean`` is its mean log score over seeds, ``value`` that of the best corrected for the choice, ``chance`` that it
     really is the best. ``members`` are the settings that cannot be told from the best, lowest first; in 95 of 100
-    studies the best is one of them.
+    studies the best is one of them. ``likeliest`` is the setting with the lowest mean log score, which need not be the
+    one with the lowest median; its own mean and chance stand beside it.
     """
 
     named: int
@@ -39,6 +40,9 @@ class Best:
     value: float
     chance: float
     members: tuple[int, ...]
+    likeliest: int
+    likeliest_mean: float
+    likeliest_chance: float
 
 
 def best(logs: np.ndarray, models: Sequence[Any], named: int) -> Best:
@@ -55,7 +59,17 @@ def best(logs: np.ndarray, models: Sequence[Any], named: int) -> Best:
     scatter = _Scatter.of(logs[near], codes)
     chances = _chances(means[near], codes, scatter)
     members = tuple(near[i] for i in _members(means[near], codes, scatter))
-    return Best(named, len(logs), float(means[named]), unlucky(logs), float(chances[near.index(named)]), members)
+    return Best(
+        named=named,
+        of=len(logs),
+        mean=float(means[named]),
+        value=unlucky(logs),
+        chance=float(chances[near.index(named)]),
+        members=members,
+        likeliest=near[0],
+        likeliest_mean=float(means[near[0]]),
+        likeliest_chance=float(chances[0]),
+    )
 
 
 def best_of(results: Results) -> Best | None:
@@ -76,7 +90,8 @@ def best_of(results: Results) -> Best | None:
         return None
     models = [tuple(row) for row in settings[list(MODEL_AXES)].iloc[whole].to_numpy()]
     found = best(table[whole], models, 0)
-    return replace(found, members=tuple(int(whole[i]) for i in found.members))
+    members = tuple(int(whole[i]) for i in found.members)
+    return replace(found, members=members, likeliest=int(whole[found.likeliest]))
 
 
 def unlucky(logs: np.ndarray) -> float:

@@ -67,14 +67,14 @@ def matched(done: pd.DataFrame, axis: str, value: str = "fid") -> pd.DataFrame:
 def effects(done: pd.DataFrame, axis: str, levels: list[Any]) -> list[Effect]:
     """Each level of ``axis`` against the best one: the lowest geometric mean where all levels were measured.
 
-    Where no combination has all of them, the best level is that of the best cell.
+    Where no combination has all of them, the best level is that of the setting with the lowest median.
     """
     positive = done[done["fid"] > 0]
     if positive.empty:
         return []
     grid = matched(positive, axis).apply(np.log)
     complete = grid.dropna() if set(levels) <= set(grid.columns) else grid.iloc[:0]
-    best: Any = complete.mean().idxmin() if len(complete) else positive.sort_values("fid").iloc[0][axis]
+    best: Any = complete.mean().idxmin() if len(complete) else _of_best_setting(positive, axis)
     found = []
     for level in levels:
         if level not in grid.columns:
@@ -85,6 +85,11 @@ def effects(done: pd.DataFrame, axis: str, levels: list[Any]) -> list[Effect]:
         chance = _chance(grid[[best, level]].dropna()) if level != best and len(difference) else None
         found.append(Effect(axis, level, best, tuple(np.exp(difference)), tuple(np.exp(seeds)), chance))
     return found
+
+
+def _of_best_setting(done: pd.DataFrame, axis: str) -> Any:
+    medians = done.groupby(list(AXES), sort=False, dropna=False)["fid"].median().reset_index()
+    return medians.sort_values("fid", kind="stable")[axis].iloc[0]
 
 
 def narrower(done: pd.DataFrame, axis: str, group: Sequence[Effect], others: Sequence[str]) -> dict[str, list[Any]]:

@@ -28,7 +28,7 @@ def metrics_of(found: Calibration) -> list[str]:
 
 
 def seen_by(found: Calibration, damage: str, n: int = FEW) -> list[str]:
-    """The metrics that see the strength of a damage that a person would call slight."""
+    """The metrics that see the strength of a damage that is called slight."""
     slight = found.damages[damage].slight
     apart = {name: distance(found, name, damage, slight, n) for name in metrics_of(found)}
     return [name for name, value in apart.items() if value is not None and value >= SEEN]
@@ -53,7 +53,7 @@ def compose(found: Calibration) -> Iterator[Block]:
         f" ({found.classifier[:12]}).",
     )
     yield heading(2, "A slight damage")
-    yield text(f"Which metrics see a damage that a person would call slight, in sets of {FEW:,} images?")
+    yield text(f"Which metrics see a damage of the strength that we call slight, in sets of {FEW:,} images?")
     yield table(
         [
             Column("damage", "left"),
@@ -68,11 +68,19 @@ def compose(found: Calibration) -> Iterator[Block]:
     )
     for n in (FEW, MANY):
         yield heading(2, f"The smallest damage that is seen, N = {n:,}")
+        yield text(
+            "A number is the smallest strength that is seen, in the units above. A dash: not seen at any strength that "
+            "was tried.",
+            " For jpeg, a larger number is a slighter damage." if "jpeg" in found.damages else "",
+        )
         yield _smallest(found, n)
     yield heading(2, "What each metric cannot see")
     blind = {metric: blind_to(found, metric) for metric in metrics_of(found)}
     yield Bullets(tuple((CodeSpan(metric), f": {listing(damages)}.") for metric, damages in blind.items() if damages))
-    yield text(f"That is at N = {FEW:,}, for all strengths that were tried.")
+    yield text(
+        f"That is at N = {FEW:,}, for all strengths that were tried. Copies of training images make FID lower, so no "
+        "FID sees them as a damage."
+    )
     yield heading(2, "The numbers")
     yield from _numbers(found)
     yield text(

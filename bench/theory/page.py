@@ -83,7 +83,8 @@ def _counts(schedules: Sequence[str], moments: tuple[float, float]) -> Iterator[
         yield text("No schedule leaves more than a thousandth.")
         return
     yield text(
-        "Where more than a thousandth is left, sampling starts from noise that training never showed. The largest "
+        "Where more than a thousandth is left, sampling starts from pure noise, but in training x_T still held some of "
+        "the image. The largest "
         f"share here is {worst['left']:.1%}, by {worst['schedule']} with T = {worst['T']}. With such a schedule, two "
         "numbers of diffusion steps also differ in how much signal is left. The two effects cannot be told apart."
     )
@@ -98,7 +99,8 @@ def _weights(schedule: str, T: int) -> Iterator[Block]:
     ]
     yield heading(2, "Loss weights")
     yield text(
-        "The squared error of an objective is (D/σ_t)² times that of x̂₀. So every objective and weight is one weight "
+        "The squared error of an objective is (D/σ_t)² times that of x̂₀. D says how x₀ and ε mix in the target "
+        "(docs/algebra.md). So every objective and weight is one weight "
         "on |x̂₀ − x₀|². With weight 1, the weight is SNR for ε, SNR + 1 for v, and 1 for x₀. These objectives differ "
         "in little else."
     )
@@ -169,12 +171,13 @@ def _samplers(schedules: Sequence[str], T: int) -> Iterator[Block]:
         data={"lines": pd.DataFrame(points)},
         caption=(
             "How far the variance of a sampler's output is from the data's, for Gaussian data with its exact denoiser. "
-            "This is the sampler's own error and nothing else. Parallel lines are methods of one order. euler is DDIM.",
+            "This is the sampler's own error and nothing else. Parallel lines are methods of the same order. euler is "
+            "DDIM.",
         ),
         alt="The error of each sampler's variance against network evaluations",
         options={
             "x": "network evaluations",
-            "y": "error of the variance",
+            "y": "relative error of the variance",
             "height": 3.0,
             "scale": "log",
             "marker": True,

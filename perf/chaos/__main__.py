@@ -121,14 +121,14 @@ def claims(rows: Sequence[Row]) -> list[dict[str, Any]]:
     made = [
         claim("scenarios that end with the bytes of an undisturbed run", "all", f"{good} of {len(rows)}",
               good == len(rows)),
-        claim("processes killed at random moments", "≥ 100", str(killed), killed >= 100),
+        claim("processes killed, most of them at random moments", "≥ 100", str(killed), killed >= 100),
         claim("longest that a process outlived its run", f"≤ {GONE_S:g} s", f"{gone:.1f} s", gone <= GONE_S),
     ]  # fmt: skip
     for name, bar in RECOVERY_S.items():
         of_it = [row for row in tried if row["executor"] == name and row["work goes on after, s"] is not None]
         if of_it:
             worst = max(row["work goes on after, s"] - row["undisturbed start, s"] for row in of_it)
-            what = f"{name}: work goes on after a fault, later than an undisturbed start"
+            what = f"{name}: work goes on after a fault, later than an undisturbed start on one machine"
             made.append(claim(what, f"≤ {bar:g} s", f"{worst:.1f} s", worst <= bar))
     return made
 

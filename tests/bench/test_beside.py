@@ -89,7 +89,7 @@ def test_what_the_report_says(two: Results) -> None:
     said = section_of(markdown_of(two), "Beside the study `there`")
     assert "train.epochs (2 there, 1 here)" in said
     assert "Only settings that both have count here: 8." in said
-    assert "Of 4 claims, the same answer in both: 1, the opposite answers: 1" in said
+    assert "There are 4 claims. The same answer in both: 1; the opposite answers: 1" in said
     rows = {row.split("|")[1].strip(" `"): row for row in said.splitlines() if row.startswith("| `")}
     assert "**the opposite answers**: supported here, contradicted there" in rows[CLAIMS[0]]
     assert "supported in both" in rows[CLAIMS[1]]

@@ -53,6 +53,23 @@ def test_pairs_need_everything_else_equal(store, digits):
     assert (by_schedule[0].level, len(by_schedule[0].ratios)) == ("linear", 4)
 
 
+def test_the_reference_is_a_level_of_the_best_setting(store, digits):
+    """Where no setting has all levels, and whatever the luckiest cell is."""
+    fids = {
+        ("eps", "linear"): (5, 5, 5), ("v", "linear"): (1, 9, 9), ("v", "cosine"): (8, 8, 8),
+        ("x0", "cosine"): (4, 6, 4),
+    }  # fmt: skip
+    rows = [
+        {"objective": objective, "schedule": schedule, "seed": seed, "fid": float(fid)}
+        for (objective, schedule), of in fids.items() for seed, fid in enumerate(of)
+    ]  # fmt: skip
+    study = make_study()
+    fill(study, store, digits)
+    done = Results(study, store).done.iloc[:1].drop(columns=["objective", "schedule", "seed", "fid"])
+    found = effects(done.merge(pd.DataFrame(rows), how="cross"), "objective", ["eps", "v", "x0"])
+    assert {effect.best for effect in found} == {"x0"}
+
+
 def test_pairs_of_a_part_of_the_study_are_found(store, digits):
     """Where a level of another choice has no pair; and levels whose pairs are all equal."""
     study = make_study()

@@ -21,7 +21,7 @@ from bench.report.render import RENDERERS
 from bench.report.render.markdown import escape
 from bench.report.sections import variance
 from bench.report.write import compose, write
-from bench.store.records import Likelihood
+from bench.store.records import CellRecord, EngineChoice, Likelihood
 from bench.store.store import Store
 from bench.study.study import Score
 from ddpm.objective import gain
@@ -561,7 +561,9 @@ def test_how_many_steps_are_enough(tmp_path, digits):
     text = markdown_of(Results(study, store))
     assert "| ancestral | 80.0 | 18.0 | 10.0 | **25** | 2 |" in text
     assert "| ddim | 40.0 | 12.8 | 12.0 | **10** | 2 |" in text
-    assert "cells that learnt" in text
+    assert "| choice | all cells | FID under 230 |" in text
+    assert "leaves out 12 of 24 cells, whose FID is not 10 times lower than that of noise. Among them are most" in text
+    assert "cells of previous." in text
     assert "Not listed" not in text
     for cell in study.cells:
         if (cell.sampling.sampler, cell.sampling.sample_steps) == (Variant("ddim"), 25):
@@ -569,6 +571,64 @@ def test_how_many_steps_are_enough(tmp_path, digits):
     text = markdown_of(Results(study, store))
     assert "Not listed: ddim. There no training run was sampled with every number of steps." in text
     assert "**sampler**: sampling steps 5 and 10." in text
+
+
+def test_a_network_that_learnt_counts_with_all_its_numbers_of_steps(tmp_path, digits):
+    """Few steps of a good network may score like noise: left out, they would make few steps look better."""
+    store = Store(tmp_path / "results")
+    study = make_study(objective=["eps"], schedule=["cosine"], sampler=["ddim"], sample_steps=[5, 25], seed=[0, 1, 2])
+    for cells in study.jobs.values():
+        write_job(store, cells[0].job)
+        for cell in cells:
+            few = (300.0, 200.0, 250.0)[cell.job.seed]
+            write_cell(store, cell, digits, fid=few if cell.sampling.sample_steps == 5 else 10.0)
+    assert "| ddim | 247 | 10.0 | **25** | 3 |" in markdown_of(Results(study, store))
+
+
+def test_times_are_of_the_machines_and_seeds_that_were_timed(tmp_path, digits):
+    """Jobs that shared a machine have no durations, and different engines are no comparison of networks."""
+    store = Store(tmp_path / "results")
+    study = make_study(objective=["eps"], schedule=["cosine"], sampler=["ddim"], net=["unet", "scorenet"], seed=[0, 1])
+    for cells in study.jobs.values():
+        job, alone = cells[0].job, cells[0].job.seed == 0
+        write_job(store, job, exclusive=alone, threads=4 if alone else 1)
+        for cell in cells:
+            write_cell(store, cell, digits, exclusive=alone, env={"threads": 4 if alone else 1})
+    text = markdown_of(Results(study, store))
+    time = section_of(text, "Quality against time") + section_of(text, "Time, memory and size")
+    assert "4 threads" in time
+    assert "1 thread," not in time
+    assert "1 thread," in section_of(text, "Provenance")
+    assert "Times are of training seed 0 alone." in time
+    assert "engine" not in time
+    for cell in study.cells:
+        record = store.read(CellRecord, cell.key)
+        if cell.job.net == "scorenet":
+            used = record.sampling.model_copy(update={"engine": EngineChoice(engine="compiled")})
+            store.write(cell.key, record.model_copy(update={"sampling": used}))
+    text = section_of(markdown_of(Results(study, store)), "Quality against time")
+    assert "**Samples were drawn by more than one engine: " in text
+    assert "compiled (network scorenet)" in text
+
+
+def test_the_strip_is_of_the_best_setting(tmp_path, digits):
+    """And not of the luckiest cell, which may be of another setting."""
+    store = Store(tmp_path / "results")
+    study = make_study(objective=["eps"], schedule=["cosine"], sampler=["ddim"], sample_steps=[5, 25], seed=[0, 1, 2])
+    fids = {5: (9.0, 8.0, 1.0), 25: (7.0, 6.0, 5.0)}
+    for cells in study.jobs.values():
+        write_job(store, cells[0].job)
+        for cell in cells:
+            write_cell(store, cell, digits, fid=fids[cell.sampling.sample_steps][cell.job.seed])
+    results = Results(study, store)
+    assert results.done.iloc[0]["sample_steps"] == 5
+    text = markdown_of(results)
+    assert "in 25 steps (training seed 0: FID 7.00)" in section_of(text, "Denoising")
+    answer = section_of(text, "The answer")
+    assert (
+        "By the geometric mean another setting is lower, at 4.16: objective eps, schedule cosine, sampled by ddim in"
+        in answer
+    )
 
 
 def test_shares_of_more_than_the_whole_are_explained():

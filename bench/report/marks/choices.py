@@ -17,6 +17,8 @@ from bench.report.marks.style import SAMPLER_STYLE, WIDTH, blank, in_order, labe
 
 Data = Mapping[str, pd.DataFrame]
 Options = Mapping[str, Any]
+TINTS = 10
+"""Colours of the usual palette; with more levels they would come twice."""
 
 
 def effects(data: Data, options: Options) -> Figure:
@@ -89,7 +91,8 @@ def profiles(data: Data, options: Options) -> Figure:
 def _profile(ax: Axes, panel: pd.DataFrame) -> None:
     levels = in_order(panel["level"])
     dashes = itertools.cycle(line for line, _ in SAMPLER_STYLE)
-    for level, tint, dash in zip(levels, sns.color_palette("colorblind", len(levels)), dashes, strict=False):
+    palette = sns.color_palette("colorblind" if len(levels) <= TINTS else "husl", len(levels))
+    for level, tint, dash in zip(levels, palette, dashes, strict=False):
         part = panel[panel["level"] == level]
         ax.plot(part["factor"], part["share"], color=tint, linestyle=dash, drawstyle="steps-post", label=label(level))
     ax.set_xscale("log")

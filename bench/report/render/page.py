@@ -90,7 +90,7 @@ PAGE = """\
     said-below(number, caption)
   }))
   if floats == true or (floats == auto and own.height * scale > 90mm) {
-    place(if here().page() == 1 { bottom } else { auto }, float: true, clearance: 1.3em, made) // never above the title
+    place(if here().page() == 1 { bottom } else { top }, float: true, clearance: 1.3em, made) // never above the title
   } else { made }
 }
 

@@ -22,6 +22,7 @@ from bench.report.sections.common import (
     numbers,
     of_classes,
     other_judges,
+    several_draws,
     several_seeds,
     shared_noise,
     spread,
@@ -79,27 +80,34 @@ def own_classifier(results: Results) -> Iterator[Text]:
 def _best(results: Results, bounds: Bounds) -> Text:
     """The best setting beside the floor and the ceiling."""
     best, (floor, ceiling) = results.settings.iloc[0], bounds
-    axes = levels_in_words(results, ("net", "role", "timesteps"), best)
-    of = f"{best['sample_steps']:,.0f} of T = {best['T']:,.0f} steps"
-    steps = of if "T" in results.varying else plural(int(best["sample_steps"]), "step")
     lowest = "lowest median FID" if several_seeds(results) else "lowest FID"
-    answer = (
-        f"The {lowest} is {short(best['fid'])}: objective {best['objective']}, schedule {best['schedule']}{axes}, "
-        f"sampled by {best['method']} in {steps}."
-    )
+    answer = f"The {lowest} is {short(best['fid'])}: {_named(results, best)}."
     scale = (
         f" On the same scale {int(best['n']):,} real test images score {short(floor['fid'])} (the floor). Pure noise "
-        f"scores {short(ceiling['fid'])} (the ceiling), {short(ceiling['fid'] / best['fid'])} times this lowest FID."
+        f"scores {short(ceiling['fid'])} (the ceiling), {short(ceiling['fid'] / best['fid'])} times this lowest FID. "
+        "Both are marks and no limits: a model can score worse than noise."
     )
     for name in of_classes(results, "confidence"):
         scale += (
-            f" The mean confidence of the classifier is {best[name]:.1%} for these samples and {floor[name]:.1%} for "
-            "real images."
+            f" The mean confidence of the classifier is {best[name]:.1%} for these samples, {floor[name]:.1%} for real "
+            f"images and {ceiling[name]:.1%} for noise."
+            f"{' So confidence alone does not show quality.' if ceiling[name] > best[name] else ''}"
         )
     time = ""
     if pd.notna(best["sample_time"]):
         time = f" Drawing 1,000 samples takes {number(best['sample_time'], 'seconds')} on {_timed_on(results, best)}."
     return text(Strong(answer), scale, time)
+
+
+def _named(results: Results, setting: pd.Series) -> str:
+    """A setting in words."""
+    axes = levels_in_words(results, ("net", "role", "timesteps"), setting)
+    of = f"{setting['sample_steps']:,.0f} of T = {setting['T']:,.0f} steps"
+    steps = of if "T" in results.varying else plural(int(setting["sample_steps"]), "step")
+    return (
+        f"objective {setting['objective']}, schedule {setting['schedule']}{axes}, sampled by {setting['method']} in "
+        f"{steps}"
+    )
 
 
 def _timed_on(results: Results, setting: pd.Series) -> str:
@@ -125,11 +133,11 @@ def _how_sure(results: Results, found: Best | None) -> Iterator[Text]:
         return
     members = len(found.members)
     others = (
-        "No other setting can be taken for the best."
-        if members == 1
-        else f"{members} settings cannot be told from the best. They are marked in the table below."
+        "Only this setting may be the best."
+        if found.members == (0,)
+        else f"{plural(members, 'setting')} may be the best, as marked in the table below."
         if members <= MOST
-        else f"{members} settings cannot be told from the best. The table below marks those among its rows."
+        else f"{members} settings may be the best. The table below marks those among its rows."
     )
     mean, value = (short(math.exp(log)) for log in (found.mean, found.value))
     luck: tuple[str | Strong, ...] = (
@@ -143,8 +151,19 @@ def _how_sure(results: Results, found: Best | None) -> Iterator[Text]:
         *luck,
         " The chance that the setting named above really is the best is ",
         Strong(percent(found.chance)),
-        f". {others} (Multiple comparisons with the best, Hsu 1984: in 95 of 100 studies the best is among them.)"
-        f"{shared_noise(results)}",
+        f".{_likelier(results, found)} {others} (Multiple comparisons with the best, Hsu 1984: in 95 of 100 studies "
+        f"the best setting is among those marked.){shared_noise(results)}",
+    )
+
+
+def _likelier(results: Results, found: Best) -> str:
+    """The setting with the lowest mean, where that is not the one with the lowest median."""
+    if found.likeliest == found.named:
+        return ""
+    other = results.settings.iloc[found.likeliest]
+    return (
+        f" By the geometric mean another setting is lower, at {short(math.exp(found.likeliest_mean))}: "
+        f"{_named(results, other)}. The chance that it is the best is {percent(found.likeliest_chance)}."
     )
 
 
@@ -174,7 +193,6 @@ def _table(results: Results, bounds: Bounds, found: Best | None) -> Block:
     ]  # fmt: skip
     first = len(axes) + 1
     own = {first: "lower"} | {first + 3 + i: "lower" for i in range(len(others))}
-    own |= {len(columns) - 1 - bool(members) - len(sure) + i: "higher" for i in range(len(sure))}
     own |= {len(columns) - 1 - bool(members): "lower"}
     return table(columns, best_marked(columns, rows, own))
 
@@ -189,8 +207,9 @@ def _seeds(results: Results) -> Text:
         )
     fewer = results.settings["seeds"].min() < len(results.seeds)
     return text(
-        f"Numbers are medians over {plural(len(results.seeds), 'training seed')} ({listing(results.seeds)}). The range "
-        "from the lowest to the highest stands beside them. The best of each column is bold.",
+        f"Numbers are medians over {plural(len(results.seeds), 'training seed')} ({listing(results.seeds)})"
+        f"{', each with several sampling seeds' if several_draws(results) else ''}. The range from the lowest to the "
+        "highest stands beside them. The best of a column is bold, where lower is better.",
         " Some settings have fewer seeds so far." if fewer else "",
     )
 
@@ -207,10 +226,13 @@ def _reading(results: Results) -> Text:
     classifier = results.reference.classifier[:12] if results.reference else ""
     judge = with_hash(results.reference.classifier) if results.reference else None
     own = f"own {parse(results.study.dataset).name}"
-    whose = f"judge {judge.name}" if judge else f"{own} {'classifier' if of_classes(results, 'fid') else 'judge'}"
+    unnamed = f"{own} {'classifier' if of_classes(results, 'fid') else 'judge'}"
+    whose = ("judge ", CodeSpan(judge.name)) if judge else (unnamed,)
     return text(
         f"FID here is the Fréchet distance between {results.study.score.n:,} samples and the training images. The "
-        f"features are those of this project's {whose} (",
+        "features are those of this project's ",
+        *whose,
+        " (",
         CodeSpan(classifier),
         "). Compare it only with FIDs of the same judge, the same reference set and the same N. FIDs of Inception "
         "networks are on another scale.",

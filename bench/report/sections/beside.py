@@ -12,7 +12,7 @@ from bench.analysis.claims import Verdict
 from bench.analysis.frames import Results
 from bench.report.blocks import Block, Cell, CodeSpan, Column, Figure, Spread, Strong, heading, table, text
 from bench.report.formats import number
-from bench.text import listing, plural
+from bench.text import plural
 
 
 def section(results: Results) -> Iterator[Block]:
@@ -55,8 +55,11 @@ def _order(found: Both) -> Iterator[str]:
 
 
 def _counted(found: Both) -> str:
-    counts = [f"{word}: {count}" for word, count in found.counts.items()]
-    return f"Of {plural(len(found.pairs), 'claim')}, {listing(counts)}."
+    counts = "; ".join(f"{word}: {count}" for word, count in found.counts.items())
+    return (
+        f"There are {plural(len(found.pairs), 'claim')}. {counts[0].upper()}{counts[1:]}. Verdicts are adjusted for "
+        "the number of claims, intervals are not. So a claim can be undecided though its interval leaves out 1."
+    )
 
 
 def _row(pair: Pair) -> list[Cell]:

@@ -1,4 +1,4 @@
-"""Every metric of every cell."""
+"""Every metric of every setting."""
 
 from __future__ import annotations
 
@@ -44,11 +44,12 @@ def section(results: Results) -> Iterator[Block]:
         [*axis_cells(axes, row), spread(row, several_seeds(results)), *judge_cells(others, row), *_scores(results, row)]
         for _, row in results.settings.head(MOST_ROWS).iterrows()
     ]
-    yield heading(2, "All cells")
+    yield heading(2, "All settings")
     yield text(
         f"Sorted by FID, below real test images (floor) and noise (ceiling). N = {results.study.score.n:,} everywhere. "
         f"The standard error of KID is over draws of samples from one trained model. {_words(results)}"
-        "Lower is better for FID and KID, higher for the others. The best of each column is bold.",
+        "Lower is better for FID and KID, higher for the others, but not for confidence: noise can have 100% of it. "
+        "The best of a column is bold.",
         f" {OTHERS}" if others else "",
     )
     columns = [
@@ -58,7 +59,8 @@ def section(results: Results) -> Iterator[Block]:
     ]  # fmt: skip
     first = len(axes)
     ways = ["lower", *["lower"] * len(others), "lower", *["higher"] * (len(columns) - first - len(others) - 2)]
-    yield table(columns, best_marked(columns, rows, dict(enumerate(ways, first)), first=2))
+    own = {i: way for i, way in enumerate(ways, first) if columns[i].title != "confidence"}
+    yield table(columns, best_marked(columns, rows, own, first=2))
     yield from left_out(results, len(results.settings), "settings")
 
 

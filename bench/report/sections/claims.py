@@ -45,8 +45,8 @@ def _how_to_read(scales: set[Scale], planned: bool) -> Iterator[str]:
         "Each claim compares two levels of an axis, or two settings, over all pairs of cells that differ in nothing "
         "else. A training seed gives one number, the geometric mean of its ratios. p is that of a paired t-test on the "
         "logarithms of these numbers, adjusted for the number of claims (Holm). The intervals are not adjusted. Below "
-        "0.05 a claim is supported or contradicted. One seed cannot decide anything. If every network was sampled with "
-        "the same sampling seeds, and there are several, the test counts the scatter of both kinds of seeds."
+        "0.05 a claim is supported or contradicted. One seed cannot decide anything. If all networks share several "
+        "sampling seeds, the test counts chance from training and from sampling."
     )
     if "difference" in scales:
         yield " A metric that can be negative is compared by the difference of its means (first less second)."

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.analysis.frames import AXES, Results
+from bench.analysis.frames import AXES, Results, different, hardware
 from bench.report.blocks import Block, Cell, CodeSpan, Column, Spread, text
 from bench.score.judges import panel
 from bench.text import listing
@@ -55,15 +55,48 @@ def several_seeds(results: Results) -> bool:
     return len(results.seeds) > 1
 
 
+def several_draws(results: Results) -> bool:
+    """Whether a network was sampled with more than one sampling seed."""
+    return bool((results.done.groupby("job")["sample_seed"].nunique() > 1).any())
+
+
+def limit(results: Results) -> float:
+    """The FID under which a cell has learnt something."""
+    return (results.bounds[1]["fid"] if results.bounds else math.inf) / LEARNT
+
+
 def learnt(results: Results) -> pd.DataFrame:
     """The comparable cells that learnt something."""
-    noise = results.bounds[1]["fid"] if results.bounds else math.inf
-    return results.done[results.done["fid"] < noise / LEARNT]
+    return results.done[results.done["fid"] < limit(results)]
 
 
-def processors(results: Results) -> str:
-    """The machines behind the results."""
-    return listing(results.hardware)
+def learnt_runs(results: Results) -> pd.DataFrame:
+    """The comparable cells of the training runs that learnt something: that did so in the best way to sample them."""
+    return results.done[results.done.groupby("job")["fid"].transform("min") < limit(results)]
+
+
+def timed_on(results: Results) -> list[str]:
+    """The machines whose durations count: those of jobs and cells that had their device alone."""
+    cells = [kept.environment for key in results.done["key"] if (kept := results.kept[key]).exclusive]
+    jobs = [job.environment for job in results.jobs.values() if job.exclusive]
+    return list(dict.fromkeys(map(hardware, different([*jobs, *cells])))) or results.hardware
+
+
+def timed_seeds(results: Results) -> str:
+    """Which training seeds the sampling times are from, where that is not all of them."""
+    seeds = sorted(int(seed) for seed in results.done.loc[results.done["sample_time"].notna(), "seed"].unique())
+    named = f"training seed{'s' * (len(seeds) > 1)} {listing(seeds)}"
+    return f" Times are of {named} alone." if len(seeds) < len(results.seeds) else ""
+
+
+def engines_note(results: Results) -> str:
+    """A warning where sampling times are those of several engines."""
+    timed = results.done[results.done["sample_time"].notna()]
+    if timed["sample_engine"].nunique() < 2:
+        return ""
+    parts = timed.groupby("sample_engine", sort=False)["net"].unique()
+    said = listing(f"{engine} (network {listing(nets)})" for engine, nets in parts.items())
+    return f"Samples were drawn by more than one engine: {said}. Do not compare their times with one another."
 
 
 def shared_noise(results: Results) -> str:
@@ -142,7 +175,8 @@ def whiskers_note(results: Results) -> str:
     """What the points and whiskers of a curve are."""
     if not several_seeds(results):
         return ""
-    return " Points are medians over training seeds. Whiskers go from the lowest to the highest."
+    seeds = "training and sampling seeds" if several_draws(results) else "training seeds"
+    return f" Points are medians over {seeds}. Whiskers go from the lowest to the highest."
 
 
 def bands_note(results: Results) -> str:

@@ -66,8 +66,8 @@ def _how_to_read(found: Sequence[Group], seeds: int) -> Iterator[Block]:
     unsure = [AXES[axis] for axis, group in found if _has_reference(group)]
     if unsure:
         yield text(
-            f"For {listing(unsure)} there is more than one best level: it depends on the other choices. The level of "
-            "the best cell is then the reference level, and a ratio below 1 is better than it."
+            f"For {listing(unsure)} not every setting has every level, or which level is the best depends on the other "
+            "choices. The ratios are then to a reference level. A ratio below 1 is better than that level."
         )
 
 
@@ -82,7 +82,10 @@ def _limits(results: Results, found: Sequence[Group]) -> Iterator[Block]:
         if words:
             items.append((Strong(AXES[axis]), f": {'; '.join(words)}."))
     if items:
-        yield text("Not every choice was tried with every other. There are pairs of a choice only with:")
+        yield text(
+            "Not every choice was tried with every other. A choice in this list was compared only with these levels of "
+            "the others:"
+        )
         yield Bullets(tuple(items))
     same = [f"{AXES[axis]} {listing(levels)}" for axis, group in found for levels in alike(group)]
     if same:

@@ -1,4 +1,4 @@
-"""The best cell, step by step."""
+"""The best setting, step by step."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from PIL import Image
 from bench.analysis.frames import Results
 from bench.report.blocks import Block, Gallery, Picture, heading
 from bench.report.formats import short
+from bench.report.sections.common import several_seeds
 from bench.text import listing, plural
 
 IMAGES = 2
@@ -18,11 +19,13 @@ IMAGES = 2
 
 
 def section(results: Results) -> Iterator[Block]:
-    """The denoising strip of the best cell that has one."""
-    kept = ((row, results.preview(row["key"], ".strip.png")) for _, row in results.done.iterrows())
-    row, path = next(((row, path) for row, path in kept if path is not None), (None, None))
-    if row is None or path is None:
+    """The denoising strip of the best setting that has one."""
+    kept = ((key, results.preview(key, ".strip.png")) for key in results.settings.get("key", ()))
+    key, path = next(((key, path) for key, path in kept if path is not None), (None, None))
+    if path is None:
         return
+    row = results.done[results.done["key"] == key].iloc[0]
+    seed = f"training seed {row['seed']}: " if several_seeds(results) else ""
     times = _times(row["schedule"], int(row["T"]), int(row["sample_steps"]), row["spacing"])
     yield heading(2, "Denoising")
     yield Gallery(
@@ -30,8 +33,8 @@ def section(results: Results) -> Iterator[Block]:
                  across=tuple(f"t = {t}" for t in times)),),
         1,
         (f"Sampling, step by step: {results.model(row)}, {row['method']} in {plural(int(row['sample_steps']), 'step')} "
-         f"(FID {short(row['fid'])}). There are {IMAGES} samples. For each, the upper row is the noisy state x_t. The "
-         "lower row is x̂₀, the clean image that the network predicts from it.",),
+         f"({seed}FID {short(row['fid'])}). There are {IMAGES} samples. For each, the upper row is the noisy state "
+         "x_t. The lower row is x̂₀, the clean image that the network predicts from it.",),
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.analysis.effects import pareto
 from bench.analysis.frames import AXES, Results
-from bench.report.blocks import Block, Figure, heading, table, text
+from bench.report.blocks import Block, Figure, Strong, heading, table, text
 from bench.report.sections.common import (
     CELL,
     axis_cells,
@@ -17,17 +17,20 @@ from bench.report.sections.common import (
     by_schedule,
     curve,
     curve_options,
+    engines_note,
     judge_cells,
     methods_note,
     numbers,
     of_classes,
     panels_note,
-    processors,
     several_seeds,
     shared_note,
     spread,
+    timed_on,
+    timed_seeds,
     whiskers_note,
 )
+from bench.text import listing
 
 SAME_TIME = 0.05
 """Sampling times that differ by less than this share count as equal."""
@@ -45,6 +48,8 @@ def section(results: Results) -> Iterator[Block]:
         return
     best = pareto(timed, "sample_time", within=SAME_TIME)
     yield heading(2, "Quality against time")
+    if engines_note(results):
+        yield text(Strong(engines_note(results)))
     yield _figure(results, timed, best)
     yield _table(results, best)
 
@@ -58,10 +63,10 @@ def _figure(results: Results, timed: pd.DataFrame, best: pd.DataFrame) -> Block:
         mark="curves",
         data={"points": curve(points, "sample_time"), "front": front[["panel", "x", "fid", "key"]]},
         caption=(
-            f"FID against the time to draw 1,000 samples on {processors(results)}. Circled settings form the Pareto "
-            "front (the grey band, the same in every panel): no other setting has a lower FID in the same time or "
-            f"less. Times within {SAME_TIME:.0%} of each other are equal.{whiskers_note(results)}{panels_note(results)}"
-            f"{methods_note(results)}",
+            f"FID against the time to draw 1,000 samples on {listing(timed_on(results))}. Circled settings form the "
+            "Pareto front (the grey band, the same in every panel): no other setting has a lower FID in the same time "
+            f"or less. Times within {SAME_TIME:.0%} of each other are equal.{whiskers_note(results)}"
+            f"{timed_seeds(results)}{panels_note(results)}{methods_note(results)}",
         ),
         alt="FID against sampling time, with the Pareto front",
         options=curve_options(results, "seconds per 1,000 samples (log scale)", floor=None, ticks=False),

@@ -38,8 +38,7 @@ def section(results: Results) -> Iterator[Block]:
         "that the classifier takes for the class that was asked for: the mean over classes, and the class with the "
         "lowest share. Guidance scale 0 uses no class, and 1 uses the class alone. Scale 0 is no stand-in for a plain "
         "network: this network learned to draw without a class only from the few images whose class was hidden in "
-        "training. A larger scale gives higher class "
-        "accuracy and less variety (recall)."
+        "training. Recall is the variety of the samples."
     )
     rows = [
         [*axis_cells(axes, row), spread(row, several_seeds(results)), *row[list(TITLES)]]

@@ -33,11 +33,11 @@ def section(results: Results) -> Iterator[Block]:
         return
     yield heading(2, "Likelihood")
     yield text(
-        f"The likelihood of {listing(sorted(frame['n'].unique()))} test images in bits a dimension, best bound first. "
-        "Errors are over images. The bound is a sum: L_T, which no network can change; L₀ of the discretised decoder; "
-        "and a term for each step between, which the figure shows. The column flow keeps L₀. In place of everything "
-        "else it has the likelihood of x₁ along the probability-flow equation, computed by Heun's method. That is the "
-        "number that the bound bounds."
+        f"The likelihood of {listing(sorted(frame['n'].unique()))} test images in bits a dimension, sorted by the "
+        "bound. Errors are over images. The bound is a sum: L_T, which no network can change; L₀ of the discretised "
+        "decoder; and a term for each step between, which the figure shows. The column flow keeps L₀. In place of "
+        "everything else it has the likelihood of x₁ along the probability-flow equation, computed by Heun's method. "
+        "That is the number that the bound bounds."
     )
     yield _figure(results)
     axes = axis_names(results, MODEL_AXES, MODEL)

@@ -34,13 +34,14 @@ def section(results: Results) -> Iterator[Block]:
         CodeSpan("previous"),
         " contains noise that nothing can predict. So after each epoch the output of the averaged network is turned "
         "into ε̂ and x̂₀. Both are compared with the truth, on the same 1,000 test images, times and noise. The table "
-        "has the errors after the last epoch, and the variational bound on the likelihood of those images.",
+        "has the errors after the last epoch, and the variational bound on the likelihood of those images. "
+        "That bound is rough: each image is seen at one time only.",
     )
     if results.epochs["epoch"].max() > 1:
         yield _figure(results)
     axes = axis_names(results, MODEL_AXES, MODEL)
     rows = _last(results, axes)
-    titles = numbers("MSE of ε̂", "MSE of x̂₀", "bound, bits/dim", "own training loss")
+    titles = numbers("MSE of ε̂", "MSE of x̂₀", "rough bound, bits/dim", "own training loss")
     yield table([*axis_columns(axes), *titles], rows[:MOST])
     yield from left_out(results, len(rows), "models", MOST)
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.analysis.frames import Results
 from bench.report.blocks import Block, Cell, Code, CodeSpan, Column, Span, Spans, Strong, heading, table, text
-from bench.report.sections.common import MOST_ROWS, left_out, numbers, processors
+from bench.report.sections.common import MOST_ROWS, left_out, numbers
 from bench.score.judges import with_hash
 from bench.study import load, yaml12
 from bench.study.study import Study
@@ -55,7 +55,7 @@ def _facts(results: Results) -> Iterator[list[Span | Spans]]:
     changes: Spans = (", ", Strong("with uncommitted changes")) if dirty else ()
     yield ["commit", _seen(results, "commit") + changes]
     yield ["code (hash of the sources behind the numbers)", _seen(results, "code")]
-    yield ["machine", processors(results) if results.hardware else "unknown"]
+    yield ["machine", listing(results.hardware) if results.hardware else "unknown"]
     yield ["machine's id", _seen(results, "machine")]
     versions = (_seen(results, name) for name in ("system", "python", "torch"))
     yield ["system, Python, torch", _joined(list(versions), "; ", "; ")]

@@ -10,6 +10,7 @@ from bench.analysis.frames import MODEL_AXES, Results
 from bench.report.blocks import Block, Gallery, Picture, heading
 from bench.report.formats import short
 from bench.report.sections.common import of_classes, several_seeds
+from bench.text import plural
 
 MOST_ROWS, COLUMNS = 12, 3
 LONGEST_NAME = 80
@@ -73,7 +74,7 @@ def _picture(results: Results, model: Any, number: int) -> Picture | None:
     if best is None:
         return Picture(name, None, "", (title,), ("not scored",))
     path = results.preview(best["key"])
-    scores = f"{best['method']} {best['sample_steps']}: FID {short(best['fid'])}"
+    scores = f"{best['method']}, {plural(int(best['sample_steps']), 'step')}: FID {short(best['fid'])}"
     scores += "".join(f", conf. {best[name]:.3f}" for name in of_classes(results, "confidence"))
     if path is None:
         return Picture(name, None, "", (title,), (f"{scores} (no picture kept)",))

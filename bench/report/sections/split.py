@@ -36,7 +36,8 @@ def section(results: Results) -> Iterator[Block]:
     )
     yield text(
         "The last column is for comparison. It is the FID of the oracle, sampled alike. The oracle is the best network "
-        "that training could reach: the exact E[x₀ | x_t] of the training images."
+        "that training could reach: the exact E[x₀ | x_t] of the training images. Its samples are close to these, so "
+        "its FID can be lower than that of real test images."
     )
     titles = numbers("FID", "sample size", "network", "sampler")
     share = Column("sampler's share", format="percent")

@@ -20,7 +20,7 @@ from bench.report.sections.common import (
     by_schedule,
     curve,
     curve_options,
-    learnt,
+    learnt_runs,
     methods_note,
     numbers,
     panels_note,
@@ -110,13 +110,13 @@ def _figure(results: Results) -> Block:
     what = (
         "sampling steps. That is the number of network evaluations a sample."
         if even
-        else "network evaluations a sample. (Heun's method takes two a step, except for the last.)"
+        else "network evaluations a sample. (Heun's method takes two a step. Some others take one more in all.)"
     )
     points = by_schedule(results, results.settings[results.settings["method"].isin(results.methods)])
-    single = points.groupby("panel")[x].transform("nunique") == 1
+    single = points.groupby(["panel", "objective", "method"])[x].transform("nunique") == 1
     if not single.all():  # a single number of steps is no curve, and there is a table of all
         points = points[~single]
-    alone = results.settings.groupby(["schedule", *results.extras])[x].nunique()
+    alone = results.settings.groupby(["schedule", "objective", "method", *results.extras])[x].nunique()
     partly = (alone == 1).any() and (alone > 1).any()
     floor, ceiling = (bound["fid"] for bound in results.bounds) if results.bounds else (None, None)
     return Figure(
@@ -126,7 +126,7 @@ def _figure(results: Results) -> Block:
         caption=(
             f"FID against the number of {what}{whiskers_note(results)} The dashed line is the floor. Noise is off the "
             f"scale, at {number(ceiling)}.{panels_note(results)}{methods_note(results)}"
-            + (" Models with one number of sampling steps are left out." if partly else ""),
+            + (" What was sampled with one number of steps alone is left out." if partly else ""),
         ),
         alt=f"FID against the number of {label}",
         options=curve_options(results, f"{label} (log scale)", floor=floor, ticks=True),
@@ -136,9 +136,9 @@ def _figure(results: Results) -> Block:
 def _enough(results: Results) -> Iterator[Block]:
     """How many steps each sampler needs, of each T where there are several."""
     steps = sorted(results.done["sample_steps"].unique())
-    frames = [("", learnt(results), "method")]
+    frames = [("", learnt_runs(results), "method")]
     if len(results.exact) and results.shown is not results.cells:
-        frames.append(("exact network, ", results.exact.reset_index(), "way"))
+        frames.append(("oracle, ", results.exact.reset_index(), "way"))
     rows: list[list[Cell]] = []
     said: set[str] = set()
     missing: list[str] = []
@@ -180,9 +180,9 @@ def _how_to_read(said: set[str]) -> Iterator[str]:
     yield (
         "How many steps are enough? The table has FID by number of steps, and the fewest steps from which on FID stays "
         f"within {ENOUGH - 1:.0%} of the sampler's own best. Numbers are geometric means over the training runs that "
-        "were sampled with every number of steps. Only runs count that reached an FID at least "
-        f"{LEARNT} times lower than that of noise. A number of steps is called enough, or too few, if the 95% interval "
-        "over training seeds shows it."
+        "were sampled with every number of steps. Only networks count that reached an FID at least "
+        f"{LEARNT} times lower than that of noise in some way of sampling. A number of steps is called enough, or too "
+        "few, if the 95% interval over training seeds shows it."
     )
     if any(" to " in word for word in said):
         yield " “10 to 25” means that the seeds cannot tell: 10 may be enough, 25 are."

@@ -18,14 +18,15 @@ from bench.report.sections.common import (
     axis_cells,
     axis_columns,
     axis_names,
+    engines_note,
     left_out,
     methods_note,
     numbers,
-    processors,
     shared_note,
+    timed_on,
 )
 from bench.study.model import ORACLE
-from bench.text import plural
+from bench.text import listing, plural
 
 MOST_MODELS = 30
 """Models by whole name in the figure; more than that are called by network and objective."""
@@ -44,13 +45,15 @@ def section(results: Results) -> Iterator[Block]:
         yield text("Nothing was trained.")
     else:
         yield text(
-            f"Measured on {processors(results)}. The duration of an epoch is the median of all but the first of each "
-            "process. The first one also warms up. FLOPs are per image, two for each multiply-add. GFLOP/s is images "
-            "per second times the FLOPs of a training step."
+            f"Measured on {listing(timed_on(results))}. The duration of an epoch is the median of all but the first of "
+            "each process, which also warms up. Where there is only one, it is that one. FLOPs are per image, two for "
+            "each multiply-add. GFLOP/s is images per second times the FLOPs of a training step."
         )
     if shared_note(results):
         yield text(shared_note(results))
-    if len(results.hardware) > 1:
+    if engines_note(results):
+        yield text(Strong(engines_note(results)))
+    if len(timed_on(results)) > 1:
         yield text(Strong("These durations come from more than one kind of machine. Not all can be compared."))
     if len(models):
         yield from _training(results, models)
@@ -169,8 +172,8 @@ def _estimates(results: Results) -> Iterator[Block]:
     worst = max(runs, key=lambda run: run.error)
     expected, taken = sum(run.estimate_s for run in runs), sum(run.wall_s for run in runs)
     yield text(
-        f"Before a job runs, its duration is estimated from earlier jobs, start and scoring included. Here are "
-        f"{plural(len(runs), 'run')} of a job that had an estimate and shared the device with no other program. The "
+        f"Before a job runs, its duration is estimated from earlier jobs, start and scoring included. Of "
+        f"{plural(len(runs), 'job')} that had an estimate, and the device alone, the "
         f"median error was {statistics.median(run.error for run in runs):.0%}."
     )
     rows: list[list[Cell]] = [

@@ -13,7 +13,9 @@ from bench.analysis.frames import AXES, Results
 from bench.analysis.stats import Components
 from bench.analysis.stats import Spread as Deviation
 from bench.report.blocks import Block, Cell, Column, Range, Spread, table, text
-from bench.report.sections.common import LEARNT, learnt
+from bench.report.formats import short
+from bench.report.sections.common import LEARNT, learnt, limit
+from bench.text import listing
 
 LEAST = 0.005
 """Shares under this are left out."""
@@ -24,9 +26,10 @@ Shares = dict[tuple[str, ...], Cell]
 
 def factors_of(results: Results) -> Iterator[Block]:
     """What each choice explains, over all cells and over those that learnt something."""
-    sets = {"all cells": results.done, "cells that learnt": learnt(results)}
-    if len(sets["cells that learnt"]) == len(results.done):
-        del sets["cells that learnt"]
+    sets, some = {"all cells": results.done}, learnt(results)
+    under = f"FID under {short(limit(results))}"
+    if len(some) < len(results.done):
+        sets[under] = some
     found = {name: shares for name, frame in sets.items() if (shares := _shares(results, frame))}
     if not found:
         return
@@ -44,14 +47,30 @@ def factors_of(results: Results) -> Iterator[Block]:
         if len(results.seeds) > 1
         else " Chance alone explains something too. With one training seed nobody can take that away, so small shares "
         "are too large.",
-        f" Cells that learnt have an FID {LEARNT} times lower than that of noise, or better." if len(sets) > 1 else "",
+        f" The column “{under}” leaves out {len(results.done) - len(some):,} of {len(results.done):,} cells, whose FID "
+        f"is not {LEARNT} times lower than that of noise{_without(results, some)}."
+        if len(sets) > 1
+        else "",
         " In brackets is the 95% interval over training seeds (jackknife)." if len(results.seeds) > 2 else "",
         " The shares add up to more than 100%, because each is worked out by itself."
         if any(_total(shares) > 1.005 for shares in found.values())
         else "",
+        " Shares may add up to less than 100%: not all choices were tried together, so a part belongs to none of them."
+        if any(_total(shares) < 0.995 for shares in found.values())
+        else "",
     )
     columns = [Column("choice", "left"), *(Column(name, format="percent, one decimal") for name in found)]
     yield table(columns, rows)
+
+
+def _without(results: Results, some: pd.DataFrame) -> str:
+    """The objectives of which most cells are left out."""
+    kept = some["objective"].value_counts()
+    gone = [
+        str(name) for name, count in results.done["objective"].value_counts(sort=False).items()
+        if kept.get(name, 0) < count / 2
+    ]  # fmt: skip
+    return f". Among them are most cells of {listing(gone)}" if gone else ""
 
 
 def _total(shares: Shares) -> float:
@@ -86,7 +105,7 @@ def scatter_of(results: Results) -> Iterator[Block]:
         f"Where does chance come from? Each of {first.runs} training seeds was sampled with {first.draws} sampling "
         "seeds. The table has the standard deviation of log FID that belongs to each source, with its 95% interval. A "
         "standard deviation of 5% is a factor of about 1.05.",
-        " Each objective has its own." if many else "",
+        " Each objective has its own rows." if many else "",
     )
     columns = [
         *([Column("objective", "left")] if many else []), Column("source", "left"), Column("what changes", "left"),
@@ -105,7 +124,7 @@ def scatter_of(results: Results) -> Iterator[Block]:
 def _sources(found: Components) -> Iterator[tuple[str, Deviation, str]]:
     yield "training seed", found.training, "another network, the same sampling noise"
     yield "sampling seed", found.noise, "other noise, whatever the network"
-    yield "both together", found.both, "how this noise goes through this network"
+    yield "training × sampling seed", found.both, "how this noise goes through this network"
 
 
 def _worth(found: Components, of: str) -> str:
