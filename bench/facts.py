@@ -35,7 +35,7 @@ from bench.paths import REFERENCE, ROOT
 from bench.race import rules, words
 from bench.race.records import FOLDER
 from bench.report.formats import short
-from bench.report.sections.common import learnt
+from bench.report.sections.common import learnt_runs
 from bench.score.classifier import about
 from bench.score.judges import PANELS, judges_of
 from bench.store.records import JobRecord, TrainedJob
@@ -157,7 +157,7 @@ def of_many(study: str, what: str) -> str:
 def steps(study: str, method: str) -> str:
     """How many steps of a sampler are enough, as far as seeds can tell."""
     found = results(study)
-    cells = learnt(found)
+    cells = learnt_runs(found)
     return in_words(_known(enough(cells[cells["method"] == method], sorted(found.done["sample_steps"].unique()))))
 
 

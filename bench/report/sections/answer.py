@@ -9,13 +9,14 @@ import pandas as pd
 
 from bench.analysis.best import Best, best_of
 from bench.analysis.frames import AXES, Results, hardware
-from bench.report.blocks import Block, CodeSpan, Column, Strong, Text, heading, table, text
+from bench.report.blocks import Block, CodeSpan, Column, Strong, Text, heading, text
 from bench.report.formats import best_marked, number, short
 from bench.report.sections.common import (
     CELL,
     axis_cells,
     axis_columns,
     axis_names,
+    filled,
     judge_cells,
     judge_columns,
     levels_in_words,
@@ -194,7 +195,7 @@ def _table(results: Results, bounds: Bounds, found: Best | None) -> Block:
     first = len(axes) + 1
     own = {first: "lower"} | {first + 3 + i: "lower" for i in range(len(others))}
     own |= {len(columns) - 1 - bool(members): "lower"}
-    return table(columns, best_marked(columns, rows, own))
+    return filled(columns, best_marked(columns, rows, own))
 
 
 def _seeds(results: Results) -> Text:

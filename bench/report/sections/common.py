@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis.frames import AXES, Results, different, hardware
-from bench.report.blocks import Block, Cell, CodeSpan, Column, Spread, text
+from bench.report.blocks import Block, Cell, CodeSpan, Column, Spread, table, text
 from bench.score.judges import panel
 from bench.text import listing
 
@@ -38,6 +38,16 @@ def axis_columns(axes: Iterable[str]) -> list[Column]:
 def axis_cells(axes: Iterable[str], row: Any) -> list[Cell]:
     """A row's levels on these axes."""
     return [int(row[axis]) if axis in COUNTS else str(row[axis]) for axis in axes]
+
+
+def filled(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> Block:
+    """A table without the columns that have nothing in any row."""
+    kept = [i for i in range(len(columns)) if any(not _empty(row[i]) for row in rows)]
+    return table([columns[i] for i in kept], [[row[i] for i in kept] for row in rows])
+
+
+def _empty(cell: Cell) -> bool:
+    return cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell))
 
 
 def numbers(*titles: str, how: str = "short") -> list[Column]:

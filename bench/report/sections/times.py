@@ -19,6 +19,7 @@ from bench.report.sections.common import (
     axis_columns,
     axis_names,
     engines_note,
+    filled,
     left_out,
     methods_note,
     numbers,
@@ -84,7 +85,7 @@ def _training(results: Results, models: pd.DataFrame) -> Iterator[Block]:
         ]
         for _, row in models.head(MOST_ROWS).iterrows()
     ]
-    yield table(columns, rows)
+    yield filled(columns, rows)
     yield from left_out(results, len(models), "training runs")
 
 
