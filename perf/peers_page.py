@@ -176,7 +176,8 @@ def _surely(record: Record, row: Record) -> float:
     if row["missed"]:
         return float(row["ratio"])
     scored = [one for run in record["runs"] if run["id"] == row["id"] for one in run["snapshots"]]
-    before = max((one["train_s"] for one in scored if not one["hit"] and one["train_s"] < row["seconds"]), default=0.0)
+    missed = [one["train_s"] for one in scored if not one.get("hit") and one["train_s"] < row["seconds"]]
+    before = max(missed, default=0.0)
     return float(row["ratio"] * before / row["seconds"])
 
 

@@ -8,6 +8,7 @@ gives one number, the mean of its pairs' differences (of logarithms, for a ratio
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -99,19 +100,18 @@ def _compare(claim: Claim, rows: Sequence[Mapping[Any, Any]], axes: Sequence[str
     rest = [COLUMN[axis] for axis in axes if axis not in own]
     across = "T" in claim.first and "sample_steps" not in claim.first
     sides = claim.first, claim.second
-    cells: dict[Any, dict[int, float]] = {}
+    cells: dict[Any, tuple[list[float], list[float]]] = {}  # a side has several scores where a sampler has several η
     for row in rows:
         score = row[claim.metric]
         side = next((i for i, levels in enumerate(sides) if _at(row, levels)), None)
         if side is not None and _at(row, claim.where) and _measured(score):
             for at in _matches(row, across):
                 key = (row["seed"], row["sample_seed"], *(_plain(at[name]) for name in rest))
-                cells.setdefault(key, {})[side] = score
+                cells.setdefault(key, ([], []))[side].append(score)
     by_seed: dict[Seeds, list[float]] = {}
     left_out, shift = 0, math.log(claim.times)
     for (seed, draw, *_), pair in cells.items():
-        if len(pair) == 2:
-            scores = pair[0], pair[1]
+        for scores in itertools.product(*pair):
             if all(math.isfinite(score) and (scale == "difference" or score > 0) for score in scores):
                 first, second = map(math.log, scores) if scale == "ratio" else scores
                 by_seed.setdefault((seed, draw), []).append(first - second - shift)

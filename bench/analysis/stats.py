@@ -63,7 +63,8 @@ def contrast(a: Mapping[Seeds, float], b: Mapping[Seeds, float], scale: Scale = 
         else:
             found = stats.ttest_ind(y, x, equal_var=False)
             (low, high), p = found.confidence_interval(CONFIDENCE), float(found.pvalue)
-    return _on(scale, Contrast(float(value), float(low), float(high), p, 0))
+    shared = _share_noise(a) or _share_noise(b)
+    return _on(scale, Contrast(float(value), float(low), float(high), p, 0, shared))
 
 
 def paired(differences: Mapping[Seeds, float], scale: Scale = "difference") -> Contrast:
@@ -78,13 +79,18 @@ def paired(differences: Mapping[Seeds, float], scale: Scale = "difference") -> C
         mean, error, tail = crossed(grid)
         return _on(scale, _tested(mean, error, tail, len(grid)))
     values = np.array(list(by_seed.values()))
-    shared = len({draw for _, draw in differences}) < len(differences)
+    shared = _share_noise(differences)
     mean, n = float(values.mean()), len(values)
     if n < 2:
         return _on(scale, Contrast(mean, math.nan, math.nan, math.nan, n))
     error = float(values.std(ddof=1)) / math.sqrt(n)
     found = _tested(mean, error, partial(_two_sided, df=n - 1), n)
     return _on(scale, found._replace(shared=shared))
+
+
+def _share_noise(values: Mapping[Seeds, float]) -> bool:
+    """Whether a sampling seed serves several networks."""
+    return len({draw for _, draw in values}) < len(values)
 
 
 def by_training(values: Mapping[Seeds, float]) -> dict[int, float]:

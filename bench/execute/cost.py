@@ -16,7 +16,7 @@ import math
 import os
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     R = TypeVar("R", JobRecord, CellRecord)
 
-NEWEST = {"jobs": 100, "cells": 400}
+NEWEST = {"jobs": 400, "cells": 1600}
 """Records read to calibrate: enough for a median, and as quick in a large folder as in a small one."""
 
 Rank = tuple[bool, bool, bool, bool]  # same machine, alone on it or not as asked, same threads, same code
@@ -132,16 +132,14 @@ def calibrate(store: Store, options: Options) -> Model:
     from bench.machine.provenance import machine_id
     from bench.machine.sources import code_hash
 
-    device, threads, alone = options.device.partition(":")[0], options.threads_each, options.exclusive
+    device = options.device.partition(":")[0]
 
     def rank(record: TrainedJob | ScoredCell) -> Rank:
-        about = record.environment
-        exclusive = record.exclusive if isinstance(record, TrainedJob) else record.sampling.exclusive
-        same = about.machine == machine_id(), exclusive == alone
+        about, threads = record.environment, options.threads_each
+        same = about.machine == machine_id(), _alone(record) == options.exclusive
         return *same, about.threads == threads, about.code == code_hash()
 
     train, sample = _Ranked(), _Ranked()
-    other = _Ranked()
     flops: dict[tuple[str, str], Flops] = {}
     images: dict[str, int] = defaultdict(int)  # scored, by job
     jobs = {
@@ -164,20 +162,20 @@ def calibrate(store: Store, options: Options) -> Model:
         if known and per_image:
             work_done = config.n * per_image * known.forward
             sample.add(str(config.job.net), rank(cell), work_done / sum(cell.sampling.batch_s))
-    for key, record in jobs.items():
-        if len(record.harness) == 1 and images[key]:  # after more than one it is not known what was done when
-            stages, wall = record.harness[0].stages_s, record.harness[0].wall_s
-            measured = sum(stages.get(stage, 0.0) for stage in ("trial", "train", "reference", "sample", "score"))
-            warming = record.epochs[0].seconds - _warm_s(record.epochs) if record.epochs else 0.0
-            other.add("start", rank(record), wall - measured + max(warming, 0.0))
-            other.add("score", rank(record), stages.get("score", 0.0) / images[key])
-            other.add("reference", rank(record), stages.get("reference", 0.0))
+    other = _fixed(jobs, images, rank)
     fixed = other.medians()
     here = bool(jobs) and all(all(same[:-1]) for group in (train, sample, other) for same in group.ranks())
     reference = max(other.best("reference"), default=0.0)  # all but the first job find it done
     return Model(
         train.medians(), sample.medians(), flops, fixed.get("start", 0.0), reference, fixed.get("score", 0.0), here
     )
+
+
+def _alone(record: TrainedJob | ScoredCell) -> bool:
+    """Whether it is known to have had its device alone: nobody looks where nothing was trained."""
+    if isinstance(record, ScoredCell):
+        return record.sampling.exclusive
+    return bool(record.epochs) and record.exclusive
 
 
 class Forecast(NamedTuple):
@@ -212,6 +210,20 @@ def spread(seconds: Iterable[float], workers: int) -> float:
     for job in jobs:
         heapq.heapreplace(free, free[0] + job)
     return sum(jobs) if math.isnan(sum(jobs)) else max(free)
+
+
+def _fixed(jobs: Mapping[str, TrainedJob], images: Mapping[str, int], rank: Callable[[TrainedJob], Rank]) -> _Ranked:
+    """Seconds to start a job, to score an image, and for a first job's reference."""
+    found = _Ranked()
+    for key, record in jobs.items():
+        if len(record.harness) == 1 and images[key]:  # after more than one it is not known what was done when
+            stages, wall = record.harness[0].stages_s, record.harness[0].wall_s
+            measured = sum(stages.get(stage, 0.0) for stage in ("trial", "train", "reference", "sample", "score"))
+            warming = record.epochs[0].seconds - _warm_s(record.epochs) if record.epochs else 0.0
+            found.add("start", rank(record), wall - measured + max(warming, 0.0))
+            found.add("score", rank(record), stages.get("score", 0.0) / images[key])
+            found.add("reference", rank(record), stages.get("reference", 0.0))
+    return found
 
 
 class _Ranked:
@@ -271,7 +283,7 @@ def past(records: Iterable[JobRecord]) -> list[Past]:
     return [
         Past(record.config.label, run.estimate_s, run.wall_s)
         for record in records
-        if isinstance(record, TrainedJob) and record.exclusive
+        if isinstance(record, TrainedJob) and _alone(record)
         for run in record.harness
         if run.estimate_s and run.wall_s
     ]

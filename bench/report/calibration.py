@@ -68,12 +68,7 @@ def compose(found: Calibration) -> Iterator[Block]:
     )
     for n in (FEW, MANY):
         yield heading(2, f"The smallest damage that is seen, N = {n:,}")
-        yield text(
-            "A number is the smallest strength that is seen, in the units above. A dash: not seen at any strength that "
-            "was tried.",
-            " For jpeg, a larger number is a slighter damage." if "jpeg" in found.damages else "",
-        )
-        yield _smallest(found, n)
+        yield from _smallest(found, n)
     yield heading(2, "What each metric cannot see")
     blind = {metric: blind_to(found, metric) for metric in metrics_of(found)}
     yield Bullets(tuple((CodeSpan(metric), f": {listing(damages)}.") for metric, damages in blind.items() if damages))
@@ -106,7 +101,12 @@ def _codes(names: list[str]) -> Spans:
     return tuple(span for pair in parts for span in pair)[1:]
 
 
-def _smallest(found: Calibration, n: int) -> Block:
+def _smallest(found: Calibration, n: int) -> Iterator[Block]:
+    yield text(
+        "A number is the smallest strength that is seen, in the units above. A dash: not seen at any strength that was "
+        "tried.",
+        " For jpeg, a larger number is a slighter damage." if "jpeg" in found.damages else "",
+    )
     columns = [Column("metric", "left"), *(Column(damage, format="plain") for damage in found.damages)]
     rows: list[list[Cell]] = []
     for metric in metrics_of(found):
@@ -114,7 +114,7 @@ def _smallest(found: Calibration, n: int) -> Block:
             continue
         strengths = (smallest(found, metric, damage, n) for damage in found.damages)
         rows.append([CodeSpan(metric), *(None if s is None else f"{s:g}" for s in strengths)])
-    return table(columns, rows)
+    yield table(columns, rows)
 
 
 def _numbers(found: Calibration) -> Iterator[Block]:

@@ -239,7 +239,7 @@ class TrainedJob(JobRecord):
     @property
     def exclusive(self) -> bool:
         """Whether every epoch had its device alone."""
-        return bool(self.epochs) and all(epoch.exclusive for epoch in self.epochs)
+        return all(epoch.exclusive for epoch in self.epochs)
 
 
 class FailedJob(JobRecord):

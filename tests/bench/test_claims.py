@@ -276,3 +276,19 @@ def test_false_alarms(make_study: Any) -> None:
         found = [row | {"fid": row["fid"] * chance[row["objective"], row["sampler"], row["seed"]]} for row in base]
         wrong += any(one.word in (SUPPORTED, CONTRADICTED) for one in verdicts(study, found))
     assert wrong / 400 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 400)
+
+
+def test_a_sampler_with_several_eta_is_compared_with_each_of_them(make_study: Any) -> None:
+    """In whatever order its cells come: the reports' is best first, and the last one would be the worst of them."""
+    study = with_claims(make_study(seed=SEEDS, eta=[0.0, 0.5, 1.0]), "ancestral < ddim on fid at {objective: eps}")
+    fids = {None: 10.0, 0.0: 8.0, 0.5: 9.0, 1.0: 12.0}
+    found = rows(study, {})
+    for row in found:
+        row["fid"] = fids[row["eta"]] * (1 + row["seed"])
+    ordered = sorted(found, key=lambda row: row["fid"])
+    for made in (ordered, ordered[::-1]):
+        (one,) = verdicts(study, made)
+        assert one.found is not None
+        assert one.found.value == pytest.approx(10 / (8 * 9 * 12) ** (1 / 3))
+        assert one.word == CONTRADICTED
+        assert one.pairs == 3 * sum(row["sampler"] == "ancestral" and row["objective"] == "eps" for row in found)

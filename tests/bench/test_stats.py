@@ -298,3 +298,14 @@ def test_profile() -> None:
     scores = np.array([[1.0, 2.0, 4.0], [3.0, 3.0, 3.6], [10.0, 5.0, 30.0]])
     found = profile(scores, np.array([1.0, 1.2, 2.0, 5.9, 6.0]))
     assert found == pytest.approx(np.array([[2, 2, 0], [2, 2, 1], [3, 3, 1], [3, 3, 2], [3, 3, 3]]) / 3)
+
+
+def test_noise_that_networks_share_is_told_where_nothing_is_paired() -> None:
+    """All networks of a side sampled from one noise: its effect does not average out, however many there are."""
+    scores = (1.0, 1.1, 1.2)
+    one = {(seed, 0): score for seed, score in enumerate(scores)}
+    own = {(seed + 10, seed + 10): score for seed, score in enumerate(scores)}
+    other = {(seed + 20, seed + 20): score for seed, score in enumerate(scores)}
+    assert contrast(one, own).shared
+    assert contrast(own, one).shared
+    assert not contrast(own, other).shared

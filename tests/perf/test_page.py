@@ -144,7 +144,7 @@ def test_the_peers_bars_follow_from_the_measurement() -> None:
     made = [(one["bar"], one["measured"], one["met"]) for one in peers_page.claims(peers())]
     assert made == [
         ("≥ 10×", "20.0×", True),
-        ("≥ 5×", "4.00×", False),
+        ("≥ 5×", "0.500× to 4.00×", False),
         ("≥ 10×", "> 10.0×", True),
         ("≥ 1.5×", "2.00×", True),
     ]

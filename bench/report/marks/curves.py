@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -31,12 +32,15 @@ DASHES: Any = (0, (6, 3))
 def draw(data: Mapping[str, pd.DataFrame], options: Mapping[str, Any]) -> Figure:
     """FID against x, both on log scales: a line for each objective and sampler, a panel for each schedule.
 
+    Colours are those of objectives. Where there is one, they are the samplers'.
+
     ``points``: panel, objective, method, x, fid, low, high, seeds. ``front`` (none, or settings that none beats, drawn
     in every panel and circled in their own): panel, x, fid. Options: ``label`` of x, ``objectives`` and ``methods`` in
     order, ``floor`` or None, ``ticks`` (whether x is marked where it was measured).
     """
     points, front, floor = data["points"], data["front"], options["floor"]
     panels = list(points.groupby("panel", sort=False))
+    tints = _tints(points, options["methods"])
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
     figure = blank(0.65 + (2.35 if columns < 3 else 2.1) * rows, WIDTH if columns > 1 else 0.72 * WIDTH)
@@ -45,7 +49,7 @@ def draw(data: Mapping[str, pd.DataFrame], options: Mapping[str, Any]) -> Figure
     for ax in list(grid.flat)[len(panels) :]:
         ax.set_axis_off()
     for ax, (title, panel) in zip(axes, panels, strict=True):
-        _lines(ax, panel, options)
+        _lines(ax, panel, options, tints)
         if floor:
             ax.axhline(floor, color=GREY, linestyle=DASHES, linewidth=1)
         if len(front):
@@ -56,11 +60,18 @@ def draw(data: Mapping[str, pd.DataFrame], options: Mapping[str, Any]) -> Figure
     frame_logs(axes, [*points["x"], *front["x"]], y, options["ticks"])
     figure.supxlabel(options["label"], fontsize=8)
     figure.supylabel("FID (log scale; lower is better)", fontsize=8)
-    legend(figure, [*_handles(points, options), *_more(bool(floor), len(front) > 0)])
+    legend(figure, [*_handles(points, options, tints), *_more(bool(floor), len(front) > 0)])
     return figure
 
 
-def _lines(ax: Axes, frame: pd.DataFrame, options: Mapping[str, Any]) -> None:
+def _tints(points: pd.DataFrame, methods: Sequence[str]) -> dict[str, Any]:
+    """Sampler → its colour, where there is one objective and several samplers; else none."""
+    if points["objective"].nunique() > 1 or points["method"].nunique() < 2:
+        return {}
+    return dict(zip(methods, sns.color_palette("colorblind", len(methods)), strict=True))
+
+
+def _lines(ax: Axes, frame: pd.DataFrame, options: Mapping[str, Any], tints: Mapping[str, Any]) -> None:
     for objective in options["objectives"]:
         for method in options["methods"]:
             line, fill = sampler_style(options["methods"], method)
@@ -68,8 +79,9 @@ def _lines(ax: Axes, frame: pd.DataFrame, options: Mapping[str, Any]) -> None:
             if part.empty:
                 continue
             spread = [part["fid"] - part["low"], part["high"] - part["fid"]] if part["seeds"].max() > 1 else None
-            ax.errorbar(part["x"], part["fid"], yerr=spread, linestyle=line, color=colour(objective),
-                        marker=marker(objective), fillstyle=fill, markerfacecoloralt="white",
+            ax.errorbar(part["x"], part["fid"], yerr=spread, linestyle=line,
+                        color=tints.get(method) or colour(objective),
+                        marker="o" if tints else marker(objective), fillstyle=fill, markerfacecoloralt="white",
                         elinewidth=0.8, zorder=3)  # fmt: skip
 
 
@@ -80,10 +92,11 @@ def _front(ax: Axes, front: pd.DataFrame, here: pd.DataFrame) -> None:
             markeredgewidth=0.9, zorder=4)  # fmt: skip
 
 
-def _handles(points: pd.DataFrame, options: Mapping[str, Any]) -> list[Line2D]:
+def _handles(points: pd.DataFrame, options: Mapping[str, Any], tints: Mapping[str, Any]) -> list[Line2D]:
     seen = set(in_order(points["objective"]))
     objectives = [one for one in options["objectives"] if one in seen]
-    return objective_handles(objectives) + sampler_handles(options["methods"], set(points["method"]))
+    samplers = sampler_handles(options["methods"], set(points["method"]), tints)
+    return samplers if tints else objective_handles(objectives) + samplers
 
 
 def _more(floor: bool, front: bool) -> list[Line2D]:

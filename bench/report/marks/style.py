@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -117,12 +117,12 @@ def objective_handles(objectives: Sequence[str]) -> list[Line2D]:
     return [Line2D([], [], color=colour(o), marker=marker(o), linestyle="-", label=label(o)) for o in objectives]
 
 
-def sampler_handles(methods: Sequence[str], seen: set[str]) -> list[Line2D]:
-    """A grey line for each sampler that was seen, in its style among all."""
+def sampler_handles(methods: Sequence[str], seen: set[str], tints: Mapping[str, Any]) -> list[Line2D]:
+    """A line for each sampler that was seen, in its style among all: grey where it has no colour."""
     styles = {method: sampler_style(methods, method) for method in methods if method in seen}
     return [
-        Line2D([], [], color="0.2", linestyle=line, marker="o", fillstyle=fill, markerfacecoloralt="white",
-               label=label(method))
+        Line2D([], [], color=tints.get(method, "0.2"), linestyle=line, marker="o", fillstyle=fill,
+               markerfacecoloralt="white", label=label(method))
         for method, (line, fill) in styles.items()
     ]  # fmt: skip
 

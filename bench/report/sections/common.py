@@ -88,7 +88,7 @@ def learnt_runs(results: Results) -> pd.DataFrame:
 def timed_on(results: Results) -> list[str]:
     """The machines whose durations count: those of jobs and cells that had their device alone."""
     cells = [kept.environment for key in results.done["key"] if (kept := results.kept[key]).exclusive]
-    jobs = [job.environment for job in results.jobs.values() if job.exclusive]
+    jobs = [job.environment for job in results.jobs.values() if job.exclusive and job.epochs]
     return list(dict.fromkeys(map(hardware, different([*jobs, *cells])))) or results.hardware
 
 
