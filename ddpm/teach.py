@@ -50,6 +50,7 @@ class Answer(NamedTuple):
 
     ``made_of``: the (x₀, ε) that x_t is made of. ``x0``, ``eps``: x̃₀ and ε̃, for the target. ``factor`` (B,): what each
     image's loss is multiplied by, None for 1. ``second``: the second time (B,) that the network is told of, if it is.
+    ``t``: the steps (B,) that are trained, None for those of the batch.
     """
 
     made_of: tuple[Tensor, Tensor]
@@ -57,6 +58,7 @@ class Answer(NamedTuple):
     eps: Tensor
     factor: Tensor | None = None
     second: Tensor | None = None
+    t: Tensor | None = None
 
 
 class Path:
@@ -164,8 +166,8 @@ class Teach:
     ``teacher``: the share of a training run's epochs that a teacher of its own takes, 0 if there is none. The teacher
     is trained by `data`; the network starts as its copy. ``extra``: evaluations for each training image beside the
     usual ones. ``second``: whether the network is told of a second time. ``least``: the fewest diffusion steps.
-    ``stage``: from the share of training that is done; where it rises, the network's average becomes the
-    teacher.
+    ``stages``: into how many of equal length the training is divided. In each the learning rate rises and falls. Where
+    one begins after another, the network's average becomes the teacher and the network.
     """
 
     answer: Callable[[Batch], Answer]
@@ -173,7 +175,28 @@ class Teach:
     extra: float = 0.0
     second: bool = False
     least: int = 1
-    stage: Callable[[float], int] | None = None
+    stages: int = 1
+
+    def stage(self, done: float) -> int:
+        """The stage, from 0, where this share of the training is done."""
+        return min(math.floor(done * self.stages + 1e-9), self.stages - 1)
+
+    def teachers(self, epochs: int) -> int:
+        """How many of a run's epochs its teacher takes: its share, one at least, and not all; 0 without a teacher."""
+        return max(1, min(round(self.teacher * epochs), epochs - 1)) if self.teacher else 0
+
+    def cost(self, epochs: int) -> float:
+        """What so many epochs cost in epochs of plain training, the teacher's among them.
+
+        A training step costs three evaluations: one forward, and two of that size for its gradient.
+        """
+        first = self.teachers(epochs)
+        return first + (epochs - first) * (1 + self.extra / 3)
+
+    def affords(self, budget: int) -> int:
+        """The most epochs that cost no more than ``budget`` epochs of plain training; 0 if there are none."""
+        fewest = 2 if self.teacher else 1
+        return max((n for n in range(fewest, budget + 1) if self.cost(n) <= budget + 1e-9), default=0)
 
 
 Distance = Callable[[Path, Tensor, int, Tensor], Tensor]
@@ -250,31 +273,30 @@ def progressive(*, first: int = 64, last: int = 1, teacher: float = 0.5) -> Teac
     """x̃₀ such that one DDIM step from t to t − T/N lands where two of a trained teacher do (Salimans & Ho, 2022).
 
     The two steps lead from t to m, in the middle, and on to s = t − T/N. x̃₀ is a weighted mean of the teacher's
-    x̂₀(x_t, t) and x̂₀(x_m, m). With ρ = α/σ the weights are ρ_m − ρ_t and ρ_s − ρ_m.
-    N falls from ``first`` to ``last`` by halves, in stages of equal length. After each the network's average is the
-    next teacher. The first teacher takes the share ``teacher`` of all epochs. (arXiv 2202.00512, algorithm 2; there t
-    is on the grid of N steps, here it is any.)
+    x̂₀(x_t, t) and x̂₀(x_m, m). With ρ = α/σ the weights are ρ_m − ρ_t and ρ_s − ρ_m. t is one of the N steps that
+    end there: those drawn are moved up to the next. N falls from ``first`` to ``last`` by halves, in stages of equal
+    length. In each the learning rate rises and falls, and its average is the next teacher, which the next student
+    starts from. The first teacher takes the share ``teacher`` of all epochs. (arXiv 2202.00512, algorithm 2.)
 
     Use: for few steps of `ddim` with `spacing: [trailing]`, ``last`` being how many. It takes two more evaluations for
     each training image.
     """
-    stages = _halvings(first, last)
 
     def answer(batch: Batch) -> Answer:
-        t, path, teacher = batch.t, batch.path, batch.teacher
-        length = path.schedule.T // (first // 2 ** stage(batch.around.done))
-        s = (t - max(1, length)).clamp(min=0)
+        path, teacher = batch.path, batch.teacher
+        T, length = path.schedule.T, max(1, path.schedule.T // (first // 2 ** rule.stage(batch.around.done)))
+        t = T - (T - batch.t) // length * length
+        batch = replace(batch, t=t)
+        s = (t - length).clamp(min=0)
         m = (t + s + 1) // 2
         with torch.no_grad():
             x0 = teacher.clean(batch.x_t, t)[0]
             x_m = path.at(m, x0)(x0, batch.answer(x0).eps)
             after = teacher.clean(x_m, m)[0]
-        return batch.answer(after + path.part(t, m, s, x0) * (x0 - after))
+        return batch.answer(after + path.part(t, m, s, x0) * (x0 - after))._replace(t=t)
 
-    def stage(done: float) -> int:
-        return min(math.floor(done * stages), stages - 1)
-
-    return Teach(answer, teacher=_share(teacher), extra=2.0, stage=stage)
+    rule = Teach(answer, teacher=_share(teacher), extra=2.0, stages=_halvings(first, last))
+    return rule
 
 
 def _halvings(first: int, last: int) -> int:

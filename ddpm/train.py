@@ -124,8 +124,9 @@ class Loss:
         ``x0`` and ``eps`` are (B, C, H, W), ``t`` is (B,) in 1 … T; ``z`` feeds targets that are drawn (``draws``).
         ``around`` is what a row of :data:`ddpm.teach.TEACH` needs beside them.
         """
-        noise, target, weight = self._table.at(t, x0)
         taught = self.teach.answer(Batch(x0, eps, t, self._path, self._bound.denoiser, around))
+        t = t if taught.t is None else taught.t
+        noise, target, weight = self._table.at(t, x0)
         x0, eps = taught.made_of
         x_t = noise(x0, eps)
         out, v = halves(net(x_t, times(t, taught.second, self.T, x0)), x_t)
@@ -236,15 +237,16 @@ class Trainer:
         return (factor * each).mean()
 
     def _renew(self, done: float) -> None:
-        """Where a new stage of teaching begins the average becomes the teacher."""
-        stage = self.loss.teach.stage(done) if self.loss.teach.stage else 0
+        """Where a new stage of teaching begins the average becomes the teacher, and the network its copy."""
+        stage = self.loss.teach.stage(done)
         if stage > self.stage and self.teacher is not None:
-            self.teacher.load_state_dict(self.ema.weights)
+            for net in (self.teacher, self.net):
+                net.load_state_dict(self.ema.weights)
         self.stage = stage
 
     def _renewed(self) -> dict[str, Tensor]:
         """What is kept of a teacher that changes, live."""
-        if self.teacher is None or self.loss.teach.stage is None:
+        if self.teacher is None or self.loss.teach.stages == 1:
             return {}
         return self.teacher.state_dict()
 
@@ -258,7 +260,10 @@ class Trainer:
         return {f"{length:g}/{k}": v for length, p in zip(KEPT, self.power, strict=False) for k, v in p.weights.items()}
 
     def _set_rate(self, step: int, of: int) -> None:
-        """Linear warm-up, then a half cosine to zero."""
+        """Linear warm-up, then a half cosine to zero; anew in each stage of teaching."""
+        stages = self.loss.teach.stages
+        first = math.ceil(self.stage * of / stages)  # the step that the stage began with
+        step, of = step - first, math.ceil((self.stage + 1) * of / stages) - first
         warm = max(1, round(self.recipe.warmup * of))
         share = (step + 1) / warm if step < warm else 0.5 + 0.5 * math.cos(math.pi * (step - warm) / (of - warm))
         for optimiser in self.optimisers:

@@ -67,7 +67,7 @@ def _print(study: Study, found: Plan, folder: str, workers: int) -> None:
     jobs, cells = plural(found.jobs, "job"), plural(found.cells, "cell")
     print(f"{study.name}: {jobs}, {cells}; {plural(found.done, 'cell')} done in {folder}")
     print(
-        f"{parse(study.dataset).name}, {plural(study.train.epochs, 'epoch')} a job; {study.score.n:,} samples a cell, "
+        f"{parse(study.dataset).name}, {study.train.length} a job; {study.score.n:,} samples a cell, "
         f"{found.evaluations:,} network evaluations for sampling"
     )
     for line in datasets.tell(study.dataset):

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, field_serializer, field_validator, model_v
 from bench.errors import UserError, unknown
 from bench.rows import ORACLE, known, read
 from bench.study.axes import LISTED, Axes
-from bench.study.model import Budget, Count, Natural, StrictModel
+from bench.study.model import Count, Natural, StrictModel, Training
 from bench.study.wrong import wrong
 from ddpm.spec import Variant
 
@@ -66,7 +66,7 @@ class Design(StrictModel):
     """The grid, its exclusions, and what all of its cells share."""
 
     dataset: Annotated[str, BeforeValidator(named)] = "mnist"
-    train: Budget
+    train: Training
     axes: Axes
     exclude: list[dict[str, Any]] = []
     score: Score = Score()

@@ -13,6 +13,7 @@ from bench.rows import DEFAULT, ORACLE, entries
 from bench.study.axes import LISTED
 from bench.study.design import Design
 from bench.study.model import Budget, Cell, Job, Sampling
+from bench.text import plural
 from ddpm.nets import classes_of, learns_variance, make_net, takes_second_time
 from ddpm.objective import check, default_weight
 from ddpm.sampler import make_sampler
@@ -110,7 +111,11 @@ def _not_taught(design: Design, at: At) -> str | None:
         rule = make_teach(at["teach"])
     except ValueError as error:
         return f"teach {at['teach']}: {error}"
-    if rule.teacher and design.train.epochs < 2:
+    epochs, least = design.train.of(at["teach"]).epochs, 2 if rule.teacher else 1
+    if epochs < least and design.train.equal == "time":
+        enough = next(n for n in itertools.count(1) if rule.affords(n) >= least)
+        return f"teach {at['teach']} takes as long as {plural(enough, 'epoch')}: train.epochs must be {enough} or more"
+    if epochs < least:
         return f"teach {at['teach']} divides the epochs between two networks: train.epochs must be 2 or more"
     if at["T"] < rule.least:
         return f"teach {at['teach']} needs T of {rule.least} or more, not {at['T']}"
@@ -242,7 +247,7 @@ class _Grid:
         values = tuple(at[axis] for axis in TRAINING)
         if values not in self.jobs:
             budget = self.design.train
-            train = Budget(epochs=0, images=budget.images) if at["net"] == ORACLE else budget
+            train = Budget(epochs=0, images=budget.images) if at["net"] == ORACLE else budget.of(at["teach"])
             self.jobs[values] = Job(
                 dataset=self.design.dataset, train=train, **dict(zip(TRAINING, values, strict=True))
             )
@@ -328,6 +333,7 @@ def _check_snapshots(design: Design) -> None:
     """
     train = design.train
     images = row(design.dataset).trained_on(train.images)
-    steps = train.epochs * max(1, images // train.batch_size)
+    epochs = min(train.of(teach).epochs for teach in design.axes.teach)
+    steps = epochs * max(1, images // train.batch_size)
     if train.snapshots > steps:
         raise ValueError(f"train.snapshots: {train.snapshots} are more than the {steps} training steps")

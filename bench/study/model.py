@@ -26,6 +26,7 @@ from pydantic_core.core_schema import ValidationInfo
 from bench.rows import DEFAULT, identity, packages
 from bench.rows import ORACLE as ORACLE
 from bench.study.axis import Axis, Part, axes_of, said
+from bench.text import plural
 from ddpm.spec import Variant
 
 Positive = Annotated[int, Field(ge=1, lt=2**63, strict=True)]
@@ -116,6 +117,28 @@ class Budget(StrictModel):
     snapshots: Natural = 0  # kept on the way, for the axis ``ema``
 
 
+class Training(Budget):
+    """How a study trains: the budget of plain training, and of what the other ways to teach get as much as it.
+
+    ``equal: images``: all train for as many epochs. ``equal: time``: a way to teach that takes more evaluations trains
+    for fewer epochs, as many as take no longer than plain training, its teacher's among them.
+    """
+
+    equal: Literal["images", "time"] = "images"
+
+    @property
+    def length(self) -> str:
+        """How long a network is trained, in words."""
+        return plural(self.epochs, "epoch") + (", or fewer that take as long" if self.equal == "time" else "")
+
+    def of(self, teach: Variant) -> Budget:
+        """The budget of a network that is taught so; of no epochs if not one is affordable."""
+        from ddpm.teach import make_teach
+
+        fields = self.model_dump(exclude={"equal"})
+        return Budget(**fields | ({"epochs": make_teach(teach).affords(self.epochs)} if self.equal == "time" else {}))
+
+
 class Job(Chosen):
     """One training run; of the oracle, which is not trained, its data."""
 
@@ -167,10 +190,9 @@ class Job(Chosen):
         """The training run that teaches this one, if one does: the same by `data`, of its share of the epochs."""
         from ddpm.teach import TEACH, make_teach
 
-        share = make_teach(self.teach).teacher if self.teach.name in TEACH else 0.0
-        if not share:
+        epochs = make_teach(self.teach).teachers(self.train.epochs) if self.teach.name in TEACH else 0
+        if not epochs:
             return None
-        epochs = max(1, min(round(share * self.train.epochs), self.train.epochs - 1))
         train = self.train.model_copy(update={"epochs": epochs, "snapshots": 0})
         own = {name: getattr(self, name) for name in Job.model_fields}
         return Job.model_validate(own | {"teach": "data", "packages": (), "train": train})

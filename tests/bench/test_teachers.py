@@ -62,6 +62,24 @@ def test_the_teacher_is_a_part_of_the_budget(make_study: Any, name: str) -> None
         assert Job.model_validate(cell.job.model_dump()).teacher == teacher
 
 
+def test_equal_time(make_study: Any) -> None:
+    """Ways to teach that take more evaluations train for fewer epochs, and plain networks stay the same job."""
+    asked = ("data", "consistency", "progressive", "reflow")
+    timed = study_of(make_study, *asked, epochs=8, equal="time")
+    assert [cell.job.train.epochs for cell in timed.cells] == [8, 6, 6, 3]
+    assert all(make_teach(cell.job.teach).cost(cell.job.train.epochs) <= 8 for cell in timed.cells)
+    alike = study_of(make_study, *asked, epochs=8)
+    assert [cell.job.train.epochs for cell in alike.cells] == [8] * 4
+    assert timed.cells[0].key == alike.cells[0].key
+    assert "equal" not in timed.cells[1].job.canonical
+    assert (timed.train.length, alike.train.length) == ("8 epochs, or fewer that take as long", "8 epochs")
+
+
+def test_time_that_is_too_short(make_study: Any) -> None:
+    with pytest.raises(UserError, match=r"impossible cell: .*reflow takes as long as 5 epochs: train.epochs must be 5"):
+        _ = study_of(make_study, "reflow", epochs=4, equal="time").cells
+
+
 @pytest.mark.parametrize(
     ("teach", "said"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -320,7 +321,6 @@ def test_progressive_distillation_halves_the_steps() -> None:
     x = torch.ones((1, 1, 1, 1), dtype=torch.float64)
     *_, many = sample(Denoiser(teacher, s, "v"), x, space(s, 64, "trailing"), "ddim", lambda t: x, clip=False)
     rule = make_teach("progressive(first=32)")
-    assert rule.stage is not None
     stages = [rule.stage(done / 60) for done in range(60)]
     assert stages == [done // 10 for done in range(60)]
     assert rule.stage(0.9999999) == 5
@@ -395,7 +395,7 @@ def test_a_resumed_run_is_the_same_run(teach: str) -> None:
     taken(second, 2)
     assert_close(dict(second.net.state_dict()), dict(whole.net.state_dict()), rtol=0, atol=0)
     extra = {name.partition(".")[0] for name in whole.state()} - {"net", "ema", "opt", "epoch", "ema_updates"}
-    assert extra == ({"teacher", "stage"} if whole.loss.teach.stage else set())
+    assert extra == ({"teacher", "stage"} if whole.loss.teach.stages > 1 else set())
 
 
 def test_the_average_becomes_the_next_teacher() -> None:
@@ -406,10 +406,41 @@ def test_the_average_becomes_the_next_teacher() -> None:
     taken(trainer, 2)
     assert_close(trainer.teacher.state_dict()["k"], first)
     average = trainer.ema.weights["k"].clone()
+    trainer.optimisers.clear()  # so that the next step leaves the network as it begins
     taken(trainer, 1)
     assert_close(trainer.teacher.state_dict()["k"], average)
+    assert_close(trainer.net.state_dict()["k"], average)
     assert not torch.equal(average, first)
     assert not any(p.requires_grad for p in trainer.teacher.parameters())
+
+
+def test_the_learning_rate_begins_anew_in_each_stage() -> None:
+    """Warm-up and half cosine, each as in a run of that length; one stage of all steps without stages."""
+
+    def rates(teach: str, steps: int) -> list[float]:
+        trainer = trainer_of(teach, epochs=steps // 2)
+        trainer.recipe = replace(trainer.recipe, warmup=0.4)
+        found = []
+        for _ in trainer.steps(torch.zeros((16, 1, 2, 2), dtype=torch.float64), lambda x: x):
+            found.append(trainer.optimisers[0].param_groups[0]["lr"])
+        return found
+
+    assert rates("progressive(first=4)", 30) == rates("data", 10) * 3
+    assert len(set(rates("progressive(first=1)", 30))) > 20
+    uneven = rates("progressive(first=4)", 16)  # stages of 6, 5 and 5 steps
+    assert uneven == rates("data", 6) + uneven[6:11] * 2
+
+
+def test_progressive_trains_on_the_grid() -> None:
+    """Drawn steps are moved up to the next of the N that end there, which has them in its own step."""
+    s = make_schedule("cosine", 60)
+    around = Around(teacher=gaussian(s, "x0", S2))
+    t = torch.arange(1, 61)
+    for first, grid in ((60, t), (4, torch.tensor([15, 30, 45, 60])), (1, torch.tensor([60]))):
+        answer = make_teach(f"progressive(first={first},last={first})").answer(batch_at(s, t, around, "x0"))
+        assert answer.t is not None
+        assert torch.equal(answer.t.unique(), grid)
+        assert ((answer.t >= t) & (answer.t - t < 60 // first)).all()
 
 
 def test_classes_are_told_to_the_teacher_too() -> None:
@@ -446,3 +477,39 @@ def test_classes_are_told_to_the_teacher_too() -> None:
 def test_mistakes(name: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         make_teach(name)
+
+
+@pytest.mark.parametrize(
+    ("teach", "epochs"),
+    [
+        ("data", 8),
+        ("consistency(start=0.0)", 6),  # 4/3 an epoch: 6 cost 8
+        ("consistency(start=0.25)", 6),  # 5/4 an epoch: 6 cost 7.5, and 7 cost 8.75
+        ("progressive", 6),  # 3 of the teacher's, 3 of 5/3
+        ("reflow(steps=6)", 4),  # 2 of the teacher's, 2 of 3
+        ("reflow(steps=30)", 0),  # 1 and 11
+        ("shortcut(ratio=0.5)", 6),
+    ],
+)
+def test_epochs_that_are_affordable(teach: str, epochs: int) -> None:
+    """At the time of eight epochs of plain training, the teacher's included; a training step is three evaluations."""
+    rule = make_teach(teach)
+    assert rule.affords(8) == epochs
+    assert rule.cost(epochs) <= 8 < rule.cost(epochs + 1) or epochs == 0
+
+
+@pytest.mark.parametrize("teach", [name for name in TEACH if name != "meanflow"])
+def test_extra_evaluations_are_those_that_are_made(teach: str) -> None:
+    """Over a whole run, beside the network's own in each step. (`meanflow` has a derivative, which is not one.)"""
+    s, images, seen = make_schedule("cosine", 64), 8, [0]
+    rule = make_teach(teach)
+
+    def net(x: Tensor, u: Tensor) -> Tensor:
+        seen[0] += len(x)
+        return torch.zeros_like(x)
+
+    whole = 100
+    for i in range(whole):
+        around = Around(net, net, None, (i + 0.5) / whole, torch.Generator().manual_seed(i), net)
+        rule.answer(batch_at(s, torch.arange(1, images + 1) * 8, around))
+    assert seen[0] / (whole * images) == pytest.approx(rule.extra)

@@ -21,7 +21,7 @@ def section(results: Results) -> Iterator[Block]:
         f"{int((cells['status'] == 'done').sum())} of {plural(len(cells), 'cell')} done",
         f"data set {identity('dataset', study.dataset)}",
         f"network {listing(results.levels('net'))}",
-        plural(study.train.epochs, "epoch"),
+        study.train.length,
         plural(seeds, "training seed") if seeds else "",
         f"N = {study.score.n:,} samples a cell",
     ]
