@@ -111,11 +111,11 @@ def _not_taught(design: Design, at: At) -> str | None:
         rule = make_teach(at["teach"])
     except ValueError as error:
         return f"teach {at['teach']}: {error}"
-    epochs, least = design.train.of(at["teach"]).epochs, 2 if rule.teacher else 1
-    if epochs < least and design.train.equal == "time":
-        enough = next(n for n in itertools.count(1) if rule.affords(n) >= least)
+    epochs = design.train.epochs
+    if epochs and design.train.equal == "time" and not rule.affords(epochs):
+        enough = next(n for n in itertools.count(epochs) if rule.affords(n))
         return f"teach {at['teach']} takes as long as {plural(enough, 'epoch')}: train.epochs must be {enough} or more"
-    if epochs < least:
+    if rule.teacher and epochs < 2:
         return f"teach {at['teach']} divides the epochs between two networks: train.epochs must be 2 or more"
     if at["T"] < rule.least:
         return f"teach {at['teach']} needs T of {rule.least} or more, not {at['T']}"

@@ -22,6 +22,7 @@ from bench.job.events import JobDone, Started
 from bench.job.failures import record_failure
 from bench.job.process import waits
 from bench.store.records import JobRecord, TrainedJob
+from bench.study.load import load
 from bench.study.model import Job
 from ddpm.nets import NETS
 from ddpm.spec import Variant
@@ -78,6 +79,9 @@ def test_equal_time(make_study: Any) -> None:
 def test_time_that_is_too_short(make_study: Any) -> None:
     with pytest.raises(UserError, match=r"impossible cell: .*reflow takes as long as 5 epochs: train.epochs must be 5"):
         _ = study_of(make_study, "reflow", epochs=4, equal="time").cells
+    with pytest.raises(UserError, match=r"consistency takes as long as 2 epochs: train.epochs must be 2 or more"):
+        _ = study_of(make_study, "consistency", epochs=1, equal="time").cells
+    assert load("samplers").cells, "the oracle's study, of no epochs"
 
 
 @pytest.mark.parametrize(
