@@ -520,7 +520,7 @@ def test_claims_get_verdicts(tmp_path, digits):
 def test_likelihoods_and_classes(tmp_path, digits):
     """Sections of their own, where there is something to say; medians over seeds."""
     store = Store(tmp_path / "results")
-    told = make_study(net=["unet(classes=10)"], objective=["eps", "v"], sampler=["ddim"], guidance=[None, 1.0, 4.0],
+    told = make_study(net=["unet(classes=10)"], objective=["eps", "v"], sampler=["ddim"], guidance=[None, 0.0, 1.0, 4.0],
                       schedule=["cosine"], sample_steps=[10], seed=[0, 1])  # fmt: skip
     for i, cells in enumerate(told.jobs.values()):
         job = cells[0].job
@@ -544,7 +544,14 @@ def test_likelihoods_and_classes(tmp_path, digits):
     classes = section_of(text, "Classes and guidance")
     assert "ddim guidance 4" in classes
     assert "0.905" in classes
-    assert len(re.findall(r"\| 0.700 \|", classes)) == 4, "the cells that asked for no class are not there"
+    assert len(re.findall(r"\| 0.700 \|", classes)) == 6, "the cells that asked for no class are not there"
+    assert "(figures/guidance.png)" in classes
+    (figure,) = [block for block in compose(Results(told, store)) if getattr(block, "name", "") == "guidance"]
+    lines = figure.data["lines"]
+    assert lines["panel"].unique().tolist() == ["objective eps", "objective v"]
+    one = lines[(lines["panel"] == "objective eps") & (lines["series"] == "class accuracy")]
+    assert one["x"].tolist() == [0.0, 1.0, 4.0]
+    assert one["y"].tolist() == pytest.approx([0.905] * 3)
 
 
 def test_how_many_steps_are_enough(tmp_path, digits):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bench.analysis.frames import AXES, Results
-from bench.report.blocks import Block, heading, table, text
+import pandas as pd
+
+from bench.analysis.frames import AXES, MOST_PANELS, Results
+from bench.report.blocks import Block, Figure, heading, table, text
 from bench.report.sections.common import (
     CELL,
     MOST_ROWS,
@@ -13,6 +15,7 @@ from bench.report.sections.common import (
     axis_columns,
     axis_names,
     left_out,
+    levels_in_words,
     numbers,
     several_seeds,
     spread,
@@ -40,6 +43,7 @@ def section(results: Results) -> Iterator[Block]:
         "network: this network learned to draw without a class only from the few images whose class was hidden in "
         "training. Recall is the variety of the samples."
     )
+    yield from _figure(results, told)
     rows = [
         [*axis_cells(axes, row), spread(row, several_seeds(results)), *row[list(TITLES)]]
         for _, row in told.head(MOST_ROWS).iterrows()
@@ -47,3 +51,34 @@ def section(results: Results) -> Iterator[Block]:
     columns = [*axis_columns(axes), *numbers("FID"), *numbers(*TITLES.values(), how="three decimals")]
     yield table(columns, rows)
     yield from left_out(results, len(told), "settings")
+
+
+def _figure(results: Results, told: pd.DataFrame) -> Iterator[Block]:
+    """What a larger scale buys and costs: shares of samples over it; nothing under three scales."""
+    frame = told[told["guidance"].notna()].sort_values("guidance", kind="stable")
+    if frame["guidance"].nunique() < 3:
+        return
+    scales = frame["guidance"].map(" guidance {:g}".format)
+    frame = frame.assign(method=[m.replace(scale, "") for m, scale in zip(frame["method"], scales, strict=True)])
+    others = [axis for axis in AXES if frame[axis].astype(str).nunique() > 1]
+    panels = [levels_in_words(results, others, row).removeprefix(", ") for _, row in frame.iterrows()]
+    lines = pd.concat([
+        pd.DataFrame({"panel": panels, "series": title, "x": frame["guidance"].astype(float), "y": frame[name]})
+        for name, title in TITLES.items() if name != "worst_class_accuracy"
+    ])  # fmt: skip
+    shown = lines["panel"].unique()[:MOST_PANELS]
+    yield Figure(
+        name="guidance",
+        mark="lines",
+        data={"lines": lines[lines["panel"].isin(shown)]},
+        caption=(
+            "What a larger guidance scale buys, and what it costs. Precision is the share of samples that look like "
+            f"real images, recall the share of real images that samples look like.{_medians(results)}",
+        ),
+        alt="Class accuracy, precision and recall against the guidance scale",
+        options={"x": "guidance scale", "y": "share", "marker": True, "legend": "above"},
+    )
+
+
+def _medians(results: Results) -> str:
+    return " Points are medians over training seeds." if several_seeds(results) else ""
