@@ -14,10 +14,18 @@ BEST = "best sampler and steps"
 
 
 def section(results: Results) -> Iterator[Block]:
-    """The best sampler and steps of each pair, and one sampling common to all; nothing where either does not vary."""
+    """The best sampler and steps of each pair, and one sampling common to all; nothing where either does not vary.
+
+    A panel needs two objectives and two schedules: another would be nearly empty, and the tables have its numbers.
+    """
     if results.done.empty or not {"objective", "schedule"} <= set(results.varying):
         return
-    shown = with_panels(results, results.settings)
+    every = with_panels(results, results.settings)
+    both = every.groupby("panel", sort=False)[["objective", "schedule"]].transform("nunique").min(axis=1) > 1
+    shown = every[both]
+    if shown.empty:
+        return
+    fewer = " Combinations with one objective or one schedule are left out." if len(shown) < len(every) else ""
     best = _view(shown, BEST, sampling=True)
     views, sides = [best], ""
     if {"method", "sample_steps"} & set(results.varying):
@@ -36,7 +44,7 @@ def section(results: Results) -> Iterator[Block]:
         data={"cells": pd.concat(views, ignore_index=True)},
         caption=(
             f"FID by objective and schedule. Lighter is better. Empty fields were not measured.{sides}"
-            f"{panels_note(results)}",
+            f"{fewer}{panels_note(results)}",
         ),
         alt="FID by objective and schedule as a heat map",
         options={
