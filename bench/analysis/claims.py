@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.analysis import panel
-from bench.analysis.stats import ALPHA, Contrast, Needed, Scale, Seeds, holm, needed_runs, paired
+from bench.analysis.stats import ALPHA, Contrast, Needed, Scale, Seeds, holm, most_pairs, needed_runs, paired
 from bench.analysis.whole import block
 from bench.rows import entries
 from bench.study.axes import AXES
@@ -160,7 +160,7 @@ def _compare(claim: Claim, rows: Sequence[Mapping[Any, Any]], axes: Sequence[str
             else:
                 difference = math.log(a) - math.log(b) - shift if scale == "ratio" else a - b
                 pairs.setdefault(seeds, {})[*kind, one, other] = difference
-    seeds_kept, kinds = block(pairs, _worth)
+    seeds_kept, kinds = block(pairs, most_pairs)
     differences = {seeds: statistics.fmean(pairs[seeds][kind] for kind in kinds) for seeds in seeds_kept}
     found = paired(differences, scale) if differences else None
     count = 0 if found is None else (len(differences) - found.dropped) * len(kinds)
@@ -170,12 +170,6 @@ def _compare(claim: Claim, rows: Sequence[Mapping[Any, Any]], axes: Sequence[str
     first, second, both = failed
     left_out = LeftOut(no_ratio, (first, second, both), sum(map(len, pairs.values())) - count)
     return _Seen(found, differences, count, left_out)
-
-
-def _worth(seeds: Sequence[Seeds], kinds: int) -> tuple[int, int]:
-    """As many pairs as possible; a further training seed is worth more than what the pairs are of."""
-    pairs = len(seeds) * kinds
-    return pairs * (len({training for training, _ in seeds}) - 1), pairs
 
 
 def _matches(row: Mapping[Any, Any], across: bool) -> list[Mapping[Any, Any]]:

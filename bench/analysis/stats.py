@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -69,7 +69,7 @@ def contrast(a: Mapping[Seeds, float], b: Mapping[Seeds, float], scale: Scale = 
         else:
             found = stats.ttest_ind(y, x, equal_var=False)
             (low, high), p = found.confidence_interval(CONFIDENCE), float(found.pvalue)
-    shared = _share_noise(a) or _share_noise(b)
+    shared = share_noise(a) or share_noise(b)
     return _on(scale, Contrast(float(value), float(low), float(high), p, 0, shared))
 
 
@@ -80,12 +80,13 @@ def paired(differences: Mapping[Seeds, float], scale: Scale = "difference") -> C
     sampled from the same two noises or more, the test of :func:`crossed`, with the parts of either seed. Of a grid with
     holes it takes the largest part that has none. Without such a part it is the t-test again, marked as ``shared``.
     """
-    grid = _grid(differences)
-    if grid is not None:
+    whole = grid_of(differences)
+    if whole is not None:
+        grid = np.array([[differences[seed, draw] for draw in whole[1]] for seed in whole[0]])
         mean, error, tail = crossed(grid)
         return _on(scale, _tested(mean, error, tail, len(grid))._replace(dropped=len(differences) - grid.size))
     values = np.array(list(by_training(differences).values()))
-    shared = _share_noise(differences)
+    shared = share_noise(differences)
     mean, n = float(values.mean()), len(values)
     if n < 2:
         return _on(scale, Contrast(mean, math.nan, math.nan, math.nan, n))
@@ -94,7 +95,7 @@ def paired(differences: Mapping[Seeds, float], scale: Scale = "difference") -> C
     return _on(scale, found._replace(shared=shared))
 
 
-def _share_noise(values: Mapping[Seeds, float]) -> bool:
+def share_noise(values: Collection[Seeds]) -> bool:
     """Whether a sampling seed serves several networks."""
     return len({draw for _, draw in values}) < len(values)
 
@@ -107,16 +108,20 @@ def by_training(values: Mapping[Seeds, float]) -> dict[int, float]:
     return {seed: statistics.fmean(each) for seed, each in found.items()}
 
 
-def _grid(differences: Mapping[Seeds, float]) -> np.ndarray | None:
-    """(training seeds, sampling seeds) of the largest whole part of the grid; None if it has no two of either."""
+def grid_of(seeds: Iterable[Seeds]) -> tuple[list[int], list[int]] | None:
+    """Training and sampling seeds of the largest whole part of the grid; None if it has no two of either."""
     have: dict[int, list[int]] = {}
-    for seed, draw in differences:
+    for seed, draw in seeds:
         have.setdefault(seed, []).append(draw)
     # by what is left to tell the parts of both seeds by; training seeds before sampling seeds
-    seeds, draws = block(have, lambda rows, count: ((len(rows) - 1) * (count - 1), len(rows)))
-    if min(len(seeds), len(draws)) < 2:
-        return None
-    return np.array([[differences[seed, draw] for draw in draws] for seed in sorted(seeds)])
+    rows, draws = block(have, lambda rows, columns: ((len(rows) - 1) * (len(columns) - 1), len(rows)))
+    return None if min(len(rows), len(draws)) < 2 else (sorted(rows), draws)
+
+
+def most_pairs(seeds: Sequence[Seeds], compared: Sequence[object]) -> tuple[int, int]:
+    """What a whole block of seeds is worth: as many cells as possible, and a further training seed more than these."""
+    cells = len(seeds) * len(compared)
+    return cells * (len({training for training, _ in seeds}) - 1), cells
 
 
 def crossed(grid: np.ndarray) -> tuple[float, float, Callable[[float], float]]:

@@ -530,8 +530,8 @@ def test_claims_say_what_they_are_without(store, digits):
     store.path("cells", of_previous.key, ".json").unlink()
     section = section_of(markdown_of(Results(study, store)), "Claims")
     assert "| 12 (and 1 failed) | 4 |" in section
-    assert "`eps < previous on fid`: 1 pair left out, because a cell failed or its score is not finite (1 on the" in section
-    assert "first side). No ratio can say so, but a run that diverged speaks against its side." in section
+    assert "`eps < previous on fid`: 1 pair left out, because a cell failed or its score is not finite" in section
+    assert "(1 on the first side). No ratio can say so, but a run that diverged speaks against its side." in section
     assert "2 pairs left out, because not all seeds have them" in section
 
 
@@ -574,7 +574,8 @@ def test_how_many_steps_are_enough(tmp_path, digits):
     for cells in study.jobs.values():
         write_job(store, cells[0].job)
         for cell in cells:
-            fid = fids[cell.sampling.sampler, cell.sampling.sample_steps] * (1 if cell.job.seed else 4)
+            luck = 1.0001 ** (cell.job.seed * cell.sampling.sample_steps)  # two seeds without spread decide nothing
+            fid = fids[cell.sampling.sampler, cell.sampling.sample_steps] * (1 if cell.job.seed else 4) * luck
             write_cell(store, cell, digits, fid=fid if cell.job.objective == "eps" else 2000.0)
     text = markdown_of(Results(study, store))
     assert "| ancestral | 80.0 | 18.0 | 10.0 | **25** | 2 |" in text

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
 from bench.analysis.whole import block
 
 
-def cells(rows: list[int], count: int) -> int:
-    return len(rows) * count
+def cells(rows: Sequence[object], columns: Sequence[object]) -> int:
+    return len(rows) * len(columns)
 
 
 def test_the_block_is_the_best_there_is() -> None:

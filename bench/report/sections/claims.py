@@ -52,7 +52,7 @@ def _cautions(one: Verdict, told: bool) -> Iterator[str]:
     if uneven:
         yield f"{plural(uneven, 'pair')} left out, because not all seeds have them: only the same pairs compare."
     if one.found is not None and one.found.shared and not told:
-        yield "Several training seeds were sampled from the same noise. Its chance is not in the test, so p is too small."
+        yield "Several training seeds were sampled from one noise. Its chance is not in the test, so p is too small."
 
 
 def _how_to_read(scales: set[Scale], planned: bool) -> Iterator[str]:
