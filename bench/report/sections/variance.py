@@ -48,16 +48,16 @@ def factors_of(results: Results) -> Iterator[Block]:
         "A row with × is the share of two choices together, beyond what each explains alone. What is left is chance, "
         "and three or more choices together. Shares under 0.5% are left out.",
         _chance(results, plain, len(found)),
+        f" The column “{under}” leaves out {len(results.done) - len(some):,} of {len(results.done):,} cells, whose FID "
+        f"is not {LEARNT} times lower than that of noise{_without(results, some)}."
+        if len(sets) > 1
+        else "",
         *(
             f" Of “{name}” {plural(count, 'cell')} more {'is' if count == 1 else 'are'} left out, because two levels "
             "were run together with one training seed alone."
             for name, count in fewer.items()
             if count
         ),
-        f" The column “{under}” leaves out {len(results.done) - len(some):,} of {len(results.done):,} cells, whose FID "
-        f"is not {LEARNT} times lower than that of noise{_without(results, some)}."
-        if len(sets) > 1
-        else "",
         " In brackets is the 95% interval over training seeds (jackknife)."
         if any(isinstance(share, Spread) for shares in found.values() for share in shares.values())
         else "",
