@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from scipy import stats
 
-from bench.analysis.claims import CONTRADICTED, NOT_MEASURED, SUPPORTED, Verdict, judge
+from bench.analysis.claims import CONTRADICTED, NOT_MEASURED, SUPPORTED, Verdict, finished, judge
 from bench.analysis.frames import AXES, Results
 from bench.study.load import load
 from bench.study.study import Study
@@ -97,8 +97,8 @@ def _keys(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
 
 
 def _judged(asked: Results, results: Results, shared: set[tuple[Any, ...]]) -> list[Verdict]:
-    rows = results.done[[key in shared for key in _keys(results.done)]]
-    return judge(asked.study.hypotheses, rows.to_dict("records"), dict(asked.study.axes))
+    cells = results.shown[[key in shared for key in _keys(results.shown)]]
+    return judge(asked.study.hypotheses, finished(cells), dict(asked.study.axes))
 
 
 def _correlation(here: pd.DataFrame, there: pd.DataFrame) -> float | None:

@@ -3,7 +3,7 @@
 Two levels of an axis, or of several axes at once, are compared over every pair of cells that differ in nothing else.
 Two T are compared where both take equally many sampling steps, and where each takes all of its own. Each training seed
 gives one number, the mean of its pairs' differences (of logarithms, for a ratio), and the seeds decide
-(:mod:`bench.analysis.stats`).
+(:mod:`bench.analysis.stats`). Each gives it over the same pairs: a mean over other pairs is another number.
 """
 
 from __future__ import annotations
@@ -12,13 +12,17 @@ import itertools
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.analysis import panel
-from bench.analysis.stats import ALPHA, Contrast, Needed, Scale, Seeds, by_training, holm, needed_runs, paired
+from bench.analysis.stats import ALPHA, Contrast, Needed, Scale, Seeds, holm, most_pairs, needed_runs, paired
+from bench.analysis.whole import block
 from bench.rows import entries
 from bench.study.axes import AXES
 from bench.study.claims import Claim, Levels
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMN = {axis.name: axis.column for axis in AXES} | {"weight": "role"}
 """Axis → the column that its levels are told apart by; ``role`` is the weight as the study names it."""
@@ -28,13 +32,24 @@ ALL_STEPS = 0
 SUPPORTED, CONTRADICTED, UNDECIDED, NOT_MEASURED = "supported", "contradicted", "undecided", "not measured"
 
 
+class LeftOut(NamedTuple):
+    """Pairs that a verdict is without, and why.
+
+    ``no_ratio``: a score that has no logarithm. ``failed``: a cell that failed, on the first side, the second, or both.
+    ``uneven``: pairs that not every seed has.
+    """
+
+    no_ratio: int = 0
+    failed: tuple[int, int, int] = (0, 0, 0)
+    uneven: int = 0
+
+
 class Verdict(NamedTuple):
     """What results say of a claim.
 
     ``found`` is first over second, or first less second (``scale``). ``pairs`` are cells, ``seeds`` training seeds.
-    ``left_out`` are pairs with a score that has no logarithm. ``needed`` is how many seeds would decide with a chance
-    of 80%, were p adjusted by as much, None where that cannot be said. ``panel``: the same claim's verdict under each
-    other judge.
+    ``needed`` is how many seeds would decide with a chance of 80%, were p adjusted by as much, None where that cannot
+    be said. ``panel``: the same claim's verdict under each other judge.
     """
 
     claim: Claim
@@ -45,7 +60,7 @@ class Verdict(NamedTuple):
     seeds: int
     needed: Needed | None
     scale: Scale = "ratio"
-    left_out: int = 0
+    left_out: LeftOut = LeftOut()
     panel: Mapping[str, str] = {}
 
 
@@ -55,7 +70,14 @@ class _Seen(NamedTuple):
     found: Contrast | None
     differences: dict[Seeds, float]
     pairs: int
-    left_out: int
+    left_out: LeftOut
+
+
+def finished(cells: pd.DataFrame) -> list[dict[Any, Any]]:
+    """The rows of comparable cells, and of those that failed. One with a FID that is not finite has failed."""
+    rows = cells[cells["status"].isin(("done", "failed"))]
+    finite = (rows["status"] == "done") & rows["fid"].between(0, 1e300)
+    return rows.assign(status=finite.map({True: "done", False: "failed"})).to_dict("records")
 
 
 def judge(claims: Sequence[Claim], rows: Iterable[Mapping[Any, Any]], axes: Iterable[str]) -> list[Verdict]:
@@ -63,7 +85,8 @@ def judge(claims: Sequence[Claim], rows: Iterable[Mapping[Any, Any]], axes: Iter
 
     p-values are adjusted for how many claims were tested (Holm), for each judge alone.
 
-    :param rows: of finished cells: the columns of the stable table, and ``role`` (the weight as the study names it).
+    :param rows: of cells, as :func:`finished` has them: the columns of the stable table, and ``role`` (the weight as
+        the study names it). Without a ``status`` a cell is done.
     """
     rows, axes = list(rows), list(axes)
     own = _judge(claims, rows, axes)
@@ -91,38 +114,62 @@ def scale_of(metric: str) -> Scale:
     return "ratio" if row is None else row.compared
 
 
-def _measured(value: Any) -> bool:
-    return value is not None and value == value
+def _score(row: Mapping[Any, Any], metric: str) -> float | None:
+    """None where nobody measured it, infinite where the cell failed."""
+    if row.get("status", "done") != "done":
+        return math.inf
+    value = row[metric]
+    return None if value is None or value != value else float(value)
 
 
-def _compare(claim: Claim, rows: Sequence[Mapping[Any, Any]], axes: Sequence[str], scale: Scale) -> _Seen:
+Kind = tuple[Any, ...]
+"""What the cells of a pair are besides their seeds."""
+Side = dict[Any, list[float]]
+"""Scores by η: a side has several where a sampler has several η."""
+
+
+def _cells(
+    claim: Claim, rows: Sequence[Mapping[Any, Any]], axes: Sequence[str]
+) -> dict[tuple[Seeds, Kind], tuple[Side, Side]]:
+    """The scores of both sides, by their seeds and by what else they have in common."""
     own = claim.first.keys() | {"seed"} | ({"eta"} if "sampler" in claim.first else set())
     rest = [COLUMN[axis] for axis in axes if axis not in own]
     across = "T" in claim.first and "sample_steps" not in claim.first
     sides = claim.first, claim.second
-    cells: dict[Any, tuple[list[float], list[float]]] = {}  # a side has several scores where a sampler has several η
+    cells: dict[tuple[Seeds, Kind], tuple[Side, Side]] = {}
     for row in rows:
-        score = row[claim.metric]
         side = next((i for i, levels in enumerate(sides) if _at(row, levels)), None)
-        if side is not None and _at(row, claim.where) and _measured(score):
+        if side is not None and _at(row, claim.where) and (score := _score(row, claim.metric)) is not None:
             for at in _matches(row, across):
-                key = (row["seed"], row["sample_seed"], *(_plain(at[name]) for name in rest))
-                cells.setdefault(key, ([], []))[side].append(score)
-    by_seed: dict[Seeds, list[float]] = {}
-    left_out, shift = 0, math.log(claim.times)
-    for (seed, draw, *_), pair in cells.items():
-        for scores in itertools.product(*pair):
-            if all(math.isfinite(score) and (scale == "difference" or score > 0) for score in scores):
-                first, second = map(math.log, scores) if scale == "ratio" else scores
-                by_seed.setdefault((seed, draw), []).append(first - second - shift)
+                key = (row["seed"], row["sample_seed"]), tuple(_plain(at[name]) for name in rest)
+                cells.setdefault(key, ({}, {}))[side].setdefault(_plain(row.get("eta")), []).append(score)
+    return cells
+
+
+def _compare(claim: Claim, rows: Sequence[Mapping[Any, Any]], axes: Sequence[str], scale: Scale) -> _Seen:
+    pairs: dict[Seeds, dict[Kind, float]] = {}
+    no_ratio, failed, shift = 0, [0, 0, 0], math.log(claim.times)
+    for (seeds, kind), sides in _cells(claim, rows, axes).items():
+        each = ([((eta, i), score) for eta, scores in side.items() for i, score in enumerate(scores)] for side in sides)
+        for (one, a), (other, b) in itertools.product(*each):
+            lost = not math.isfinite(a), not math.isfinite(b)
+            if any(lost):
+                failed[2 if all(lost) else lost.index(True)] += 1
+            elif scale == "ratio" and min(a, b) <= 0:
+                no_ratio += 1
             else:
-                left_out += 1
-    differences = {seeds: statistics.fmean(found) for seeds, found in by_seed.items()}
+                difference = math.log(a) - math.log(b) - shift if scale == "ratio" else a - b
+                pairs.setdefault(seeds, {})[*kind, one, other] = difference
+    seeds_kept, kinds = block(pairs, most_pairs)
+    differences = {seeds: statistics.fmean(pairs[seeds][kind] for kind in kinds) for seeds in seeds_kept}
     found = paired(differences, scale) if differences else None
+    count = 0 if found is None else (len(differences) - found.dropped) * len(kinds)
     if found is not None and claim.times != 1:  # tested against that many times as much, and shown as it is
         value, low, high = (claim.times * number for number in (found.value, found.low, found.high))
         found = found._replace(value=value, low=low, high=high)
-    return _Seen(found, differences, sum(map(len, by_seed.values())), left_out)
+    first, second, both = failed
+    left_out = LeftOut(no_ratio, (first, second, both), sum(map(len, pairs.values())) - count)
+    return _Seen(found, differences, count, left_out)
 
 
 def _matches(row: Mapping[Any, Any], across: bool) -> list[Mapping[Any, Any]]:
@@ -141,8 +188,7 @@ def _verdict(claim: Claim, seen: _Seen, p: float, scale: Scale) -> Verdict:
         word = SUPPORTED if (found.value < limit) == claim.below else CONTRADICTED
     elif found.pairs == len(seen.differences):  # planned with the training seeds' spread alone
         needed = needed_runs(list(seen.differences.values()), ALPHA * found.p / p)
-    seeds = len(by_training(seen.differences))
-    return Verdict(claim, word, found, p, seen.pairs, seeds, needed, scale, seen.left_out)
+    return Verdict(claim, word, found, p, seen.pairs, found.pairs, needed, scale, seen.left_out)
 
 
 def _at(row: Mapping[Any, Any], levels: Levels) -> bool:

@@ -19,7 +19,7 @@ from statistics import fmean, geometric_mean
 from typing import NamedTuple
 
 from bench.analysis.claims import scale_of
-from bench.analysis.stats import ALPHA, Contrast, Scale, Seeds, contrast, holm
+from bench.analysis.stats import ALPHA, Contrast, Scale, Seeds, by_training, contrast, holm
 from bench.errors import UserError
 from bench.paths import CHECKOUT
 from bench.rows import entries
@@ -27,6 +27,7 @@ from bench.store.lookup import open_store
 from bench.store.records import CellRecord, Provenance, ScoredCell
 from bench.study.axes import AXES
 from bench.study.model import Cell
+from bench.text import plural
 
 
 class Setting(NamedTuple):
@@ -150,14 +151,39 @@ def _by_configuration(side: Side) -> dict[str, list[Setting]]:
     return found
 
 
+def usable(side: Side, name: str, metric: str) -> tuple[Side, list[str]]:
+    """The scores that can be compared, and a line for each that cannot: a ratio needs a positive number.
+
+    Such a score is often that of a run that diverged. It ends no comparison of all the others.
+    """
+    positive = scale_of(metric) == "ratio"
+    found: Side = {}
+    lines = []
+    for key, setting in side.items():
+        kept: dict[int, dict[Seeds, float]] = {}
+        for n, scores in setting.scores.items():
+            for (seed, draw), score in sorted(scores.items()):
+                if math.isfinite(score) and (score > 0 or not positive):
+                    kept.setdefault(n, {})[seed, draw] = score
+                    continue
+                needs = "a ratio needs a positive number" if positive else "it is not a finite number"
+                lines.append(
+                    f"left out: {metric} of {setting.label}, n {n}, training seed {seed}, sampling seed {draw} in "
+                    f"{name} is {score:g} ({needs})"
+                )
+        found[key] = setting._replace(scores=kept)
+    return found, lines
+
+
 def compare(a: Side, b: Side, metric: str = "fid") -> list[Row]:
     """The settings that both have, by label; p-values are adjusted for their number (Holm).
 
+    :param a: as :func:`usable` has it, and ``b``.
     :raises UserError: if there is nothing to compare.
     """
     scale = scale_of(metric)
     shared = [
-        (a[key].label, n, scores(a[key], n, metric), scores(b[key], n, metric))
+        (a[key].label, n, a[key].scores[n], b[key].scores[n])
         for key in a.keys() & b.keys()
         for n in a[key].scores.keys() & b[key].scores.keys()
     ]
@@ -172,38 +198,30 @@ def compare(a: Side, b: Side, metric: str = "fid") -> list[Row]:
         Row(
             label,
             n,
-            len({seed for seed, _ in x}),
-            len({seed for seed, _ in y}),
+            len(by_training(x)),
+            len(by_training(y)),
             mean(x.values()),
             mean(y.values()),
             found,
             p,
-            _verdict(found, p, scale, rising),
+            _verdict(found, p, scale, rising, min(len(by_training(side)) for side in (x, y))),
         )
         for (label, n, x, y), found, p in zip(shared, contrasts, adjusted, strict=True)
     ]
 
 
-def scores(setting: Setting, n: int, metric: str) -> dict[Seeds, float]:
-    """Scores by training and sampling seed.
-
-    :raises UserError: for a score that cannot be compared.
-    """
-    positive = scale_of(metric) == "ratio"
-    for score in setting.scores[n].values():
-        if not math.isfinite(score) or (positive and score <= 0):
-            needs = "ratios need positive numbers" if positive else "it is not a finite number"
-            raise UserError(f"{metric} of {setting.label} is {score:g}: {needs}")
-    return dict(sorted(setting.scores[n].items()))
+def dropped(row: Row) -> str:
+    """What the comparison of a setting leaves out, since its grid of seeds has holes."""
+    return f"left out: {plural(row.found.dropped, 'pair')} of {row.label}, n {row.n}, outside the whole grid of seeds"
 
 
-def _verdict(found: Contrast, p: float, scale: Scale, rising: bool) -> str:
-    """In a word; ``rising``: whether more is better."""
+def _verdict(found: Contrast, p: float, scale: Scale, rising: bool, runs: int) -> str:
+    """In a word; ``rising``: whether more is better; ``runs``: of the side that has fewer."""
     nothing = 1 if scale == "ratio" else 0
     if found.value == nothing and (math.isnan(p) or found.low == found.high):
         return "the same"
     if math.isnan(p):
-        return "one run: cannot tell"
+        return "one run: cannot tell" if runs < 2 or found.pairs == 1 else "no spread: cannot tell"
     if p >= ALPHA:
         return "undecided"
     return "B better" if (found.value > nothing) == rising else "B worse"

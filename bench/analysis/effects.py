@@ -161,13 +161,16 @@ def scatter(done: pd.DataFrame) -> Components | None:
 class Factor:
     """A choice, or two together, and the share of the variance of log FID that it explains.
 
-    ``low`` and ``high`` are its 95% interval over training seeds, NaN with fewer than three.
+    ``low`` and ``high`` are its 95% interval over training seeds, NaN with fewer than three. ``corrected``: what chance
+    explains was taken away; if not, there is no interval either. ``cells``: how many it is over.
     """
 
     axes: tuple[str, ...]
     share: float
     low: float
     high: float
+    corrected: bool = False
+    cells: int = 0
 
 
 def factors(done: pd.DataFrame, axes: Sequence[str]) -> tuple[list[Factor], float]:
@@ -177,37 +180,52 @@ def factors(done: pd.DataFrame, axes: Sequence[str]) -> tuple[list[Factor], floa
     What is left is what seeds do, and how three choices or more go together.
 
     Chance alone explains something too, in proportion to 1 / seeds. With two training seeds or more, the unit of
-    replication, the jackknife over them takes that away. Intervals are the jackknife's (Efron & Stein 1981).
+    replication, the jackknife over them takes that away. Intervals are the jackknife's (Efron & Stein 1981). It asks
+    the same question without each seed. So cells of two levels that were run together with one seed alone are left out.
+    Where that would leave out a level, nothing is taken away: without that seed the choice would be another one.
     """
     positive = done[done["fid"] > 0]
-    y = np.log(positive["fid"].to_numpy())
+    several = _of_several_seeds(positive, axes)
+    used = positive if several is None else several
+    y = np.log(used["fid"].to_numpy())
     if len(y) == 0 or np.ptp(y) == 0:
         return [], math.nan
-    at, design = _design(positive, axes)
-    seeds = positive["seed"].to_numpy()
+    at, design = _design(used, axes)
     whole, left = design.shares(at, y)
-    levels = np.unique(seeds)
-    if len(levels) < 2:
-        return sorted((Factor(of, share, math.nan, math.nan) for of, share in whole.items()), key=_largest), left
-    without = [design.shares(at[seeds != one], y[seeds != one]) for one in levels]
-    found = [_jackknife(of, share, np.array([one[0][of] for one in without])) for of, share in whole.items()]
-    rest = _jackknife((), left, np.array([one[1] for one in without]))
-    return sorted(found, key=_largest), rest.share
+    seeds = used["seed"].to_numpy()
+    without = [] if several is None else [design.shares(at[seeds != one], y[seeds != one]) for one in np.unique(seeds)]
+    found = [
+        Factor(of, *_jackknife(share, [shares[of] for shares, _ in without]), bool(without), len(y))
+        for of, share in whole.items()
+    ]
+    return sorted(found, key=_largest), _jackknife(left, [rest for _, rest in without])[0]
+
+
+def _of_several_seeds(frame: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame | None:
+    """The cells of which each two levels were run together with several seeds; None if a level has none of them."""
+    kept, before = frame, -1
+    while len(kept) != before and len(kept):
+        before = len(kept)
+        for of in (*((axis,) for axis in axes), *itertools.combinations(axes, 2)):
+            kept = kept[kept.groupby(list(of), dropna=False)["seed"].transform("nunique") > 1]
+    return kept if len(kept) and all(kept[axis].nunique() == frame[axis].nunique() for axis in axes) else None
 
 
 def _largest(factor: Factor) -> float:
     return -factor.share
 
 
-def _jackknife(axes: tuple[str, ...], share: float, without: np.ndarray) -> Factor:
+def _jackknife(share: float, without: Sequence[float]) -> tuple[float, float, float]:
     """A share with its bias taken away and its interval, from what it is without each seed."""
-    n = len(without)
-    value = min(max(n * share - (n - 1) * float(without.mean()), 0.0), 1.0)
+    n, each = len(without), np.array(without)
+    if n == 0:
+        return share, math.nan, math.nan
+    value = min(max(n * share - (n - 1) * float(each.mean()), 0.0), 1.0)
     if n < 3:
-        return Factor(axes, value, math.nan, math.nan)
-    error = math.sqrt((n - 1) / n * float(np.square(without - without.mean()).sum()))
+        return value, math.nan, math.nan
+    error = math.sqrt((n - 1) / n * float(np.square(each - each.mean()).sum()))
     reach = error * float(stats.t.ppf(0.975, n - 1))
-    return Factor(axes, value, max(0.0, value - reach), min(1.0, value + reach))
+    return value, max(0.0, value - reach), min(1.0, value + reach)
 
 
 def _design(frame: pd.DataFrame, axes: Sequence[str]) -> tuple[np.ndarray, _Design]:

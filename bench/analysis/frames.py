@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis import table
-from bench.analysis.claims import COLUMN, Verdict, judge
+from bench.analysis.claims import COLUMN, Verdict, finished, judge
 from bench.execute import cost
 from bench.machine.environment import Environment
 from bench.score.judges import hashes
@@ -290,7 +290,7 @@ class Results:
     @cached_property
     def verdicts(self) -> list[Verdict]:
         """What the comparable cells say of the study's claims."""
-        return judge(self.study.hypotheses, self.done.to_dict("records"), dict(self.study.axes))
+        return judge(self.study.hypotheses, finished(self.shown), dict(self.study.axes))
 
     @cached_property
     def seeds(self) -> list[int]:

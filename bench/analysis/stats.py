@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy import optimize, special, stats
 
+from bench.analysis.whole import block
+
 ALPHA = 0.05
 CONFIDENCE = 1 - ALPHA
-
+SAME = 1e-12
+"""A spread that is this small beside the mean is rounding."""
 
 FEWEST = 5
 """With fewer training seeds the spread of a difference is known too badly to plan by, and a chance says nothing."""
@@ -34,7 +37,8 @@ class Contrast(NamedTuple):
 
     ``p`` is the two-sided one of no difference. Interval and p are NaN where there are too few runs to tell. ``pairs``
     are the training seeds in common, 0 if the two were compared as independent samples. ``shared``: training seeds were
-    sampled from one noise, whose part in the difference could not be seen, so that p is too small.
+    sampled from one noise, whose part in the difference could not be seen, so that p is too small. ``dropped``: how
+    many differences are in neither value nor test, because they do not belong to the largest whole grid of seeds.
     """
 
     value: float
@@ -43,13 +47,15 @@ class Contrast(NamedTuple):
     p: float
     pairs: int
     shared: bool = False
+    dropped: int = 0
 
 
 def contrast(a: Mapping[Seeds, float], b: Mapping[Seeds, float], scale: Scale = "ratio") -> Contrast:
     """Scores by seeds against scores by seeds; for a ratio all are positive.
 
-    With two training seeds in common or more, :func:`paired` over the seeds in common; else Welch's t-test over
-    training seeds, where both sides have two.
+    A pair has the training seed and the sampling seed in common. With pairs of two training seeds or more,
+    :func:`paired` over all pairs, and what has no partner is left out. Else Welch's t-test over training seeds, where
+    both sides have two.
     """
     a, b = ({seeds: math.log(v) if scale == "ratio" else v for seeds, v in side.items()} for side in (a, b))
     common = {seeds: b[seeds] - a[seeds] for seeds in a if seeds in b}
@@ -58,12 +64,12 @@ def contrast(a: Mapping[Seeds, float], b: Mapping[Seeds, float], scale: Scale = 
         return paired(common, scale)
     value, low, high, p = y.mean() - x.mean(), math.nan, math.nan, math.nan
     if min(len(x), len(y)) >= 2:
-        if x.std() == y.std() == 0:
-            low, high, p = value, value, float(value == 0)
+        if all(np.ptp(side) <= SAME * abs(side).max() for side in (x, y)):
+            low, high, p = _without_spread(float(value), min(len(x), len(y)))
         else:
             found = stats.ttest_ind(y, x, equal_var=False)
             (low, high), p = found.confidence_interval(CONFIDENCE), float(found.pvalue)
-    shared = _share_noise(a) or _share_noise(b)
+    shared = share_noise(a) or share_noise(b)
     return _on(scale, Contrast(float(value), float(low), float(high), p, 0, shared))
 
 
@@ -71,15 +77,16 @@ def paired(differences: Mapping[Seeds, float], scale: Scale = "difference") -> C
     """Whether the mean of differences (of logarithms, for a ratio) is zero.
 
     Where training seeds have sampling seeds of their own, the t-test over training seeds. Where several were each
-    sampled from the same two noises or more, the test of :func:`crossed`, with the parts of either seed.
+    sampled from the same two noises or more, the test of :func:`crossed`, with the parts of either seed. Of a grid with
+    holes it takes the largest part that has none. Without such a part it is the t-test again, marked as ``shared``.
     """
-    grid = _grid(differences)
-    by_seed = by_training(differences)
-    if grid is not None:
+    whole = grid_of(differences)
+    if whole is not None:
+        grid = np.array([[differences[seed, draw] for draw in whole[1]] for seed in whole[0]])
         mean, error, tail = crossed(grid)
-        return _on(scale, _tested(mean, error, tail, len(grid)))
-    values = np.array(list(by_seed.values()))
-    shared = _share_noise(differences)
+        return _on(scale, _tested(mean, error, tail, len(grid))._replace(dropped=len(differences) - grid.size))
+    values = np.array(list(by_training(differences).values()))
+    shared = share_noise(differences)
     mean, n = float(values.mean()), len(values)
     if n < 2:
         return _on(scale, Contrast(mean, math.nan, math.nan, math.nan, n))
@@ -88,7 +95,7 @@ def paired(differences: Mapping[Seeds, float], scale: Scale = "difference") -> C
     return _on(scale, found._replace(shared=shared))
 
 
-def _share_noise(values: Mapping[Seeds, float]) -> bool:
+def share_noise(values: Collection[Seeds]) -> bool:
     """Whether a sampling seed serves several networks."""
     return len({draw for _, draw in values}) < len(values)
 
@@ -101,13 +108,20 @@ def by_training(values: Mapping[Seeds, float]) -> dict[int, float]:
     return {seed: statistics.fmean(each) for seed, each in found.items()}
 
 
-def _grid(differences: Mapping[Seeds, float]) -> np.ndarray | None:
-    """(training seeds, sampling seeds) of the training seeds that have every sampling seed; None if it has no two."""
-    draws = sorted({draw for _, draw in differences})
-    whole = [s for s in sorted({s for s, _ in differences}) if all((s, draw) in differences for draw in draws)]
-    if min(len(whole), len(draws)) < 2:
-        return None
-    return np.array([[differences[seed, draw] for draw in draws] for seed in whole])
+def grid_of(seeds: Iterable[Seeds]) -> tuple[list[int], list[int]] | None:
+    """Training and sampling seeds of the largest whole part of the grid; None if it has no two of either."""
+    have: dict[int, list[int]] = {}
+    for seed, draw in seeds:
+        have.setdefault(seed, []).append(draw)
+    # by what is left to tell the parts of both seeds by; training seeds before sampling seeds
+    rows, draws = block(have, lambda rows, columns: ((len(rows) - 1) * (len(columns) - 1), len(rows)))
+    return None if min(len(rows), len(draws)) < 2 else (sorted(rows), draws)
+
+
+def most_pairs(seeds: Sequence[Seeds], compared: Sequence[object]) -> tuple[int, int]:
+    """What a whole block of seeds is worth: as many cells as possible, and a further training seed more than these."""
+    cells = len(seeds) * len(compared)
+    return cells * (len({training for training, _ in seeds}) - 1), cells
 
 
 def crossed(grid: np.ndarray) -> tuple[float, float, Callable[[float], float]]:
@@ -148,13 +162,25 @@ def _tested(mean: float, error: float, tail: Callable[[float], float], pairs: in
 
     :param tail: |t| → the two-sided p.
     """
-    if error <= 1e-12 * abs(mean):  # the same to the last bits, or by one factor
-        return Contrast(mean, mean, mean, float(mean == 0), pairs)
+    if error <= SAME * abs(mean):
+        return Contrast(mean, *_without_spread(mean, pairs), pairs)
     most = 1.0
     while tail(most) > ALPHA:
         most *= 2
     reach = error * float(optimize.brentq(lambda t: tail(t) - ALPHA, 0, most))
     return Contrast(mean, mean - reach, mean + reach, tail(abs(mean) / error), pairs)
+
+
+def _without_spread(value: float, runs: int) -> tuple[float, float, float]:
+    """Interval and p where all runs have one difference to the last bits.
+
+    None at all is the same, however few runs there are. By one factor is what a change without chance does, such as a
+    metric on another scale. Few runs can also agree by chance, where a metric counts images, and have no spread to
+    judge that by.
+    """
+    if value != 0 and runs < FEWEST:
+        return math.nan, math.nan, math.nan
+    return value, value, float(value == 0)
 
 
 def _on(scale: Scale, found: Contrast) -> Contrast:

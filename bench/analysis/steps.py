@@ -44,9 +44,9 @@ def enough(frame: pd.DataFrame, steps: Sequence[int]) -> Enough | None:
     by_seed = logs.groupby(level=["seed", "sample_seed"]).mean()
     means, limit = by_seed.mean(), math.log(ENOUGH)
     found = [paired(_differences(by_seed[n] - by_seed[means.idxmin()])) for n in steps]
-    tested = not any(math.isnan(one.low) for one in found)
+    tested = not all(math.isnan(one.low) for one in found)
     within = [(one.high if tested else one.value) <= limit for one in found]
-    not_outside = [(one.low if tested else one.value) <= limit for one in found]
+    not_outside = [not (one.low if tested else one.value) > limit for one in found]  # without an interval nor is it
     runs = len(logs.groupby(level=[*MODEL_AXES, "seed"]).size())
     shown = dict(zip(steps, map(math.exp, logs.mean()), strict=True))
     return Enough(shown, _from(steps, within), _from(steps, not_outside), tested, runs)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 HELP = "compare two sets of results, cell by cell"
 MORE = (
     "A and B are results folders, or git revisions of one (REVISION or REVISION:FOLDER; the default folder is "
-    "results/reference). Cells that share training seeds are compared as pairs."
+    "results/reference). Cells with the same training seed and the same sampling seed are compared as pairs, if there "
+    "are pairs of two training seeds or more."
 )
 PAGE = Path("comparison.html")
 BETWEEN = {"ratio": "B/A", "difference": "B-A"}
@@ -51,13 +52,16 @@ def run(args: argparse.Namespace) -> int:
     with compare.opened(args.a) as first, compare.opened(args.b) as second:
         a, b = compare.read(first, args.metric), compare.read(second, args.metric)
         compare.check(a, b)
-        rows = compare.compare(a, b, args.metric)
+        (a, left_a), (b, left_b) = (compare.usable(side, name, args.metric) for side, name in ((a, "A"), (b, "B")))
+        rows, left_out = compare.compare(a, b, args.metric), [*left_a, *left_b]
         if args.html is not None:
-            _page(args, (first, second), rows)
+            _page(args, (first, second), rows, left_out)
     between = BETWEEN[scale_of(args.metric)]
     columns = ("cell", "n", "runs A", "runs B", "A", "B", between, "low", "high", "pairs", "p", "p (Holm)", "verdict")
     if args.format != "md":
         output.stream(args.format, columns, _body(rows, None))
+        for line in left_out:
+            print(line, file=sys.stderr)
         return 0
     print(tabulate(_body(rows, ""), columns, tablefmt="github", floatfmt=".3g"))
     counts = Counter(row.verdict for row in rows)
@@ -67,16 +71,20 @@ def run(args: argparse.Namespace) -> int:
     print("Intervals are 95%, over training seeds; a verdict needs p (Holm) below 0.05.")
     if any(row.found.shared for row in rows):
         print("Training seeds share a sampling seed here, so p is too small and intervals are too narrow.")
+    for line in [*left_out, *map(compare.dropped, filter(lambda row: row.found.dropped, rows))]:
+        print(line)
     return 0
 
 
-def _page(args: argparse.Namespace, folders: tuple[Path, Path], rows: list[Row]) -> None:
+def _page(args: argparse.Namespace, folders: tuple[Path, Path], rows: list[Row], left_out: list[str]) -> None:
     """Write the page, and say where it is on stderr, since rows go to stdout."""
     from bench import files
     from bench.paths import shown
     from bench.report import versus
 
-    made = versus.page((args.a, args.b), (versus.side(folders[0]), versus.side(folders[1])), rows, args.metric)
+    made = versus.page(
+        (args.a, args.b), (versus.side(folders[0]), versus.side(folders[1])), rows, args.metric, left_out
+    )
     files.write_bytes(args.html, made.encode())
     print(f"written: {shown(args.html)}", file=sys.stderr)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.analysis.claims import scale_of
-from bench.analysis.compare import Row, config_of
-from bench.report.blocks import Block, Cell, Column, Gallery, Picture, Strong, heading, table, text
+from bench.analysis.compare import Row, config_of, dropped
+from bench.report.blocks import Block, Bullets, Cell, Column, Gallery, Picture, Strong, heading, table, text
 from bench.report.formats import short
 from bench.report.plain import interval, plain, rows, scale
 from bench.report.web.elements import elements, escape
@@ -69,10 +69,13 @@ def _levels(cell: Setting) -> Iterator[tuple[str, str]]:
         yield axis.title, str(axis.tell(getattr(part, axis.name)))
 
 
-def page(names: tuple[str, str], sides: tuple[Side, Side], compared: Sequence[Row], metric: str) -> str:
+def page(
+    names: tuple[str, str], sides: tuple[Side, Side], compared: Sequence[Row], metric: str, left_out: Sequence[str] = ()
+) -> str:
     """The page.
 
     :param compared: as :func:`bench.analysis.compare.compare` yields them.
+    :param left_out: a line for each score that could not be compared.
     """
     a, b = sides
     counts = Counter(row.verdict for row in compared)
@@ -86,12 +89,16 @@ def page(names: tuple[str, str], sides: tuple[Side, Side], compared: Sequence[Ro
         ),
         heading(2, "Verdicts"),
         text(
-            "Intervals are 95%, over training seeds. Training seeds that both have are compared as pairs. A verdict "
-            "needs p below 0.05, adjusted for the number of settings (Holm). The line in the middle is no difference."
+            "Intervals are 95%, over training seeds. Cells with the same training and sampling seed are compared as "
+            "pairs, if there are pairs of two training seeds or more. A verdict needs p below 0.05, adjusted for the "
+            "number of settings (Holm). The line in the middle is no difference."
         ),
     ]
     if any(row.found.shared for row in compared):
         above.append(text("Training seeds share a sampling seed here, so p is too small and intervals are too narrow."))
+    lines = [*left_out, *(dropped(row) for row in compared if row.found.dropped)]
+    if lines:
+        above.append(Bullets(tuple((line,) for line in lines)))
     below: list[Block] = [*_differences(a, b), *_alone(a, b), *_pictures(a, b)]
     return plain("A against B: ddpm-bench", [elements(above, {}), _verdicts(compared, metric), elements(below, {})])
 

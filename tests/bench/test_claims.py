@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.analysis.claims import CONTRADICTED, NOT_MEASURED, SUPPORTED, UNDECIDED, Verdict, judge
+from bench.analysis.claims import CONTRADICTED, NOT_MEASURED, SUPPORTED, UNDECIDED, LeftOut, Verdict, judge
 from bench.errors import UserError
 from bench.score.metrics import METRICS
 from bench.study.load import load
@@ -100,18 +100,87 @@ def test_a_metric_that_may_be_negative_is_compared_by_differences(make_study: An
              for row in rows(study, {})]  # fmt: skip
     assert any(row["kid"] <= 0 for row in found)
     (verdict,) = verdicts(study, found)
-    assert (verdict.scale, verdict.word, verdict.pairs, verdict.left_out) == ("difference", SUPPORTED, 10, 0)
+    assert (verdict.scale, verdict.word, verdict.pairs, verdict.left_out) == ("difference", SUPPORTED, 10, LeftOut())
     assert verdict.found is not None
     assert verdict.found.low < -5e-4 < verdict.found.high < 0
 
 
 def test_a_ratio_of_nothing_is_left_out_and_counted(make_study: Any) -> None:
-    """A pair with a zero has no ratio: it is not dropped in silence."""
+    """A pair with a zero has no ratio: it is not dropped in silence, nor is the other pair of its seed."""
     study = with_claims(make_study(seed=SEEDS), "eps < previous on fid")
     found = rows(study, {"previous": 2.0})
     found[0]["fid"] = 0.0
     (verdict,) = verdicts(study, found)
-    assert (verdict.pairs, verdict.left_out) == (9, 1)
+    assert (verdict.pairs, verdict.seeds, verdict.left_out) == (8, 4, LeftOut(no_ratio=1, uneven=1))
+
+
+@pytest.mark.parametrize("lost", [{"status": "failed", "fid": math.nan}, {"fid": math.inf}])
+def test_a_cell_that_diverged_is_counted_on_its_side(make_study: Any, lost: dict[str, Any]) -> None:
+    """No score is no evidence for a ratio, but the verdict says how many pairs it is without, and whose fault it is."""
+    study = with_claims(make_study(seed=SEEDS, sample_steps=[4, 8]), "eps < previous on fid", "previous < eps on fid")
+    found = rows(study, {"previous": 2.0})
+    for row in found:
+        odd = row["objective"] == "eps" and row["sampler"] == "ddim" and row["sample_steps"] == 8 and row["seed"] < 2
+        row |= lost if odd else {}
+    first, second = verdicts(study, found)
+    assert first.left_out == LeftOut(failed=(2, 0, 0), uneven=3)
+    assert second.left_out == LeftOut(failed=(0, 2, 0), uneven=3)
+    assert first.pairs == second.pairs == 5 * 3
+    for row in found:
+        row |= lost
+    (nothing, _) = verdicts(study, found)
+    assert (nothing.word, nothing.left_out.failed) == (NOT_MEASURED, (0, 0, 20))
+
+
+def test_every_seed_speaks_of_the_same_pairs(make_study: Any) -> None:
+    """A new seed with one pair of four, the one where ``eps`` is worse, does not turn the mean of the others."""
+    study = with_claims(make_study(seed=SEEDS, schedule=["linear", "cosine"]), "eps < previous on fid")
+    found = rows(study, {"previous": 2.0}, spread=0.01)
+    for row in found:
+        if row["schedule"] == "cosine" and row["sampler"] == "ddim" and row["objective"] == "eps":
+            row["fid"] *= 10
+    only = [row for row in found if row["seed"] < 4 or (row["schedule"] == "cosine" and row["sampler"] == "ddim")]
+    (whole,) = verdicts(study, [row for row in found if row["seed"] < 4])
+    (part,) = verdicts(study, only)
+    assert whole.found is not None
+    assert part.found == whole.found
+    assert (part.pairs, part.seeds, part.left_out) == (16, 4, LeftOut(uneven=1))
+    most = [row for row in found if row["seed"] < 4 or row["schedule"] == "linear" or row["sampler"] == "ddim"]
+    (narrow,) = verdicts(study, most)
+    assert (narrow.pairs, narrow.seeds, narrow.left_out) == (15, 5, LeftOut(uneven=4))
+
+
+def test_no_average_turns_one_seeds_pairs_into_evidence(make_study: Any) -> None:
+    """Simulated: pairs differ much, their mean not at all, and three seeds have a part of them: 5% false verdicts."""
+    study = with_claims(make_study(seed=SEEDS, schedule=["linear", "cosine"]), "eps < previous on fid")
+    random, base, wrong, trials = np.random.default_rng(3), rows(study, {}), 0, 300
+    kinds = [(schedule, sampler) for schedule in ("linear", "cosine") for sampler in ("ddim", "ancestral")]
+    effect = dict(zip(kinds, (0.4, 0.4, 0.4, -1.2), strict=True))
+    partial = [row for row in base if row["seed"] < 2 or (row["schedule"], row["sampler"]) != kinds[-1]]
+    for _ in range(trials):
+        luck = {(row["objective"], row["seed"]): 0.3 * random.standard_normal() for row in base}
+        made = [
+            row | {"fid": math.exp(effect[row["schedule"], row["sampler"]] * (row["objective"] == "eps")
+                                   + luck[row["objective"], row["seed"]])}
+            for row in partial
+        ]  # fmt: skip
+        (verdict,) = verdicts(study, made)
+        truth = 0.4 if verdict.seeds == 5 else 0.0
+        found = verdict.found
+        assert found is not None
+        wrong += not found.low <= math.exp(truth) <= found.high
+    assert wrong / trials <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / trials)
+
+
+def test_a_grid_of_seeds_with_holes_says_what_it_is_without(make_study: Any) -> None:
+    given = make_study(seed=SEEDS)
+    study = with_claims(given.model_validate(given.model_dump() | {"score": {"n": 20, "seed": [0, 1, 2]}}),
+                        "ddim < ancestral on fid")  # fmt: skip
+    holes = [row for row in rows(study, {"ancestral": 2.0}) if row["sample_seed"] < 2 or row["seed"] == 0]
+    (verdict,) = verdicts(study, holes)
+    assert verdict.found is not None
+    assert (verdict.pairs, verdict.seeds, verdict.left_out) == (20, 5, LeftOut(uneven=2))
+    assert not verdict.found.shared
 
 
 def test_the_panel_is_asked_too(make_study: Any) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.analysis.stats import FEWEST
 from bench.cli import main
 from bench.paths import REFERENCE
 from bench.store.records import CellRecord, ScoredCell
@@ -98,6 +99,49 @@ def test_a_metric_that_may_be_negative_is_a_difference(
     assert row["verdict"] == "B worse"
 
 
+@pytest.mark.parametrize("score", [math.nan, math.inf, 0.0, -1.0])
+def test_one_score_without_a_ratio_ends_no_comparison(
+    sets: Any, tmp_path: Path, score: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One run of five diverged: its cell is left out with a line, in every form, and all else is compared."""
+    a, b, study = sets
+    cell = next(one for one in study.cells if one.sampling.sampler == "ddim" and one.job.seed == 3)
+    Store(b).write(cell.key, scored_cell(cell, {"fid": score, "kid": 1.0}, provenance=PROVENANCE))
+    line = f"training seed 3, sampling seed 3 in B is {score:g} (a ratio needs a positive number)"
+    ancestral, ddim = table(capsys, a, b)
+    assert (ancestral["pairs"], ddim["pairs"], ddim["runs B"], ddim["verdict"]) == ("5", "4", "4", "B worse")
+    page = tmp_path / "page.html"
+    assert main(["compare", str(a), str(b), "--html", str(page)]) == 0
+    assert line in capsys.readouterr().out
+    assert line in page.read_text()
+    assert main(["compare", str(a), str(b), "--format", "json"]) == 0
+    assert line in capsys.readouterr().err
+
+
+def test_few_runs_by_exactly_one_factor_are_not_judged(
+    tmp_path: Path, make_study: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two runs that agree to the last bit have no spread to judge by."""
+    study = make_study(objective=["eps"], seed=[0, 1])
+    for name, factor in (("a", 1.0), ("b", 2.0)):
+        fill(tmp_path / name, study, factor=factor, spread=0.0)
+    verdicts = [row["verdict"] for row in table(capsys, tmp_path / "a", tmp_path / "b")]
+    assert verdicts == ["the same", "no spread: cannot tell"]
+
+
+def test_holes_in_the_grid_of_seeds_are_counted(
+    tmp_path: Path, make_study: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = make_study(objective=["eps"], sampler=["ddim"], seed=[0, 1, 2])
+    study = given.model_validate(given.model_dump() | {"score": {"n": 20, "seed": [0, 1, 2]}})
+    for name in "ab":
+        fill(tmp_path / name, study, factor=2.0 if name == "b" else 1.0)
+    gone = next(one for one in study.cells if (one.job.seed, one.sampling.sample_seed) == (0, 2))
+    Store(tmp_path / "b").path("cells", gone.key, ".json").unlink()
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    assert "left out: 2 pairs of" in capsys.readouterr().out
+
+
 def test_cells_of_one_set_only_are_counted(sets: Any, make_study: Any, capsys: pytest.CaptureFixture[str]) -> None:
     a, b, _ = sets
     fill(b, make_study(objective=["v"]))
@@ -143,7 +187,7 @@ def test_a_revision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = table(capsys, "HEAD", "HEAD:results/reference")
     assert rows
     assert {row["verdict"] for row in rows} == {"the same"}
-    several = next(i for i, row in enumerate(rows) if int(row["pairs"]) >= 3)
+    several = next(i for i, row in enumerate(rows) if int(row["pairs"]) >= FEWEST)
     copy = Store(tmp_path / "copy")
     shutil.copytree(REFERENCE / "cells", copy.root / "cells", ignore=shutil.ignore_patterns("*.png"))
     for path in (copy.root / "cells").glob("*.json"):

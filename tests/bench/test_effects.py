@@ -201,6 +201,28 @@ def plain_share(frame, axes, term):
     return (explained([*others, term]) - explained(others)) / float(np.square(y - y.mean()).sum())
 
 
+def test_a_level_of_one_seed_alone_is_not_taken_away_with_it():
+    """Leaving seed 0 out would leave the level out: the share then rises far above what it is, or beyond 100%."""
+    random = np.random.default_rng(0)
+    frame = grid_of(
+        lambda o, s, n, seed: math.exp({"a": 0, "b": 0.05, "c": 1}[o] + random.normal(0, 0.2)), seeds=range(3)
+    )
+    axes = ["objective", "schedule", "sample_steps"]
+    (whole, *_), _ = factors(frame, axes)
+    assert whole.corrected
+    part = frame[(frame["objective"] != "c") | (frame["seed"] == 0)]
+    found, left = factors(part, axes)
+    for factor in found:
+        assert factor.share == pytest.approx(plain_share(part, axes, factor.axes), abs=1e-9)
+        assert math.isnan(factor.low)
+        assert (factor.corrected, factor.cells) == (False, len(part))
+    assert sum(factor.share for factor in found if factor.axes == ("objective",)) <= 1 - left
+    alone = (frame["objective"] == "c") & (frame["schedule"] == "x")
+    assert factors(frame[~alone | (frame["seed"] == 0)], axes) == factors(frame[~alone], axes), "two levels together"
+    new = frame[(frame["seed"] < 2) | (frame["schedule"] == "x")]
+    assert all(factor.corrected for factor in factors(new, axes)[0]), "a part of a further seed is no matter"
+
+
 @pytest.mark.parametrize("holes", [0.0, 0.4])
 def test_factors_are_those_of_least_squares_on_every_cell(holes):
     """Levels that are missing from a combination, or from a seed, make columns depend on each other."""
@@ -213,5 +235,5 @@ def test_factors_are_those_of_least_squares_on_every_cell(holes):
     for term in [("objective",), ("sample_steps",), ("objective", "schedule"), ("schedule", "sample_steps")]:
         whole = plain_share(frame, axes, term)
         without = [plain_share(frame[frame["seed"] != seed], axes, term) for seed in (0, 1)]
-        expected = min(max(2 * whole - np.mean(without), 0), 1)
+        expected = whole if holes else min(max(2 * whole - np.mean(without), 0), 1)  # c is of seed 0 alone
         assert {f.axes: f.share for f in factors(frame, axes)[0]}[term] == pytest.approx(expected, abs=1e-9)

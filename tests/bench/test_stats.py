@@ -10,6 +10,7 @@ from scipy import stats
 
 from bench.analysis.stats import (
     CONFIDENCE,
+    FEWEST,
     Needed,
     Scale,
     components,
@@ -71,13 +72,33 @@ def test_one_run_tells_nothing(a: dict[tuple[int, int], float], b: dict[tuple[in
 def test_the_same_to_the_last_bit() -> None:
     """No spread is no reason for a division by zero."""
     same = {(0, 0): 2.0, (1, 1): 3.0}
-    assert contrast(same, dict(same)) == (1, 1, 1, 1, 2, False)
+    assert contrast(same, dict(same)) == (1, 1, 1, 1, 2, False, 0)
     assert contrast({(0, 0): 2.0, (1, 0): 2.0}, {(2, 0): 2.0, (3, 0): 2.0})[:5] == (1, 1, 1, 1, 0)
-    doubled = contrast({(0, 0): 2.0, (1, 1): 4.0}, {(0, 0): 4.0, (1, 1): 8.0})
-    assert doubled.value == pytest.approx(2)
-    assert doubled.p < 1e-9
     grid = {(seed, draw): 2.0 + seed for seed in range(3) for draw in range(2)}
     assert contrast(grid, dict(grid))[:5] == (1, 1, 1, 1, 3)
+
+
+@pytest.mark.parametrize("first", [0, 50], ids=["paired", "apart"])
+@pytest.mark.parametrize("draws", [1, 2])
+def test_few_seeds_without_spread_decide_nothing(first: int, draws: int) -> None:
+    """Two to four seeds may agree by chance, where a metric counts images; from five on it is a factor."""
+    for count in range(2, FEWEST + 1):
+        one = {(seed, draw): 3.0 for seed in range(count) for draw in range(draws)}
+        found = contrast(one, {(first + seed, draw): 6.0 for seed, draw in one})
+        assert found.value == pytest.approx(2)
+        assert (found.low, found.high, found.p) == (
+            pytest.approx((2, 2, 0)) if count == FEWEST else pytest.approx((math.nan,) * 3, nan_ok=True)
+        )
+
+
+def test_few_counts_that_agree_are_no_proof() -> None:
+    """Two seeds, a metric that counts 20 images, no difference in truth: it used to be 'sure' in 1 of 9."""
+    random, sure, trials = np.random.default_rng(4), 0, 400
+    for _ in range(trials):
+        counts = random.binomial(20, 0.9, (2, 2)) / 20
+        found = contrast(*({(i, i): float(v) for i, v in enumerate(side)} for side in counts), scale="difference")
+        sure += found.p < 0.05
+    assert sure / trials <= 0.05
 
 
 @pytest.mark.parametrize("alike", [True, False])
@@ -143,6 +164,37 @@ def test_few_sampling_seeds_are_never_too_sure(parts: tuple[float, float, float]
     level, cover = simulated(parts, [(seed, draw) for seed in range(5) for draw in range(draws)], 1500, seed=13)
     assert level <= 0.06 + 0.012
     assert cover >= 0.94 - 0.012
+
+
+def without(*holes: tuple[int, int]) -> list[tuple[int, int]]:
+    """Five training seeds, each sampled from the same four, without these."""
+    return [(seed, draw) for seed in range(5) for draw in range(4) if (seed, draw) not in holes]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "pairs", "dropped"),
+    [
+        (without((0, 0), (1, 1), (2, 2), (3, 3)), 3, 10), (without((1, 3), (2, 3), (3, 3), (4, 3)), 5, 1),
+        (without((4, 1), (4, 2), (4, 3)), 4, 1), (without((0, 1), (3, 2)), 4, 6),
+    ],
+    ids=["diagonal", "a sampling seed that only one has", "a new training seed", "two"],
+)  # fmt: skip
+def test_a_grid_with_holes_is_tested_on_its_largest_whole_part(
+    seeds: list[tuple[int, int]], pairs: int, dropped: int
+) -> None:
+    """It used to be a t-test over training seeds, with a level of up to .7 where noise dominates."""
+    found = paired({one: 0.1 * one[0] + 0.03 * one[1] ** 2 for one in seeds})
+    assert (found.pairs, found.dropped, found.shared) == (pairs, dropped, False)
+    for parts in (OF_X0, (0.01, 0.1, 0.02)):
+        level, cover = simulated(parts, seeds, 800, seed=15)
+        assert level <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 800)
+        assert cover >= 0.95 - 2 * math.sqrt(0.05 * 0.95 / 800)
+
+
+def test_without_a_whole_part_shared_noise_is_told() -> None:
+    """All were sampled from seed 0, two of them from another seed each."""
+    found = paired({(0, 0): 0.1, (1, 0): 0.2, (2, 0): 0.15, (0, 1): 0.12, (1, 2): 0.2})
+    assert (found.pairs, found.dropped, found.shared) == (3, 0, True)
 
 
 def test_one_sampling_seed_in_common_is_too_sure_and_says_so() -> None:

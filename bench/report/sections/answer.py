@@ -25,7 +25,6 @@ from bench.report.sections.common import (
     other_judges,
     several_draws,
     several_seeds,
-    shared_noise,
     spread,
 )
 from bench.score.judges import with_hash
@@ -152,9 +151,31 @@ def _how_sure(results: Results, found: Best | None) -> Iterator[Text]:
         *luck,
         " The chance that the setting named above really is the best is ",
         Strong(percent(found.chance)),
-        f".{_likelier(results, found)} {others} (Multiple comparisons with the best, Hsu 1984: in 95 of 100 studies "
-        f"the best setting is among those marked.){shared_noise(results)}",
+        f".{_likelier(results, found)} {others}{_marked(found)}{_compared(results, found)}",
     )
+
+
+def _marked(found: Best) -> str:
+    """How often the settings that may be the best hold the best."""
+    method = " (Multiple comparisons with the best, Hsu 1984"
+    if not found.shared:
+        return f"{method}: in 95 of 100 studies or more the best setting is among those marked.)"
+    return (
+        f"{method}.) But several training seeds were sampled from the same noise. What this noise does to a setting "
+        "cannot be seen. So too few settings are marked, and the chance is too large. Give training seeds sampling "
+        "seeds of their own to know more."
+    )
+
+
+def _compared(results: Results, found: Best) -> str:
+    """What is not in the comparison."""
+    seeds, settings = len(results.seeds) - found.runs, len(results.settings) - found.of
+    said = ""
+    if seeds:
+        said = f" This is over {found.runs} training seeds of {len(results.seeds)}: not all settings have all."
+    if settings:
+        said += f" {plural(settings, 'setting')} without these seeds {'is' if settings == 1 else 'are'} not compared."
+    return said
 
 
 def _likelier(results: Results, found: Best) -> str:

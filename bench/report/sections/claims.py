@@ -33,17 +33,33 @@ def section(results: Results) -> Iterator[Block]:
     yield table(columns, (_row(one, seats, len(columns)) for one in verdicts))
     yield from _panel(verdicts)
     for one in verdicts:
-        if one.left_out:
-            yield text(
-                CodeSpan(one.claim.text), f": {plural(one.left_out, 'pair')} left out, because a score is not above "
-                "zero and has no ratio.",
-            )  # fmt: skip
+        if said := list(_cautions(one, results.one_noise)):
+            yield text(CodeSpan(one.claim.text), ": ", " ".join(said))
+
+
+def _cautions(one: Verdict, told: bool) -> Iterator[str]:
+    """What a verdict is without, and what its test cannot see; ``told``: shared noise was spoken of above."""
+    no_ratio, failed, uneven = one.left_out
+    if any(failed):
+        words = ("on the first side", "on the second side", "on both sides")
+        where = listing(f"{count} {word}" for count, word in zip(failed, words, strict=True) if count)
+        yield (
+            f"{plural(sum(failed), 'pair')} left out, because a cell failed or its score is not finite ({where}). No "
+            "ratio can say so, but a run that diverged speaks against its side."
+        )
+    if no_ratio:
+        yield f"{plural(no_ratio, 'pair')} left out, because a score is not above zero and has no ratio."
+    if uneven:
+        yield f"{plural(uneven, 'pair')} left out, because not all seeds have them: only the same pairs compare."
+    if one.found is not None and one.found.shared and not told:
+        yield "Several training seeds were sampled from one noise. Its chance is not in the test, so p is too small."
 
 
 def _how_to_read(scales: set[Scale], planned: bool) -> Iterator[str]:
     yield (
         "Each claim compares two levels of an axis, or two settings, over all pairs of cells that differ in nothing "
-        "else. A training seed gives one number, the geometric mean of its ratios. p is that of a paired t-test on the "
+        "else. A training seed gives one number, the geometric mean of its ratios, over the pairs that all seeds have. "
+        "p is that of a paired t-test on the "
         "logarithms of these numbers, adjusted for the number of claims (Holm). The intervals are not adjusted. Below "
         "0.05 a claim is supported or contradicted. One seed cannot decide anything. If all networks share several "
         "sampling seeds, the test counts chance from training and from sampling."
@@ -67,7 +83,9 @@ def _row(one: Verdict, seats: bool, columns: int) -> list[Cell]:
         value[0] = number(found.value, "times") if one.scale == "ratio" else found.value
         if pd.notna(found.low):
             value[1] = Range(found.low, found.high)
-    cells = [CodeSpan(one.claim.text), word, *panel, *value, one.p, one.pairs, one.seeds]
+    failed = sum(one.left_out.failed)
+    pairs: Cell = f"{one.pairs:,} (and {failed:,} failed)" if failed else one.pairs
+    cells = [CodeSpan(one.claim.text), word, *panel, *value, one.p, pairs, one.seeds]
     return [*cells, _needed(one)][:columns]
 
 

@@ -4,35 +4,39 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from bench.analysis.effects import factors, scatter
+from bench.analysis.effects import Factor, factors, scatter
 from bench.analysis.frames import AXES, Results
 from bench.analysis.stats import Components
 from bench.analysis.stats import Spread as Deviation
 from bench.report.blocks import Block, Cell, Column, Range, Spread, table, text
 from bench.report.formats import short
 from bench.report.sections.common import LEARNT, learnt, limit
-from bench.text import listing
+from bench.text import listing, plural
 
 LEAST = 0.005
 """Shares under this are left out."""
 LEFT = ("left",)
+ALL = "all cells"
 
 Shares = dict[tuple[str, ...], Cell]
 
 
 def factors_of(results: Results) -> Iterator[Block]:
     """What each choice explains, over all cells and over those that learnt something."""
-    sets, some = {"all cells": results.done}, learnt(results)
+    sets, some = {ALL: results.done}, learnt(results)
     under = f"FID under {short(limit(results))}"
     if len(some) < len(results.done):
         sets[under] = some
-    found = {name: shares for name, frame in sets.items() if (shares := _shares(results, frame))}
+    parts = {name: shares for name, frame in sets.items() if (shares := _shares(results, frame))}
+    found = {name: shares for name, (shares, _) in parts.items()}
     if not found:
         return
+    plain = [name for name, (_, one) in parts.items() if not one.corrected]
+    fewer = {name: len(sets[name]) - one.cells for name, (_, one) in parts.items() if one.corrected}
     names = list(dict.fromkeys(axes for shares in found.values() for axes in shares))
     names.sort(key=LEFT.__eq__)  # last
     rows = [
@@ -43,15 +47,20 @@ def factors_of(results: Results) -> Iterator[Block]:
         "Which choice matters? The table has the share of the variance of log FID that each choice explains by itself. "
         "A row with × is the share of two choices together, beyond what each explains alone. What is left is chance, "
         "and three or more choices together. Shares under 0.5% are left out.",
-        " What chance would explain is taken away (jackknife over training seeds)."
-        if len(results.seeds) > 1
-        else " Chance alone explains something too. With one training seed nobody can take that away, so small shares "
-        "are too large.",
+        _chance(results, plain, len(found)),
         f" The column “{under}” leaves out {len(results.done) - len(some):,} of {len(results.done):,} cells, whose FID "
         f"is not {LEARNT} times lower than that of noise{_without(results, some)}."
         if len(sets) > 1
         else "",
-        " In brackets is the 95% interval over training seeds (jackknife)." if len(results.seeds) > 2 else "",
+        *(
+            f" Of “{name}” {plural(count, 'cell')} more {'is' if count == 1 else 'are'} left out, because two levels "
+            "were run together with one training seed alone."
+            for name, count in fewer.items()
+            if count
+        ),
+        " In brackets is the 95% interval over training seeds (jackknife)."
+        if any(isinstance(share, Spread) for shares in found.values() for share in shares.values())
+        else "",
         " The shares add up to more than 100%, because each is worked out by itself."
         if any(_total(shares) > 1.005 for shares in found.values())
         else "",
@@ -61,6 +70,24 @@ def factors_of(results: Results) -> Iterator[Block]:
     )
     columns = [Column("choice", "left"), *(Column(name, format="percent, one decimal") for name in found)]
     yield table(columns, rows)
+
+
+def _chance(results: Results, plain: Sequence[str], columns: int) -> str:
+    """Whether what chance explains is taken away; ``plain``: the columns where it is not."""
+    if len(results.seeds) < 2:
+        return (
+            " Chance alone explains something too. With one training seed nobody can take that away, so small shares "
+            "are too large."
+        )
+    taken = " What chance would explain is taken away (jackknife over training seeds)."
+    if not plain:
+        return taken
+    where = f" of {listing(f'“{name}”' for name in plain)}" if len(plain) < columns else ""
+    kept = (
+        f" The shares{where} hold what chance explains, so small ones are too large. They have no interval. A level "
+        "was run with one training seed alone, and without that seed the choice would be another one."
+    )
+    return kept if len(plain) == columns else taken + kept
 
 
 def _without(results: Results, some: pd.DataFrame) -> str:
@@ -79,18 +106,18 @@ def _total(shares: Shares) -> float:
     return sum(value for value in values if isinstance(value, float) and not math.isnan(value))
 
 
-def _shares(results: Results, frame: pd.DataFrame) -> Shares:
-    """What each choice explains; nothing where only one varies."""
+def _shares(results: Results, frame: pd.DataFrame) -> tuple[Shares, Factor] | None:
+    """What each choice explains, with one of them in full; nothing where only one varies."""
     axes = [axis for axis in results.varying if frame[axis].nunique() > 1]
     if len(axes) < 2:
-        return {}
+        return None
     found, left = factors(frame, axes)
     shown: Shares = {
         factor.axes: factor.share if math.isnan(factor.low) else Spread(factor.share, factor.low, factor.high)
         for factor in found
         if factor.share >= LEAST
     }
-    return shown and shown | {LEFT: left}
+    return (shown | {LEFT: left}, found[0]) if shown else None
 
 
 def scatter_of(results: Results) -> Iterator[Block]:
