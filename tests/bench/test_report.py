@@ -538,8 +538,8 @@ def test_claims_say_what_they_are_without(store, digits):
 def test_likelihoods_and_classes(tmp_path, digits):
     """Sections of their own, where there is something to say; medians over seeds."""
     store = Store(tmp_path / "results")
-    told = make_study(net=["unet(classes=10)"], objective=["eps", "v"], sampler=["ddim"], guidance=[None, 0.0, 1.0, 4.0],
-                      schedule=["cosine"], sample_steps=[10], seed=[0, 1])  # fmt: skip
+    told = make_study(net=["unet(classes=10)"], objective=["eps", "v"], schedule=["cosine"], sampler=["ddim"],
+                      guidance=[None, 0.0, 1.0, 4.0], sample_steps=[10], seed=[0, 1])  # fmt: skip
     for i, cells in enumerate(told.jobs.values()):
         job = cells[0].job
         bound = 2.0 + 0.1 * i
