@@ -322,7 +322,7 @@ class Results:
     @property
     def extras(self) -> list[str]:
         """The model's axes that vary besides the objective and the schedule: what splits a figure into panels."""
-        return [axis for axis in ("net", "role", "T", "timesteps") if axis in self.varying]
+        return [axis for axis in MODEL_AXES if axis in self.varying and axis not in ("objective", "schedule")]
 
     def panel(self, row: Any, without: str | None = None) -> str:
         """A model's values on :attr:`extras` but one, for a title; empty where there are none."""

@@ -20,7 +20,9 @@ from bench.report.formats import short
 from bench.report.render import RENDERERS
 from bench.report.render.markdown import escape
 from bench.report.sections import variance
+from bench.report.sections.names import meaning
 from bench.report.write import compose, write
+from bench.rows import entries
 from bench.store.records import CellRecord, EngineChoice, Likelihood
 from bench.store.store import Store
 from bench.study.study import Score
@@ -676,3 +678,42 @@ def test_scores_by_an_older_judge_are_said_to_be_stale(store, digits, monkeypatc
     assert "stale" not in markdown_of(Results(study, store))
     monkeypatch.setattr("bench.report.sections.head.pinned", lambda dataset: "0" * 64)
     assert "**These results are stale:** they were scored by an older judge" in markdown_of(Results(study, store))
+
+
+def test_ways_to_teach(tmp_path, digits):
+    """FID by number of steps of each, and what its training costs beside plain training."""
+    store = Store(tmp_path / "results")
+    study = make_study(
+        epochs=8, objective=["v"], schedule=["cosine"], sampler=["ancestral", "ddim"], sample_steps=[1, 4], seed=[0, 1],
+        teach=["data", "consistency", "progressive"],
+    )  # fmt: skip
+    fids = {"data": 40.0, "consistency": 20.0, "progressive": 30.0}
+    for cells in study.jobs.values():
+        write_job(store, cells[0].job)
+        for cell in cells:
+            fid = fids[cell.job.teach.name] / cell.sampling.sample_steps * (1 + (cell.sampling.sampler.name == "ddim"))
+            write_cell(store, cell, digits, fid=fid)
+    results = Results(study, store)
+    text = section_of(markdown_of(results), "Taught for few steps")
+    assert "| consistency | ancestral | 10 | 20.0 | 5.00 |" in text
+    assert "| consistency | ddim | 10 | 40.0 | 10.0 |" in text
+    assert "| data | ancestral | 8 | 40.0 | 10.0 |" in text
+    (figure,) = [block for block in compose(results) if getattr(block, "name", "") == "taught"]
+    lines = figure.data["lines"]
+    assert lines[lines["series"] == "progressive"][["x", "y"]].to_numpy().tolist() == [[1, 30.0], [4, 7.5]]
+    assert set(results.panels) == {"data", "consistency", "progressive"}
+    assert "Taught for few steps" not in markdown_of(Results(make_study(), store))
+
+
+def test_names_are_explained(tmp_path):
+    """Each name that the study lists, by the first line of its docstring; usual values are left out."""
+    study = make_study(net=["unet", "oracle"], objective=["eps", "v"], weight=["default", "snr"], spacing=["linspace"])
+    text = section_of(markdown_of(Results(study, Store(tmp_path / "none"))), "What the names mean")
+    assert "| objective | eps | ε (DDPM, eq. 14): the demo's Part 2. |" in text
+    assert "| loss weight | default | The objective's own weight. |" in text
+    assert "| network | oracle | No network" in text
+    assert "| sampler | ddim | DDIM (arXiv 2010.02502)" in text
+    assert "linspace" not in text
+    assert meaning("objective", "of another package") == ""
+    for family in ("net", "objective", "weight", "schedule", "timesteps", "teach", "sampler", "spacing"):
+        assert all(len(meaning(family, name)) > 10 for name in entries(family))

@@ -20,10 +20,12 @@ from bench.report.sections import (
     heat_map,
     likelihood,
     losses,
+    names,
     provenance,
     samples,
     split,
     steps,
+    taught,
     times,
 )
 
@@ -32,6 +34,7 @@ SECTIONS: tuple[Callable[[Results], Iterator[Block]], ...] = (
     answer.section,
     costs.section,
     heat_map.section,
+    taught.section,
     steps.section,
     split.section,
     frontier.section,
@@ -45,6 +48,7 @@ SECTIONS: tuple[Callable[[Results], Iterator[Block]], ...] = (
     claims.section,
     beside.section,
     demo.section,
+    names.section,
     provenance.section,
 )
 """The report, in order. A section that has nothing to say yields nothing."""
