@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,8 @@ from bench.report.marks.style import (
 )
 
 DASHES: Any = (0, (6, 3))
+TITLE = {1: 60, 2: 42, 3: 27}
+"""Panels side by side → the letters of a title that fit above one."""
 
 
 def draw(data: Mapping[str, pd.DataFrame], options: Mapping[str, Any]) -> Figure:
@@ -54,7 +57,7 @@ def draw(data: Mapping[str, pd.DataFrame], options: Mapping[str, Any]) -> Figure
             ax.axhline(floor, color=GREY, linestyle=DASHES, linewidth=1)
         if len(front):
             _front(ax, front, front[front["panel"] == title])
-        ax.set_title(label(title))
+        ax.set_title(textwrap.fill(label(title), TITLE[columns], break_long_words=False))
         ax.set(xscale="log", yscale="log")
     y = [*points["low"], *points["high"], *front["fid"], *([floor] if floor else [])]
     frame_logs(axes, [*points["x"], *front["x"]], y, options["ticks"])

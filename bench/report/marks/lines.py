@@ -23,7 +23,8 @@ def draw(data: Mapping[str, pd.DataFrame], options: Mapping[str, Any]) -> Figure
     any of ``height`` in inches, ``scale`` ("linear" or "log" for both, or a pair), ``limits`` of x, ``falling`` (x runs
     from right to left), ``marker``, ``objectives`` (series are named after objectives and have their colours),
     ``styles`` (series → matplotlib's words for a line), ``levels`` (height → what a dotted line there is called),
-    ``plain`` (ticks that read as numbers on log axes), ``legend`` ("right" or "above").
+    ``plain`` (ticks that read as numbers on log axes; "measured": those of x where there are points), ``legend``
+    ("right" or "above").
     """
     frame = data["lines"]
     panels = list(frame.groupby("panel", sort=False)) if "panel" in frame else [("", frame)]
@@ -79,4 +80,7 @@ def _axes(ax: Axes, panel: pd.DataFrame, options: Mapping[str, Any]) -> None:
     if options.get("plain"):
         log_limits([ax], [*panel["y"], *levels], "y")
         log_limits([ax], panel["x"], "x", 1.25)
+        if options["plain"] == "measured":
+            at = sorted(panel["x"].unique())
+            ax.set_xticks(at, [f"{x:g}" for x in at])
         sns.despine(ax=ax)

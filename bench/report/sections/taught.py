@@ -21,7 +21,10 @@ def section(results: Results) -> Iterator[Block]:
     """FID by number of steps of each way to teach; nothing where a study has one, or one number of steps."""
     if results.done.empty or not {"teach", "sample_steps"} <= set(results.varying):
         return
-    frame = results.settings.assign(taught=[_named(results, row) for _, row in results.settings.iterrows()])
+    order = {name: i for i, name in enumerate(results.levels("teach"))}
+    frame = results.settings.assign(order=results.settings["teach"].map(order))
+    frame = frame.sort_values(["order", "sample_steps", "fid"], kind="stable")
+    frame = frame.assign(taught=[_named(results, row) for _, row in frame.iterrows()])
     steps = sorted(frame["sample_steps"].unique().tolist())
     yield heading(2, "Taught for few steps")
     yield text(
@@ -41,10 +44,12 @@ def _named(results: Results, row: pd.Series) -> str:
 
 
 def _figure(results: Results, frame: pd.DataFrame) -> Block:
-    best = frame.sort_values("fid", kind="stable").drop_duplicates(["taught", "sample_steps"])
-    lines = best.sort_values("sample_steps", kind="stable").rename(columns={"sample_steps": "x", "fid": "y"})
-    order = {name: i for i, name in enumerate(dict.fromkeys(frame["taught"]))}
-    lines = lines.assign(series=lines["taught"]).sort_values("series", key=lambda s: s.map(order), kind="stable")
+    best = frame.loc[frame.groupby(["taught", "sample_steps"], sort=False)["fid"].idxmin()]
+    lines = best.rename(columns={"taught": "series", "sample_steps": "x", "fid": "y"})
+    rank = {name: i for i, name in enumerate(lines["series"].unique())}
+    lines = lines.sort_values(
+        ["series", "x"], key=lambda values: values.map(rank) if values.name == "series" else values
+    )
     levels = {results.bounds[0]["fid"]: "floor"} if results.bounds else {}
     over = " Points are medians over training seeds." if several_seeds(results) else ""
     return Figure(
@@ -55,7 +60,7 @@ def _figure(results: Results, frame: pd.DataFrame) -> Block:
         alt="FID against the number of sampling steps for each way to teach",
         options={
             "x": "sampling steps (log scale)", "y": "FID (log scale; lower is better)", "scale": "log", "marker": True,
-            "plain": True, "levels": levels,
+            "plain": "measured", "levels": levels,
         },
     )  # fmt: skip
 
