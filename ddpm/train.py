@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ddpm.batch import Around, Batch, Path
 from ddpm.denoiser import Denoiser, Net, halves, times
 from ddpm.ema import KEPT, Ema, PowerEma
 from ddpm.guidance import forget, told
@@ -24,7 +25,7 @@ from ddpm.muon import Muon, split
 from ddpm.objective import check, loss_weight, make_target
 from ddpm.schedule import Schedule
 from ddpm.spec import Variant
-from ddpm.teach import Around, Batch, Path, make_teach
+from ddpm.teach import make_teach
 from ddpm.timestep import make_timesteps
 
 

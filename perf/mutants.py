@@ -41,6 +41,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "ddpm/precision.py": ("tests/ddpm/test_mix.py",),
     "ddpm/spec.py": ("tests/ddpm/test_spec.py",),
     "ddpm/train.py": ("tests/ddpm/test_train.py", "tests/ddpm/test_ema.py"),
+    "ddpm/batch.py": ("tests/ddpm/test_teach.py",),
     "ddpm/teach.py": ("tests/ddpm/test_teach.py",),
     "ddpm/nets/attention.py": ("tests/ddpm/test_dit.py",),
     "ddpm/nets/dit.py": ("tests/ddpm/test_dit.py", "tests/ddpm/test_teach.py"),

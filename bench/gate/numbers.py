@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.gate.kinds import Check, fingerprint
+from ddpm.batch import Around
 from ddpm.denoiser import Denoiser
 from ddpm.ema import Ema, PowerEma, coefficients, combine
 from ddpm.guidance import forget, guided
@@ -22,7 +23,7 @@ from ddpm.sampler import CLIPS, SAMPLERS, make_sampler, sample
 from ddpm.schedule import SCHEDULES, Schedule, make_schedule
 from ddpm.spacing import SPACINGS, space
 from ddpm.spec import Variant, parameters
-from ddpm.teach import DISTANCES, TEACH, Around
+from ddpm.teach import DISTANCES, TEACH
 from ddpm.timestep import TIMESTEPS, make_timesteps
 from ddpm.train import Loss
 

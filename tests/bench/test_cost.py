@@ -256,6 +256,7 @@ def left_out(store: Store) -> list[float]:
             os.rename(path, path.with_suffix(".hidden"))
         with pytest.MonkeyPatch.context() as patch:  # as it was asked then: hosts of one name differ in speed
             patch.setattr("bench.machine.sources.code_hash", lambda code=kept.environment.code: code)
+            patch.setattr("bench.machine.provenance.machine_id", lambda there=kept.environment.machine: there)
             model = cost.calibrate(store, Options(kept.environment.device, threads=kept.environment.threads))
         for path in hidden:
             os.rename(path.with_suffix(".hidden"), path)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from ddpm.batch import Around, Batch, Path
 from ddpm.denoiser import Denoiser, Net
 from ddpm.mix import Table, unmix
 from ddpm.nets import make_net
@@ -20,7 +21,7 @@ from ddpm.oracle import gaussian
 from ddpm.sampler import sample
 from ddpm.schedule import Schedule, make_schedule
 from ddpm.spacing import space
-from ddpm.teach import DISTANCES, TEACH, Around, Batch, Path, make_teach
+from ddpm.teach import DISTANCES, TEACH, make_teach
 from ddpm.train import Loss, Recipe, Trainer
 
 S2 = 0.25

@@ -9,8 +9,8 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
+from ddpm.batch import Around
 from ddpm.schedule import make_schedule
-from ddpm.teach import Around
 from ddpm.timestep import TIMESTEPS, Importance, make_timesteps
 from ddpm.train import Loss, Recipe, Trainer
 

@@ -12,7 +12,6 @@ from bench.report.sections.common import numbers, several_seeds
 from bench.rows import entries
 from bench.text import plural
 from ddpm.spec import parse
-from ddpm.teach import make_teach
 
 BY = ("taught", "method")
 
@@ -78,5 +77,7 @@ def _table(results: Results, frame: pd.DataFrame, steps: list[int]) -> Block:
 
 def _cost(results: Results, row: pd.Series) -> float | None:
     """A network's training in epochs of plain training, its teacher's included; None where its row is not here."""
+    from ddpm.teach import make_teach  # which loads torch
+
     spec = parse(str(row["teach"]))
     return make_teach(spec).cost(results.study.train.of(spec).epochs) if spec.name in entries("teach") else None
