@@ -9,8 +9,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from bench.report.marks.style import WIDTH, blank, colour, frame_logs, in_order, label, marker, sampler_style
+from bench.report.marks.style import WIDTH, blank, colour, frame_logs, in_order, label, legend, marker, sampler_style
 
 
 def draw(data: Mapping[str, pd.DataFrame], options: Mapping[str, Any]) -> Figure:
@@ -27,7 +28,7 @@ def draw(data: Mapping[str, pd.DataFrame], options: Mapping[str, Any]) -> Figure
         if view == "epochs":
             _epochs(ax, epochs, names)
         else:
-            _batches(ax, batches, data["medians"], options["methods"])
+            legend(figure, _batches(ax, batches, data["medians"], options["methods"]))
         sns.despine(ax=ax)
     return figure
 
@@ -45,7 +46,9 @@ def _epochs(ax: Axes, epochs: pd.DataFrame, names: Sequence[str]) -> None:
     ax.set(xlabel="seconds per epoch", title="Training: every epoch (hollow: first)")
 
 
-def _batches(ax: Axes, batches: pd.DataFrame, medians: pd.DataFrame, methods: Sequence[str]) -> None:
+def _batches(ax: Axes, batches: pd.DataFrame, medians: pd.DataFrame, methods: Sequence[str]) -> list[Line2D]:
+    """Returns the samplers' lines, for the legend."""
+    lines: list[Line2D] = []
     for method in methods:
         line, fill = sampler_style(methods, method)
         part, middle = batches[batches["method"] == method], medians[medians["method"] == method]
@@ -53,9 +56,9 @@ def _batches(ax: Axes, batches: pd.DataFrame, medians: pd.DataFrame, methods: Se
             continue
         ax.plot(part["sample_steps"], part["per_1000"], "o", color="0.6", markersize=3, fillstyle=fill,
                 markeredgewidth=0.7, zorder=2)  # fmt: skip
-        ax.plot(middle["sample_steps"], middle["per_1000"], linestyle=line, color="0.15", marker="o", fillstyle=fill,
-                zorder=3, label=label(method))  # fmt: skip
+        lines += ax.plot(middle["sample_steps"], middle["per_1000"], linestyle=line, color="0.15", marker="o",
+                         fillstyle=fill, zorder=3, label=label(method))  # fmt: skip
     ax.set(xscale="log", yscale="log", xlabel="sampling steps (log scale)")
     ax.set(ylabel="seconds per 1,000 images (log scale)", title="Sampling: every batch, and medians")
     frame_logs([ax], batches["sample_steps"], batches["per_1000"], True)
-    ax.legend(loc="upper left")
+    return lines
