@@ -216,7 +216,7 @@ def test_the_committed_baseline_fits_the_smoke_study() -> None:
     from bench.analysis.table import cell_row
     from bench.store.status import Found
     from bench.study import load
-    from bench.study.model import Budget
+    from bench.study.model import Training
 
     baseline = nightly.read_baseline(BASELINES / "smoke.json")
     smoke = load.load("smoke")
@@ -228,7 +228,7 @@ def test_the_committed_baseline_fits_the_smoke_study() -> None:
     assert with_hash(baseline.classifier)
     assert {len(fids) for fids in baseline.fid.values()} == {len(set(baseline.seeds))} == {nightly.REFERENCE_SEEDS}
     # of the budget the baseline keeps the epochs alone: whoever changes the rest makes it anew, and changes this
-    assert smoke.train == Budget(epochs=1, images=16_000, batch_size=64, lr=6e-3, optimiser="muon")
+    assert smoke.train == Training(epochs=1, images=16_000, batch_size=64, lr=6e-3, optimiser="muon")
     made = baseline.environment
     assert all(getattr(made, name) for name in ("device", "processor", "threads", "torch", "python", "code"))
     assert made.dirty is False
