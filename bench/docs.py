@@ -71,7 +71,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "schedules": Family(
         "Noise schedules",
-        "A schedule says how much noise there is at each step: x_t = α_t x₀ + σ_t ε with α_t² + σ_t² = 1, for "
+        "A schedule says how much noise there is at each step. It is x_t = α_t x₀ + σ_t ε with α_t² + σ_t² = 1, for "
         "t = 0 … T. Papers write ᾱ_t for α_t², and β_t for 1 − ᾱ_t/ᾱ_{t−1}.\n\n"
         "Every schedule also has the option `zero_snr` (false). It shifts and stretches √ᾱ, so that it ends at 0 and "
         "keeps its first value (Lin et al., arXiv 2305.08891, algorithm 1). Then no signal is left in x_T, and `eps` "

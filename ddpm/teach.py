@@ -134,8 +134,8 @@ def progressive(*, first: int = 64, last: int = 1, teacher: float = 0.5) -> Teac
     """x̃₀ such that one DDIM step from t to t − T/N lands where two of a trained teacher do (Salimans & Ho, 2022).
 
     The two steps lead from t to m, in the middle, and on to s = t − T/N. x̃₀ is a weighted mean of the teacher's
-    x̂₀(x_t, t) and x̂₀(x_m, m). With ρ = α/σ the weights are ρ_m − ρ_t and ρ_s − ρ_m. t is one of the N steps that
-    end there: those drawn are moved up to the next. N falls from ``first`` to ``last`` by halves, in stages of equal
+    x̂₀(x_t, t) and x̂₀(x_m, m). With ρ = α/σ the weights are ρ_m − ρ_t and ρ_s − ρ_m. Training has only the N steps t of
+    the student: those drawn are moved up to the next. N falls from ``first`` to ``last`` by halves, in stages of equal
     length. In each the learning rate rises and falls, and its average is the next teacher, which the next student
     starts from. The first teacher takes the share ``teacher`` of all epochs. (arXiv 2202.00512, algorithm 2.)
 

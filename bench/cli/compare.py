@@ -53,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
         a, b = compare.read(first, args.metric), compare.read(second, args.metric)
         compare.check(a, b)
         (a, left_a), (b, left_b) = (compare.usable(side, name, args.metric) for side, name in ((a, "A"), (b, "B")))
-        rows, left_out = compare.compare(a, b, args.metric), [*left_a, *left_b]
+        rows = compare.compare(a, b, args.metric)
+        left_out = [*left_a, *left_b, *(compare.dropped(row) for row in rows if row.found.dropped)]
         if args.html is not None:
             _page(args, (first, second), rows, left_out)
     between = BETWEEN[scale_of(args.metric)]
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     print("Intervals are 95%, over training seeds; a verdict needs p (Holm) below 0.05.")
     if any(row.found.shared for row in rows):
         print("Training seeds share a sampling seed here, so p is too small and intervals are too narrow.")
-    for line in [*left_out, *map(compare.dropped, filter(lambda row: row.found.dropped, rows))]:
+    for line in left_out:
         print(line)
     return 0
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.analysis.claims import scale_of
-from bench.analysis.compare import Row, config_of, dropped
+from bench.analysis.compare import Row, config_of
 from bench.report.blocks import Block, Bullets, Cell, Column, Gallery, Picture, Strong, heading, table, text
 from bench.report.formats import short
 from bench.report.plain import interval, plain, rows, scale
@@ -75,7 +75,7 @@ def page(
     """The page.
 
     :param compared: as :func:`bench.analysis.compare.compare` yields them.
-    :param left_out: a line for each score that could not be compared.
+    :param left_out: a line for each thing that could not be compared.
     """
     a, b = sides
     counts = Counter(row.verdict for row in compared)
@@ -96,9 +96,8 @@ def page(
     ]
     if any(row.found.shared for row in compared):
         above.append(text("Training seeds share a sampling seed here, so p is too small and intervals are too narrow."))
-    lines = [*left_out, *(dropped(row) for row in compared if row.found.dropped)]
-    if lines:
-        above.append(Bullets(tuple((line,) for line in lines)))
+    if left_out:
+        above.append(Bullets(tuple((line,) for line in left_out)))
     below: list[Block] = [*_differences(a, b), *_alone(a, b), *_pictures(a, b)]
     return plain("A against B: ddpm-bench", [elements(above, {}), _verdicts(compared, metric), elements(below, {})])
 

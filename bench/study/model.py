@@ -135,8 +135,8 @@ class Training(Budget):
         """The budget of a network that is taught so; of no epochs if not one is affordable."""
         from ddpm.teach import make_teach
 
-        fields = self.model_dump(exclude={"equal"})
-        return Budget(**fields | ({"epochs": make_teach(teach).affords(self.epochs)} if self.equal == "time" else {}))
+        epochs = make_teach(teach).affords(self.epochs) if self.equal == "time" else self.epochs
+        return Budget(**self.model_dump(exclude={"equal"}) | {"epochs": epochs})
 
 
 class Job(Chosen):

@@ -189,6 +189,11 @@ def whiskers_note(results: Results) -> str:
     return f" Points are medians over {seeds}. Whiskers go from the lowest to the highest."
 
 
+def medians_note(results: Results) -> str:
+    """What the points of a line without whiskers are."""
+    return " Points are medians over training seeds." if several_seeds(results) else ""
+
+
 def bands_note(results: Results) -> str:
     """What the lines and bands of a curve are."""
     return " Lines are medians over training seeds. Bands are their range." if several_seeds(results) else ""

@@ -16,6 +16,7 @@ from bench.report.sections.common import (
     axis_names,
     left_out,
     levels_in_words,
+    medians_note,
     numbers,
     several_seeds,
     spread,
@@ -73,12 +74,8 @@ def _figure(results: Results, told: pd.DataFrame) -> Iterator[Block]:
         data={"lines": lines[lines["panel"].isin(shown)]},
         caption=(
             "What a larger guidance scale buys, and what it costs. Precision is the share of samples that look like "
-            f"real images, recall the share of real images that samples look like.{_medians(results)}",
+            f"real images, recall the share of real images that samples look like.{medians_note(results)}",
         ),
         alt="Class accuracy, precision and recall against the guidance scale",
         options={"x": "guidance scale", "y": "share", "marker": True, "legend": "above"},
     )
-
-
-def _medians(results: Results) -> str:
-    return " Points are medians over training seeds." if several_seeds(results) else ""

@@ -8,12 +8,10 @@ import pandas as pd
 
 from bench.analysis.frames import Results
 from bench.report.blocks import Block, Cell, Column, Figure, heading, table, text
-from bench.report.sections.common import numbers, several_seeds
+from bench.report.sections.common import medians_note, numbers, several_seeds
 from bench.rows import entries
 from bench.text import plural
 from ddpm.spec import parse
-
-BY = ("taught", "method")
 
 
 def section(results: Results) -> Iterator[Block]:
@@ -37,25 +35,24 @@ def section(results: Results) -> Iterator[Block]:
 
 def _named(results: Results, row: pd.Series) -> str:
     """The way to teach, and what else makes models of a study differ."""
-    others = [axis for axis in ("objective", "schedule", *results.extras) if axis in results.varying]
-    alone = [axis for axis in others if axis not in ("teach", "net")]
-    return ", ".join([str(row["teach"]), *(str(row[axis]) for axis in alone)])
+    apart = [axis for axis in ("objective", "schedule", *results.extras) if axis in results.varying and axis != "teach"]
+    if results.settings.groupby("teach")["net"].nunique().max() == 1:  # the way to teach says which network it is
+        apart = [axis for axis in apart if axis != "net"]
+    return ", ".join([str(row["teach"]), *(str(row[axis]) for axis in apart)])
 
 
 def _figure(results: Results, frame: pd.DataFrame) -> Block:
-    best = frame.loc[frame.groupby(["taught", "sample_steps"], sort=False)["fid"].idxmin()]
+    best = frame.drop_duplicates(["taught", "sample_steps"])  # it is sorted: the lowest FID of each comes first
     lines = best.rename(columns={"taught": "series", "sample_steps": "x", "fid": "y"})
-    rank = {name: i for i, name in enumerate(lines["series"].unique())}
-    lines = lines.sort_values(
-        ["series", "x"], key=lambda values: values.map(rank) if values.name == "series" else values
-    )
     levels = {results.bounds[0]["fid"]: "floor"} if results.bounds else {}
-    over = " Points are medians over training seeds." if several_seeds(results) else ""
     return Figure(
         name="taught",
         mark="lines",
         data={"lines": lines[["series", "x", "y"]].reset_index(drop=True)},
-        caption=(f"FID against the number of sampling steps, each with the sampler that suits it best.{over}",),
+        caption=(
+            "FID against the number of sampling steps, each with the sampler that suits it best."
+            f"{medians_note(results)}",
+        ),
         alt="FID against the number of sampling steps for each way to teach",
         options={
             "x": "sampling steps (log scale)", "y": "FID (log scale; lower is better)", "scale": "log", "marker": True,
@@ -66,7 +63,7 @@ def _figure(results: Results, frame: pd.DataFrame) -> Block:
 
 def _table(results: Results, frame: pd.DataFrame, steps: list[int]) -> Block:
     rows: list[list[Cell]] = []
-    for (taught, method), part in frame.groupby(list(BY), sort=False):
+    for (taught, method), part in frame.groupby(["taught", "method"], sort=False):
         fids = dict(zip(part["sample_steps"], part["fid"], strict=True))
         rows.append([str(taught), str(method), _cost(results, part.iloc[0]), *(fids.get(n) for n in steps)])
     every = [Column("taught by", "left"), Column("sampler", "left"), Column("training", format="two digits")]
