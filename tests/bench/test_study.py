@@ -229,14 +229,14 @@ def test_studies_cover_what_the_issue_asks_for() -> None:
 
 
 def test_the_first_study_compares_the_demos_parts_and_costs_no_more_than_before() -> None:
-    """At a T where Part 1 is better conditioned, by the full chain; at most half the evaluations of its first grid."""
+    """At a T where Part 1 is better conditioned, by the full chain; at most half of its first grid, of N = 2,000."""
     now, before = loaded("quick"), loaded("objectives")
     full = [c for c in now.cells if c.sampling.sample_steps == c.job.T and c.sampling.sampler == "ancestral"]
     assert {c.job.objective.name for c in full} >= {"previous", "eps"}
     assert {c.job.T for c in full} == {50}
     assert now.train == before.train
     assert len(now.jobs) <= len(before.jobs) == 18
-    assert sum(c.n * c.evaluations for c in now.cells) <= sum(c.n * c.evaluations for c in before.cells) / 2
+    assert sum(c.n * c.evaluations for c in now.cells) <= sum(2000 * c.evaluations for c in before.cells) / 2
 
 
 def test_the_short_demo_is_a_part_of_the_demo_with_fewer_epochs() -> None:
