@@ -7,6 +7,7 @@ table. ``claims`` (:func:`perf.record.claim`) of all of them open the page.
 from __future__ import annotations
 
 import argparse
+import re
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,7 @@ OUT = ROOT / "reports" / "perf"
 ELSEWHERE = ("parity",)
 """Measurements with a page of their own."""
 Record = dict[str, Any]
+COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def compose(found: dict[str, Record], folder: Path = FOLDER) -> Iterator[Block]:
@@ -40,10 +42,12 @@ def compose(found: dict[str, Record], folder: Path = FOLDER) -> Iterator[Block]:
     yield from _claims(found)
     others = [name for name in found if name not in {*SECTIONS, *ELSEWHERE} and not name.startswith(gpu.PREFIX)]
     for name in [*(name for name in SECTIONS if name in found), *others]:
-        title, section = SECTIONS.get(name, (name.replace("_", " ").capitalize(), plain))
+        title, about, section = SECTIONS.get(name, (name.replace("_", " ").capitalize(), "", plain))
         blocks = list(section(found[name]))
         if blocks:
             yield heading(2, title)
+            if about:
+                yield text(about)
             yield from blocks
             yield _made(found[name])
     for title, about, name in gpu.sections(found, folder):
@@ -105,6 +109,8 @@ def plain(record: Record) -> Iterator[Block]:
 def _shown(value: Any) -> Cell:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, str) and COMMIT.fullmatch(value):
+        return value[:12]
     return f"{value:,}" if isinstance(value, int) else value
 
 
@@ -199,11 +205,54 @@ def scorenet(record: Record) -> Iterator[Block]:
     )
 
 
-SECTIONS: dict[str, tuple[str, Callable[[Record], Iterator[Block]]]] = {
-    "roofline": ("Share of the machine", roofline),
-    "scorenet": ("ScoreNet against its plain form", scorenet),
-    "peers": ("Against the peers", peers_page.section),
+SECTIONS: dict[str, tuple[str, str, Callable[[Record], Iterator[Block]]]] = {
+    "roofline": ("Share of the machine", "", roofline),
+    "scorenet": (
+        "ScoreNet against its plain form",
+        "The demo's network trains in our form and as tutorials write it, a chunk of steps at a time, in turn.",
+        scorenet,
+    ),
+    "peers": ("Against the peers", "", peers_page.section),
+    "fuzz": (
+        "Fuzz",
+        "Files and texts that users give are changed at random, and then read. A reader has to read them, or to say in "
+        "a line what is wrong. Everything else counts as a fault.",
+        plain,
+    ),
+    "harness": (
+        "Harness",
+        "One row for each training run of the study quick that had the machine alone. Overhead is the share of the "
+        "time that was not training, validation, sampling or scoring. The estimate is what the plan said before the "
+        "run. Its error is relative to the truth. The first job warms up longer, because nothing is compiled yet.",
+        plain,
+    ),
+    "outside": (
+        "Judges from outside",
+        "Two networks that are not in the project, resnet and lenet, judge the same sets of 1,000 images as the "
+        "project's own metrics do. The sets are damaged test images and samples of trained models. Lower is better.",
+        plain,
+    ),
+    "quality": (
+        "Quality",
+        "The best recipe for the default network, trained with three seeds. FID is by the judge classifier. The floor "
+        "is the FID of real test images, and the ceiling that of noise.",
+        plain,
+    ),
+    "scale": (
+        "Scale",
+        "A study of 100,000 made-up cells. Each command that reads results runs on it in a process of its own. Most of "
+        "the memory of a small study is PyTorch.",
+        plain,
+    ),
+    "search": (
+        "Search",
+        "What the recipe of the section above was chosen from. Each trial changes one setting of base and trains for "
+        "about the same time. There is one seed each, so a difference of a few per cent may be chance. FID is by the "
+        "judge classifier.",
+        plain,
+    ),
 }
+"""Measurement → title, a sentence or two on what it is, and what shows it."""
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import itertools
+import json
 import math
 import os
 import random
@@ -19,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import yaml
@@ -51,6 +53,16 @@ COMMANDS = {
     "report": ("report", "{study}", "--out", "{out}"),
     "report, unchanged": ("report", "{study}", "--out", "{out}"),
 }
+
+
+LAUNCHER = """
+import json, os, sys, time
+began = time.perf_counter()
+_, status, usage = os.wait4(os.spawnv(os.P_NOWAIT, sys.argv[2], sys.argv[2:]), 0)
+with open(int(sys.argv[1]), "w") as kept:
+    json.dump([time.perf_counter() - began, usage.ru_maxrss, status], kept)
+"""
+"""Starts a command from a small process: Linux counts the memory of whoever starts it as the command's own."""
 
 
 def make_study(cells: int, folder: Path, T: tuple[int, ...] = (500, 1000)) -> Path:
@@ -147,18 +159,17 @@ def _copies(content: bytes, folder: Path, suffix: str) -> Iterator[Path]:
 
 def measure(argv: list[str]) -> dict[str, Any]:
     """Run the command in a process of its own: seconds, peak MB, exit code, and what it printed (size and hash)."""
-    began = time.perf_counter()
-    with tempfile.TemporaryFile() as printed:
-        process = subprocess.Popen([sys.executable, "-m", "bench.cli", *argv], stdout=printed, cwd=ROOT)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
+    with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile("w+") as kept:
+        command = [sys.executable, "-ISc", LAUNCHER, str(kept.fileno()), sys.executable, "-m", "bench.cli", *argv]
+        subprocess.run(command, stdout=printed, pass_fds=[kept.fileno()], cwd=ROOT, check=True)
+        kept.seek(0)
+        seconds, peak, status = json.load(kept)
         printed.seek(0)
         text = printed.read()
     return {
         "seconds": seconds,
-        "peak_rss_mb": peak_rss_mb(lambda _: usage),
-        "exit_code": process.returncode,
+        "peak_rss_mb": peak_rss_mb(lambda _: SimpleNamespace(ru_maxrss=peak)),
+        "exit_code": os.waitstatus_to_exitcode(status),
         "bytes": len(text),
         "sha256": hashlib.sha256(text).hexdigest()[:12],
     }

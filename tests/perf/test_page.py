@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bench.report.blocks import Figure, Gallery
+from bench.report.blocks import Figure, Gallery, Heading, Text
 from bench.report.render import markdown
 from perf import page, peers_page
-from perf.record import claim
+from perf.record import FOLDER, claim, load
 
 ABOUT = {
     "command": "python -m perf.something",
@@ -148,6 +148,20 @@ def test_the_peers_bars_follow_from_the_measurement() -> None:
         ("≥ 10×", "> 10.0×", True),
         ("≥ 1.5×", "2.00×", True),
     ]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.json")))
+def test_a_sentence_says_what_each_table_is(name: str) -> None:
+    if name in page.ELSEWHERE:
+        return
+    blocks = list(page.compose({name: load(FOLDER)[name]}))
+    title = next(at for at, block in enumerate(blocks) if isinstance(block, Heading) and block.level == 2)
+    assert isinstance(blocks[title + 1], (Text, Figure))
+
+
+def test_a_commit_is_shown_short() -> None:
+    shown = markdown.source(page.plain({"rows": [{"commit": "0123456789" * 4, "key": "0123456789abcdef"}]}))
+    assert "| 012345678901 | 0123456789abcdef |" in shown
 
 
 @pytest.mark.parametrize("name", FOUND)
