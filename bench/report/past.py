@@ -58,8 +58,9 @@ def compose(entries: Sequence[Entry], metric: str) -> Iterator[Block]:
         "A point is a run: the geometric mean over the cells that all runs have, and over their training seeds. "
         "Lines are the means between changes. A change is found by a permutation test of the largest shift of the "
         f"mean logarithm. If nothing has changed at all, the chance of finding one anywhere is at most {LEVEL:.0%}. "
-        f"There must be {SHORTEST} runs before and after a change, so the newest runs cannot show one yet. Quality "
-        "has only runs by the newest judge. Speed has a panel for each kind of machine."
+        f"There must be {SHORTEST} runs before and after a change, so the newest runs cannot show one yet. With "
+        "fewer than about ten runs in all, no p can be small enough. Quality has only runs by the newest "
+        "judge. Speed has a panel for each kind of machine."
     )
     if said:
         yield heading(2, "Changes")

@@ -145,7 +145,10 @@ def _how_sure(results: Results, found: Best | None) -> Iterator[Text]:
         "best setting, and the seed that is left out gives its FID.",
     )  # fmt: skip
     if math.isclose(found.mean, found.value, abs_tol=1e-12):
-        luck = (" It is the lowest whichever training seed is left out, so there is little luck to take away.",)
+        luck = (
+            " It is the lowest whichever training seed is left out, so this method finds no luck. There may be "
+            "some all the same.",
+        )
     yield text(
         f"{lowest} Its geometric mean over seeds is {mean}.",
         *luck,
@@ -159,7 +162,7 @@ def _marked(found: Best) -> str:
     """How often the settings that may be the best hold the best."""
     method = " (Multiple comparisons with the best, Hsu 1984"
     if not found.shared:
-        return f"{method}: in 95 of 100 studies or more the best setting is among those marked.)"
+        return f"{method}: in simulations the best setting was among those marked in 92 to 100 of 100 studies.)"
     return (
         f"{method}.) But several training seeds were sampled from the same noise. What this noise does to a setting "
         "cannot be seen. So too few settings are marked, and the chance is too large. Give training seeds sampling "

@@ -12,6 +12,7 @@ from bench.analysis.stats import Scale
 from bench.report.blocks import Block, Bullets, Cell, CodeSpan, Column, Range, Spans, Strong, heading, table, text
 from bench.report.formats import number
 from bench.report.sections.common import numbers, shared_noise
+from bench.score.judges import Pinned, with_hash
 from bench.text import listing, plural
 
 
@@ -31,7 +32,7 @@ def section(results: Results) -> Iterator[Block]:
         *([Column("would decide it", "left")] if any(one.needed for one in verdicts) else []),
     ]  # fmt: skip
     yield table(columns, (_row(one, seats, len(columns)) for one in verdicts))
-    yield from _panel(verdicts)
+    yield from _panel(verdicts, with_hash(results.reference.classifier) if results.reference else None)
     for one in verdicts:
         if said := list(_cautions(one, results.one_noise)):
             yield text(CodeSpan(one.claim.text), ": ", " ".join(said))
@@ -98,15 +99,17 @@ def _needed(one: Verdict) -> str:
     )
 
 
-def _panel(verdicts: Sequence[Verdict]) -> Iterator[Block]:
+def _panel(verdicts: Sequence[Verdict], headline: Pinned | None) -> Iterator[Block]:
     """Which judges say something else than the headline judge, claim by claim."""
     judges = list(dict.fromkeys(name for one in verdicts for name in one.panel))
     if not judges:
         return
+    members = [judge.name for judge, _ in headline.members] if headline else []
     odd = [one for one in verdicts if any(said != one.word for said in one.panel.values())]
     yield text(
         "The verdict is that of the headline judge. The same claims were tested under each of the other judges of the "
         f"panel ({listing(judges)}): other features, the same samples.",
+        f" The headline judge is made of {listing(members)}, so these agree with it more easily." if members else "",
         " They disagree about these claims:" if odd else " All of them say the same of every claim.",
     )
     if odd:

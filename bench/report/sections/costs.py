@@ -56,8 +56,8 @@ def _how_to_read(found: Sequence[Group], seeds: int) -> Iterator[Block]:
     yield text(
         "The ratio says how many times larger the FID is with one level than with the best level of the same choice. "
         "Everything else is equal: the ratio is the geometric mean over matched pairs of cells. The range over pairs "
-        "shows how much it depends on the other choices. It is not a confidence interval. The best level is the one "
-        "with the lowest mean. Whether chance explains the difference is not tested here.",
+        "shows how much it varies with the other choices and with seeds. It is not a confidence interval. The best "
+        "level is the one with the lowest mean. Whether chance explains the difference is not tested here.",
         " P(best is better) is the probability of improvement: how likely a training run with the best level has a "
         "lower FID than a run with this level. Its 95% interval is over training runs."
         if seeds >= FEWEST
@@ -183,17 +183,17 @@ def _profiles(results: Results, found: Sequence[Group]) -> Iterator[Block]:
         if problems > 1 and len(levels) > 1:
             wide = pd.DataFrame(shares, columns=[str(level) for level in levels]).assign(factor=FACTORS)
             long = wide.melt("factor", var_name="level", value_name="share")
-            panels.append(long.assign(panel=f"{AXES[axis]}, {plural(problems, 'setting')}"))
+            panels.append(long.assign(panel=f"{AXES[axis]}, {plural(problems, 'case')}"))
     if panels:
         yield Figure(
             name="profiles",
             mark="profiles",
             data={"shares": pd.concat(panels[:MOST_PROFILES], ignore_index=True)},
             caption=(
-                "Performance profiles (Dolan & Moré 2002). A line says in which share of settings a level's FID is at "
-                "most so many times the FID of the best level. At 1 it says how often the level is the best. Higher "
-                "and further to the left is better. A setting is one combination of everything else, seed included, "
-                "in which every level was measured.",
+                "Performance profiles (Dolan & Moré 2002). A line says in which share of cases a level's FID is at "
+                "most so many times the lowest FID of the case. At 1 it says how often the level is the best. Higher "
+                "and further to the left is better. A case is one combination of everything else, with its seeds, in "
+                "which every level was measured.",
             ),
             alt="Performance profiles: how often each level is within a factor of the best",
         )

@@ -42,7 +42,10 @@ def section(results: Results) -> Iterator[Block]:
         "that the classifier takes for the class that was asked for: the mean over classes, and the class with the "
         "lowest share. Guidance scale 0 uses no class, and 1 uses the class alone. Scale 0 is no stand-in for a plain "
         "network: this network learned to draw without a class only from the few images whose class was hidden in "
-        "training. Recall is the variety of the samples."
+        "training. Recall says how much of the variety of real images the samples cover.",
+        " Where another section compares the networks with each other, it does so without a class."
+        if results.done["net"].nunique() > 1
+        else "",
     )
     yield from _figure(results, told)
     rows = [

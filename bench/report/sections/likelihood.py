@@ -37,7 +37,8 @@ def section(results: Results) -> Iterator[Block]:
         "bound. Errors are over images. The bound is a sum: L_T, which no network can change; L₀ of the discretised "
         "decoder; and a term for each step between, which the figure shows. The column flow keeps L₀. In place of "
         "everything else it has the likelihood of x₁ along the probability-flow equation, computed by Heun's method. "
-        "That is the number that the bound bounds."
+        "It is the likelihood of a related model, the flow. The bound is that of the sampling chain, and may be below "
+        "it."
     )
     yield _figure(results)
     axes = axis_names(results, MODEL_AXES, MODEL)

@@ -45,8 +45,8 @@ def section(results: Results) -> Iterator[Block]:
     yield from _reproduce(results)
     yield text(
         "Use the commit above, with the package installed. Finished work is kept. To start from nothing, delete the "
-        "results folder. On the same processor, with the same number of threads and the same versions, the samples are "
-        "the same to the byte."
+        "results folder. On the same processor, with the same number of threads, the same engine and the same "
+        "versions, the samples are the same to the byte."
     )
 
 

@@ -182,7 +182,8 @@ def _how_to_read(said: set[str]) -> Iterator[str]:
         f"within {ENOUGH - 1:.0%} of the sampler's own best. Numbers are geometric means over the training runs that "
         "were sampled with every number of steps. Only networks count that reached an FID at least "
         f"{LEARNT} times lower than that of noise in some way of sampling. A number of steps is called enough, or too "
-        "few, if the 95% interval over training seeds shows it."
+        "few, if the 95% interval over training seeds shows it. The number with the lowest FID counts as enough "
+        "without a test. If it is the largest that was tried, more steps may be better still."
     )
     if any(" to " in word for word in said):
         yield " “10 to 25” means that the seeds cannot tell: 10 may be enough, 25 are."

@@ -85,7 +85,7 @@ def _chance(results: Results, plain: Sequence[str], columns: int) -> str:
     where = f" of {listing(f'“{name}”' for name in plain)}" if len(plain) < columns else ""
     kept = (
         f" The shares{where} hold what chance explains, so small ones are too large. They have no interval. A level "
-        "was run with one training seed alone, and without that seed the choice would be another one."
+        "was run with one training seed alone, so the jackknife cannot leave that seed out."
     )
     return kept if len(plain) == columns else taken + kept
 
