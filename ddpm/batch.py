@@ -38,17 +38,17 @@ class Around(NamedTuple):
 class Answer(NamedTuple):
     """What a batch is trained on.
 
-    ``made_of``: the (x₀, ε) that x_t is made of. ``x0``, ``eps``: x̃₀ and ε̃, for the target. ``factor`` (B,): what each
-    image's loss is multiplied by, None for 1. ``second``: the second time (B,) that the network is told of, if it is.
-    ``t``: the steps (B,) that are trained, None for those of the batch.
+    ``made_of``: the (x₀, ε) that x_t is made of. ``x0``, ``eps``: x̃₀ and ε̃, for the target. ``t``: the steps (B,) that
+    are trained. ``factor`` (B,): what each image's loss is multiplied by, None for 1. ``second``: the second time (B,)
+    that the network is told of, if it is.
     """
 
     made_of: tuple[Tensor, Tensor]
     x0: Tensor
     eps: Tensor
+    t: Tensor
     factor: Tensor | None = None
     second: Tensor | None = None
-    t: Tensor | None = None
 
 
 class Path:
@@ -140,7 +140,21 @@ class Batch:
     def answer(self, x0: Tensor, factor: Tensor | None = None, second: Tensor | None = None) -> Answer:
         """x̃₀ for the x_t of this batch."""
         noise = self.path.at(self.t, x0)
-        return Answer((self.x0, self.eps), x0, (self.x_t - noise.a * x0) / noise.b, factor, second)
+        return Answer((self.x0, self.eps), x0, (self.x_t - noise.a * x0) / noise.b, self.t, factor, second)
+
+    def by_two_steps(
+        self, net: Denoiser, m: Tensor, s: Tensor, to_m: Tensor | None = None, to_s: Tensor | None = None
+    ) -> Tensor:
+        """The x̃₀ by which one DDIM step from t to s lands where two of ``net`` do, by way of m. No gradient.
+
+        It is a weighted mean of x̂₀(x_t, t) and x̂₀(x_m, m). With ρ = α/σ the weights are ρ_m − ρ_t and ρ_s − ρ_m.
+        ``to_m`` and ``to_s`` are the second times that the network is told of, if it is.
+        """
+        with torch.no_grad():
+            x0 = net.clean(self.x_t, self.t, to_m)[0]
+            x_m = self.path.at(m, x0)(x0, self.answer(x0).eps)
+            after = net.clean(x_m, m, to_s)[0]
+        return after + self.path.part(self.t, m, s, x0) * (x0 - after)
 
     def jumping(self, part: Tensor, x0: Tensor, s: Tensor) -> Answer:
         """x̃₀ towards second times ``s`` for some of the images; the data's x₀, and s = t, for the others."""

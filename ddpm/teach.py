@@ -85,7 +85,7 @@ def data() -> Teach:
 
     Use: by default, and with ten sampling steps or more.
     """
-    return Teach(lambda batch: Answer((batch.x0, batch.eps), batch.x0, batch.eps))
+    return Teach(lambda batch: Answer((batch.x0, batch.eps), batch.x0, batch.eps, batch.t))
 
 
 def consistency(*, distance: str = "ect", halvings: int = 8, start: float = 0.25) -> Teach:
@@ -133,9 +133,8 @@ def _share(teacher: float) -> float:
 def progressive(*, first: int = 64, last: int = 1, teacher: float = 0.5) -> Teach:
     """x̃₀ such that one DDIM step from t to t − T/N lands where two of a trained teacher do (Salimans & Ho, 2022).
 
-    The two steps lead from t to m, in the middle, and on to s = t − T/N. x̃₀ is a weighted mean of the teacher's
-    x̂₀(x_t, t) and x̂₀(x_m, m). With ρ = α/σ the weights are ρ_m − ρ_t and ρ_s − ρ_m. Training has only the N steps t of
-    the student: those drawn are moved up to the next. N falls from ``first`` to ``last`` by halves, in stages of equal
+    The two steps lead from t to m, in the middle, and on to s = t − T/N. Training has only the N steps t of the
+    student: those drawn are moved up to the next. N falls from ``first`` to ``last`` by halves, in stages of equal
     length. In each the learning rate rises and falls, and its average is the next teacher, which the next student
     starts from. The first teacher takes the share ``teacher`` of all epochs. (arXiv 2202.00512, algorithm 2.)
 
@@ -144,17 +143,12 @@ def progressive(*, first: int = 64, last: int = 1, teacher: float = 0.5) -> Teac
     """
 
     def answer(batch: Batch) -> Answer:
-        path, teacher = batch.path, batch.teacher
-        T, length = path.schedule.T, max(1, path.schedule.T // (first // 2 ** rule.stage(batch.around.done)))
+        T = batch.path.schedule.T
+        length = max(1, T // (first // 2 ** rule.stage(batch.around.done)))
         t = T - (T - batch.t) // length * length
-        batch = replace(batch, t=t)
         s = (t - length).clamp(min=0)
-        m = (t + s + 1) // 2
-        with torch.no_grad():
-            x0 = teacher.clean(batch.x_t, t)[0]
-            x_m = path.at(m, x0)(x0, batch.answer(x0).eps)
-            after = teacher.clean(x_m, m)[0]
-        return batch.answer(after + path.part(t, m, s, x0) * (x0 - after))._replace(t=t)
+        moved = replace(batch, t=t)
+        return moved.answer(moved.by_two_steps(batch.teacher, (t + s + 1) // 2, s))
 
     rule = Teach(answer, teacher=_share(teacher), extra=2.0, stages=_halvings(first, last))
     return rule
@@ -186,7 +180,7 @@ def reflow(*, steps: int = 8, teacher: float = 0.5) -> Teach:
         times, eps = space(batch.path.schedule, steps, "trailing"), batch.eps.to(batch.x0.dtype)
         with torch.no_grad():
             *_, end = sample(batch.teacher, eps, times, "ddim", _silence, clip=False)
-        return Answer((end.x, eps), end.x, eps)
+        return Answer((end.x, eps), end.x, eps, batch.t)
 
     return Teach(answer, teacher=_share(teacher), extra=steps)
 
@@ -205,7 +199,7 @@ def meanflow(*, ratio: float = 0.25) -> Teach:
     """
 
     def answer(batch: Batch) -> Answer:
-        part = batch.some(_part(ratio))
+        part = batch.some(ratio)
         few = batch.only(part)
         t, path = few.t, few.path
         s = (few.uniform() * t).long()
@@ -234,18 +228,14 @@ def shortcut(*, ratio: float = 0.25, halvings: int = 7) -> Teach:
         raise ValueError(f"'shortcut' takes halvings of 1 or more, not {halvings}")
 
     def answer(batch: Batch) -> Answer:
-        part = batch.some(_part(ratio))
+        part = batch.some(ratio)
         few = batch.only(part)
-        t, path = few.t, few.path
-        k = (few.uniform() * halvings).long()
-        s = (t - (path.schedule.T // 2**k).clamp(min=1)).clamp(min=0)
+        t, k = few.t, (few.uniform() * halvings).long()
+        s = (t - (few.path.schedule.T // 2**k).clamp(min=1)).clamp(min=0)
         m = (t + s + 1) // 2
         smallest = k == halvings - 1
-        with torch.no_grad():
-            x0 = few.own.clean(few.x_t, t, torch.where(smallest, t, m))[0]
-            x_m = path.at(m, x0)(x0, few.answer(x0).eps)
-            after = few.own.clean(x_m, m, torch.where(smallest, m, s))[0]
-        return batch.jumping(part, after + path.part(t, m, s, x0) * (x0 - after), s)
+        to_m, to_s = torch.where(smallest, t, m), torch.where(smallest, m, s)
+        return batch.jumping(part, few.by_two_steps(few.own, m, s, to_m, to_s), s)
 
     return Teach(answer, extra=2 * _part(ratio), second=True)
 

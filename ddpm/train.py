@@ -22,7 +22,7 @@ from ddpm.guidance import forget, told
 from ddpm.likelihood import Bound
 from ddpm.mix import Mix, Table
 from ddpm.muon import Muon, split
-from ddpm.objective import check, loss_weight, make_target
+from ddpm.objective import loss_weight, make_target
 from ddpm.schedule import Schedule
 from ddpm.spec import Variant
 from ddpm.teach import make_teach
@@ -87,17 +87,13 @@ class Loss:
     def __init__(
         self, schedule: Schedule, objective: Variant | str, weight: Variant | str, teach: Variant | str = "data"
     ) -> None:
-        check(schedule, objective)
+        self._bound = Bound(Denoiser(_no_net, schedule, objective))
         self.T = schedule.T
         self.teach = make_teach(teach)
         self._path = Path(schedule)
-        self._table = Table(
-            schedule.noise,
-            make_target(schedule, objective),
-            Mix(loss_weight(schedule, objective, weight), 0.0, 0.0),
-        )
-        self._bound = Bound(Denoiser(_no_net, schedule, objective))
-        self.draws = bool((make_target(schedule, objective).c != 0).any())
+        target = make_target(schedule, objective)
+        self._table = Table(schedule.noise, target, Mix(loss_weight(schedule, objective, weight), 0.0, 0.0))
+        self.draws = bool((target.c != 0).any())
 
     def __call__(
         self,
@@ -126,7 +122,7 @@ class Loss:
         ``around`` is what a row of :data:`ddpm.teach.TEACH` needs beside them.
         """
         taught = self.teach.answer(Batch(x0, eps, t, self._path, self._bound.denoiser, around))
-        t = t if taught.t is None else taught.t
+        t = taught.t
         noise, target, weight = self._table.at(t, x0)
         x0, eps = taught.made_of
         x_t = noise(x0, eps)

@@ -34,6 +34,7 @@ EVALUATIONS = 50
 
 def rows(path: Path, store: Store) -> list[dict[str, Any]]:
     """What came of each seed; a cell that failed or was timed beside others has gaps."""
+    images = budget(path)
     return [
         {
             "seed": row["seed"],
@@ -42,13 +43,13 @@ def rows(path: Path, store: Store) -> list[dict[str, Any]]:
             "floor": row["fid_floor"],
             "n": row["n"],
             "evaluations": row["evaluations"],
-            "images": row["epochs"] * row["images"],
+            "images": row["epochs"] * images,
             "training, s": row["train_s"],
             "sampling, s": row["sample_s"],
             "commit": row["commit"],
             "key": row["key"],
         }
-        for row in ({**row, "images": budget(path)} for row in iter_rows(load.load(str(path)), store))
+        for row in iter_rows(load.load(str(path)), store)
         if row["status"] == "done"
     ]
 

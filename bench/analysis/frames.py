@@ -263,11 +263,16 @@ class Results:
         created = sorted([*(one.created for one in cells), *(job.created for job in jobs)])
         return (created[0].isoformat(), created[-1].isoformat()) if created else None
 
+    @property
+    def trained(self) -> pd.DataFrame:
+        """A cell of each training run that has a record."""
+        models = self.cells.drop_duplicates("job")
+        return models[models["job"].isin(list(self.jobs)) & (models["net"] != ORACLE)]
+
     @cached_property
     def networks(self) -> pd.DataFrame:
         """A row a trained network: its size, and the FLOPs of an image."""
-        models = self.cells.drop_duplicates("job")
-        models = models[models["job"].isin(list(self.jobs)) & (models["net"] != ORACLE)].drop_duplicates("net")
+        models = self.trained.drop_duplicates("net")
         names = ["params", "trained_params", "megabytes"]
         rows = [
             {"net": row["net"], **{name: getattr(self.jobs[row["job"]], name) for name in names},

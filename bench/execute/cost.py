@@ -158,9 +158,9 @@ def calibrate(store: Store, options: Options) -> Model:
         config = cell.config
         images[cell.job] += config.n
         known = flops.get((str(config.job.net), config.job.dataset))
-        per_image = _evaluations(config)
-        if known and per_image:
-            work_done = config.n * per_image * known.forward
+        evaluations = _evaluations(config)
+        if known and evaluations:
+            work_done = config.n * evaluations * known.forward
             sample.add(str(config.job.net), rank(cell), work_done / sum(cell.sampling.batch_s))
     other = _fixed(jobs, images, rank)
     fixed = other.medians()
@@ -248,11 +248,9 @@ class _Ranked:
 
 
 def _evaluations(cell: Cell) -> int | None:
-    """The sampler's evaluations of an image, without guidance; None for a sampler that this version does not have."""
-    from ddpm.sampler import evaluations
-
+    """How often the network was evaluated for an image; None for a way to sample that this version does not have."""
     try:
-        return evaluations(cell.sampling.sampler, cell.sampling.sample_steps)
+        return cell.evaluations
     except (KeyError, TypeError, ValueError):
         return None
 

@@ -36,11 +36,13 @@ class Place:
     """A row of :data:`EXECUTORS`.
 
     ``here``: whether jobs run on the machine of the command, so that its devices and cores are theirs.
+    ``several``: whether they can run at once there.
     ``queue``: what the jobs of a results folder are at that nobody need be watching, in a line; None if there are none.
     """
 
     make: Callable[[Options, Path], Executor]
     here: bool = True
+    several: bool = True
     queue: Callable[[Path], str | None] | None = None
 
 
@@ -81,7 +83,7 @@ def slurm_queue(results: Path) -> str | None:
 
 EXECUTORS: dict[str, Place] = {
     "local": Place(local),
-    "inline": Place(inline),
+    "inline": Place(inline, several=False),
     "ray": Place(ray, here=False),
     "slurm": Place(slurm, here=False, queue=slurm_queue),
 }

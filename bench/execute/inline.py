@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from typing import Any
 import torch
 
 from bench.execute import settings
-from bench.execute.schedule import POLL_S, Options, Stop, free, outcome
-from bench.job.events import BUSY, Elsewhere, Event, Started, Stopped
+from bench.execute.line import Line
+from bench.execute.schedule import POLL_S, Options, Stop
+from bench.job.events import BUSY, Event, Started, Stopped
 from bench.job.process import perform
 from bench.job.spec import JobSpec
 
@@ -28,22 +28,18 @@ class Inline:
 
     def run(self, specs: Iterable[JobSpec], *, stop: Stop) -> Iterator[Event]:
         """See :class:`bench.execute.executor.Executor`."""
-        back: deque[JobSpec] = deque()
-        for spec in specs:
-            if stop.is_set():
+        line, left = Line(), iter(specs)
+        while not stop.is_set():
+            for one in line.ready(left, frozenset):
+                if not isinstance(one, JobSpec):
+                    yield one
+                elif (yield from self._job(one, stop)) == BUSY:
+                    yield from line.busy(one)
+                if stop.is_set():
+                    return
+            if not line:
                 return
-            if (yield from self._job(spec, stop)) == BUSY:
-                yield Elsewhere(job=spec.key, label=spec.job.label)
-                back.append(spec)
-        while back and not stop.is_set():
-            spec = back.popleft()
-            if not free(spec):
-                back.append(spec)
-                time.sleep(POLL_S)
-            elif (end := outcome(spec)) is not None:
-                yield end
-            elif (yield from self._job(spec, stop)) == BUSY:
-                back.append(spec)
+            time.sleep(POLL_S)
 
     def _job(self, spec: JobSpec, stop: Stop) -> Generator[Event, None, int]:
         """One job's events; its exit code."""

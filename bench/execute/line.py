@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from contextlib import suppress
 
 import torch
@@ -32,6 +32,15 @@ class Line:
     def keys(self) -> set[str]:
         """The jobs that another process is at."""
         return {spec.key for spec in self._back}
+
+    def ready(self, specs: Iterator[JobSpec], here: Callable[[], Set[str]]) -> Iterator[JobSpec | JobDone | Failed]:
+        """What may begin now, to be begun before the next is asked for; and how jobs ended that were elsewhere.
+
+        :param here: the keys of the jobs that run here by then.
+        """
+        while (spec := self.next(specs, here())) is not None:
+            yield spec
+        yield from self.returning()
 
     def next(self, specs: Iterator[JobSpec], here: Set[str]) -> JobSpec | None:
         """The next job that need not wait for one that is here, if there is any; those that waited come first."""

@@ -91,10 +91,8 @@ class _Pool:
 
     def _fill(self, specs: Iterator[JobSpec]) -> Iterator[Event]:
         """Start jobs as long as there is room."""
-        while self._slots and (spec := self._line.next(specs, {worker.spec.key for worker in self._running})):
-            yield from self._start(spec)
-        returning = self._line.returning()
-        while self._slots and (one := next(returning, None)) is not None:
+        ready = self._line.ready(specs, lambda: {worker.spec.key for worker in self._running})
+        while self._slots and (one := next(ready, None)) is not None:
             if isinstance(one, JobSpec):
                 yield from self._start(one)
             else:

@@ -15,7 +15,7 @@ import torch
 from bench.errors import UserError, unknown
 from bench.execute import cost
 from bench.execute.executor import EXECUTORS
-from bench.execute.schedule import Options, teachers, to_do
+from bench.execute.schedule import Options, is_left, teachers
 from bench.job import engine
 from bench.machine.devices import pick_device
 from bench.score.judges import pinned
@@ -69,30 +69,30 @@ def plan(study: Study, store: Store, *, detail: bool = False, workers: int = 1, 
     """
     device = pick_device("auto").type
     model = cost.calibrate(store, Options(device, workers, threads))
-    taught: list[Sequence[Found]] = []
+    unfinished: list[Sequence[Found]] = []
     described: list[JobPlan] = []
     each: list[float] = []
     done, left_jobs = 0, 0
     survey_ = survey(study.cells, store, pinned(study.dataset))
     for key, together in itertools.groupby(survey_, lambda found: found.cell.job.key):
         job = list(together)
-        left = [found for found in job if to_do(found)]
+        left = [found for found in job if is_left(found, study, store)]
         done += sum(found.status == "done" for found in job)
         left_jobs += bool(left)
         takes = model.seconds(left, store)
         each.append(math.nan if takes is None else takes)
         if detail:
             described.append(_described(key, job, len(left), takes))
-        if left and job[0].cell.job.teacher:
-            taught.append(left)
-    first = teachers(taught, store)
+        if left:
+            unfinished.append(left)
+    first = teachers(unfinished, store)
     before: list[float] = []
     for key, left in first.items():
         takes = model.seconds(left, store)
         before.append(math.nan if takes is None else takes)
         if detail:
             described.insert(0, JobPlan(key, f"teacher of others: {left[0].cell.job.label}", 1, takes, ()))
-    seconds = cost.spread(before, workers) + cost.spread(each, workers)
+    seconds = cost.spread([*before, *each], workers)
     return Plan(
         jobs=len(study.jobs) + len(first),
         cells=len(study.cells),

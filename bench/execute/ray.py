@@ -190,11 +190,8 @@ class Ray:
         while room > 0 and self._again:
             self._start(*self._again.popleft())
             room -= 1
-        while room > 0 and (spec := self._line.next(specs, self._here())):
-            self._start(spec, 0)
-            room -= 1
-        returning = self._line.returning()
-        while room > 0 and (one := next(returning, None)) is not None:
+        ready = self._line.ready(specs, self._here)
+        while room > 0 and (one := next(ready, None)) is not None:
             if isinstance(one, JobSpec):
                 self._start(one, 0)
                 room -= 1

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from filelock import FileLock, Timeout
 
 from bench.job import run
 from bench.job.checkpoints import is_trained
 from bench.job.engine import AUTO
 from bench.job.events import Failed, JobDone
-from bench.job.process import waits
+from bench.job.process import held, waits
 from bench.job.spec import JobSpec
 from bench.store.records import JobRecord
 from bench.store.status import Found, judge, survey
@@ -87,14 +86,19 @@ def to_do(found: Found, retry: bool = False) -> bool:
     return not (same_code and (found.reason or "").startswith("diverged"))
 
 
+def is_left(found: Found, study: Study, store: Store, retry: bool = False) -> bool:
+    """Whether a run of the study has anything to do for this cell, its job's likelihood and damaged files included."""
+    lacking = found.status == "done" and run.lacks_likelihood(found.cell.job, found.job, study.score.likelihood)
+    return to_do(found, retry) or lacking or _damaged(found, store)
+
+
 def pending(study: Study, store: Store, retry: bool) -> dict[str, list[Found]]:
     """The jobs that have anything left to do, with the cells that are left."""
     from bench.score.judges import pinned
 
     left: dict[str, list[Found]] = {}
     for found in survey(study.cells, store, pinned(study.dataset)):
-        likelihood = run.lacks_likelihood(found.cell.job, found.job, study.score.likelihood)
-        if to_do(found, retry) or _damaged(found, store) or (found.status == "done" and likelihood):
+        if is_left(found, study, store, retry):
             left.setdefault(found.cell.job.key, []).append(found)
     return teachers(left.values(), store, retry) | left
 
@@ -129,15 +133,8 @@ def _damaged(found: Found, store: Store) -> bool:
 
 def free(spec: JobSpec) -> bool:
     """Whether no process is at the job, nor at the teacher that it waits for."""
-    if waits(spec.job, Store(spec.results)):
-        return False
-    lock = FileLock(Store(spec.results).path("locks", spec.key, ".lock"), thread_local=False)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    lock.release()
-    return True
+    store = Store(spec.results)
+    return not waits(spec.job, store) and not held(spec.key, store)
 
 
 def outcome(spec: JobSpec) -> JobDone | Failed | None:

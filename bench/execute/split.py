@@ -81,7 +81,7 @@ def automatic(
     """
     if not EXECUTORS[options.executor].here:
         return options, f"workers: {options.executor} runs as many jobs at once as there is room for"
-    if options.executor != "local":
+    if not EXECUTORS[options.executor].several:
         return options, f"workers: {options.executor} runs one job at a time"
     kind = options.device.partition(":")[0]
     if kind == "cuda":

@@ -46,6 +46,22 @@ def of_array(array: np.ndarray) -> Array:
     return Array(array.shape, array.dtype, lambda: (array[i : i + PART] for i in range(0, len(array), PART)))
 
 
+def read(path: Path, image_shaped: Callable[[tuple[int, ...]], bool], asked: str | None) -> Found:
+    """The images in an .npy or .npz file, told apart by how it starts: see :func:`read_npz`.
+
+    :raises UserError: if it is neither, or cannot be read.
+    """
+    with path.open("rb") as file:
+        start = file.read(6)
+    if start.startswith(NPY):
+        return read_npy(path)
+    if start.startswith(ZIP):
+        return read_npz(path, image_shaped, asked)
+    if path.suffix in (".npy", ".npz"):
+        raise UserError(f"{path} is not a readable array file")
+    raise UserError(f"{path} is neither a folder of images nor an .npy or .npz file")
+
+
 def read_npy(path: Path) -> Found:
     """The array in an .npy. It is mapped anew for each part: what was read of a mapping stays in memory with it.
 
@@ -83,7 +99,7 @@ def read_npz(path: Path, image_shaped: Callable[[tuple[int, ...]], bool], asked:
         raise UserError(
             f"{path} is a zip file without arrays (it has {strange}): unpack it, or save arrays by numpy.savez"
         )
-    held = ", ".join(f"{name} {_times(array.shape)}" for name, array in found.items()) or "nothing"
+    held = ", ".join(f"{name} {in_words(array.shape)}" for name, array in found.items()) or "nothing"
     if asked is not None and asked not in found:
         raise unknown("array", asked, found)
     shaped = [name for name, array in found.items() if image_shaped(array.shape)]
@@ -155,7 +171,8 @@ def _plain(path: Path, dtype: np.dtype) -> None:
         )
 
 
-def _times(shape: tuple[int, ...]) -> str:
+def in_words(shape: tuple[int, ...]) -> str:
+    """A shape as messages show it: 100×28×28."""
     return "×".join(map(str, shape)) or "one number"
 
 

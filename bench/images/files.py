@@ -33,21 +33,13 @@ def take(path: Path, channels: int, side: int, reading: Reading = USUAL, classes
         return _enough(path, _folder(path, channels, side, reading, classes))
     if not path.exists():
         raise UserError(f"no such file or folder: {path}")
-    with path.open("rb") as file:
-        start = file.read(6)
-    if start.startswith(arrays.NPY):
-        return _enough(path, _of_found(path, arrays.read_npy(path), channels, side, reading, classes))
-    if start.startswith(arrays.ZIP):
-        larger = "crop" in reading.changes
+    larger = "crop" in reading.changes
 
-        def shaped(shape: tuple[int, ...]) -> bool:
-            return conventions.layout(shape, channels, side, larger=larger) is not None
+    def shaped(shape: tuple[int, ...]) -> bool:
+        return conventions.layout(shape, channels, side, larger=larger) is not None
 
-        found = arrays.read_npz(path, shaped, reading.array)
-        return _enough(path, _of_found(path, found, channels, side, reading, classes))
-    if path.suffix in (".npy", ".npz"):
-        raise UserError(f"{path} is not a readable array file")
-    raise UserError(f"{path} is neither a folder of images nor an .npy or .npz file")
+    found = arrays.read(path, shaped, reading.array)
+    return _enough(path, _of_found(path, found, channels, side, reading, classes))
 
 
 def of_array(
@@ -127,7 +119,7 @@ def _bounds(array: arrays.Array, reading: Reading) -> tuple[tuple[float, float],
 
 
 def _wrong_shape(path: Path, array: arrays.Array, channels: int, side: int) -> str:
-    shape = "×".join(map(str, array.shape)) or "one number"
+    shape = arrays.in_words(array.shape)
     name = f" '{array.name}'" if array.name else ""
     more = ""
     if conventions.layout(array.shape, channels, side, larger=True) is not None:

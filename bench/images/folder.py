@@ -230,17 +230,10 @@ def _of_folder(path: Path, wanted: Mapping[str, Any], done: Counter[str]) -> Ite
 def _of_file(path: Path, wanted: Mapping[str, Any], done: Counter[str]) -> Iterator[_Decoded]:
     """Each image in an .npy or .npz file."""
     side = wanted["side"]
-    with path.open("rb") as file:
-        start = file.read(6)
-    if start.startswith(arrays.NPY):
-        found = arrays.read_npy(path)
-    elif start.startswith(arrays.ZIP):
-        found = arrays.read_npz(path, lambda shape: _view(shape, side) is not None, wanted["array"] or None)
-    else:
-        raise UserError(f"{path} is neither a folder of images nor an .npy or .npz file")
+    found = arrays.read(path, lambda shape: _view(shape, side) is not None, wanted["array"] or None)
     view = _view(found.images.shape, side)
     if view is None:
-        shape = "×".join(map(str, found.images.shape)) or "one number"
+        shape = arrays.in_words(found.images.shape)
         raise UserError(f"{path} holds an array of {shape}: (N, H, W), (N, H, W, C) or (N, C, H, W) is needed")
     labels = None if found.labels is None else found.labels.whole().reshape(-1)
     width = 0 if labels is None else len(str(labels.max()))  # 02 comes before 10

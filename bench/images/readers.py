@@ -123,7 +123,7 @@ def _array(path: Path, name: str) -> np.ndarray:
 def _images(path: Path, array: np.ndarray) -> torch.Tensor:
     """Images (N, 28, 28) or (N, 28, 28, 3) as (N, C, 28, 28)."""
     if array.dtype != np.uint8 or array.shape[1:] not in ((28, 28), (28, 28, 3)):
-        shape = "×".join(map(str, array.shape)) or "one number"
+        shape = arrays.in_words(array.shape)
         raise UserError(f"corrupt data: {path} holds {shape} of {array.dtype.name}: 28×28 bytes are needed")
     images = torch.from_numpy(array)
     return images[:, None] if array.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()

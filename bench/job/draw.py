@@ -101,7 +101,7 @@ def changed(sampling: Sampling, seed: int, way: Mapping[str, Any]) -> Sampling:
         raise UserError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
-def trained_network(cell: Cell, store: Store, device: torch.device, data_dir: Path | None = None) -> Trained:
+def trained_network(cell: Cell, store: Store, device: torch.device) -> Trained:
     """The network of a cell as it was sampled: averaged weights, or the oracle of its training images.
 
     :raises UserError: if its weights are not kept in this results folder.
@@ -116,7 +116,7 @@ def trained_network(cell: Cell, store: Store, device: torch.device, data_dir: Pa
             "checkpoints of the results that come with the project are not all kept: run its study first"
         )
     if kept is None:
-        images = datasets.load(job.dataset, data_dir).train[: job.train.images]
+        images = datasets.load(job.dataset).train[: job.train.images]
         net: nn.Module = Mixture(make_schedule(job.schedule, job.T), job.objective, images)
     else:
         net = make_net(job.net, row.channels, row.side)

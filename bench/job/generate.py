@@ -127,6 +127,11 @@ def first_outputs(
             yield evaluate(x, torch.ones(1, device=device)).clone()  # a captured graph writes over what it returned
 
 
+def strip_times(times: Sequence[int]) -> list[int]:
+    """Those of a sampler's times that a strip shows: :data:`STRIP_TIMES` of them, the first and the last included."""
+    return [times[round(i)] for i in np.linspace(0, len(times) - 1, min(STRIP_TIMES, len(times)))]
+
+
 def generate(
     net: Callable[..., Tensor],
     schedule: Schedule,
@@ -158,7 +163,7 @@ def generate(
     size = (shape[0], shape[1], shape[1])
     seed, guidance = sampling.sample_seed, sampling.guidance
     times = space(schedule, sampling.sample_steps, sampling.spacing)
-    frames = {times[round(i)] for i in np.linspace(0, len(times) - 1, min(STRIP_TIMES, len(times)))}
+    frames = set(strip_times(times))
     for start in range(0, n, batch):
         count = min(batch, -(-(n - start) // tile) * tile)
 

@@ -94,9 +94,13 @@ def waits(job: Job, store: Store) -> bool:
     """Whether a process is at the job's teacher, neither being trained yet."""
     if job.teacher is None or any(is_trained(one, store) for one in (job, job.teacher)):
         return False
-    lock = FileLock(store.path("locks", job.teacher.key, ".lock"), thread_local=False)
+    return held(job.teacher.key, store)
+
+
+def held(key: str, store: Store) -> bool:
+    """Whether a process is at the job with this key."""
     try:
-        with lock.acquire(timeout=0):
+        with FileLock(store.path("locks", key, ".lock"), thread_local=False).acquire(timeout=0):
             return False
     except Timeout:
         return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from bench.images.source import MINIMUM, Source
 from bench.score import classifier, metrics
 from bench.score.classifier import Features
 from bench.score.distances import Moments, frechet_distance
+from bench.score.eyes import key_of
 from bench.score.kept import Progress
 from bench.score.running import Running
 from bench.score.scorer import Scorer, last
@@ -104,8 +104,7 @@ def scoring(scorer: Scorer, source: Source) -> Generator[Progress, None, Taken]:
 
 def moments_of_classes(scorer: Scorer) -> Generator[Progress, None, list[Moments]]:
     """The moments of the training images of each class, kept in the store as the reference is."""
-    text = f"{scorer.classifier} {scorer.dataset_sha256} classes"
-    key, about = hashlib.sha256(text.encode()).hexdigest()[:16], ReferenceFeatures(code=scorer.code)
+    key, about = key_of(scorer.classifier, scorer.images, "classes"), ReferenceFeatures(code=scorer.code)
     kept = scorer.store.load_tensors(ReferenceFeatures, key)
     state = kept[0] if kept is not None and kept[1] == about else {}
     classes = scorer.network.classes

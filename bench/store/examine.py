@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.store import seals
-from bench.store.records import CellRecord, EngineRecord, JobRecord, Record, ReferenceRecord
-from bench.store.splits import SplitRecord
+from bench.store.lookup import RECORDS
+from bench.store.records import Record
 from bench.store.store import Store
 from bench.store.tensors import About, Checkpoint, ReferenceFeatures, Resume, Snapshot
 
@@ -65,7 +65,6 @@ MENDED = {
     "classifiers": "it is trained again, and what it scored is scored again if its bytes are others then",
 }
 """Folder → what running a study again does where a file of it was deleted."""
-RECORDS: tuple[type[Record], ...] = (JobRecord, CellRecord, ReferenceRecord, EngineRecord, SplitRecord)
 TENSORS: tuple[type[About], ...] = (Checkpoint, Snapshot, Resume, ReferenceFeatures)
 KINDS = (
     *(_record(kind) for kind in RECORDS),

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from bench import paths
 from bench.errors import UserError
-from bench.store.records import CellRecord, EngineRecord, JobRecord, ReferenceRecord
+from bench.store.records import CellRecord, EngineRecord, JobRecord, Record, ReferenceRecord
 from bench.store.splits import SplitRecord
 from bench.store.store import Store
 from bench.study import load as studies
 from bench.study.model import Cell
 from bench.study.study import Study
 
-RECORDS = tuple(kind.kind for kind in (JobRecord, CellRecord, ReferenceRecord, EngineRecord, SplitRecord))
-"""Folders of records."""
+RECORDS: tuple[type[Record], ...] = (JobRecord, CellRecord, ReferenceRecord, EngineRecord, SplitRecord)
+"""Every kind of record."""
 
 
 def open_store(results: Path) -> Store:
@@ -26,7 +26,7 @@ def open_store(results: Path) -> Store:
     :raises UserError: if something in it is neither a file nor a folder. Reading a pipe would wait for ever.
     """
     for kind in RECORDS:
-        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(results / kind) as entries:
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(results / kind.kind) as entries:
             for entry in entries:
                 if entry.is_file() or entry.is_dir():
                     continue

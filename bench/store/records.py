@@ -390,6 +390,3 @@ _VALIDATORS: dict[type[Part], Any] = {
     CellRecord: TypeAdapter(Annotated[ScoredCell | FailedCell, Discriminator("status")]).validator,
 }
 """The classes of which only others are ever made."""
-
-
-KINDS: tuple[type[Record], ...] = (JobRecord, CellRecord, ReferenceRecord, EngineRecord)

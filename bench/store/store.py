@@ -10,6 +10,7 @@
     <results>/workers/<key>.json       how a machine is divided among the jobs of a study
     <results>/samples/<key>.npz        all samples, uint8 (N, C, H, W)              (not in git)
     <results>/checkpoints/<key>.safetensors   averaged and raw weights              (not in git)
+    <results>/snapshots/, scoring/, classifiers/   weights of teachers and averages, what judges saw, own classifiers
     <results>/resume/, logs/, locks/   work in progress                             (not in git)
 
 Records are those of :mod:`bench.store.records`. Nothing is unpickled. A file that is truncated or altered, of another

@@ -74,7 +74,7 @@ def deviation(
     """The standard deviation that a sampler gives Gaussian data of :data:`DEVIATION`; None if it draws noise."""
     even = (torch.arange(64, dtype=torch.float64) + 0.5) / 64
     x = torch.special.ndtri(even).view(-1, 1, 1, 1)
-    drawn = False
+    start, drawn = x.square().mean(), False  # a little less than 1
 
     def noise(_: int) -> torch.Tensor:
         nonlocal drawn
@@ -86,12 +86,7 @@ def deviation(
         if drawn:
             return None
         x = step.x
-    return (x.square().mean() / _even_variance(even)).sqrt().item()
-
-
-def _even_variance(even: torch.Tensor) -> torch.Tensor:
-    """The variance of 64 evenly spread normal numbers, which is a little less than 1."""
-    return torch.special.ndtri(even).square().mean()
+    return (x.square().mean() / start).sqrt().item()
 
 
 CAUTIONS: tuple[Callable[[Sequence[Cell]], Iterable[str]], ...] = (signal_left, late_start, unstable)

@@ -89,7 +89,7 @@ class Design(StrictModel):
     @model_validator(mode="after")
     def _possible(self) -> Design:
         """What no validator of one field can see."""
-        for check in (_known_names, _not_too_large, _enough_images, _exclusions_on_the_axes):
+        for check in (_training, _not_too_large, _enough_images, _exclusions_on_the_axes):
             for message, *at in check(self):
                 raise wrong(message, *at)
         return self
@@ -114,8 +114,8 @@ Mistakes = Iterable[tuple[Any, ...]]
 """(what is wrong, the path to it …)."""
 
 
-def _known_names(design: Design) -> Mistakes:
-    """A name that is no axis: the optimiser."""
+def _training(design: Design) -> Mistakes:
+    """What stands beside the axes: the optimiser's name, and epochs to train."""
     try:
         known("optimiser", design.train.optimiser)
     except UserError as error:

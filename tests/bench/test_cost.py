@@ -12,7 +12,7 @@ import pytest
 from bench import cli, text
 from bench.execute import cost
 from bench.execute.plan import about, plan
-from bench.execute.schedule import Options
+from bench.execute.schedule import Options, pending
 from bench.images import datasets
 from bench.job import work
 from bench.machine import provenance, sources
@@ -36,7 +36,7 @@ HERE = Options("cpu", threads=2)
 START, WARMING, SCORE = 3.0, 5.0, 0.001  # s, s, s an image
 
 
-def make_study(net: str = "unet", epochs: int = 3, n: int = 1000, **axes: Any) -> Study:
+def make_study(net: Any = "unet", epochs: int = 3, n: int = 1000, **axes: Any) -> Study:
     given = {"net": [net], "objective": ["eps"], "schedule": ["linear"], "sampler": ["ddim"], "sample_steps": [10, 50]}
     return Study(name="s", train={"epochs": epochs, "batch_size": 64}, axes=given | axes, score={"n": n})
 
@@ -326,3 +326,35 @@ def test_the_plan_counts_with_so_many_jobs_at_once(
     monkeypatch.setattr("bench.study.load.load", lambda _: study)
     assert cli.main(["plan", "any", "--workers", "2", "--threads", "1", "--results", str(store.root)]) == 0
     assert f"left: 2 jobs, {about(one)} with 2 at once\n" in capsys.readouterr().out
+
+
+def test_the_plan_has_left_what_a_run_would_do(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A likelihood that is wanted and not there, or a job's record that is gone, though all cells are done."""
+    for module in ("bench.execute.plan", "bench.score.judges"):
+        monkeypatch.setattr(f"{module}.pinned", lambda dataset: None)  # scores by any judge will do
+    study = make_study()
+    record(store, study)
+    assert plan(study, store).left == 0
+    wanted = study.model_copy(update={"score": study.score.model_copy(update={"likelihood": 8})})
+    assert plan(wanted, store).left == len(pending(wanted, store, retry=False)) == 1
+    store.path("jobs", study.cells[0].job.key, ".json").unlink()
+    assert plan(study, store).left == len(pending(study, store, retry=False)) == 1
+
+
+def test_guidance_counts_in_the_rate_and_in_the_forecast(store: Store) -> None:
+    """A cell that was sampled with guidance is predicted to take what it took."""
+    study = make_study(net={"unet": {"classes": 10}}, guidance=[2.0], sample_steps=[10])
+    (cell,) = study.cells
+    assert cell.evaluations == 2 * cell.sampling.sample_steps
+    flops = Flops(forward=50_000_000, train=150_000_000)
+    epochs = [epoch(100.0, 59_968, warm=i > 0, exclusive=True) for i in range(cell.job.train.epochs)]
+    stages = {"train": 300.0, "sample": 40.0, "score": 0.0}
+    store.write(cell.key, scored_cell(cell, sampling=sampled([40.0], [cell.n]), environment=here()))
+    job = trained_job(
+        cell.job, epochs, flops_per_image=flops, environment=here(), harness=(harness_run(340.0, stages_s=stages),)
+    )
+    store.write(cell.job.key, job)
+    store.path("checkpoints", cell.job.key, ".safetensors").parent.mkdir()
+    model = cost.calibrate(store, HERE)
+    left = missing(study)
+    assert model.seconds(left, store) == pytest.approx(300 + 40 + model.start_s)

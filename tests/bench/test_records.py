@@ -22,7 +22,8 @@ from bench.analysis.frames import Results
 from bench.errors import UserError
 from bench.execute import cost, schedule
 from bench.paths import REFERENCE
-from bench.store.records import KINDS, CellRecord, JobRecord, Record, ReferenceRecord, ScoredCell, TrainedJob
+from bench.store.lookup import RECORDS
+from bench.store.records import CellRecord, JobRecord, Record, ReferenceRecord, ScoredCell, TrainedJob
 from bench.store.status import survey
 from bench.store.store import Store, encode
 from bench.store.tensors import About, Checkpoint, Resume, Snapshot
@@ -69,7 +70,7 @@ def real() -> tuple[Study, dict[tuple[type[Record], str], Json]]:
 # what is read
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", RECORDS)
 def test_every_committed_record_is_read_and_written_as_it_was(kind: type[Record]) -> None:
     """Under its own key, which its configuration gives; nothing added, nothing lost."""
     store = Store(REFERENCE)

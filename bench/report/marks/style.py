@@ -77,9 +77,9 @@ def to_pdf(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def blank(height: float, width: float = WIDTH, layout: Any = "constrained") -> Figure:
+def blank(height: float, width: float = WIDTH) -> Figure:
     """An empty figure, in inches."""
-    figure = Figure(figsize=(width, height), layout=layout)
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 

@@ -40,7 +40,7 @@ def section(results: Results) -> Iterator[Block]:
         "previous state (here ", CodeSpan("previous"), ": the target is that state as drawn), and to predict the error "
         "(here ", CodeSpan("eps"), "). It said four things about them.",
     )  # fmt: skip
-    yield from digits.part(results, 1)
+    yield from digits.part(results)
     yield from _clearer(results)
     yield from _size(results)
     yield from _epoch(results)

@@ -40,13 +40,11 @@ def section(results: Results) -> Iterator[Block]:
 
 def _times(schedule: str, T: int, steps: int, spacing: str) -> list[int]:
     """The times of the strip's columns."""
-    from bench.job.generate import STRIP_TIMES
+    from bench.job.generate import strip_times
     from ddpm.schedule import make_schedule
     from ddpm.spacing import space
 
-    kept = space(make_schedule(schedule, T), steps, spacing)
-    shown = min(STRIP_TIMES, len(kept))
-    return [kept[round(i * (len(kept) - 1) / max(shown - 1, 1))] for i in range(shown)]
+    return strip_times(space(make_schedule(schedule, T), steps, spacing))
 
 
 def _top(path: Path, columns: int) -> bytes:

@@ -36,9 +36,9 @@ CLEAR, ROUGH = 0.5, 30
 clear where their precision is also at least the share :data:`CLEAR` of that of real images."""
 
 
-def part(results: Results, number: int) -> Iterator[Block]:
+def part(results: Results) -> Iterator[Block]:
     """What the study's results say of the demo's first claim."""
-    yield heading(3, f"{number}. “We can observe somehow handwritten digits”, of both models.")
+    yield heading(3, "1. “We can observe somehow handwritten digits”, of both models.")
     models = results.settings[results.settings["objective"].isin((*PART1, PART2))] if len(results.settings) else None
     if models is None or models.empty or results.bounds is None:
         yield text("Not measured here: no samples of the demo's models have been scored yet.")

@@ -8,11 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from bench.analysis.frames import AXES, MODEL_AXES, Results
+from bench.analysis.frames import MODEL_AXES, TIMED_BY, Results
 from bench.report.blocks import Block, Cell, Column, Figure, Strong, heading, table, text
 from bench.report.formats import span_of
 from bench.report.sections.common import (
-    COUNTS,
     MODEL,
     MOST_ROWS,
     axis_cells,
@@ -26,7 +25,6 @@ from bench.report.sections.common import (
     shared_note,
     timed_on,
 )
-from bench.study.model import ORACLE
 from bench.text import listing, plural
 
 MOST_MODELS = 30
@@ -40,8 +38,7 @@ def section(results: Results) -> Iterator[Block]:
     if not results.jobs:
         return
     yield heading(2, "Time, memory and size")
-    models = results.cells.drop_duplicates("job")
-    models = models[models["job"].isin(list(results.jobs)) & (models["net"] != ORACLE)]
+    models = results.trained
     if models.empty:
         yield text("Nothing was trained.")
     else:
@@ -141,19 +138,18 @@ def _rates(results: Results) -> Iterator[Block]:
     batches = results.batches
     if batches.empty:
         return
-    by = [axis for axis in ("net", "method", "sample_steps") if axis != "net" or "net" in results.varying]
+    by = [axis for axis in TIMED_BY if axis != "net" or "net" in results.varying]
     order = {axis: results.levels(axis).index for axis in by}
     takes = results.done.groupby(["method", "sample_steps"])["evaluations"].first()
     groups: Any = batches.groupby(by, sort=False, observed=True)["per_1000"]
     rows: list[list[Cell]] = []
     for key, part in sorted(groups, key=lambda item: [order[axis](at) for axis, at in zip(by, item[0], strict=True)]):
         median = part.median()
-        levels = [int(at) if axis in COUNTS else str(at) for axis, at in zip(by, key, strict=True)]
         rate = 1000 / median
+        levels = axis_cells(by, dict(zip(by, key, strict=True)))
         rows.append([*levels, median, span_of(list(part)), rate, rate * takes[key[-2:]], len(part)])
     titles = numbers("s per 1,000 images", "range, s", "images/s", "network evaluations/s")
-    columns = [Column(AXES[axis], "right" if axis in COUNTS else "left", "plain") for axis in by]
-    yield table([*columns, *titles, Column("batches", format="plain")], rows)
+    yield table([*axis_columns(by), *titles, Column("batches", format="plain")], rows)
 
 
 def _sizes(results: Results) -> Block:
