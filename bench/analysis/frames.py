@@ -16,7 +16,6 @@ import pandas as pd
 
 from bench.analysis import table
 from bench.analysis.claims import COLUMN, Verdict, finished, judge
-from bench.execute import cost
 from bench.machine.environment import Environment
 from bench.score.judges import hashes
 from bench.store import status
@@ -280,11 +279,6 @@ class Results:
             for _, row in models.iterrows()
         ]  # fmt: skip
         return pd.DataFrame(rows, columns=["net", *names, "forward_flops", "train_flops"])
-
-    @cached_property
-    def past(self) -> list[cost.Past]:
-        """What the training runs were expected to take, and took."""
-        return list(cost.past(self.jobs.values()))
 
     @property
     def shared(self) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis.frames import MODEL_AXES, TIMED_BY, Results
+from bench.execute.cost import past
 from bench.report.blocks import Block, Cell, Column, Figure, Strong, heading, table, text
 from bench.report.formats import span_of
 from bench.report.sections.common import (
@@ -163,7 +164,7 @@ def _sizes(results: Results) -> Block:
 
 def _estimates(results: Results) -> Iterator[Block]:
     """What ``ddpm-bench plan`` expected of the jobs against what they took."""
-    runs = results.past
+    runs = past(results.jobs.values())
     if not runs:
         return
     worst = max(runs, key=lambda run: run.error)
