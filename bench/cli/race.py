@@ -21,9 +21,6 @@ MORE = (
     "on after the last finished run."
 )
 
-EXECUTOR = "local"
-"""Where jobs run: each in a process of its own."""
-
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -146,7 +143,7 @@ def _run(race: Contest, args: argparse.Namespace) -> Attempt:
         base = args.work or (Path(scratch) if args.quick else LOCAL / "race")
         runs = race.folder(Path(scratch) if race.purpose == "verify" else base)
         with output.waiting(lambda: f"at run {len(turns) + 1} of {len(race.racers) * len(race.seeds)}"):
-            for turn in contest.run(race, runs, base / "results", EXECUTOR):
+            for turn in contest.run(race, runs, base / "results"):
                 turns.append(turn)
                 print(words.turn(turn), flush=True)
     attempt = contest.attempt(race, turns)

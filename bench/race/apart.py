@@ -57,8 +57,6 @@ def _apart(draw: Callable[[Task], Drawn], task: Task) -> Done:
     from bench.execute import processes
 
     try:
-        if task.executor == "inline":
-            return scored(draw, task)
         with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=end_with_owner) as pool:
             with processes.environment():
                 future = pool.submit(scored, draw, task)

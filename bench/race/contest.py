@@ -77,7 +77,7 @@ def _here(racers: Iterable[Racer]) -> list[object]:
     return [machine_id(), *versions, code, uncommitted()]
 
 
-def run(contest: Contest, runs: Path, results: Path, executor: str = "local") -> Iterator[Turn]:
+def run(contest: Contest, runs: Path, results: Path) -> Iterator[Turn]:
     """Do what is missing of a contest, yielding each run, those done before too.
 
     :param runs: the folder where finished runs are kept.
@@ -93,7 +93,7 @@ def run(contest: Contest, runs: Path, results: Path, executor: str = "local") ->
         done = _kept(path, seed)
         kept = done is not None
         if done is None:
-            done = racer.run(seed, contest.track, contest.n, results, executor)
+            done = racer.run(seed, contest.track, contest.n, results)
             files.write_text(path, json.dumps(done.model_dump(mode="json"), indent=1) + "\n")
         first = first or done
         _check_alike(first, done)

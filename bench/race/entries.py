@@ -107,13 +107,13 @@ class Racer:
         except UserError as error:
             raise UserError(f"entry '{self.name}': {error}") from error
 
-    def run(self, seed: int, track: str, n: int, results: Path, executor: str) -> Done:
+    def run(self, seed: int, track: str, n: int, results: Path) -> Done:
         """One run.
 
         :raises UserError: if it fails, naming entry and seed.
         """
         try:
-            return RUNNERS[self.runner].run(Task(dict(self.settings), seed, track, n, results, executor))
+            return RUNNERS[self.runner].run(Task(dict(self.settings), seed, track, n, results))
         except UserError as error:
             raise UserError(f"entry '{self.name}', seed {seed}: {error}") from error
 

@@ -26,6 +26,8 @@ OWN = ("engine",)
 """Settings that are no study's."""
 DEFAULT = "eager"
 """The engine of an entry that names none."""
+EXECUTOR = "local"
+"""Where jobs run: each in a process of its own."""
 FIXED = ("seed", "dataset", "score", "exclude", "claims", "beside", "name", "description")
 """What the race decides, and no entry."""
 
@@ -109,7 +111,7 @@ def run(task: Task) -> Done:
         workers=1,
         threads=task.rules.cores,
         engine_name=str(task.settings.get("engine", DEFAULT)),
-        executor=task.executor,
+        executor=EXECUTOR,
     )
     for event in run_study(study, store, options):
         if isinstance(event, Ended) and event.failures:

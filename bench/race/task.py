@@ -14,7 +14,6 @@ class Task:
     """A run: an entry's configuration, the seed of everything random in it, the track, and how many samples.
 
     :param results: a results folder. It may hold what an earlier run of the same task left when it was cut off.
-    :param executor: what the runner ``job`` runs jobs with.
     """
 
     settings: dict[str, Any]
@@ -22,7 +21,6 @@ class Task:
     track: str
     n: int
     results: Path
-    executor: str = "local"
 
     @property
     def rules(self) -> Track:

@@ -680,8 +680,9 @@ def test_what_does_not_hold_is_said() -> None:
 
 
 @pytest.fixture
-def one_core() -> Iterator[None]:
-    """The track, with one thread: more would wait for each other where others run tests, too."""
+def one_core(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The track, with one thread: more would wait for each other where others run tests. Jobs run in this process."""
+    monkeypatch.setattr("bench.race.jobs.EXECUTOR", "inline")
     with standing_in(TRACKS, {"cpu2": replace(TRACKS["cpu2"], cores=1)}):
         yield
 
@@ -690,7 +691,7 @@ def test_a_job_is_a_run(world: World, one_core: None, monkeypatch: pytest.Monkey
     """Its seconds are those of its epochs, whatever else takes time. It begins anew, whatever is there already."""
     ticks = iter(range(10**6))
     monkeypatch.setattr("bench.machine.clocks.CLOCKS", {"cpu": lambda: HostClock(now=lambda: float(next(ticks)))})
-    task = Task(TINY, 7, "cpu2", 20, world.store.root, "inline")
+    task = Task(TINY, 7, "cpu2", 20, world.store.root)
     _, cell = jobs.cell_of(TINY, 20, 7)
     done = jobs.run(task)
     before = next(ticks)
@@ -721,7 +722,7 @@ def test_what_a_run_left_is_forgotten_but_for_locks(tmp_path: Path) -> None:
 
 def test_a_job_that_diverges_misses(world: World, one_core: None) -> None:
     settings = TINY | {"train": {"epochs": 1, "batch_size": 64, "lr": 1e30, "warmup": 0.0}}
-    done = jobs.run(Task(settings, 7, "cpu2", 20, world.store.root, "inline"))
+    done = jobs.run(Task(settings, 7, "cpu2", 20, world.store.root))
     assert done.run.diverged is not None
     assert done.run.diverged.startswith("diverged")
     assert (done.provenance, done.run.seconds) == (None, math.inf)
@@ -734,13 +735,12 @@ def noise(task: Task) -> apart.Drawn:
 
 
 def test_another_training_loop_is_scored_the_same(world: World, one_core: None) -> None:
-    task = Task({}, 3, "cpu2", 20, world.store.root, "inline")
-    run = apart.in_own_process(noise)
-    done = run(task)
+    task = Task({}, 3, "cpu2", 20, world.store.root)
+    done = apart.scored(noise, task)
     assert (done.run.seconds, done.run.evaluations, done.software) == (3.0, 3, {"theirs": "1.0"})
     assert done.run.apart_s.keys() == {"build", "score"}
     assert set(done.run.scores) == {"fid", *panel("fid", done.provenance.classifier)}
-    assert run(task).run.samples_sha256 == done.run.samples_sha256, "its seed is set"
+    assert apart.scored(noise, task).run.samples_sha256 == done.run.samples_sha256, "its seed is set"
     with pytest.raises(UserError, match="shape"):
         apart.scored(lambda one: replace(noise(one), samples=torch.zeros(3, 1, 28, 28, dtype=torch.uint8)), task)
 
@@ -756,15 +756,15 @@ def lost(task: Task) -> apart.Drawn:
 
 
 def test_a_training_loop_with_a_fault_is_one_line(world: World, one_core: None) -> None:
-    task = Task({}, 3, "cpu2", 20, world.store.root, "inline")
+    task = Task({}, 3, "cpu2", 20, world.store.root)
     with (
         standing_in(RUNNERS, {"broken": Runner(apart.in_own_process(broken), lambda *_: None, dict)}),
         pytest.raises(UserError) as error,
     ):
-        Racer("mine", "x", "broken", {}).run(3, "cpu2", 20, world.store.root, "inline")
+        Racer("mine", "x", "broken", {}).run(3, "cpu2", 20, world.store.root)
     assert str(error.value).startswith("entry 'mine', seed 3: a run failed: KeyError: ")
     assert "\n" not in str(error.value)
-    assert apart.in_own_process(lost)(task).run.diverged == "the samples are not finite"
+    assert apart.scored(lost, task).run.diverged == "the samples are not finite"
 
 
 WAITING = """
