@@ -213,6 +213,12 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Record], Iterator[Block]]]] = {
         scorenet,
     ),
     "peers": ("Against the peers", "", peers_page.section),
+    "nets": (
+        "Networks",
+        "The networks in turn, a step of 128 training images and a batch of samples a round. Ratios are taken within a "
+        "round, and are medians over rounds.",
+        plain,
+    ),
     "fuzz": (
         "Fuzz",
         "Files and texts that users give are changed at random, and then read. A reader has to read them, or to say in "
