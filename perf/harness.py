@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 
+from bench.analysis.estimates import past
 from bench.errors import UserError
 from bench.execute import processes
-from bench.execute.cost import past
 from bench.paths import REFERENCE, ROOT
 from bench.store.records import JobRecord, TrainedJob
 from bench.store.store import Store

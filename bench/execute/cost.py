@@ -40,19 +40,6 @@ NEWEST = {"jobs": 400, "cells": 1600}
 Rank = tuple[bool, bool, bool, bool]  # same machine, alone on it or not as asked, same threads, same code
 
 
-class Past(NamedTuple):
-    """A job that has been: what was expected of it and what it took, in seconds."""
-
-    label: str
-    estimate_s: float
-    wall_s: float
-
-    @property
-    def error(self) -> float:
-        """How far off, relative to the truth."""
-        return abs(self.estimate_s / self.wall_s - 1)
-
-
 @dataclass(frozen=True)
 class Model:
     """Rates in FLOP/s by network; seconds to start a job, for a first job's reference, and to score an image."""
@@ -274,14 +261,3 @@ def _newest(store: Store, kind: type[R]) -> Iterator[tuple[str, R]]:
         record = store.read(kind, key)
         if record is not None:
             yield key, record
-
-
-def past(records: Iterable[JobRecord]) -> list[Past]:
-    """Estimate against truth, of the training runs that had one and had their device alone."""
-    return [
-        Past(record.config.label, run.estimate_s, run.wall_s)
-        for record in records
-        if isinstance(record, TrainedJob) and _alone(record)
-        for run in record.harness
-        if run.estimate_s and run.wall_s
-    ]

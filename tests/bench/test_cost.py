@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bench import cli, text
+from bench.analysis import estimates
 from bench.execute import cost
 from bench.execute.plan import about, plan
 from bench.execute.schedule import Options, pending
@@ -220,13 +221,13 @@ def test_past_is_estimate_and_truth(store: Store) -> None:
     job = study.cells[0].job
     kept = store.read(JobRecord, job.key)
     assert kept is not None
-    assert cost.past([kept]) == [], "nothing was estimated"
+    assert estimates.past([kept]) == [], "nothing was estimated"
     timed = trained_job(job, harness=(harness_run(100.0, estimate_s=120.0),))
-    (run,) = cost.past([timed, failed_job(job, "diverged")])
+    (run,) = estimates.past([timed, failed_job(job, "diverged")])
     assert run.label == job.label
     assert run.error == pytest.approx(0.2)
     shared = timed.model_copy(update={"epochs": (epoch(exclusive=False), *timed.epochs[1:])})
-    assert cost.past([shared]) == [], "a shared device is no fair test"
+    assert estimates.past([shared]) == [], "a shared device is no fair test"
 
 
 @pytest.mark.parametrize(("value", "said"), [(4, "4 s"), (99.4, "99 s"), (222, "3.7 min"), (7560, "2.1 h")])

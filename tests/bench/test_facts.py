@@ -52,7 +52,7 @@ def test_the_whole_study_is_its_first_report_for_each_seed() -> None:
         "best objectives no_such_column",
         "best",
         'claim objectives "no claim" word',
-        'panel objectives "x0 < eps on fid" supported',  # which no other judge has scored
+        'panel demo-1000 "eps < previous on fid" supported',  # which no other judge has scored
         "design objectives train.nothing",
     ],
 )

@@ -17,7 +17,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.analysis import compare, query, table
+from bench.analysis import compare, estimates, query, table
 from bench.analysis.frames import Results
 from bench.errors import UserError
 from bench.execute import cost, schedule
@@ -308,7 +308,7 @@ def commands(study: Study, store: Store) -> Iterator[Callable[[], object]]:
 
     def status() -> None:
         for found in survey(study.cells, store, None):
-            for run in cost.past([found.job] if found.job else []):
+            for run in estimates.past([found.job] if found.job else []):
                 duration(run.estimate_s), duration(run.wall_s), f"{run.error:.0%}"
 
     def frames() -> None:
@@ -363,4 +363,4 @@ def test_whatever_is_read_has_its_shape(data: st.DataObject, real: Any, tmp_path
         table.cell_row(next(survey([record.config], store, None)), "")
     elif isinstance(record, TrainedJob):
         table.training(record)
-        cost.past([record])
+        estimates.past([record])

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from bench.analysis.estimates import past
 from bench.analysis.frames import MODEL_AXES, TIMED_BY, Results
-from bench.execute.cost import past
 from bench.report.blocks import Block, Cell, Column, Figure, Strong, heading, table, text
 from bench.report.formats import span_of
 from bench.report.sections.common import (
