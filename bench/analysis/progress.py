@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.execute.cost import Past, past
+from bench.analysis.estimates import Past, past
 from bench.score.judges import pinned
 from bench.store.records import ScoredCell
 from bench.store.status import survey

@@ -9,6 +9,8 @@ import io
 import itertools
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import singledispatch
 from pathlib import Path
@@ -43,6 +45,7 @@ from bench.text import visible
 if TYPE_CHECKING:
     from typst import Compiler
 
+TYPESET = Path(__file__).with_name("typeset.py")
 Kind = Literal["pdf", "png", "html"]
 Layout = Mapping[str, float]
 IN_ONE_PIECE, MOST_TOGETHER = 110, 22
@@ -93,14 +96,20 @@ def render(blocks: Sequence[Block], path: Path) -> None:
 
 
 def _made(text: Path, layout: Layout) -> Made:
-    """The document in that file: of bytes, Typst would not remember for the question how it set them for the PDF."""
-    import typst
+    """The document in that file, set by a process of its own.
 
+    :raises RuntimeError: if Typst cannot set it.
+    """
     top, room = 18, 259  # mm
-    compiler = typst.Compiler(str(text), root=text.parent, ignore_system_fonts=True, sys_inputs=_inputs(layout))
-    made = _compiled(compiler, "pdf")[0]
-    ((height, page, pages),) = json.loads(compiler.query("<end>", field="value"))
-    return Made(made, float((height - top) / room) if page == pages else 0.0, int(pages))
+    pdf = text.with_suffix(".made")
+    command = [sys.executable, "-I", str(TYPESET), str(text), str(pdf), json.dumps(_inputs(layout))]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr.decode(errors="replace").strip() or f"typst ended with {done.returncode}")
+    ((height, page, pages),) = json.loads(done.stdout)
+    content = pdf.read_bytes()
+    pdf.unlink()
+    return Made(content, float((height - top) / room) if page == pages else 0.0, int(pages))
 
 
 def _inputs(layout: Layout) -> dict[str, str]:
