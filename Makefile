@@ -86,6 +86,7 @@ docs: $(VENV)/.ready ## the documentation as a site, in site/; fails where a lin
 perf: $(VENV)/.ready ## the machine's speed, the networks' share of it, and timings; writes reports/perf
 	$(BIN)/python -m perf.roofline --device $(DEVICE)
 	$(BIN)/python -m perf.scorenet --device $(DEVICE)
+	$(BIN)/python -m perf.nets --device $(DEVICE)
 	$(BIN)/python -m perf.harness
 	$(BIN)/python -m pytest perf --benchmark-only
 	$(BIN)/python -m perf.page
