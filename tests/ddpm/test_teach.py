@@ -468,16 +468,134 @@ def test_classes_are_told_to_the_teacher_too() -> None:
     ("name", "said"),
     [
         ('consistency(distance="far")', "'far' is not there .choices: ect, ict"),
-        ("consistency(halvings=0)", "halvings of 1 or more"),
+        ("consistency(halvings=0)", "^'consistency' takes halvings of 1 or more, and a start from 0 up to 1$"),
         ("consistency(start=1.0)", "start from 0 up to 1"),
         ("shortcut(halvings=0)", "halvings of 1 or more"),
         ("meanflow(ratio=0.0)", "ratio is above 0 and at most 1, not 0"),
+        ("shortcut(ratio=1.5)", "ratio is above 0 and at most 1, not 1.5"),
+        ("progressive(teacher=0.0)", "^the teacher's share of the training is between 0 and 1, not 0$"),
+        ("reflow(teacher=1.0)", "between 0 and 1, not 1$"),
+        ("progressive(teacher=1.5)", "between 0 and 1, not 1.5$"),
+        ("progressive(first=6,last=4)", "^first=6 is not last=4 doubled some number of times$"),
+        ("progressive(first=1,last=0)", "^first=1 is not last=0 doubled"),
+        ("reflow(steps=0)", "^a sample takes one step or more, not 0$"),
         ("dat", "'dat' is not there .choices: data"),
     ],
 )
 def test_mistakes(name: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         make_teach(name)
+
+
+@pytest.mark.parametrize("name", ["consistency(halvings=1)", "shortcut(halvings=1)", "reflow(steps=1)"])
+def test_the_least_that_is_allowed(name: str) -> None:
+    assert make_teach(name).extra > 0
+
+
+def test_a_row_without_its_network_says_so() -> None:
+    with pytest.raises(ValueError, match=r"^this row of TEACH needs a network that it was not given$"):
+        make_teach("progressive").answer(batch_at(make_schedule("cosine", 64), torch.tensor([64]), Around()))
+
+
+def test_what_rows_are_by_default() -> None:
+    """As their docs and the studies have them: another default would be another study."""
+    whole = {name: make_teach(name) for name in TEACH}
+    assert {name: rule.extra for name, rule in whole.items()} == {
+        "data": 0, "consistency": 0.75, "progressive": 2, "reflow": 8, "meanflow": 0.75, "shortcut": 0.5,
+    }  # fmt: skip
+    assert {name: rule.teacher for name, rule in whole.items() if rule.teacher} == {"progressive": 0.5, "reflow": 0.5}
+    assert [name for name, rule in whole.items() if rule.second] == ["meanflow", "shortcut"]
+    assert {name: rule.least for name, rule in whole.items() if rule.least > 1} == {"meanflow": 3}
+    assert {name: rule.stages for name, rule in whole.items() if rule.stages > 1} == {"progressive": 7}
+    assert make_teach("meanflow(ratio=0.5)").extra == 1.5
+
+
+def test_the_last_stage_lasts_until_the_end() -> None:
+    rule = make_teach("progressive(first=4)")
+    assert [rule.stage(done) for done in (0.0, 0.33, 0.34, 0.66, 0.67, 1.0)] == [0, 0, 1, 1, 2, 2]
+
+
+def test_epochs_of_the_teacher() -> None:
+    """Its share, one at least, and one is left for the student; none where there is no teacher."""
+    assert make_teach("data").teachers(8) == 0
+    assert [make_teach("progressive").teachers(epochs) for epochs in (2, 3, 8)] == [1, 2, 4]
+    assert make_teach("reflow(teacher=0.99)").teachers(8) == 7
+    assert make_teach("reflow(teacher=0.01)").teachers(8) == 1
+
+
+def test_what_a_small_budget_affords() -> None:
+    """One epoch of plain training; with a teacher two at least, one for each; exactly the budget is affordable."""
+    assert make_teach("data").affords(1) == 1
+    assert make_teach("data").affords(3) == 3
+    assert make_teach("progressive").affords(1) == 0
+    assert make_teach("progressive").affords(2) == 0  # 1 + 5/3
+    assert make_teach("progressive").affords(3) == 2
+    assert make_teach("reflow(steps=3)").affords(3) == 2  # 1 + 2
+    assert make_teach("reflow(steps=3)").cost(2) == 3
+
+
+def test_the_factor_of_consistency() -> None:
+    """τ_t/(τ_t − τ_r), τ = σ/α (ECT, iCT); none while r = 0."""
+    s = make_schedule("cosine", 40)
+    seen: list[Tensor] = []
+
+    def x0_of(x: Tensor, r: Tensor) -> Tensor:
+        seen.append(r)
+        return x
+
+    t = torch.arange(2, 41)
+    row = make_teach("consistency(halvings=4,start=0.2)")
+    batch = batch_at(s, t, Around(speaking(s, "v", x0_of), done=0.999))
+    factor = row.answer(batch).factor
+    tau = s.sigma / s.alpha
+    assert factor is not None
+    earlier = DISTANCES["ect"](Path(s), t, 4, batch.x0).clamp(min=0).minimum(t - 1)
+    assert_close(factor[:-1], (tau[t] / (tau[t] - tau[earlier]))[:-1])  # at T no signal is left: τ is cut there
+    assert torch.equal(seen[0], earlier.clamp(min=1))
+    assert row.answer(replace(batch, around=Around(done=0.19))).factor is None
+
+
+@pytest.mark.parametrize(("done", "k"), [(0.2, 1), (0.39, 1), (0.41, 2), (0.61, 3), (0.81, 4), (0.999, 4)])
+def test_the_stages_of_consistency(done: float, k: int) -> None:
+    """Four of equal length after the start, which ends at 0.2."""
+    s, seen = make_schedule("cosine", 1000), list[Tensor]()
+
+    def x0_of(x: Tensor, r: Tensor) -> Tensor:
+        seen.append(r)
+        return x
+
+    t = torch.tensor([200, 500, 900])
+    batch = batch_at(s, t, Around(speaking(s, "v", x0_of), done=done))
+    make_teach('consistency(distance="ict",halvings=4,start=0.2)').answer(batch)
+    assert torch.equal(t - seen[0], torch.full((3,), 1000 // (10 * 2 ** (k - 1))))
+
+
+def test_second_times_are_spread_below_t() -> None:
+    """`meanflow`: uniform. `shortcut`: jumps of half to a hundredth of T, none of them empty."""
+    s, around = make_schedule("flow", 64), Around(bent, None, None, 0.5, torch.Generator().manual_seed(0), bent)
+    second = make_teach("meanflow(ratio=1.0)").answer(batch_at(s, torch.full((400,), 64), around, "flow")).second
+    assert second is not None
+    assert 25 < float(second.double().mean()) < 39
+    assert int(second.max()) < 64
+    short = make_schedule("flow", 16)  # its shortest jumps are less than a step, and take one
+    second = make_teach("shortcut(ratio=1.0)").answer(batch_at(short, torch.full((400,), 16), around, "flow")).second
+    assert second is not None
+    assert set((16 - second).tolist()) == {16, 8, 4, 2, 1}
+
+
+def test_pairs_of_reflow_are_made_without_clipping() -> None:
+    """In the steps of the trailing grid, in the images' own precision."""
+    s = make_schedule("cosine", 200)
+    loud = Around(teacher=speaking(s, "x0", lambda x, t: 3 * x.sign()))
+    batch = batch_at(s, torch.tensor([1, 70, 200]), loud, "x0")
+    batch = replace(batch, eps=batch.eps.float(), denoiser=Denoiser(loud.teacher, s, "x0"))
+    answer = make_teach("reflow(steps=3)").answer(batch)
+    assert answer.x0.dtype == answer.eps.dtype == torch.float64
+    *_, end = sample(
+        batch.denoiser, batch.eps.double(), space(s, 3, "trailing"), "ddim", lambda t: torch.zeros(()), clip=False
+    )
+    assert_close(answer.x0, end.x)
+    assert float(answer.x0.abs().max()) > 1
 
 
 @pytest.mark.parametrize(
@@ -514,3 +632,9 @@ def test_extra_evaluations_are_those_that_are_made(teach: str) -> None:
         around = Around(net, net, None, (i + 0.5) / whole, torch.Generator().manual_seed(i), net)
         rule.answer(batch_at(s, torch.arange(1, images + 1) * 8, around))
     assert seen[0] / (whole * images) == pytest.approx(rule.extra)
+
+
+def test_a_share_of_a_batch_is_one_image_at_least() -> None:
+    batch = batch_at(make_schedule("cosine", 20), torch.arange(1, 21), Around(random=torch.Generator().manual_seed(0)))
+    assert [len(batch.some(share)) for share in (0.001, 0.1, 0.5, 1.0)] == [1, 2, 10, 20]
+    assert sorted(batch.some(1.0).tolist()) == list(range(20))

@@ -102,7 +102,7 @@ def _made(text: Path, layout: Layout) -> Made:
     """
     top, room = 18, 259  # mm
     pdf = text.with_suffix(".made")
-    command = [sys.executable, "-I", str(TYPESET), str(text), str(pdf), json.dumps(_inputs(layout))]
+    command = [sys.executable, "-IB", str(TYPESET), str(text), str(pdf), json.dumps(_inputs(layout))]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
     if done.returncode:
         raise RuntimeError(done.stderr.decode(errors="replace").strip() or f"typst ended with {done.returncode}")
