@@ -6,21 +6,20 @@ with the engine that a long study would choose. Ratios are taken within a round.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
-from bench.errors import UserError
 from bench.execute import processes
-from bench.job import engine, speed
-from bench.machine import devices
-from ddpm.denoiser import Net
+from bench.job import speed
 from ddpm.nets import NETS
 from perf.record import save
+from perf.roofline import tuned
+from perf.rounds import command
 
 DEFAULT = "unet"
 """The network that the others are compared with."""
@@ -48,40 +47,23 @@ def _ratio(raw: Mapping[str, Sequence[float]], net: str, task: str) -> float:
     return statistics.median(own / default for own, default in pairs)
 
 
-def measure(device: torch.device, rounds: int) -> dict[str, Any]:
-    """Time every network, and say which engine each had."""
-    engines: dict[str, str] = {}
-    works = []
-    for name in NETS:
-
-        def prepare(work: engine.Work, name: str = name) -> Net:
-            chosen = speed.tuned(name, work)
-            engines[f"{name} {work.task}"] = chosen.about.engine
-            return chosen.net
-
-        works += [speed.training(name, device, prepare), speed.sampling(name, device, prepare)[0]]
-    raw = speed.measure(works, device, rounds)
-    return {"engines": engines, "seconds": raw, "rows": rows(list(NETS), raw, speed.BATCH)}
-
-
 def main(argv: list[str] | None = None) -> int:
     """Measure, print, save; 2 for a user's mistake."""
-    parser = argparse.ArgumentParser(prog="python -m perf.nets", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15, help="times everything is measured in turn (default 15)")
-    parser.add_argument("--device", default="auto")
-    args = parser.parse_args(argv)
-    try:
-        if args.rounds < 1:
-            raise UserError(f"--rounds must be at least 1, not {args.rounds}")
-        device = devices.pick_device(args.device)
-    except UserError as error:
-        print(f"perf.nets: {error}", file=sys.stderr)
-        return 2
-    found = measure(device, args.rounds)
-    for row in found["rows"]:
+    return command("nets", __doc__, 15, _run, argv)
+
+
+def _run(device: torch.device, rounds: int) -> None:
+    engines: dict[str, Any] = {}
+    works = []
+    for net in NETS:
+        prepare = partial(tuned, net, engines)
+        works += [speed.training(net, device, prepare), speed.sampling(net, device, prepare)[0]]
+    raw = speed.measure(works, device, rounds)
+    found = rows(list(NETS), raw, speed.BATCH)
+    for row in found:
         print("  ".join(f"{name} {value:.3g}" if name != "net" else f"{value:9}" for name, value in row.items()))
-    print(save("nets", found, device=device))
-    return 0
+    chosen = {name: about["engine"] for name, about in engines.items()}
+    print(save("nets", {"engines": chosen, "seconds": raw, "rows": found}, device=device))
 
 
 if __name__ == "__main__":

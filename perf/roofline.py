@@ -7,7 +7,6 @@ scoring. FLOPs are counted, 2 per multiply-add, in products and convolutions alo
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import tempfile
@@ -17,13 +16,11 @@ from typing import Any
 
 import torch
 
-from bench.errors import UserError
 from bench.execute import processes
 from bench.images import datasets
 from bench.job import engine, speed
 from bench.job.generate import TILE
 from bench.job.speed import Work
-from bench.machine import devices
 from bench.paths import LOCAL
 from bench.score.scorer import Scorer
 from bench.store.records import EngineRecord
@@ -31,6 +28,7 @@ from bench.store.store import Store
 from ddpm.denoiser import Net
 from ddpm.nets import NETS
 from perf.record import claim, save
+from perf.rounds import command
 
 BARS = {"unet training": 0.60, "unet sampling": 0.70}
 OVERHEAD = 0.05
@@ -101,18 +99,7 @@ def claims(found: list[dict[str, Any]], raw: dict[str, list[float]]) -> list[dic
 
 def main(argv: list[str] | None = None) -> int:
     """Measure, print, save; 2 for a user's mistake."""
-    parser = argparse.ArgumentParser(prog="python -m perf.roofline", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7, help="times everything is measured in turn (default 7)")
-    parser.add_argument("--device", default="auto")
-    args = parser.parse_args(argv)
-    try:
-        if args.rounds < 1:
-            raise UserError(f"--rounds must be at least 1, not {args.rounds}")
-        _run(devices.pick_device(args.device), args.rounds)
-    except UserError as error:
-        print(f"perf.roofline: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return command("roofline", __doc__, 7, _run, argv)
 
 
 def _run(device: torch.device, rounds: int) -> None:
