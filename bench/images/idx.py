@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from bench.errors import UserError
+from bench.images.arrays import in_words
 from bench.images.dataset import Images
 
 SYSTEM = Path("/usr/share/datasets")
@@ -78,7 +79,7 @@ def load(spec: Idx, root: Path) -> Images:
     for array, name in zip(arrays, spec.files, strict=True):
         picture = array.ndim == 3 and array.shape[1:] == (28, 28) and array.dtype == np.uint8
         if not (picture if name in spec.files[::2] else array.ndim in (1, 2) and array.size):
-            shape = "×".join(map(str, array.shape)) or "one number"
+            shape = in_words(array.shape)
             raise UserError(f"corrupt data: {find(spec, name, root)} holds {shape} of {array.dtype.name}")
     upright = [a.transpose(0, 2, 1) if spec.turned else a for a in arrays[::2]]
     images = [_tensor(np.ascontiguousarray(a))[:, None] for a in upright]

@@ -35,6 +35,7 @@ from bench.report.formats import best_marked, count, number, short, span_of
 from bench.report.render import RENDERERS, markdown, pdf
 from bench.report.render.page import PAGE as PAGE_STYLE
 from bench.text import listing, visible
+from tests.bench.pages import compile_pages
 
 HOSTILE = [
     "<script>alert(1)</script> &amp; <b>",
@@ -220,7 +221,7 @@ def test_typst():
 
 
 def test_pages_are_a4(tmp_path):
-    pages = pdf.compile_pages([heading(1, "A title"), text("Text | with $5 and x̂₀ and ε̂.")], tmp_path, "png")
+    pages = compile_pages([heading(1, "A title"), text("Text | with $5 and x̂₀ and ε̂.")], tmp_path, "png")
     assert len(pages) == 1
     width, height = (int.from_bytes(pages[0][i : i + 4], "big") for i in (16, 20))
     assert height / width == pytest.approx(297 / 210, rel=0.01)
@@ -307,7 +308,7 @@ def test_a_page_with_sections_has_a_list_of_them(tmp_path):
     assert "First.\n\n- [The answer](<#the-answer>)\n- [What each \\<b\\> costs: x₀](<#what-each-b-costs-x₀>)" in made
     assert "- [The answer](<#the-answer-1>)\n- [Provenance](<#provenance>)\n\n## The answer" in made
     assert "#contents()\n\n#heading(level: 2" in pdf.source(page)
-    assert pdf.compile_pages(page, tmp_path)
+    assert compile_pages(page, tmp_path)
     assert "contents" not in pdf.source(page[:-1]).replace(PAGE_STYLE, "")
 
 

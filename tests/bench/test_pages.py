@@ -10,11 +10,12 @@ from PIL import Image
 
 from bench.report.blocks import Column, Figure, Spread, heading, table, text
 from bench.report.render import pdf
+from tests.bench.pages import compile_pages
 
 
 def filled(pages, tmp_path, layout=pdf.LAYOUTS[0]):
     """How far down each page goes, as a share of the room for text: the lowest row that is not white."""
-    for page in pdf.compile_pages(pages, tmp_path, "png", ppi=40, layout=layout):
+    for page in compile_pages(pages, tmp_path, "png", ppi=40, layout=layout):
         grey = np.asarray(Image.open(io.BytesIO(page)).convert("L"), float)
         top, bottom = (round(len(grey) * edge / 297) for edge in (18, 297 - 19))
         dark = np.flatnonzero((grey[top:bottom] < 200).any(axis=1))
@@ -44,7 +45,7 @@ def test_a_figure_is_a_third_of_a_page_at_most(tmp_path):
     for drawn, shown in ((60, 60), (100, 86), (200, 140)):
         figure = f"#set page(width: 172mm, height: {drawn}mm, margin: 0mm, fill: black)".encode()
         (tmp_path / "figures" / "f.pdf").write_bytes(typst.Compiler(figure).compile())
-        (page,) = pdf.compile_pages([heading(2, "A"), Figure("f", "lines", {}, (), "")], tmp_path, "png", ppi=72)
+        (page,) = compile_pages([heading(2, "A"), Figure("f", "lines", {}, (), "")], tmp_path, "png", ppi=72)
         grey = np.asarray(Image.open(io.BytesIO(page)).convert("L"))
         black = (grey < 60).mean(axis=1) > 0.3
         assert black.sum() / len(grey) * 297 == pytest.approx(shown, abs=2)
@@ -54,7 +55,7 @@ def test_a_wide_table_fits_the_page(tmp_path):
     """Sixteen columns of numbers: titles stand upright, and no number runs into another."""
     columns = [Column("objective", "left"), *(Column(f"spectrum distance {i}") for i in range(15))]
     wide = table(columns, [["previous", *[Spread(12345.0, 12345.0, 123456.0)] * 2, *[1.25] * 13]] * 3)
-    (page,) = pdf.compile_pages([heading(1, "A"), wide], tmp_path, "png", ppi=72)
+    (page,) = compile_pages([heading(1, "A"), wide], tmp_path, "png", ppi=72)
     grey = np.asarray(Image.open(io.BytesIO(page)).convert("L"))
     across = np.flatnonzero((grey < 200).any(axis=0)) / grey.shape[1] * 210
     assert across.min() > 18
@@ -96,7 +97,7 @@ def test_the_last_page_of_a_text_is_half_full_too(tmp_path):
     assert last < 0.5
     pdf.render(page, tmp_path / "report.pdf")
     made = (tmp_path / "report.pdf").read_bytes()
-    (layout,) = (one for one in pdf.LAYOUTS if pdf.compile_pages(page, tmp_path, layout=one) == [made])
+    (layout,) = (one for one in pdf.LAYOUTS if compile_pages(page, tmp_path, layout=one) == [made])
     first, last = filled(page, tmp_path, layout)
     assert first > 0.5
     assert last > 0.5
@@ -109,7 +110,7 @@ def test_no_figure_stands_above_the_title(tmp_path):
         typst.Compiler(b"#set page(width: 172mm, height: 80mm, margin: 0mm, fill: black)").compile()
     )
     page = [heading(1, "A title"), text("A line."), Figure("f", "lines", {}, ("A caption.",), ""), text("A line.")]
-    (png,) = pdf.compile_pages(page, tmp_path, "png", ppi=40)
+    (png,) = compile_pages(page, tmp_path, "png", ppi=40)
     grey = np.asarray(Image.open(io.BytesIO(png)).convert("L"))
     (black,) = np.nonzero((grey < 60).mean(axis=1) > 0.5)
     assert black.min() > len(grey) / 2

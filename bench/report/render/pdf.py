@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import singledispatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
@@ -42,11 +42,7 @@ from bench.report.formats import shown
 from bench.report.render.page import PAGE
 from bench.text import visible
 
-if TYPE_CHECKING:
-    from typst import Compiler
-
 TYPESET = Path(__file__).with_name("typeset.py")
-Kind = Literal["pdf", "png", "html"]
 Layout = Mapping[str, float]
 IN_ONE_PIECE, MOST_TOGETHER = 110, 22
 """Cells and rows up to which a table is never split between pages."""
@@ -102,7 +98,7 @@ def _made(text: Path, layout: Layout) -> Made:
     """
     top, room = 18, 259  # mm
     pdf = text.with_suffix(".made")
-    command = [sys.executable, "-IB", str(TYPESET), str(text), str(pdf), json.dumps(_inputs(layout))]
+    command = [sys.executable, "-IB", str(TYPESET), str(text), str(pdf), json.dumps(inputs(layout))]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
     if done.returncode:
         raise RuntimeError(done.stderr.decode(errors="replace").strip() or f"typst ended with {done.returncode}")
@@ -112,30 +108,9 @@ def _made(text: Path, layout: Layout) -> Made:
     return Made(content, float((height - top) / room) if page == pages else 0.0, int(pages))
 
 
-def _inputs(layout: Layout) -> dict[str, str]:
+def inputs(layout: Layout) -> dict[str, str]:
+    """A layout as Typst gets it."""
     return {name: f"{value:g}" for name, value in layout.items()}
-
-
-def compile_pages(
-    blocks: Iterable[Block],
-    root: Path,
-    kind: Kind = "pdf",
-    ppi: float | None = None,
-    layout: Layout = LAYOUTS[0],
-) -> list[bytes]:
-    """The blocks set in pages, pictures found below ``root``: one PDF or HTML file, or a PNG a page."""
-    import typst
-
-    text = source(blocks).encode()
-    compiler = typst.Compiler(text, root=root, ignore_system_fonts=True, sys_inputs=_inputs(layout))
-    return _compiled(compiler, kind, ppi)
-
-
-def _compiled(compiler: Compiler, kind: Kind, ppi: float | None = None) -> list[bytes]:
-    made = compiler.compile(format=kind, timestamp=0, ppi=ppi)
-    if made is None:
-        raise RuntimeError("typst made no document")
-    return made if isinstance(made, list) else [made]
 
 
 def source(blocks: Iterable[Block]) -> str:
