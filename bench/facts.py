@@ -191,7 +191,7 @@ def first_report(study: str, of: str = "first") -> str:
 def perf(name: str, path: str, style: str = ".3g") -> str:
     """A number of a measurement in ``results/perf``, in a number format.
 
-    ``path`` is keys and indices joined by dots; ``*`` is the median over a list.
+    ``path`` is keys and indices joined by dots; ``*`` is the median over a list, ``count`` how long it is.
     """
     return format(_at(json.loads((ROOT / "results" / "perf" / f"{name}.json").read_text()), path.split(".")), style)
 
@@ -202,6 +202,8 @@ def _at(value: Any, path: Sequence[str]) -> Any:
     first, *rest = path
     if first == "*":
         return statistics.median(_at(one, rest) for one in value)
+    if first == "count":
+        return len(value)
     return _at(value[int(first)] if isinstance(value, list) else value[first], rest)
 
 

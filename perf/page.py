@@ -10,7 +10,7 @@ import argparse
 import re
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from bench.report.sections.common import numbers
 from bench.report.write import write_files
 from perf import peers_page
 from perf.gpu import page as gpu
-from perf.record import FOLDER, load
+from perf.record import FOLDER, claim, load
 
 OUT = ROOT / "reports" / "perf"
 ELSEWHERE = ("parity",)
@@ -62,7 +62,7 @@ def _claims(found: dict[str, Record]) -> Iterator[Block]:
     rows: list[list[Cell]] = [
         [one["claim"], one["bar"], one["measured"], "yes" if one["met"] else Strong("no"), name]
         for name, record in found.items()
-        for one in [*record.get("claims", ()), *(peers_page.claims(record) if name == "peers" else ())]
+        for one in [*record.get("claims", ()), *(CLAIMS[name](record) if name in CLAIMS else ())]
     ]
     if not rows:
         yield text("Nothing has been measured with a bar to meet.")
@@ -205,6 +205,36 @@ def scorenet(record: Record) -> Iterator[Block]:
     )
 
 
+def outside(record: Record) -> Iterator[Block]:
+    """What each judge says of each set, and how far it agrees with the judges from outside."""
+    yield from plain(record)
+    pair = record["correlation"]["of the two outside"]
+    names, others = list(record["noise_16"]), list(record["correlation"]["fid"])
+    yield text(
+        f"A judge is good if it ranks the sets as {' and '.join(others)} do (Spearman's rank correlation). These two "
+        f"agree with each other at {pair:.3f} only. A judge must also see noise that a person sees. The last column "
+        "says how much worse it finds test images with noise of 16 grey levels than clean ones. The unit is the "
+        "standard deviation of its score over clean sets."
+    )
+    columns = [
+        Column("judge", "left"), *(Column(f"correlation with {name}", format="three decimals") for name in others),
+        Column("noise 16"),
+    ]  # fmt: skip
+    rows = [[CodeSpan(n), *(record["correlation"][n][o] for o in others), record["noise_16"][n]] for n in names]
+    yield table(columns, rows)
+
+
+def _outside_claims(record: Record) -> Iterator[Record]:
+    """The headline judge's: agreement with either judge from outside, and that it sees noise."""
+    for other, value in record["correlation"]["fid"].items():
+        yield claim(f"rank correlation of fid with {other}", "≥ 0.97", f"{value:.3f}", value >= 0.97)
+    noise = record["noise_16"]["fid"]
+    yield claim("noise of 16 grey levels seen by fid, in its scatter", "≥ 10", f"{noise:.1f}", noise >= 10)
+
+
+CLAIMS: dict[str, Callable[[Record], Iterable[Record]]] = {"peers": peers_page.claims, "outside": _outside_claims}
+"""Measurement → claims that follow from its record, beside those that are in it."""
+
 SECTIONS: dict[str, tuple[str, str, Callable[[Record], Iterator[Block]]]] = {
     "roofline": ("Share of the machine", "", roofline),
     "scorenet": (
@@ -236,7 +266,7 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Record], Iterator[Block]]]] = {
         "Judges from outside",
         "Two networks that are not in the project, resnet and lenet, judge the same sets of 1,000 images as the "
         "project's own metrics do. The sets are damaged test images and samples of trained models. Lower is better.",
-        plain,
+        outside,
     ),
     "quality": (
         "Quality",
