@@ -34,8 +34,10 @@ from bench.errors import UserError
 from bench.paths import REFERENCE, ROOT
 from bench.race import rules, words
 from bench.race.records import FOLDER
+from bench.report import calibration
 from bench.report.formats import short
 from bench.report.sections.common import learnt_runs
+from bench.score.calibrated import FEW, smallest
 from bench.score.classifier import about
 from bench.score.judges import PANELS, judges_of
 from bench.store.records import JobRecord, TrainedJob
@@ -53,14 +55,18 @@ def results(study: str) -> Results:
 
 
 def best(study: str, what: str) -> str:
-    """The best setting of a study: ``fid``, ``range`` over seeds, or any column."""
-    row = results(study).settings.iloc[0]
-    return _range(row["low"], row["high"]) if what == "range" else _shown(row[what])
+    """The best setting of a study: ``fid``, ``range`` over seeds, any column, or the ``setting`` itself."""
+    return _of(results(study).settings.iloc[0], what)
 
 
 def setting(study: str, where: str, what: str) -> str:
     """The same of the best setting with ``column=value;…``."""
-    row = _where(study, where)
+    return _of(_where(study, where), what)
+
+
+def _of(row: Any, what: str) -> str:
+    if what == "setting":
+        return f"`{row['objective']}`, `{row['schedule']}`, `{row['sampler']}`, {row['sample_steps']} steps"
     return _range(row["low"], row["high"]) if what == "range" else _shown(row[what])
 
 
@@ -207,6 +213,11 @@ def _at(value: Any, path: Sequence[str]) -> Any:
     return _at(value[int(first)] if isinstance(value, list) else value[first], rest)
 
 
+def sees(metric: str, damage: str) -> str:
+    """The smallest strength of a damage that a metric sees in sets of 1,000 images."""
+    return f"{_known(smallest(calibration.read(ROOT / 'reports' / 'metrics'), metric, damage, FEW)):g}"
+
+
 def judges() -> str:
     """The pinned judges that are networks, with how many test images each one puts in the right class."""
     every = [judge for dataset in PANELS for judge in judges_of(dataset).values() if judge.judge.recipe]
@@ -241,6 +252,7 @@ FACTS: dict[str, Callable[..., str]] = {
     "perf": perf,
     "race": race,
     "judges": judges,
+    "sees": sees,
 }
 
 

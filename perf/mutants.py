@@ -2,7 +2,8 @@
 
 mutmut makes the mutants of a module's functions. For each it runs those of the module's tests that call the function;
 the gate's formulas are among the tests. Mutants that may live are in ``tests/survivors.toml``, each with a reason. The
-run fails where others are more than 5% of a module's mutants.
+run fails where others are more than 5% of a module's mutants. ``results/perf/mutants.json`` has the last run of each
+module, with these others.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from bench.paths import ROOT
+from perf.record import FOLDER, about, load, save
 
+NAME = "mutants"
 WANTED = 0.95
 SURVIVORS = ROOT / "tests" / "survivors.toml"
 NEEDED = ("bench", "ddpm", "ddpm_bench", "data", "results/baselines", "tests", "pyproject.toml")
@@ -50,6 +53,10 @@ MODULES: dict[str, tuple[str, ...]] = {
     "ddpm/nets/scorenet.py": ("tests/ddpm/test_nets.py",),
     "bench/score/distances.py": ("tests/bench/test_metrics.py",),
     "bench/score/metrics.py": ("tests/bench/test_metrics.py",),
+    "bench/score/views.py": ("tests/bench/test_judges.py", "tests/bench/test_metrics.py"),
+    "bench/score/together.py": ("tests/bench/test_judges.py",),
+    "bench/score/copies.py": ("tests/bench/test_thorough.py",),
+    "bench/score/heldout.py": ("tests/bench/test_thorough.py", "tests/ddpm/test_likelihood.py"),
 }
 """Module → its tests, beside the gate's formulas."""
 
@@ -122,19 +129,50 @@ def mutate(module: str, tests: Sequence[str], folder: Path) -> list[Mutant]:
     return [Mutant(name, killed, ("", "") if killed else change(mutmut("show", name))) for name, killed in found]
 
 
-def judged(module: str, mutants: Sequence[Mutant], known: Iterable[Survivor]) -> tuple[str, list[Mutant]]:
-    """A line on a module, and its survivors without a reason."""
+class Judged(NamedTuple):
+    """What became of a module's mutants; ``left`` are the survivors without a reason."""
+
+    module: str
+    mutants: int
+    killed: int
+    left: tuple[Mutant, ...]
+
+    @property
+    def reasoned(self) -> int:
+        """How many survivors have a reason."""
+        return self.mutants - self.killed - len(self.left)
+
+    @property
+    def good(self) -> bool:
+        """Whether enough are killed or have a reason."""
+        return 1 - len(self.left) / self.mutants >= WANTED
+
+    def __str__(self) -> str:
+        share = self.killed / self.mutants
+        return f"{self.module}: {self.killed} of {self.mutants} killed ({share:.1%}), {self.reasoned} with a reason"
+
+
+def judged(module: str, mutants: Sequence[Mutant], known: Iterable[Survivor]) -> Judged:
+    """The verdict on a module."""
     reasons = {(one.before, one.after) for one in known if one.module == module}
     alive = [one for one in mutants if not one.killed]
-    open_ = [one for one in alive if one.change not in reasons]
-    killed = len(mutants) - len(alive)
-    share = killed / len(mutants)
-    return f"{module}: {killed} of {len(mutants)} killed ({share:.1%}), {len(alive) - len(open_)} with a reason", open_
+    left = tuple(one for one in alive if one.change not in reasons)
+    return Judged(module, len(mutants), len(mutants) - len(alive), left)
 
 
-def passes(counts: Mapping[str, tuple[int, int]]) -> bool:
-    """Whether each module's (mutants, survivors without a reason) is good enough."""
-    return all(left == 0 or 1 - left / total >= WANTED for total, left in counts.values())
+def record(found: Judged, folder: Path = FOLDER) -> None:
+    """Put a module's verdict in ``results/perf/mutants.json``, in place of an earlier one of it."""
+    kept = load(folder).get(NAME, {"rows": [], "left": {}})
+    commit = about(NAME)["environment"]["commit"]
+    row = {
+        "module": found.module, "mutants": found.mutants, "killed": found.killed, "with a reason": found.reasoned,
+        "left": len(found.left), "commit": commit,
+    }  # fmt: skip
+    rows = [one for one in kept["rows"] if one["module"] in MODULES and one["module"] != found.module]
+    left = {name: lines for name, lines in kept["left"].items() if name in MODULES}
+    left[found.module] = [{"before": one.change[0], "after": one.change[1]} for one in found.left]
+    order = list(MODULES).index
+    save(NAME, {"rows": sorted([*rows, row], key=lambda one: order(one["module"])), "left": left}, folder=folder)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -144,16 +182,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if wrong := [name for name in args.modules if name not in MODULES]:
         parser.error(f"no module {wrong[0]} here (modules: {', '.join(MODULES)})")
-    known, counts = read(SURVIVORS), {}
+    known, good = read(SURVIVORS), True
     for module in args.modules or MODULES:
         with tempfile.TemporaryDirectory(prefix="ddpm-bench-mutants-") as folder:
-            mutants = mutate(module, MODULES[module], Path(folder))
-        line, left = judged(module, mutants, known)
-        print(line, flush=True)
-        for one in left:
+            found = judged(module, mutate(module, MODULES[module], Path(folder)), known)
+        print(found, flush=True)
+        for one in found.left:
             print(f"  {one.name}\n    - {one.change[0]}\n    + {one.change[1]}", flush=True)
-        counts[module] = (len(mutants), len(left))
-    return 0 if passes(counts) else 1
+        record(found)
+        good = good and found.good
+    return 0 if good else 1
 
 
 if __name__ == "__main__":

@@ -249,6 +249,12 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Record], Iterator[Block]]]] = {
         "round, and are medians over rounds.",
         plain,
     ),
+    "mutants": (
+        "Mutants",
+        "The code of a module is changed in many small ways, one at a time. A test must fail each time, or there is a "
+        "reason why none can. What is left may be 5% of a module. The record has the lines of each.",
+        plain,
+    ),
     "fuzz": (
         "Fuzz",
         "Files and texts that users give are changed at random, and then read. A reader has to read them, or to say in "

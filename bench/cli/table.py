@@ -13,10 +13,10 @@ HELP = "print a row for each cell of a study"
 MORE = ""
 
 MAIN = (
-    "net", "objective", "schedule", "T", "seed", "sampler", "sample_steps", "eta", "n", "fid", "fid_floor",
-    "fid_ceiling", "kid", "kid_se", "precision", "recall", "confidence", "epoch_s", "sample_images_per_s", "status",
+    "net", "objective", "schedule", "T", "seed", "sampler", "sample_steps", "eta", "n", "fid_floor", "fid_ceiling",
+    "fid", "kid", "kid_se", "precision", "recall", "confidence", "epoch_s", "sample_images_per_s", "status",
 )  # fmt: skip
-"""Columns of the Markdown table; CSV and JSON have all."""
+"""Columns of the Markdown table, and those of the other judges after FID; CSV and JSON have all."""
 MOST_ROWS = 500
 """Longest Markdown table; CSV and JSON have all rows."""
 
@@ -56,7 +56,12 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     """The main columns as a Markdown table, without those that are empty throughout."""
     from tabulate import tabulate
 
-    columns = [name for name in MAIN if any(row[name] is not None for row in rows)]
+    from bench.score.judges import panel
+
+    others = dict.fromkeys(name for row in rows for name in panel("fid", row["classifier"]))
+    after = MAIN.index("fid") + 1
+    names = (*MAIN[:after], *others, *MAIN[after:])
+    columns = [name for name in names if any(row[name] is not None for row in rows)]
     body = [["" if row[name] is None else row[name] for name in columns] for row in rows]
     return str(tabulate(body, columns, tablefmt="github", floatfmt=".4g"))
 

@@ -69,7 +69,11 @@ def world(kind: str, random: np.random.Generator, count: int, seeds: int) -> tup
     """True log scores, and those seen, of settings that each have a network of their own."""
     spread = 0.1 if kind != "wide" else 1.0
     truth = spread * random.standard_normal(count)
-    sd = {"alike": 0.08, "wide": 1.0}.get(kind, np.where(random.random((count, 1)) < 0.5, 0.04, 0.2))
+    sd: Any = {"alike": 0.08, "wide": 1.0}.get(kind, np.where(random.random((count, 1)) < 0.5, 0.04, 0.2))
+    if kind == "only the best scatters":
+        sd = np.where(truth == truth.min(), 0.2, 0.04)[:, None]
+    if kind == "one noise":
+        return truth, truth[:, None] + 0.08 * random.standard_normal((count, 1)) + 0.03 * random.standard_normal(seeds)
     if kind == "shared noise":
         noise = 0.08 * random.standard_normal((count, 1, 3))
         training, both = random.standard_normal((count, seeds, 1)), random.standard_normal((count, seeds, 3))
@@ -78,18 +82,30 @@ def world(kind: str, random: np.random.Generator, count: int, seeds: int) -> tup
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
-@pytest.mark.parametrize("count", [8, 30])
+@pytest.mark.parametrize("count", [8, 40])
 @pytest.mark.parametrize("kind", ["alike", "wide", "some scatter five times as much", "shared noise"])
 def test_the_set_holds_the_best_however_settings_scatter(kind: str, count: int, seeds: int) -> None:
     """Simulated: in 93 of 100 studies or more. With one scatter for all, within a factor of two, it was 59 to 100."""
+    held, size = holds(kind, count, seeds, 100)
+    assert held >= 0.93
+    assert size < count
+
+
+def holds(kind: str, count: int, seeds: int, studies: int) -> tuple[float, float]:
+    """In which share of simulated studies the set holds the best, and how large it is on average."""
     random, held, sizes = np.random.default_rng(5), [], []
-    for _ in range(100):
+    for _ in range(studies):
         truth, seen = world(kind, random, count, seeds)
         found = best(seen, range(count), 0)
         held.append(truth.argmin() in found.members)
         sizes.append(len(found.members))
-    assert np.mean(held) >= 0.93
-    assert np.mean(sizes) < count
+    return float(np.mean(held)), float(np.mean(sizes))
+
+
+def test_the_worst_case_is_as_the_docs_say() -> None:
+    """docs/statistics.md: about 92 of 100, within two standard errors; far fewer where all share a noise."""
+    assert holds("only the best scatters", 40, 3, 200)[0] >= 0.88
+    assert holds("one noise", 40, 3, 50)[0] < 0.8
 
 
 def test_hopeless_settings_that_scatter_widely_make_no_set_larger() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 
 import pytest
 
 from bench.paths import ROOT
 from perf import mutants
-from perf.mutants import MODULES, SURVIVORS, Mutant, Survivor
+from perf.mutants import MODULES, SURVIVORS, Judged, Mutant, Survivor
+from perf.record import load
 
 RESULTS = """
     ddpm.mix.x_bridge__mutmut_1: killed
@@ -35,11 +37,23 @@ def test_results_are_read() -> None:
 def test_a_survivor_needs_a_reason() -> None:
     made = [Mutant("a", True), Mutant("b", False, ("x", "y")), Mutant("c", False, ("x", "z"))]
     known = [Survivor("ddpm/mix.py", "x", "y", "equal"), Survivor("ddpm/ema.py", "x", "z", "equal")]
-    line, left = mutants.judged("ddpm/mix.py", made, known)
-    assert line == "ddpm/mix.py: 1 of 3 killed (33.3%), 1 with a reason"
-    assert [one.name for one in left] == ["c"]
-    assert mutants.passes({"a": (3, 0), "b": (100, 5)})
-    assert not mutants.passes({"a": (3, 0), "b": (100, 6)})
+    found = mutants.judged("ddpm/mix.py", made, known)
+    assert str(found) == "ddpm/mix.py: 1 of 3 killed (33.3%), 1 with a reason"
+    assert [one.name for one in found.left] == ["c"]
+    assert not found.good
+    assert found._replace(mutants=20).good
+
+
+def test_the_record_keeps_the_last_run_of_each_module(tmp_path: Path) -> None:
+    """In the order of the table, and those that have left it are forgotten."""
+    lives = Mutant("c", False, ("x", "z"))
+    for module, killed in (("ddpm/ema.py", 1), ("ddpm/mix.py", 2), ("ddpm/ema.py", 3)):
+        mutants.record(Judged(module, 4, killed, (lives,)), tmp_path)
+    found = load(tmp_path)["mutants"]
+    assert [(row["module"], row["killed"], row["left"]) for row in found["rows"]] == [
+        ("ddpm/mix.py", 2, 1), ("ddpm/ema.py", 3, 1),
+    ]  # fmt: skip
+    assert found["left"] == {module: [{"before": "x", "after": "z"}] for module in ("ddpm/mix.py", "ddpm/ema.py")}
 
 
 def test_every_module_of_the_model_has_tests() -> None:

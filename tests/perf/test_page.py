@@ -241,3 +241,15 @@ def test_a_file_that_is_none_of_ours(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "gpu-x.json").write_text(json.dumps(ABOUT))
     assert page.main(["--results", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "gpu-x.json is not a file of `python -m perf.gpu`" in capsys.readouterr().err
+
+
+def test_the_headline_sees_noise_and_ranks_as_others_do() -> None:
+    """By the committed record: noise of 16 grey levels is ten times the scatter away; the page says what is missed."""
+    kept = load()["outside"]
+    assert kept["noise_16"]["fid"] >= 10
+    made = markdown.source(list(page.compose({"outside": kept})))
+    for other, value in kept["correlation"]["fid"].items():
+        assert (
+            f"| rank correlation of fid with {other} | ≥ 0.97 | {value:.3f} | {'yes' if value >= 0.97 else '**no**'} |"
+            in made
+        )

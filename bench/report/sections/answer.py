@@ -260,5 +260,5 @@ def _reading(results: Results) -> Text:
         " (",
         CodeSpan(classifier),
         "). Compare it only with FIDs of the same judge, the same reference set and the same N. FIDs of Inception "
-        "networks are on another scale.",
+        "networks are on another scale. FID sees neither images that are drawn twice nor copies of training images.",
     )

@@ -19,9 +19,11 @@ from bench.report.sections.common import (
     curve_options,
     engines_note,
     judge_cells,
+    judge_columns,
     methods_note,
     numbers,
     of_classes,
+    other_judges,
     panels_note,
     several_seeds,
     shared_note,
@@ -75,12 +77,13 @@ def _figure(results: Results, timed: pd.DataFrame, best: pd.DataFrame) -> Block:
 
 def _table(results: Results, best: pd.DataFrame) -> Block:
     axes = axis_names(results, AXES, CELL)
-    sure = of_classes(results, "confidence")
+    sure, others = of_classes(results, "confidence"), other_judges(results)
     rows = [
-        [*axis_cells(axes, row), row["sample_time"], spread(row, several_seeds(results)), *judge_cells(sure, row)]
+        [*axis_cells(axes, row), row["sample_time"], spread(row, several_seeds(results)),
+         *judge_cells((*others, *sure), row)]
         for _, row in best.iterrows()
-    ]
+    ]  # fmt: skip
     what = f"has {len(best)} settings, fastest first" if len(best) > 1 else "is a single setting"
     confidence = numbers(*sure, how="three decimals")
-    columns = [*axis_columns(axes), *numbers("s per 1,000 samples", "FID"), *confidence]
+    columns = [*axis_columns(axes), *numbers("s per 1,000 samples", "FID"), *judge_columns(others), *confidence]
     return table(columns, rows, f"The Pareto front {what}:")
