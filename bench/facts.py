@@ -29,14 +29,14 @@ from bench.analysis.beside import SAME, TURNED
 from bench.analysis.best import best_of
 from bench.analysis.effects import scatter as components
 from bench.analysis.frames import Results
-from bench.analysis.steps import enough, in_words
+from bench.analysis.steps import in_words
 from bench.errors import UserError
 from bench.paths import REFERENCE, ROOT
 from bench.race import rules, words
 from bench.race.records import FOLDER
 from bench.report import calibration
 from bench.report.formats import short
-from bench.report.sections.common import learnt_runs
+from bench.report.sections.steps import by_sampler
 from bench.score.calibrated import FEW, smallest
 from bench.score.classifier import about
 from bench.score.judges import PANELS, judges_of
@@ -162,9 +162,7 @@ def of_many(study: str, what: str) -> str:
 
 def steps(study: str, method: str) -> str:
     """How many steps of a sampler are enough, as far as seeds can tell."""
-    found = results(study)
-    cells = learnt_runs(found)
-    return in_words(_known(enough(cells[cells["method"] == method], sorted(found.done["sample_steps"].unique()))))
+    return in_words(_known(dict(by_sampler(results(study)))[method]))
 
 
 def scatter(study: str, objective: str, what: str) -> str:

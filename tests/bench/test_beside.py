@@ -94,6 +94,10 @@ def test_what_the_report_says(two: Results) -> None:
     assert "**the opposite answers**: supported here, contradicted there" in rows[CLAIMS[0]]
     assert "supported in both" in rows[CLAIMS[1]]
     assert re.search(r"0\.66\d? \(", rows[CLAIMS[1]])
+    assert "It is not tested whether the two differ." in said
+    assert [row for row in said.splitlines() if row.startswith(("| ancestral", "| ddim"))] == [
+        "| ddim | 50 | none |", "| ancestral | 50 | none |"
+    ]  # fmt: skip
     figure = next(block for block in compose(two) if isinstance(block, Figure) and block.name == "beside")
     assert marks.draw(figure).png.startswith(b"\x89PNG")
     assert len(figure.data["intervals"]) == 6

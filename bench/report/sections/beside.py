@@ -10,8 +10,10 @@ from bench.analysis import beside
 from bench.analysis.beside import Both, Pair
 from bench.analysis.claims import Verdict
 from bench.analysis.frames import Results
+from bench.analysis.steps import ENOUGH, in_words
 from bench.report.blocks import Block, Cell, CodeSpan, Column, Figure, Spread, Strong, heading, table, text
 from bench.report.formats import number
+from bench.report.sections.steps import by_sampler
 from bench.text import plural
 
 
@@ -33,6 +35,7 @@ def section(results: Results) -> Iterator[Block]:
     less = " A metric that can be negative has first less second." if signed else ""
     yield table(columns, map(_row, found.pairs), f"First level over second, with the 95% interval.{less}")
     yield from _drawn(found, results.study.name, other.study.name)
+    yield from _steps(results, other)
 
 
 def _differences(results: Results, other: Results) -> Iterator[str]:
@@ -75,6 +78,22 @@ def _ratio(one: Verdict) -> Cell:
     if pd.isna(one.found.low):
         return number(one.found.value, "times") if one.scale == "ratio" else one.found.value
     return Spread(one.found.value, one.found.low, one.found.high)
+
+
+def _steps(here: Results, there: Results) -> Iterator[Block]:
+    """How many steps are enough in both, sampler by sampler."""
+    other = dict(by_sampler(there))
+    rows: list[list[Cell]] = [
+        [name, in_words(mine), in_words(theirs)]
+        for name, mine in by_sampler(here)
+        if mine is not None and (theirs := other.get(name)) is not None
+    ]
+    if rows:
+        yield text(
+            "How many sampling steps are enough? As in the section on them: FID stays within "
+            f"{ENOUGH - 1:.0%} of the sampler's own best from there on. It is not tested whether the two differ."
+        )
+        yield table([Column("sampler", "left"), Column("here", "left"), Column("there", "left")], rows)
 
 
 def _drawn(found: Both, here: str, there: str) -> Iterator[Block]:

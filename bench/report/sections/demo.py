@@ -117,8 +117,7 @@ def _size(results: Results) -> Iterator[Block]:
          f"({row['megabytes'] * 2**20 / 1e6:.3f} MB) saved.")
         for _, row in networks.iterrows()
     ))  # fmt: skip
-    if "scorenet" in set(networks["net"]):
-        yield text("The demo counts a megabyte as 2²⁰ bytes.")
+    yield text("The demo counts a megabyte as 2²⁰ bytes.")
 
 
 def _epoch(results: Results) -> Iterator[Block]:

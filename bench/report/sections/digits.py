@@ -28,7 +28,8 @@ from bench.report.formats import short
 from bench.report.sections.common import numbers
 from bench.text import listing, plural
 
-PART1, PART2 = ("previous", "mean"), "eps"
+PART1, PART2 = {"previous": "", "mean": " (its mean as the target)"}, "eps"
+"""Objectives of the demo's first part, each with what is said of it, and that of the second."""
 Gains = dict[tuple[str, str, int], float]
 """(objective, schedule, T) → the largest |σ/D| over t."""
 CLEAR, ROUGH = 0.5, 30
@@ -86,9 +87,8 @@ def _digits(results: Results, models: pd.DataFrame, objective: str) -> Spans:
     grades = ("clear digits", "rough digits", "no digits")
     parts = [f"{grade} {_places(part)}" for grade in grades if len(part := own[own["grade"] == grade])]
     parts += [f"not measured at {listing(f'T = {T:,} ({method})' for T, method in lacking)}"] if lacking else []
-    of = "Part 2" if objective == PART2 else "Part 1"
-    which = " (its mean as the target)" if objective == "mean" else ""
-    return Strong(of), which, ", ", CodeSpan(objective), ": ", "; ".join(parts), "."
+    of = "Part 1" if objective in PART1 else "Part 2"
+    return Strong(of), PART1.get(objective, ""), ", ", CodeSpan(objective), ": ", "; ".join(parts), "."
 
 
 def _place(row: Any) -> tuple[int, str]:

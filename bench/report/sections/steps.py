@@ -134,32 +134,37 @@ def _figure(results: Results) -> Block:
 
 
 def _enough(results: Results) -> Iterator[Block]:
-    """How many steps each sampler needs, of each T where there are several."""
-    steps = sorted(results.done["sample_steps"].unique())
-    frames = [("", learnt_runs(results), "method")]
-    if len(results.exact) and results.shown is not results.cells:
-        frames.append(("oracle, ", results.exact.reset_index(), "way"))
-    rows: list[list[Cell]] = []
-    said: set[str] = set()
-    missing: list[str] = []
-    several = "T" in results.varying
-    for prefix, frame, by in frames:
-        for method, T in _in_order(frame, by):
-            found = _of_one(frame[(frame[by] == method) & (frame["T"] == T)], T, steps, several)
-            name = f"{prefix}{method}{f', T = {T:,}' if several else ''}"
-            if found is None:
-                missing.append(name)
-                continue
-            words = in_words(found)
-            said.add(words.rstrip("0123456789,)"))
-            rows.append([name, *map(found.means.get, steps), Strong(words), found.runs])
+    """How many steps each sampler needs, as a table."""
+    steps, every = sorted(results.done["sample_steps"].unique()), dict(by_sampler(results))
+    rows: list[list[Cell]] = [
+        [name, *map(found.means.get, steps), Strong(in_words(found)), found.runs]
+        for name, found in every.items()
+        if found is not None
+    ]
     if not rows or len(steps) < 2:
         return
+    missing = [name for name, found in every.items() if found is None]
     left = f" Not listed: {listing(missing)}. There no training run was sampled with every number of steps."
+    said = {in_words(found).rstrip("0123456789,)") for found in every.values() if found is not None}
     yield text(*_how_to_read(said), left if missing else "")
     titles = [f"{n:,}" for n in steps]
     columns = [Column("sampler", "left"), *numbers(*titles), Column("enough", "left"), Column("runs", format="plain")]
     yield table(columns, rows)
+
+
+def by_sampler(results: Results) -> Iterator[tuple[str, Enough | None]]:
+    """Each sampler, of each T where there are several, and how many steps it needs.
+
+    None where no training run was sampled with every number of steps.
+    """
+    steps, several = sorted(results.done["sample_steps"].unique()), "T" in results.varying
+    frames = [("", learnt_runs(results), "method")]
+    if len(results.exact) and results.shown is not results.cells:
+        frames.append(("oracle, ", results.exact.reset_index(), "way"))
+    for prefix, frame, by in frames:
+        for method, T in _in_order(frame, by):
+            own = frame[(frame[by] == method) & (frame["T"] == T)]
+            yield f"{prefix}{method}{f', T = {T:,}' if several else ''}", _of_one(own, T, steps, several)
 
 
 def _in_order(frame: pd.DataFrame, by: str) -> list[tuple[str, int]]:
