@@ -139,7 +139,7 @@ def chosen(name: str, track: str | None) -> tuple[Racer, str]:
     entry = ENTRIES[name]
     if track is None and len(entry.tracks) > 1:
         raise UserError(f"entry '{name}' may run on several tracks: say --track {' or '.join(entry.tracks)}")
-    track = track or entry.tracks[0]
+    track = entry.tracks[0] if track is None else track
     track_of(track)
     if track not in entry.tracks:
         raise UserError(f"entry '{name}' is of {' and '.join(entry.tracks)}, not of {track} ({_others(track)})")

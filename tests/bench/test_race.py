@@ -360,6 +360,8 @@ def test_an_entry_that_breaks_a_rule_is_refused(changes: dict[str, Any], says: s
         (["--track", "cpu3"], "unknown track 'cpu3'; did you mean 'cpu2'"),
         (["--entry", "unet-w"], "unknown entry 'unet-w'; did you mean 'unet-v'"),
         (["--entry", "unet-v"], "say --track cpu2 or gpu1"),
+        (["--entry", "unet-v", "--track", ""], "unknown track ''"),
+        (["--verify", "cpu2/9", "--track", ""], "--track, --calibrate and --quick are for --entry"),
         (["--entry", "unet-v", "--track", "cpu2-one-step"], "is of cpu2 and gpu1, not of cpu2-one-step"),
         (["--calibrate"], "say --entry NAME too"),
         (["--quick"], "say --entry NAME too"),
@@ -368,7 +370,7 @@ def test_an_entry_that_breaks_a_rule_is_refused(changes: dict[str, Any], says: s
         (["--verify", "cpu2/9", "--quick"], "--quick are for --entry"),
         (["--verify", "cpu2/9", "--track", "cpu2"], "--track, --calibrate and --quick are for --entry"),
         (["--work", "x"], "say --entry NAME too"),
-        (["--entry", "unet-v", "--track", "cpu2", "--calibrate", "--out", "."], "is a folder: name a file"),
+        (["--entry", "unet-v", "--track", "cpu2", "--calibrate", "--out", "."], "is no file: name one"),
         (["--entry", "unet-v", "--track", "cpu2", "--calibrate", "--out", "/proc/no/x"], "cannot write to folder"),
     ],
 )
@@ -462,8 +464,27 @@ def test_what_is_no_record_is_not_written(
     assert sorted(records.FOLDER.rglob("*")) == before
     kept = Attempt.parse((tmp_path / "attempt.json").read_bytes())
     assert kept.entry.name == name
+    assert enter(name, tmp_path, "--out", str(tmp_path / "attempt.json")) == 1, "over the earlier one"
     with pytest.raises(UserError, match="is not a record"):
         records.read(tmp_path / "attempt.json")
+
+
+def test_what_is_no_attempt_is_not_written_over(
+    runner: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert enter("slow", tmp_path) == 0
+    runner.runs.clear()
+    (tmp_path / "notes").write_text("mine")
+    (tmp_path / "link.json").symlink_to(records.FOLDER / "cpu2" / "1-slow.json")
+    before = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    cases = {"notes": "no earlier attempt", "link.json": "among the records", "records/new/x": "among the records"}
+    for out, says in cases.items():
+        assert enter("bad", tmp_path, "--out", str(tmp_path / out)) == 2
+        assert says in capsys.readouterr().err
+    assert enter("bad", tmp_path, "--out", os.devnull) == 2
+    assert "is no file" in capsys.readouterr().err
+    assert not runner.runs
+    assert {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize("option", ["--quick", "--calibrate"])
