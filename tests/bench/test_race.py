@@ -837,6 +837,7 @@ def test_tables_of_records(tmp_path: Path) -> None:
     assert "2 (present)" in row
     assert r"a\|b &lt;i>" in row
     assert "0.38 × old" in row
+    assert row.count(" 3.0 s ") == 2, "training, and set-up apart"
     assert "3.0 s, new" in words.tracks(tmp_path)
 
 
