@@ -21,6 +21,7 @@ from bench.store.records import CellRecord, FailedCell, FailedJob, JobRecord, Sc
 from bench.store.store import Store
 from bench.study.model import ORACLE, Cell, Job
 from bench.study.study import Study
+from bench.text import listing
 
 OWN = ("engine",)
 """Settings that are no study's."""
@@ -69,6 +70,8 @@ def check(settings: Mapping[str, Any], track: Track) -> None:
         raise UserError("nothing is trained: the race is about training")
     if train.images is not None and train.images > IMAGES:
         raise UserError(f"train.images is {train.images}, and there are {IMAGES} training images")
+    if cell.packages:
+        raise UserError(f"it uses rows of {listing(cell.packages)}: an entry's rows are to be in this repository")
     enough(track, cell.evaluations)
     chosen = str(settings.get("engine", DEFAULT))
     if chosen == engine.AUTO:

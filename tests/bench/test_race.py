@@ -354,6 +354,12 @@ def test_an_entry_that_breaks_a_rule_is_refused(changes: dict[str, Any], says: s
     assert "\n" not in str(error.value)
 
 
+def test_rows_of_another_package_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.study.model.packages", lambda rows: ("toys 1.0",))
+    with pytest.raises(UserError, match=r"it uses rows of toys 1\.0: an entry's rows are to be in this repository"):
+        jobs.check(UNET, TRACKS["cpu2"])
+
+
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
