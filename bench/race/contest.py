@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from bench import files
 from bench.errors import UserError
 from bench.machine.environment import Environment
+from bench.machine.sources import bytes_hash
 from bench.race.entries import RUNNERS, Racer
 from bench.race.records import Attempt, Done, Rules, Side
 from bench.race.rules import MISSES, RUNS, P, Track, track_of
@@ -69,12 +70,11 @@ def _here(racers: Iterable[Racer]) -> list[object]:
     import torch
 
     from bench.machine.provenance import machine_id
-    from bench.machine.sources import bytes_hash
     from bench.rows import installed
 
-    code = bytes_hash(*(folder for racer in racers for folder in RUNNERS[racer.runner].code))
+    code = [bytes_hash(), *(bytes_hash(folder) for racer in racers for folder in RUNNERS[racer.runner].code)]
     versions = [str(torch.__version__), platform.python_version(), installed()]
-    return [machine_id(), *versions, code, uncommitted()]
+    return [machine_id(), *versions, *code, uncommitted()]
 
 
 def run(contest: Contest, runs: Path, results: Path) -> Iterator[Turn]:
@@ -143,6 +143,7 @@ def attempt(contest: Contest, turns: Iterable[Turn]) -> Attempt:
 
 
 def _side(racer: Racer, done: list[Done]) -> Side:
+    code = RUNNERS[racer.runner].code
     found = [one.software for one in done if one.software is not None]
     if any(software != found[0] for software in found):
         raise UserError(
@@ -153,7 +154,7 @@ def _side(racer: Racer, done: list[Done]) -> Side:
         who=racer.who,
         runner=racer.runner,
         settings=dict(racer.settings),
-        software=found[0] if found else {},
+        software=(found[0] if found else {}) | ({"code of the runner": bytes_hash(*code)[:12]} if code else {}),
         runs=tuple(one.run for one in done),
     )
 

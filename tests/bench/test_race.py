@@ -699,8 +699,9 @@ def test_what_does_not_hold_is_said() -> None:
     assert "5 of 5 runs miss" in broken
     assert "the same bytes in 0 of 5" in broken
     assert "against old: 1.125" in broken
-    elsewhere = other.model_copy(update={"environment": here(torch="3.0.0")})
-    assert next(one for one in verify.findings(record, elsewhere) if "same bytes" in one.text).holds is None
+    for change, holds in (({"torch": "3.0.0"}, None), ({"code": "0" * 12}, None), ({"commit": "b" * 40}, False)):
+        elsewhere = other.model_copy(update={"environment": here(**change)})
+        assert next(one for one in verify.findings(record, elsewhere) if "same bytes" in one.text).holds is holds
 
 
 # what really trains
