@@ -131,10 +131,10 @@ def _contest(args: argparse.Namespace) -> Contest:
     racer = racer.plain()
     if racer in rivals:
         raise UserError(f"entry '{racer.name}' is the present record: `ddpm-bench race --verify` runs it again")
-    number = 0 if args.calibrate else (every[-1].number if every else 0) + 1
+    number = 0 if args.calibrate else len(every) + 1
     if not (args.calibrate or args.quick or args.out) and contest.uncommitted():
         raise UserError("a record names the commit of its code: commit first (--calibrate and --out need no commit)")
-    seeds = seeds_of(track, number, racer.runner, racer.settings, 2 if args.quick else RUNS)
+    seeds = seeds_of(track, number, 2 if args.quick else RUNS)
     racers = tuple(one.quick() if args.quick else one for one in (racer, *rivals))
     purpose: Literal["calibrate", "attempt"] = "calibrate" if args.calibrate else "attempt"
     return contest.Contest(track, number, racers, seeds, 20 if args.quick else N, purpose)

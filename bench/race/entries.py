@@ -23,7 +23,7 @@ class Runner:
     :param check: refuses settings that break a rule of the track, or that cannot be run here, with a
         :class:`bench.errors.UserError`.
     :param quick: the same settings for a try of seconds.
-    :param plain: the one form that all spellings of the same settings have, so that spelling chooses no seeds.
+    :param plain: the one form that all spellings of the same settings have, so that the present record is known by it.
     :param code: folders of the code behind it, besides ``bench`` and ``ddpm``: runs of other code are not mixed.
     """
 
