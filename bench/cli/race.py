@@ -60,12 +60,27 @@ def _check(args: argparse.Namespace) -> None:
     runs = args.entry is not None or args.verify is not None
     if args.entry is None and (args.calibrate or (not runs and (args.quick or args.out or args.work))):
         raise UserError("say --entry NAME too")
-    if args.verify is not None and (args.calibrate or args.quick or args.track):
+    if args.verify is not None and (args.calibrate or args.quick or args.track is not None):
         raise UserError("--track, --calibrate and --quick are for --entry")
     if args.out is not None:
-        if args.out.is_dir():
-            raise UserError(f"--out {args.out} is a folder: name a file")
+        _check_out(args.out)
         files.check_writable(args.out.parent)
+
+
+def _check_out(out: Path) -> None:
+    """Refuse a file that is not an attempt's to write."""
+    from bench.errors import UserError
+    from bench.race.records import FOLDER, Attempt
+
+    if out.exists() and not out.is_file():
+        raise UserError(f"--out {out} is no file: name one")
+    if out.resolve().is_relative_to(FOLDER.resolve()):
+        raise UserError(f"--out {out} is among the records: only a race that sets one writes there")
+    if out.exists():
+        try:
+            Attempt.parse(out.read_bytes())
+        except (OSError, ValueError) as error:
+            raise UserError(f"--out {out} is there already, and is no earlier attempt: name another file") from error
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -116,10 +131,10 @@ def _contest(args: argparse.Namespace) -> Contest:
     racer = racer.plain()
     if racer in rivals:
         raise UserError(f"entry '{racer.name}' is the present record: `ddpm-bench race --verify` runs it again")
-    number = 0 if args.calibrate else (every[-1].number if every else 0) + 1
+    number = 0 if args.calibrate else len(every) + 1
     if not (args.calibrate or args.quick or args.out) and contest.uncommitted():
         raise UserError("a record names the commit of its code: commit first (--calibrate and --out need no commit)")
-    seeds = seeds_of(track, number, racer.runner, racer.settings, 2 if args.quick else RUNS)
+    seeds = seeds_of(track, number, 2 if args.quick else RUNS)
     racers = tuple(one.quick() if args.quick else one for one in (racer, *rivals))
     purpose: Literal["calibrate", "attempt"] = "calibrate" if args.calibrate else "attempt"
     return contest.Contest(track, number, racers, seeds, 20 if args.quick else N, purpose)

@@ -48,10 +48,10 @@ def _raw(roots: Iterable[str]) -> str:
     return hashlib.sha256(f"{' '.join(roots)} {bytes_hash()}".encode()).hexdigest()[:16]
 
 
-def bytes_hash(*more: Path) -> str:
-    """A hash of the bytes of every source file of :data:`PACKAGES`, and of those in the folders ``more``."""
+def bytes_hash(*folders: Path) -> str:
+    """A hash of the bytes of every source file in these folders; in those of :data:`PACKAGES`, if none is named."""
     digest = hashlib.sha256()
-    for folder in (*(init.parent for init in map(source_of, PACKAGES) if init), *more):
+    for folder in folders or [init.parent for init in map(source_of, PACKAGES) if init]:
         for path in sorted(folder.rglob("*.py")):
             digest.update(f"{path.relative_to(folder)}".encode() + path.read_bytes())
     return digest.hexdigest()

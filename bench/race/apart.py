@@ -89,7 +89,7 @@ def scored(draw: Callable[[Task], Drawn], task: Task) -> Done:
     try:
         torch.manual_seed(task.seed)
         drawn = draw(task)
-        since, images = time.time(), datasets.load(DATASET)
+        since, images = time.perf_counter(), datasets.load(DATASET)
         if tuple(drawn.samples.shape) != (task.n, *images.train.shape[1:]) or drawn.samples.dtype != torch.uint8:
             raise UserError(f"a run gave {drawn.samples.dtype} samples of shape {tuple(drawn.samples.shape)}")
         scorer = last(preparing(DATASET, images, Store(task.results), device))
@@ -102,7 +102,7 @@ def scored(draw: Callable[[Task], Drawn], task: Task) -> Done:
         run=Run(
             seed=task.seed,
             train_s=drawn.train_s,
-            apart_s=drawn.apart_s | {"score": time.time() - since},
+            apart_s=drawn.apart_s | {"score": time.perf_counter() - since},
             evaluations=drawn.evaluations,
             images=drawn.images,
             scores=chosen(found, scorer.classifier),

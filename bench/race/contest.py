@@ -7,10 +7,11 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -19,11 +20,11 @@ from filelock import FileLock, Timeout
 from bench import files
 from bench.errors import UserError
 from bench.machine.environment import Environment
+from bench.machine.sources import bytes_hash
 from bench.race.entries import RUNNERS, Racer
-from bench.race.records import Attempt, Done, Rules, Side
-from bench.race.rules import MISSES, RUNS, P, Track, track_of
+from bench.race.records import Attempt, Done, Side, rules_of
+from bench.race.rules import in_turn, track_of
 from bench.race.seeds import digest_of
-from bench.store.records import Provenance
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,17 @@ class Contest:
     purpose: Literal["attempt", "calibrate", "verify"] = "attempt"
 
     def turns(self) -> Iterator[tuple[int, int]]:
-        """(racer, index of the seed) in the order of running: A B, B A, A B, so that a slow drift favours neither."""
-        for index in range(len(self.seeds)):
-            places = range(len(self.racers))
-            yield from ((place, index) for place in (reversed(places) if index % 2 else places))
+        """(racer, index of the seed) in the order of running."""
+        return in_turn(len(self.racers), len(self.seeds))
 
     def folder(self, base: Path) -> Path:
-        """Where its runs are kept: the same contest by the same code and versions on one machine has one folder."""
+        """Where its runs are kept: the same contest by the same code and versions on one machine has one folder.
+
+        What an entry is called makes no other.
+        """
         about = [self.purpose, self.track, self.number, self.seeds, self.n, _here(self.racers)]
-        each = [[racer.name, racer.runner, dict(racer.settings)] for racer in self.racers]
-        return base / f"{self.purpose}-{self.track}-{self.racers[0].name}-{digest_of([about, each])[:12]}"
+        each = [[racer.runner, dict(racer.settings)] for racer in self.racers]
+        return base / f"{self.purpose}-{self.track}-{digest_of([about, each])[:12]}"
 
 
 class Turn(NamedTuple):
@@ -69,34 +71,39 @@ def _here(racers: Iterable[Racer]) -> list[object]:
     import torch
 
     from bench.machine.provenance import machine_id
-    from bench.machine.sources import bytes_hash
     from bench.rows import installed
 
-    code = bytes_hash(*(folder for racer in racers for folder in RUNNERS[racer.runner].code))
+    code = [bytes_hash(), *(bytes_hash(folder) for racer in racers for folder in RUNNERS[racer.runner].code)]
     versions = [str(torch.__version__), platform.python_version(), installed()]
-    return [machine_id(), *versions, code, uncommitted()]
+    return [machine_id(), *versions, *code, uncommitted()]
 
 
 def run(contest: Contest, runs: Path, results: Path) -> Iterator[Turn]:
     """Do what is missing of a contest, yielding each run, those done before too.
 
+    A run that comes after a new one is new as well, so that all are in turn.
+
     :param runs: the folder where finished runs are kept.
     :param results: the results folder that all contests share: what scoring needs once is made once.
-    :raises UserError: if a run fails, is of another machine or version than the first, or cannot be written.
+    :raises UserError: if a run fails, is of another machine or version than another, or cannot be written; or if the
+        code changed while it ran.
     """
-    turns = list(contest.turns())
+    turns, state = list(contest.turns()), _here(contest.racers)
     files.check_writable(runs)
-    first: Done | None = None
+    every: list[Done] = []
+    kept = True
     for number, (place, index) in enumerate(turns, 1):
         racer, seed = contest.racers[place], contest.seeds[index]
         path = runs / f"{place}-{index}.json"
-        done = _kept(path, seed)
+        done = _kept(path, seed) if kept else None
         kept = done is not None
         if done is None:
-            done = racer.run(seed, contest.track, contest.n, results)
+            done = _begun(path, partial(racer.run, seed, contest.track, contest.n, results))
+            if _here(contest.racers) != state:
+                raise UserError("the code or a version changed during a run: the same command begins the race anew")
             files.write_text(path, json.dumps(done.model_dump(mode="json"), indent=1) + "\n")
-        first = first or done
-        _check_alike(first, done)
+        every.append(done)
+        _check_alike(every)
         yield Turn(number, len(turns), place, racer, done, kept)
 
 
@@ -109,9 +116,19 @@ def _kept(path: Path, seed: int) -> Done | None:
     return done if done.run.seed == seed else None
 
 
-def _check_alike(first: Done, other: Done) -> None:
-    judged = None in (first.provenance, other.provenance) or first.provenance == other.provenance
-    if kind(first.environment) != kind(other.environment) or not judged:
+def _begun(path: Path, run: Callable[[], Done]) -> Done:
+    """A run that is made now, with the time when it began and how often it was started: a file's length is that."""
+    with files.explained(path.parent), path.with_suffix(".starts").open("a") as starts:
+        starts.write("x")
+    began, done = datetime.now(UTC), run()
+    about = {"began": began, "starts": path.with_suffix(".starts").stat().st_size}
+    return done.model_copy(update={"run": done.run.model_copy(update=about)})
+
+
+def _check_alike(every: list[Done]) -> None:
+    kinds = [kind(one.environment) for one in every]
+    judges = [one.provenance for one in every if one.provenance is not None]
+    if any(one != kinds[0] for one in kinds) or any(one != judges[0] for one in judges):
         raise UserError("these runs are of several machines or versions: use another --work folder, and run all again")
 
 
@@ -124,25 +141,25 @@ def attempt(contest: Contest, turns: Iterable[Turn]) -> Attempt:
     for turn in turns:
         every[turn.place].append(turn.done)
     sides = [_side(racer, done) for racer, done in zip(contest.racers, every, strict=True)]
-    first, *others = [one for done in every for one in done]
-    for one in others:
-        _check_alike(first, one)
-    judged = next((one.provenance for one in (first, *others) if one.provenance is not None), None)
+    flat = [one for done in every for one in done]
+    _check_alike(flat)
+    judged = next((one.provenance for one in flat if one.provenance is not None), None)
     if judged is None:
-        raise UserError(f"every run diverged: {first.run.diverged}")
-    dirty = any(one.environment.dirty for one in (first, *others)) or uncommitted()
+        raise UserError(f"every run diverged: {flat[0].run.diverged}")
+    dirty = any(one.environment.dirty for one in flat) or uncommitted()
     return Attempt(
         track=contest.track,
         number=contest.number,
         entry=sides[0],
         against=sides[1] if len(sides) > 1 else None,
-        rules=rules_of(track_of(contest.track), contest.n, judged),
-        environment=first.environment.model_copy(update={"dirty": dirty}),
+        rules=rules_of(track_of(contest.track), contest.n, judged.classifier, judged.dataset_sha256),
+        environment=flat[0].environment.model_copy(update={"dirty": dirty}),
         created=datetime.now(UTC).replace(microsecond=0),
     )
 
 
 def _side(racer: Racer, done: list[Done]) -> Side:
+    code = RUNNERS[racer.runner].code
     found = [one.software for one in done if one.software is not None]
     if any(software != found[0] for software in found):
         raise UserError(
@@ -153,23 +170,8 @@ def _side(racer: Racer, done: list[Done]) -> Side:
         who=racer.who,
         runner=racer.runner,
         settings=dict(racer.settings),
-        software=found[0] if found else {},
+        software=(found[0] if found else {}) | ({"code of the runner": bytes_hash(*code)[:12]} if code else {}),
         runs=tuple(one.run for one in done),
-    )
-
-
-def rules_of(track: Track, n: int, judged: Provenance) -> Rules:
-    """The rules of a track as they are now, with the judge and the data."""
-    return Rules(
-        n=n,
-        runs=RUNS,
-        misses=MISSES,
-        p=P,
-        evaluations=track.evaluations,
-        fid=track.fid,
-        limits=dict(track.limits),
-        judge=judged.classifier,
-        dataset_sha256=judged.dataset_sha256,
     )
 
 

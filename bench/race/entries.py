@@ -23,7 +23,7 @@ class Runner:
     :param check: refuses settings that break a rule of the track, or that cannot be run here, with a
         :class:`bench.errors.UserError`.
     :param quick: the same settings for a try of seconds.
-    :param plain: the one form that all spellings of the same settings have, so that spelling chooses no seeds.
+    :param plain: the one form that all spellings of the same settings have, so that the present record is known by it.
     :param code: folders of the code behind it, besides ``bench`` and ``ddpm``: runs of other code are not mixed.
     """
 
@@ -139,7 +139,7 @@ def chosen(name: str, track: str | None) -> tuple[Racer, str]:
     entry = ENTRIES[name]
     if track is None and len(entry.tracks) > 1:
         raise UserError(f"entry '{name}' may run on several tracks: say --track {' or '.join(entry.tracks)}")
-    track = track or entry.tracks[0]
+    track = entry.tracks[0] if track is None else track
     track_of(track)
     if track not in entry.tracks:
         raise UserError(f"entry '{name}' is of {' and '.join(entry.tracks)}, not of {track} ({_others(track)})")

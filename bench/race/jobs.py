@@ -21,6 +21,7 @@ from bench.store.records import CellRecord, FailedCell, FailedJob, JobRecord, Sc
 from bench.store.store import Store
 from bench.study.model import ORACLE, Cell, Job
 from bench.study.study import Study
+from bench.text import listing
 
 OWN = ("engine",)
 """Settings that are no study's."""
@@ -69,6 +70,8 @@ def check(settings: Mapping[str, Any], track: Track) -> None:
         raise UserError("nothing is trained: the race is about training")
     if train.images is not None and train.images > IMAGES:
         raise UserError(f"train.images is {train.images}, and there are {IMAGES} training images")
+    if cell.packages:
+        raise UserError(f"it uses rows of {listing(cell.packages)}: an entry's rows are to be in this repository")
     enough(track, cell.evaluations)
     chosen = str(settings.get("engine", DEFAULT))
     if chosen == engine.AUTO:
@@ -77,15 +80,22 @@ def check(settings: Mapping[str, Any], track: Track) -> None:
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that differ from the defaults, as a study writes them.
+    """What the cell says of itself, without defaults and without what changes nothing.
 
     :raises UserError: in one line, if they are none.
     """
-    study, _ = cell_of(settings, 20, 0)
-    written = study.model_dump(mode="json", exclude_defaults=True)
-    axes = {name: levels[0] for name, levels in written["axes"].items() if name not in FIXED}
+    _, cell = cell_of(settings, 20, 0)
+    job, sampling = (
+        part.model_dump(mode="json", exclude_defaults=True, exclude={*FIXED, "sample_seed", "packages"})
+        for part in (cell.job, cell.sampling)
+    )
+    train = job.pop("train")
+    if train.get("images", 0) >= IMAGES:
+        del train["images"]
+    if cell.sampling.ema is None:  # snapshots are for nothing else
+        train.pop("snapshots", None)
     chosen = {"engine": engine} if (engine := settings.get("engine", DEFAULT)) != DEFAULT else {}
-    return {"train": written["train"], **axes, **chosen}
+    return {"train": train, **job, **sampling, **chosen}
 
 
 def quick(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,7 +167,7 @@ def done(cell: Cell, store: Store) -> Done:
         for used in record.harness:
             for stage, seconds in used.stages_s.items():
                 if stage != "train":
-                    apart[stage] = apart.get(stage, 0.0) + seconds
+                    apart[stage] = apart.get(stage, 0.0) + max(0.0, seconds)  # by a clock that may be set back
     epochs = [epoch for record in trained for epoch in record.epochs]
     judge = scored.provenance.classifier
     return Done(

@@ -21,10 +21,10 @@ from bench import files
 from bench.errors import UserError
 from bench.machine.environment import Environment
 from bench.paths import ROOT, shown
-from bench.race.rules import DATASET, MISSES, RUNS, TRACKS, N, P, track_of
+from bench.race.rules import DATASET, DATASET_SHA256, MISSES, MOST_RUNS, RUNS, TRACKS, N, P, Track, in_turn, track_of
 from bench.race.seeds import seeds_of
 from bench.score.judges import pinned
-from bench.store.records import Finite, Part, Provenance, Seconds, Some
+from bench.store.records import Part, Provenance, Seconds, Some
 from bench.study.model import Natural
 from bench.text import listing, one_line
 
@@ -35,6 +35,8 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 NAME = r"^[a-z0-9][a-z0-9-]{0,60}$"
 """What an entry may be called: its record is a file of that name."""
 Name = Annotated[str, Field(pattern=NAME)]
+Score = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Runs = Annotated[int, Field(ge=1, le=MOST_RUNS)]
 
 
 class Run(Part):
@@ -44,17 +46,19 @@ class Run(Part):
     epoch each; a teacher's come first). ``apart_s``: what else it did, which does not count: set-up, compiling,
     validation, sampling, scoring. ``evaluations``: of the network, for each sample. ``images``: how many were trained
     on, repeats included. ``scores``: FID by the headline judge, and the other judges of the panel. ``diverged``: why
-    there are neither samples nor scores.
+    there are neither samples nor scores. ``began``: when it was started, the last of ``starts`` times.
     """
 
     seed: Natural
     train_s: tuple[Seconds, ...] = ()
-    apart_s: dict[str, Finite] = Field(default_factory=dict)
+    apart_s: dict[str, Score] = Field(default_factory=dict)
     evaluations: Natural = 0
     images: Natural = 0
-    scores: dict[str, Finite] = Field(default_factory=dict)
+    scores: dict[str, Score] = Field(default_factory=dict)
     samples_sha256: Sha256 | None = None
     diverged: str | None = None
+    began: AwareDatetime | None = None
+    starts: Some = 1
 
     @model_validator(mode="after")
     def _whole(self) -> Run:
@@ -88,7 +92,7 @@ class Side(Part):
     runner: str
     settings: dict[str, Any]
     software: dict[str, str]
-    runs: Annotated[tuple[Run, ...], Field(min_length=1, max_length=100)]
+    runs: Annotated[tuple[Run, ...], Field(min_length=1, max_length=MOST_RUNS)]
 
     @property
     def times(self) -> list[float]:
@@ -109,12 +113,14 @@ class Rules(Part):
     """The rules that a race was held by: every number of them, the judge and the data."""
 
     n: Some
-    runs: Some
+    runs: Runs
     misses: Natural
-    p: Finite
+    p: Score
+    device: str
+    cores: Some
     evaluations: Some
-    fid: Finite
-    limits: dict[str, Finite]
+    fid: Score
+    limits: dict[str, Score]
     judge: Sha256
     dataset_sha256: Sha256
 
@@ -126,6 +132,23 @@ class Rules(Part):
     def missed(self, run: Run) -> list[str]:
         """The metrics by which a run misses the target."""
         return [metric for metric, most in self.bounds.items() if not run.scores.get(metric, math.inf) <= most]
+
+
+def rules_of(track: Track, n: int, judge: str, dataset_sha256: str) -> Rules:
+    """The rules of a track as they are now, with the judge and the data."""
+    return Rules(
+        n=n,
+        runs=RUNS,
+        misses=MISSES,
+        p=P,
+        device=track.device,
+        cores=track.cores,
+        evaluations=track.evaluations,
+        fid=track.fid,
+        limits=dict(track.limits),
+        judge=judge,
+        dataset_sha256=dataset_sha256,
+    )
 
 
 class Attempt(Part):
@@ -159,8 +182,8 @@ class Attempt(Part):
     def reasons(self) -> Iterator[str]:
         """Why this is no record, a line each; none if it is one."""
         rules, sides = self.rules, [side for side in (self.entry, self.against) if side is not None]
-        if any(len(side.runs) != rules.runs for side in sides) or rules.n != N:
-            yield f"a record needs {rules.runs} runs of each entry, of {N} samples each"
+        if any(len(side.runs) != rules.runs for side in sides):
+            yield f"a record needs {rules.runs} runs of each entry"
             return
         yield from self._of_nobodys_choice(sides)
         yield from self._of_a_known_place()
@@ -176,25 +199,28 @@ class Attempt(Part):
             yield f"p = {self.p:.3g} that it is no faster than the present record, and less than {rules.p:g} is needed"
 
     def _of_nobodys_choice(self, sides: list[Side]) -> Iterator[str]:
-        """Whether the seeds are those that follow from the entry, and no run is there twice."""
+        """Whether seeds and order are the race's own, and no run is there twice."""
         if not self.number:
             yield "it was run to choose a target by"
-        entry = self.entry
-        expected = seeds_of(self.track, self.number, entry.runner, entry.settings, self.rules.runs)
+        order = [sides[place].runs[index].began for place, index in in_turn(len(sides), self.rules.runs)]
+        known = [began for began in order if began is not None]
+        if len(known) < len(order) or known != sorted(set(known)):
+            yield "its runs did not begin in turn, one after another"
+        expected = seeds_of(self.track, self.number, self.rules.runs)
         for side in sides:
             if tuple(run.seed for run in side.runs) != expected:
-                yield f"the seeds of {side.name} are not those that follow from the entry"
+                yield f"the seeds of {side.name} are not those of record {self.number} of {self.track}"
             drawn = [run.samples_sha256 for run in side.runs if run.samples_sha256]
             if len(set(drawn)) < len(drawn):
                 yield f"two runs of {side.name} have the same samples"
 
     def _of_a_known_place(self) -> Iterator[str]:
         """Whether code and machine are what the rules ask for."""
-        here, track = self.environment, TRACKS.get(self.track)
+        here, rules = self.environment, self.rules
         if here.dirty or not re.fullmatch(r"[0-9a-f]{40}", here.commit or ""):
             yield "the code differs from its commit, so nobody could run it again"
-        if track is not None and (here.device, here.threads) != (track.device, track.cores):
-            yield f"it ran on {here.device} with {here.threads} threads: the track has {track.device} and {track.cores}"
+        if (here.device, here.threads) != (rules.device, rules.cores):
+            yield f"it ran on {here.device} with {here.threads} threads: the track has {rules.device} and {rules.cores}"
 
 
 class RaceRecord(Attempt):
@@ -242,10 +268,9 @@ def write(record: RaceRecord, folder: Path) -> Path:
     :raises UserError: if it does not follow the records that are there: another was set while it ran.
     """
     every = records(record.track, folder)
-    number = (every[-1].number if every else 0) + 1
-    if record.number != number or _unchained(record, every):
+    if _unchained(record, every):
         raise UserError(
-            f"record {number - 1} of {record.track} was set while this ran, so nothing was written: run against it"
+            f"record {len(every)} of {record.track} was set while this ran, so nothing was written: run against it"
         )
     path = folder / record.track / f"{record.number}-{record.entry.name}.json"
     files.write_text(path, text_of(record))
@@ -283,16 +308,14 @@ def records(track: str, folder: Path) -> list[RaceRecord]:
     :raises UserError: for a file that is none, or is under a name that is not its own.
     """
     track_of(track)
-    found: dict[int, tuple[Path, RaceRecord]] = {}
+    found: list[tuple[Path, RaceRecord]] = []
     for path in sorted((folder / track).glob("*.json")):
         record = read(path)
         if (record.track, f"{record.number}-{record.entry.name}") != (track, path.stem):
             raise _no_record(path, f"it is number {record.number} of {record.track}, by {record.entry.name}")
-        if record.number in found:
-            raise _no_record(path, f"there are two of number {record.number}")
-        found[record.number] = path, record
+        found.append((path, record))
     every: list[RaceRecord] = []
-    for _, (path, record) in sorted(found.items()):
+    for path, record in sorted(found, key=lambda one: one[1].number):
         if (why := _unchained(record, every)) is not None:
             raise _no_record(path, why)
         every.append(record)
@@ -300,7 +323,9 @@ def records(track: str, folder: Path) -> list[RaceRecord]:
 
 
 def _unchained(record: RaceRecord, earlier: list[RaceRecord]) -> str | None:
-    """What is wrong with the entry that a record was run against: it must be that of the last one by its rules."""
+    """What is wrong with a record's number, or with its rival: that must be the last entry by the record's rules."""
+    if record.number != len(earlier) + 1:
+        return f"it is number {record.number}, and number {len(earlier) + 1} comes next"
     alike = [other for other in earlier if other.rules == record.rules]
     before, rival = (alike[-1] if alike else None), record.against
     if before is None:
@@ -317,11 +342,9 @@ def present(every: list[RaceRecord]) -> RaceRecord | None:
 
 
 def of_today(record: RaceRecord) -> bool:
-    """Whether a record was made by the rules as they are, and by the judge that is pinned now."""
-    track, rules = TRACKS.get(record.track), record.rules
-    if track is None or rules.judge != pinned(DATASET) or (rules.runs, rules.misses, rules.p) != (RUNS, MISSES, P):
-        return False
-    return (rules.evaluations, rules.fid, rules.limits) == (track.evaluations, track.fid, dict(track.limits))
+    """Whether a record was made by the rules as they are, and by the judge and the data that are pinned now."""
+    track, judge = TRACKS.get(record.track), pinned(DATASET)
+    return track is not None and judge is not None and record.rules == rules_of(track, N, judge, DATASET_SHA256)
 
 
 def where(given: Path, folder: Path) -> Path:

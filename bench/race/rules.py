@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from bench.errors import UserError, unknown
 
 DATASET = "mnist"
+DATASET_SHA256 = "c65580678af93f1ea48c2c0d01d543ec89307c6b8a0eb7ca542d7c18c5f4c681"
+"""What its images' provenance says: of the four files that :data:`bench.images.readers.MNIST` pins."""
 IMAGES = 60_000
 """Training images, and no other data: so no weights from elsewhere either."""
 N = 5000
 """Samples of a run."""
 RUNS = 5
 """Runs of each entry. Their median counts."""
+MOST_RUNS = 8
+"""Runs that any record may have: the test looks at every way to divide them, and of 8 + 8 there are 12,870."""
 MISSES = 1
 """How many of them may miss the target: MLPerf also allows one run that does not converge, and no second."""
 P = 0.01
@@ -53,6 +57,13 @@ TRACKS: dict[str, Track] = {
     "cpu2-one-step": Track("two CPU cores, one evaluation for each sample", "cpu", 2, 1, 30.0, ONE_STEP_LIMITS),
     "gpu1-one-step": Track("one GPU, one evaluation for each sample", "cuda", 2, 1, 30.0, ONE_STEP_LIMITS),
 }
+
+
+def in_turn(racers: int, runs: int) -> Iterator[tuple[int, int]]:
+    """(racer, index of the run) in the order of running: A B, B A, A B, so that a slow drift favours neither."""
+    for index in range(runs):
+        places = range(racers)
+        yield from ((place, index) for place in (reversed(places) if index % 2 else places))
 
 
 def track_of(name: str) -> Track:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from bench.race.rules import RUNS
 
 
-def seeds_of(track: str, number: int, runner: str, settings: Mapping[str, Any], count: int = RUNS) -> tuple[int, ...]:
-    """They follow from track, record's number and configuration, so that the same attempt has the same ones.
+def seeds_of(track: str, number: int, count: int = RUNS) -> tuple[int, ...]:
+    """They follow from track and record's number alone, so that no way to spell a configuration has others.
 
     :param number: of the record that the attempt would be; 0 for runs that choose a target.
-    :param settings: of the entry, in their one form (:attr:`bench.race.entries.Runner.plain`).
     """
-    digest = digest_of([track, number, runner, dict(settings)])
+    digest = digest_of([track, number])
     return tuple(int(hashlib.sha256(f"{digest} {i}".encode()).hexdigest()[:7], 16) for i in range(count))
 
 

@@ -10,8 +10,8 @@ from bench.race.contest import Contest
 from bench.race.entries import Racer
 from bench.race.records import Attempt, RaceRecord
 
-BYTES = ("processor", "threads", "gpu", "driver", "cuda", "system", "python", "torch", "commit", "code", "packages")
-"""What the bytes of samples may depend on."""
+BYTES = ("processor", "threads", "gpu", "driver", "cuda", "system", "python", "torch", "code", "packages")
+"""What the bytes of samples may depend on. The commit is no part: a record's own comes after the one that it names."""
 
 
 class Finding(NamedTuple):

@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from bench.race.contest import Turn
 from bench.race.entries import ENTRIES, of_track
-from bench.race.records import Attempt, RaceRecord, of_today, present, records
+from bench.race.records import Attempt, RaceRecord, Side, of_today, present, records
 from bench.race.rules import TRACKS
 from bench.text import listing, one_line
 
@@ -50,7 +50,7 @@ def targets() -> str:
 def standing(folder: Path, only: str | None = None) -> str:
     """Every record, or those of one track, the newest of each first; a sentence where there is none."""
     rows = [row for name in TRACKS if only in (None, name) for row in _rows(records(name, folder))]
-    head = ["track", "record", "entry", "by", "training", "FID", "before", "p", "date", "commit"]
+    head = ["track", "record", "entry", "by", "training", "set-up", "FID", "before", "p", "date", "commit"]
     return _table(rows, head) if rows else "No record yet."
 
 
@@ -66,6 +66,7 @@ def _rows(every: list[RaceRecord]) -> Iterator[list[Any]]:
             record.entry.name,
             _cell(record.entry.who),
             f"{record.entry.median_s:.1f} s",
+            f"{set_up(record.entry):.1f} s",
             f"{record.entry.median('fid'):.3g}",
             before,
             "" if record.p is None else f"{record.p:.2g}",
@@ -99,8 +100,7 @@ def outcome(attempt: Attempt) -> str:
             took = "" if run.diverged else f"{run.seconds:.2f}"
             rows.append([side.name, run.seed, took, f"{aside(run.apart_s):.1f}", *scores, missed])
         middle = [f"{side.median(metric):.3g}" for metric in metrics]
-        apart = statistics.median(aside(run.apart_s) for run in side.runs)
-        rows.append([side.name, "median", f"{side.median_s:.2f}", f"{apart:.1f}", *middle, ""])
+        rows.append([side.name, "median", f"{side.median_s:.2f}", f"{set_up(side):.1f}", *middle, ""])
     at_most = ["at most", "", "", "", *(f"{most:g}" for most in attempt.rules.bounds.values()), ""]
     return _table([*rows, at_most], ["entry", "seed", "training s", "set-up s", *metrics, "misses"])
 
@@ -120,6 +120,11 @@ SET_UP = ("start", "load", "trial", "compile", "build")
 def aside(apart_s: dict[str, float]) -> float:
     """Seconds of set-up and compiling, which stand apart from training."""
     return sum(apart_s.get(stage, 0.0) for stage in SET_UP)
+
+
+def set_up(side: Side) -> float:
+    """The median of that over the runs."""
+    return statistics.median(aside(run.apart_s) for run in side.runs)
 
 
 def spread(attempt: Attempt) -> str:

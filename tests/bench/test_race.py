@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from scipy import stats
 
 from bench import cli, facts, paths
 from bench.errors import UserError
+from bench.images.readers import MNIST
 from bench.machine.clocks import HostClock
 from bench.machine.environment import Environment
 from bench.race import apart, contest, entries, jobs, records, rules, verify, words
@@ -36,7 +39,7 @@ from bench.store.store import Store
 from tests.conftest import World, standing_in
 from tests.records import CREATED, environment
 
-JUDGED = Provenance(classifier=str(pinned("mnist")), dataset_sha256="d" * 64)
+JUDGED = Provenance(classifier=str(pinned("mnist")), dataset_sha256=rules.DATASET_SHA256)
 GOOD = {"fid": TRACKS["cpu2"].fid, **TRACKS["cpu2"].limits}
 """Scores that just meet the target."""
 
@@ -54,7 +57,7 @@ def made_run(seconds: float, seed: int = 1, evaluations: int = 50, **scores: flo
     )
 
 
-SEEDS = seeds_of("cpu2", 2, "made", {"name": "new"})
+SEEDS = seeds_of("cpu2", 2)
 
 
 def seeded(runs: list[Run]) -> list[Run]:
@@ -76,9 +79,22 @@ def made(
     rivals = seeded([made_run(seconds) for seconds in others or [6, 7, 8, 9, 10]])
     given: dict[str, Any] = {
         "track": "cpu2", "number": 2, "entry": made_side("new", runs), "against": made_side("old", rivals),
-        "rules": contest.rules_of(TRACKS["cpu2"], N, JUDGED), "environment": here(), "created": CREATED,
+        "rules": records.rules_of(TRACKS["cpu2"], N, JUDGED.classifier, JUDGED.dataset_sha256),
+        "environment": here(), "created": CREATED,
     } | changes  # fmt: skip
-    return Attempt(**given)
+    return in_turn(Attempt(**given))
+
+
+def in_turn(attempt: Attempt, order: str = "ABBAABBAAB") -> Attempt:
+    """The attempt with runs that began a minute after each other: A is the entry, B its rival, if it has one."""
+    own, theirs = ([CREATED + timedelta(minutes=i) for i, who in enumerate(order) if who == side] for side in "AB")
+    entry = _at(attempt.entry, own)
+    return attempt.model_copy(update={"entry": entry, "against": attempt.against and _at(attempt.against, theirs)})
+
+
+def _at(side: Side, began: list[datetime]) -> Side:
+    runs = [run.model_copy(update={"began": one}) for run, one in zip_longest(side.runs, began[: len(side.runs)])]
+    return side.model_copy(update={"runs": tuple(runs)})
 
 
 def here(**changes: Any) -> Environment:
@@ -123,8 +139,7 @@ def test_p_is_exact_with_ties() -> None:
 
 def first_record() -> RaceRecord:
     """The record that :func:`made` is run against: it ran alone."""
-    seeds = seeds_of("cpu2", 1, "made", {"name": "old"})
-    runs = [made_run(8.0 + i, seed) for i, seed in enumerate(seeds)]
+    runs = [made_run(8.0 + i, seed) for i, seed in enumerate(seeds_of("cpu2", 1))]
     return as_record(made(number=1, entry=made_side("old", runs), against=None))
 
 
@@ -185,7 +200,9 @@ NO_RECORD: dict[str, tuple[Attempt, str]] = {
     "two diverged": (made(runs=[*[made_run(1.0)] * 3, *[Run(seed=0, diverged="diverged")] * 2]), "2 of 5 runs miss"),
     "few runs": (made(runs=[made_run(1.0)] * 4), "5 runs"),
     "few rivals": (made(others=[6, 7, 8, 9]), "5 runs"),
-    "few samples": (made(rules=made().rules.model_copy(update={"n": 1000})), "5000 samples"),
+    "all of one first": (in_turn(made(), "AAAAABBBBB"), "did not begin in turn"),
+    "the rival always second": (in_turn(made(), "ABABABABAB"), "did not begin in turn"),
+    "nobody knows when": (in_turn(made(), ""), "did not begin in turn"),
 }
 
 
@@ -215,9 +232,11 @@ DAMAGE: dict[str, Callable[[str], str | bytes]] = {
     "no seconds": lambda text: text.replace('"train_s": [', '"train_s": [], "x": ['),
     "negative seconds": lambda text: text.replace("0.5", "-0.5", 1),
     "not a number": lambda text: text.replace('"fid": 12.0', '"fid": NaN', 1),
+    "negative FID": lambda text: text.replace('"fid": 12.0', '"fid": -1.0', 1),
+    "negative set-up": lambda text: text.replace('"load": 1.0', '"load": -1.0', 1),
     "seconds altered": lambda text: text.replace("0.5", "500.0").replace("1.0,\n", "500.0,\n"),
     "a seed altered": lambda text: text.replace(f'"seed": {SEEDS[0]}', '"seed": 1', 1),
-    "settings altered": lambda text: text.replace('"name": "new"\n', '"name": "renewed"\n', 1),
+    "two began at once": lambda text: text.replace("03:05:05Z", "03:04:05Z", 1),
     "large": lambda text: text + " " * 1_000_001,
 }
 
@@ -231,14 +250,44 @@ def test_a_damaged_record_is_one_line(
     altered = DAMAGE[damage](text)
     content = altered if isinstance(altered, bytes) else altered.encode()
     assert content != text.encode()
+    put(first_record(), tmp_path)
     path = tmp_path / "cpu2" / "2-new.json"
-    path.parent.mkdir()
     path.write_bytes(content)
     for argv in (["race"], ["race", "--verify", str(path)]):
         assert cli.main(argv) == 2
         said = capsys.readouterr().err
         assert said.count("\n") == 1
         assert "is not a record" in said
+
+
+@pytest.mark.parametrize(("by_rules", "made_runs"), [(9, 5), (5, 9)])
+def test_no_file_asks_for_many_ways_to_divide(by_rules: int, made_runs: int, tmp_path: Path) -> None:
+    content = json.loads(records.text_of(made()))
+    content["rules"]["runs"] = by_rules
+    content["entry"]["runs"] = (content["entry"]["runs"] * 2)[:made_runs]
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"(less than or equal to|at most) 8"):
+        records.read(tmp_path / "x.json")
+
+
+def numbered(number: int, name: str = "new") -> RaceRecord:
+    """A record of any number, run against the first one."""
+    new, old = ([made_run(s + i, seed) for i, seed in enumerate(seeds_of("cpu2", number))] for s in (1.0, 6.0))
+    return as_record(made(number=number, entry=made_side(name, new), against=made_side("old", old)))
+
+
+def test_records_are_numbered_without_gaps(tmp_path: Path) -> None:
+    put(first_record(), tmp_path)
+    far = numbered(900)
+    with pytest.raises(UserError, match="set while this ran"):
+        records.write(far, tmp_path)
+    put(far, tmp_path)
+    with pytest.raises(UserError, match=r"900-new\.json is not a record: it is number 900, and number 2 comes next"):
+        records.records("cpu2", tmp_path)
+    put(numbered(2), tmp_path)
+    put(numbered(2, "newer"), tmp_path)
+    with pytest.raises(UserError, match="it is number 2, and number 3 comes next"):
+        records.records("cpu2", tmp_path)
 
 
 def test_a_record_under_another_name_is_refused(tmp_path: Path) -> None:
@@ -252,10 +301,28 @@ def test_a_record_under_another_name_is_refused(tmp_path: Path) -> None:
 def test_a_record_by_other_rules_does_not_stand() -> None:
     record = as_record(made())
     changes: list[dict[str, Any]] = [{"fid": 11.0}, {"judge": "c" * 64}, {"limits": {}}, {"evaluations": 49}]
-    for change in [*changes, {"runs": 7}, {"misses": 0}, {"p": 0.05}]:
+    for change in [*changes, {"runs": 7}, {"misses": 0}, {"p": 0.05}, {"dataset_sha256": "f" * 64}]:
         other = record.model_copy(update={"rules": record.rules.model_copy(update=change)})
         assert records.present([record, other]) == record
         assert records.present([other]) is None
+
+
+@pytest.mark.parametrize("change", [{"cores": 4}, {"device": "cuda"}, {"fid": 9.0}, {}])
+def test_a_record_stays_when_the_rules_change(
+    change: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of them does: those of a track, or the number of samples."""
+    record = put(first_record(), tmp_path)
+    if not change:
+        monkeypatch.setattr(records, "N", N + 1)
+    with standing_in(TRACKS, TRACKS | {"cpu2": replace(TRACKS["cpu2"], **change)}):
+        assert records.records("cpu2", tmp_path) == [record]
+        assert records.present([record]) is None
+        assert "1 (other rules)" in words.standing(tmp_path)
+
+
+def test_the_data_are_those_that_are_pinned() -> None:
+    assert hashlib.sha256("".join(MNIST.sha256).encode()).hexdigest() == rules.DATASET_SHA256
 
 
 def test_a_record_stands_only_after_a_race_with_the_one_before_it(tmp_path: Path) -> None:
@@ -266,10 +333,11 @@ def test_a_record_stands_only_after_a_race_with_the_one_before_it(tmp_path: Path
         put(as_record(attempt), tmp_path / case)
         with pytest.raises(UserError, match="it was not run against record 1"):
             records.records("cpu2", tmp_path / case)
+    by_others = first_record().model_copy(update={"rules": made().rules.model_copy(update={"fid": 99.0})})
+    put(by_others, tmp_path / "nobody")
     put(as_record(made()), tmp_path / "nobody")
     with pytest.raises(UserError, match="there was no record by its rules then"):
         records.records("cpu2", tmp_path / "nobody")
-    by_others = first_record().model_copy(update={"rules": made().rules.model_copy(update={"fid": 99.0})})
     put(by_others, tmp_path / "rules")
     put(as_record(made(against=None)), tmp_path / "rules")
     assert [record.number for record in records.records("cpu2", tmp_path / "rules")] == [1, 2]
@@ -288,7 +356,7 @@ def test_a_record_that_was_overtaken_is_not_written(tmp_path: Path) -> None:
 def test_a_run_that_diverged_is_the_slowest(tmp_path: Path) -> None:
     """One of the first record may diverge. A present record that does so on other seeds can still be beaten."""
     lost = Run(seed=0, diverged="diverged: the loss is nan")
-    seeds = seeds_of("cpu2", 1, "made", {"name": "old"})
+    seeds = seeds_of("cpu2", 1)
     runs = [made_run(1.0 + i, seed) for i, seed in enumerate(seeds)]
     runs[0] = lost.model_copy(update={"seed": seeds[0]})
     first = as_record(made(number=1, entry=made_side("old", runs), against=None))
@@ -354,12 +422,20 @@ def test_an_entry_that_breaks_a_rule_is_refused(changes: dict[str, Any], says: s
     assert "\n" not in str(error.value)
 
 
+def test_rows_of_another_package_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.study.model.packages", lambda rows: ("toys 1.0",))
+    with pytest.raises(UserError, match=r"it uses rows of toys 1\.0: an entry's rows are to be in this repository"):
+        jobs.check(UNET, TRACKS["cpu2"])
+
+
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
         (["--track", "cpu3"], "unknown track 'cpu3'; did you mean 'cpu2'"),
         (["--entry", "unet-w"], "unknown entry 'unet-w'; did you mean 'unet-v'"),
         (["--entry", "unet-v"], "say --track cpu2 or gpu1"),
+        (["--entry", "unet-v", "--track", ""], "unknown track ''"),
+        (["--verify", "cpu2/9", "--track", ""], "--track, --calibrate and --quick are for --entry"),
         (["--entry", "unet-v", "--track", "cpu2-one-step"], "is of cpu2 and gpu1, not of cpu2-one-step"),
         (["--calibrate"], "say --entry NAME too"),
         (["--quick"], "say --entry NAME too"),
@@ -368,7 +444,7 @@ def test_an_entry_that_breaks_a_rule_is_refused(changes: dict[str, Any], says: s
         (["--verify", "cpu2/9", "--quick"], "--quick are for --entry"),
         (["--verify", "cpu2/9", "--track", "cpu2"], "--track, --calibrate and --quick are for --entry"),
         (["--work", "x"], "say --entry NAME too"),
-        (["--entry", "unet-v", "--track", "cpu2", "--calibrate", "--out", "."], "is a folder: name a file"),
+        (["--entry", "unet-v", "--track", "cpu2", "--calibrate", "--out", "."], "is no file: name one"),
         (["--entry", "unet-v", "--track", "cpu2", "--calibrate", "--out", "/proc/no/x"], "cannot write to folder"),
     ],
 )
@@ -462,8 +538,27 @@ def test_what_is_no_record_is_not_written(
     assert sorted(records.FOLDER.rglob("*")) == before
     kept = Attempt.parse((tmp_path / "attempt.json").read_bytes())
     assert kept.entry.name == name
+    assert enter(name, tmp_path, "--out", str(tmp_path / "attempt.json")) == 1, "over the earlier one"
     with pytest.raises(UserError, match="is not a record"):
         records.read(tmp_path / "attempt.json")
+
+
+def test_what_is_no_attempt_is_not_written_over(
+    runner: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert enter("slow", tmp_path) == 0
+    runner.runs.clear()
+    (tmp_path / "notes").write_text("mine")
+    (tmp_path / "link.json").symlink_to(records.FOLDER / "cpu2" / "1-slow.json")
+    before = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    cases = {"notes": "no earlier attempt", "link.json": "among the records", "records/new/x": "among the records"}
+    for out, says in cases.items():
+        assert enter("bad", tmp_path, "--out", str(tmp_path / out)) == 2
+        assert says in capsys.readouterr().err
+    assert enter("bad", tmp_path, "--out", os.devnull) == 2
+    assert "is no file" in capsys.readouterr().err
+    assert not runner.runs
+    assert {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize("option", ["--quick", "--calibrate"])
@@ -482,11 +577,45 @@ def test_a_race_goes_on_after_the_last_finished_run(runner: Made, tmp_path: Path
     done = list(runner.runs)
     kept = sorted(tmp_path.glob("work/*/*.json"))
     assert len(kept) == len(done) == 3
-    kept[0].write_text("{}")  # a damaged one is done again
+    kept[1].write_text("{}")  # a damaged one is done again, and what came after it, so that all are in turn
     assert enter("fast", tmp_path) == 0
     again = runner.runs[3:]
-    assert len(again) == RUNS - 2
+    assert len(again) == RUNS - 1
     assert len(set(done + again)) == RUNS
+    (record,) = records.records("cpu2", records.FOLDER)
+    assert [run.starts for run in record.entry.runs] == [1, 2, 2, 2, 1], "one was cut off"
+
+
+def test_another_name_makes_no_runs_anew(runner: Made, tmp_path: Path) -> None:
+    assert enter("fast", tmp_path, "--calibrate") == 0
+    runner.runs.clear()
+    ENTRIES["renamed"] = ENTRIES["fast"]
+    assert enter("renamed", tmp_path, "--calibrate") == 0
+    assert not runner.runs
+
+
+def test_code_that_changes_between_runs_ends_the_race(
+    runner: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "loop.py").write_text("slow = True")
+
+    def edited(task: Task) -> Done:
+        if runner.runs:
+            (code / "loop.py").write_text("slow = False")
+        return runner(task)
+
+    RUNNERS["made"] = replace(RUNNERS["made"], run=edited, code=(code,))
+    assert enter("fast", tmp_path) == 2
+    assert "the code or a version changed during a run" in capsys.readouterr().err
+    assert not records.FOLDER.exists()
+    assert len(list(tmp_path.glob("work/*/*.json"))) == 1
+    RUNNERS["made"] = replace(RUNNERS["made"], run=runner)
+    assert enter("fast", tmp_path) == 0
+    (code / "loop.py").write_text("slow = True")
+    assert cli.main(["race", "--verify", "cpu2/1", "--work", str(tmp_path / "work")]) == 0
+    assert "need not be, as software differ" in capsys.readouterr().out
 
 
 def test_uncommitted_code_sets_no_record(
@@ -523,19 +652,51 @@ def test_a_runner_that_is_not_loaded_is_one_line(
 
 
 def test_seeds_follow_from_the_attempt() -> None:
-    seeds = seeds_of("cpu2", 1, "job", {"lr": 1, "T": 2})
+    seeds = seeds_of("cpu2", 1)
     assert len(set(seeds)) == RUNS
-    assert seeds == seeds_of("cpu2", 1, "job", {"T": 2, "lr": 1})
-    others = [
-        seeds_of("gpu1", 1, "job", {"lr": 1, "T": 2}),
-        seeds_of("cpu2", 2, "job", {"lr": 1, "T": 2}),
-        seeds_of("cpu2", 1, "peer", {"lr": 1, "T": 2}),
-        seeds_of("cpu2", 1, "job", {"lr": 2, "T": 2}),
-    ]
-    assert all(set(seeds).isdisjoint(other) for other in others)
+    assert all(set(seeds).isdisjoint(other) for other in [seeds_of("gpu1", 1), seeds_of("cpu2", 2)])
 
 
-def test_spelling_chooses_no_seeds() -> None:
+def test_no_configuration_chooses_seeds(runner: Made, tmp_path: Path) -> None:
+    for name in ("slow", "bad"):
+        enter(name, tmp_path, "--calibrate")
+    seeds = [seed for _, seed in runner.runs]
+    assert len(seeds) == 2 * RUNS
+    assert seeds[:RUNS] == seeds[RUNS:]
+
+
+OURS: dict[str, Any] = UNET | {"objective": "v", "sampler": "dpmpp_2m_sde"}
+SPELLINGS: dict[str, dict[str, Any]] = {
+    "η of a sampler without": {"eta": 0.37}, "the objective's own weight": {"weight": "unit"},
+    "equal in time": {"train": OURS["train"] | {"equal": "time"}},
+    "snapshots for nothing": {"train": OURS["train"] | {"snapshots": 7}},
+    "all images": {"train": OURS["train"] | {"images": 60_000}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_the_present_record_is_known_however_it_is_spelt(
+    spelling: str, runner: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    RUNNERS["job"] = Runner(lambda task: done_of(made_run(1.0, task.seed)), jobs.check, dict, jobs.plain)
+    ENTRIES["one"] = Entry(("cpu2",), "somebody", "", OURS)
+    ENTRIES["other"] = Entry(("cpu2",), "somebody", "", OURS | SPELLINGS[spelling])
+    assert ENTRIES["one"].settings != ENTRIES["other"].settings
+    assert jobs.plain(ENTRIES["one"].settings) == jobs.plain(ENTRIES["other"].settings)
+    assert enter("one", tmp_path) == 0
+    assert enter("other", tmp_path) == 2
+    assert "is the present record" in capsys.readouterr().err
+
+
+def test_settings_that_change_something_are_kept() -> None:
+    average = {"train": OURS["train"] | {"snapshots": 7}, "ema": 0.1}
+    fewer = {"train": OURS["train"] | {"images": 59_999}}
+    for change in ({"eta": 0.37, "sampler": "ddim"}, {"weight": "snr"}, fewer, average):
+        assert jobs.plain(OURS | change) != jobs.plain(OURS), change
+    assert jobs.plain(OURS | average)["train"]["snapshots"] == 7
+
+
+def test_settings_have_one_form() -> None:
     """Whatever is spelt out, left out or written another way."""
     plain = jobs.plain(UNET)
     spellings: list[dict[str, Any]] = [
@@ -560,6 +721,18 @@ def test_runs_of_two_machines_make_no_attempt() -> None:
     with pytest.raises(UserError, match="several machines"):
         contest.attempt(race, turns)
     assert contest.attempt(race, [turns[0], turns[0]]).entry.times == [1.0, 1.0]
+
+
+def test_runs_by_two_judges_make_no_attempt() -> None:
+    """Also where the first run has none, as it diverged."""
+    race = contest.Contest("cpu2", 1, (Racer("a", "x", "job", {}),), (1, 2, 3), N)
+    lost = Done(run=Run(seed=0, diverged="diverged"), environment=here())
+    judged = [lost, *(done_of(made_run(1.0, i)) for i in range(2))]
+    turns = [contest.Turn(i, 3, 0, race.racers[0], one, kept=False) for i, one in enumerate(judged)]
+    assert contest.attempt(race, turns).entry.times[0] == math.inf
+    other = judged[2].model_copy(update={"provenance": Provenance(classifier="c" * 64, dataset_sha256="d" * 64)})
+    with pytest.raises(UserError, match="several machines or versions"):
+        contest.attempt(race, [*turns[:2], turns[2]._replace(done=other)])
 
 
 def test_runs_of_other_software_make_no_attempt() -> None:
@@ -672,8 +845,9 @@ def test_what_does_not_hold_is_said() -> None:
     assert "5 of 5 runs miss" in broken
     assert "the same bytes in 0 of 5" in broken
     assert "against old: 1.125" in broken
-    elsewhere = other.model_copy(update={"environment": here(torch="3.0.0")})
-    assert next(one for one in verify.findings(record, elsewhere) if "same bytes" in one.text).holds is None
+    for change, holds in (({"torch": "3.0.0"}, None), ({"code": "0" * 12}, None), ({"commit": "b" * 40}, False)):
+        elsewhere = other.model_copy(update={"environment": here(**change)})
+        assert next(one for one in verify.findings(record, elsewhere) if "same bytes" in one.text).holds is holds
 
 
 # what really trains
@@ -816,6 +990,7 @@ def test_tables_of_records(tmp_path: Path) -> None:
     assert "2 (present)" in row
     assert r"a\|b &lt;i>" in row
     assert "0.38 × old" in row
+    assert row.count(" 3.0 s ") == 2, "training, and set-up apart"
     assert "3.0 s, new" in words.tracks(tmp_path)
 
 
