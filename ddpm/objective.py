@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ddpm.bounds import Finite, NotNegative, Positive, Scale
 from ddpm.mix import Mix, bridge, determinant, posterior_std
 from ddpm.schedule import Schedule
-from ddpm.spec import Variant, row
+from ddpm.spec import Variant, chosen, row
 
 MAX_GAIN = 1e6
 """Largest |σ_t/D| that float32 survives: beyond it the rounding of the output alone moves x̂₀ by 0.1."""
@@ -92,7 +93,7 @@ def flow(s: Schedule) -> Mix:
     return Mix(-torch.ones_like(s.alpha), torch.ones_like(s.alpha), torch.zeros_like(s.alpha))
 
 
-def edm(s: Schedule, *, sigma_data: float = 0.5) -> Mix:
+def edm(s: Schedule, *, sigma_data: Scale = 0.5) -> Mix:
     """What EDM's F_θ regresses on (Karras et al., arXiv 2206.00364, eq. 8), for data of variance σ_data².
 
     It is (σ x₀ − α σ_d² ε)/(σ_d √(α² σ_d² + σ²)): the part of x₀ that a linear function of x_t cannot tell, scaled to
@@ -126,7 +127,8 @@ def default_weight(objective: Variant | str) -> str:
 def make_target(s: Schedule, objective: Variant | str) -> Mix:
     """The target of the objective of that name, with its options if there are any, over t = 0 … T."""
     variant = Variant.of(objective)
-    return row(OBJECTIVES, variant).target(s, **dict(variant.options))
+    target = row(OBJECTIVES, variant).target
+    return target(s, **chosen(variant, target))
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def snr(s: Schedule) -> Tensor:
     return s.snr
 
 
-def min_snr(s: Schedule, *, gamma: float = 5.0) -> Tensor:
+def min_snr(s: Schedule, *, gamma: Positive = 5.0) -> Tensor:
     """min(SNR, γ) on the error of x₀ (Hang et al., arXiv 2303.09556).
 
     Use: when training `x0` or `v` learns fine detail slowly, or `eps` learns too much from nearly clean images.
@@ -169,7 +171,7 @@ def min_snr(s: Schedule, *, gamma: float = 5.0) -> Tensor:
     return s.snr.clamp(max=gamma)
 
 
-def truncated_snr(s: Schedule, *, least: float = 1.0) -> Tensor:
+def truncated_snr(s: Schedule, *, least: NotNegative = 1.0) -> Tensor:
     """max(SNR, 1) on the error of x₀ (Salimans & Ho, arXiv 2202.00512, section 4).
 
     Use: with `x0`, to keep some weight where there is hardly any signal; made for distillation.
@@ -191,7 +193,7 @@ def vlb(s: Schedule) -> Tensor:
     return (alpha_s * beta / sigma_t**2) ** 2 / (2 * variance)
 
 
-def p2(s: Schedule, *, k: float = 1.0, gamma: float = 1.0) -> Tensor:
+def p2(s: Schedule, *, k: NotNegative = 1.0, gamma: Finite = 1.0) -> Tensor:
     """1/(k + SNR)^γ on the error of ε: less weight where little noise is left (Choi et al., arXiv 2204.00227).
 
     Use: for looks rather than likelihood: nearly clean images, whose noise nobody sees, count less.
@@ -199,7 +201,7 @@ def p2(s: Schedule, *, k: float = 1.0, gamma: float = 1.0) -> Tensor:
     return (k + s.snr) ** -gamma
 
 
-def edm_weight(s: Schedule, *, sigma_data: float = 0.5) -> Tensor:
+def edm_weight(s: Schedule, *, sigma_data: Scale = 0.5) -> Tensor:
     """(σ² + σ_d²)/(σ σ_d)² on the error of x₀, σ = σ_t/α_t (Karras et al., arXiv 2206.00364, table 1, λ(σ)).
 
     Use: with the objective `edm`, where it is weight 1; elsewhere for the same loss in x₀ space.
@@ -207,7 +209,7 @@ def edm_weight(s: Schedule, *, sigma_data: float = 0.5) -> Tensor:
     return s.snr + 1 / sigma_data**2
 
 
-def sigmoid_weight(s: Schedule, *, bias: float = 2.0) -> Tensor:
+def sigmoid_weight(s: Schedule, *, bias: Finite = 2.0) -> Tensor:
     """The bound's weight times a logistic of b − log SNR (Kingma & Gao, arXiv 2303.00848, w(λ) = sigmoid(−λ + b)).
 
     Use: as a smooth `min_snr` on the bound's scale: it does not depend on how the schedule spends its time.
@@ -236,13 +238,19 @@ def gain(s: Schedule, objective: Variant | str) -> Tensor:
 
 
 def loss_weight(s: Schedule, objective: Variant | str, weight: Variant | str) -> Tensor:
-    """The factor on |out − y|² for every t, float64 of shape (T + 1,); index 0 is zero."""
+    """The factor on |out − y|² for every t, float64 of shape (T + 1,); index 0 is zero.
+
+    :raises ValueError: if it is not a finite number at some t.
+    """
     variant = Variant.of(weight)
-    chosen = row(WEIGHTS, variant)
-    table = chosen.table(s, **dict(variant.options))
-    if chosen.of is not None:
-        own, named = (determinant(s.noise, make_target(s, o)) for o in (objective, chosen.of))
-        table = table * (named / own) ** 2
+    named = row(WEIGHTS, variant)
+    table = named.table(s, **chosen(variant, named.table))
+    if named.of is not None:
+        own, its = (determinant(s.noise, make_target(s, o)) for o in (objective, named.of))
+        table = table * (its / own) ** 2
+    if not table[1:].isfinite().all():
+        t = int(table[1:].isfinite().int().argmin()) + 1
+        raise ValueError(f"weight '{weight}' of objective '{objective}' is not finite on schedule '{s.name}' at t={t}")
     return torch.cat([table.new_zeros(1), table[1:]])
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ddpm.bounds import NotNegative
 from ddpm.denoiser import Denoiser, Estimate
 from ddpm.mix import Mix, bridge
 from ddpm.spec import Variant, build
@@ -30,6 +31,7 @@ class Sampler:
     ``revises``: whether the x̂₀ found at s, where the next step starts, is used to take the step to s again.
     ``churn``: how much noise is added before a step, over all steps (EDM's S_churn).
     ``learned``: whether the noise's variance is the network's. ``jumps``: whether the network is told of s as well.
+    ``maps``: whether x̂₀ stands for a sample, which in more than one step only some networks give.
     """
 
     step: StepMix
@@ -40,6 +42,7 @@ class Sampler:
     churn: float = 0.0
     learned: bool = False
     jumps: bool = False
+    maps: bool = False
 
 
 def posterior(alpha_t: float, sigma_t: float, alpha_s: float, sigma_s: float, eta: float) -> Mix:
@@ -109,7 +112,7 @@ def euler() -> Sampler:
     return Sampler(straight)
 
 
-def heun(*, churn: float = 0.0) -> Sampler:
+def heun(*, churn: NotNegative = 0.0) -> Sampler:
     """Heun's method in σ/α, two evaluations a step but for the last (EDM, algorithm 2).
 
     With ``churn`` noise is first added to reach σ/α times 1 + min(churn/S, √2 − 1), or the nearest step that there is.
@@ -164,10 +167,10 @@ def unipc() -> Sampler:
 def renoise() -> Sampler:
     """α_s x̂₀ + σ_s z: each x̂₀ gets fresh noise of the next time (consistency models, arXiv 2303.01469, algorithm 1).
 
-    Use: with a network that was trained by `consistency`, in one to four steps. The x̂₀ of other networks is a mean,
-    and more steps do not make samples of it.
+    Use: with a network that was taught by `consistency`, in one to four steps. It is possible with `progressive` and
+    `reflow`. The x̂₀ of other networks is a mean, and more steps do not make samples of it: more than one is refused.
     """
-    return Sampler(afresh)
+    return Sampler(afresh, maps=True)
 
 
 def jump() -> Sampler:

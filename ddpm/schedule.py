@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ddpm.bounds import Finite, NotNegative, Part, Positive, Rho
 from ddpm.mix import Mix
-from ddpm.spec import Variant, parameters, row
+from ddpm.spec import Variant, chosen, parameters, row
 
 MAX_BETA = 0.999  # Improved DDPM (arXiv 2102.09672) section 3.2 clips cosine's last β here
 RESIDUAL_SIGNAL = 1e-3  # ᾱ_T above which sampling from N(0, I) starts visibly off the process
@@ -73,7 +74,7 @@ def _from_noise(noise: Tensor) -> Tensor:
     return -torch.log1p(noise**2)
 
 
-def linear_unscaled(T: int, *, start: float = 1e-4, end: float = 0.02) -> Tensor:
+def linear_unscaled(T: int, *, start: Positive = 1e-4, end: Positive = 0.02) -> Tensor:
     """β from 1e-4 to 0.02 whatever T (DDPM section 4): below T ≈ 700 much signal is left in x_T.
 
     Use: to show what a smaller T does where β is not rescaled, or to reproduce codes that do so.
@@ -81,7 +82,7 @@ def linear_unscaled(T: int, *, start: float = 1e-4, end: float = 0.02) -> Tensor
     return _log_bar(torch.linspace(start, end, T, dtype=torch.float64))
 
 
-def linear(T: int, *, start: float = 1e-4, end: float = 0.02) -> Tensor:
+def linear(T: int, *, start: Positive = 1e-4, end: Positive = 0.02) -> Tensor:
     """DDPM's β, scaled by 1000/T so that x_T is noise at any T > 20 (Improved DDPM, section 4).
 
     Use: to compare with DDPM at any T.
@@ -89,7 +90,7 @@ def linear(T: int, *, start: float = 1e-4, end: float = 0.02) -> Tensor:
     return _log_bar(torch.linspace(start, end, T, dtype=torch.float64) * (1000 / T))
 
 
-def scaled_linear(T: int, *, start: float = 8.5e-4, end: float = 0.012) -> Tensor:
+def scaled_linear(T: int, *, start: Positive = 8.5e-4, end: Positive = 0.012) -> Tensor:
     """√β linear, with latent diffusion's ends (Rombach et al., arXiv 2112.10752, its released code); times 1000/T.
 
     Use: to compare with latent diffusion. About half a percent of the signal's variance is left in x_T: say
@@ -98,7 +99,7 @@ def scaled_linear(T: int, *, start: float = 8.5e-4, end: float = 0.012) -> Tenso
     return _log_bar(torch.linspace(math.sqrt(start), math.sqrt(end), T, dtype=torch.float64) ** 2 * (1000 / T))
 
 
-def quadratic(T: int, *, start: float = 1e-4, end: float = 0.02) -> Tensor:
+def quadratic(T: int, *, start: Positive = 1e-4, end: Positive = 0.02) -> Tensor:
     """√β linear between DDPM's ends (``quad`` in DDPM's released code); times 1000/T.
 
     Use: to compare with codes that have it; slower at the clean end than `linear`.
@@ -106,7 +107,7 @@ def quadratic(T: int, *, start: float = 1e-4, end: float = 0.02) -> Tensor:
     return scaled_linear(T, start=start, end=end)
 
 
-def cosine(T: int, *, s: float = 0.008, max_beta: float = MAX_BETA) -> Tensor:
+def cosine(T: int, *, s: NotNegative = 0.008, max_beta: Part = MAX_BETA) -> Tensor:
     """ᾱ ∝ cos²((t/T + s)/(1 + s) · π/2), s = 0.008 (Improved DDPM, eq. 17). With ``max_beta`` 1 no signal is left.
 
     Use: as a good first choice for small images: it spends little time at SNRs where there is nothing to learn.
@@ -114,7 +115,9 @@ def cosine(T: int, *, s: float = 0.008, max_beta: float = MAX_BETA) -> Tensor:
     return _from_alpha_bar(lambda u: torch.cos((u + s) / (1 + s) * math.pi / 2) ** 2, T, max_beta)
 
 
-def sigmoid(T: int, *, start: float = -3.0, end: float = 3.0, tau: float = 1.0, max_beta: float = MAX_BETA) -> Tensor:
+def sigmoid(
+    T: int, *, start: Finite = -3.0, end: Finite = 3.0, tau: Positive = 1.0, max_beta: Part = MAX_BETA
+) -> Tensor:
     """ᾱ a falling logistic of (start … end)/τ, rescaled to run from 1 to 0 (Jabri et al., arXiv 2212.11972).
 
     Use: for larger images, with τ above 1; at 28 × 28 it is close to `cosine`.
@@ -128,7 +131,7 @@ def sigmoid(T: int, *, start: float = -3.0, end: float = 3.0, tau: float = 1.0, 
     return _from_alpha_bar(alpha_bar, T, max_beta)
 
 
-def laplace(T: int, *, mu: float = 0.0, b: float = 0.5, max_beta: float = MAX_BETA) -> Tensor:
+def laplace(T: int, *, mu: Finite = 0.0, b: Positive = 0.5, max_beta: Part = MAX_BETA) -> Tensor:
     """log SNR with a Laplace(μ, b) density over uniform t: most time near SNR = 1 (Hang et al., arXiv 2407.03297).
 
     Use: when training is short: most time goes to middle SNRs. Its first step is large, so sample in many steps.
@@ -152,7 +155,7 @@ def flow(T: int) -> Tensor:
     return _from_noise(u / (1 - u))
 
 
-def karras(T: int, *, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> Tensor:
+def karras(T: int, *, sigma_min: Positive = 0.002, sigma_max: Positive = 80.0, rho: Rho = 7.0) -> Tensor:
     """Noise on the unscaled image from σ_min to σ_max, even in σ^(1/ρ) (Karras et al., arXiv 2206.00364, eq. 5).
 
     Use: with the objective `edm` and the sampler `heun`.
@@ -199,7 +202,8 @@ def make_schedule(spec: Variant | str, T: int) -> Schedule:
     if T < 1:
         raise ValueError(f"T must be at least 1, not {T}")
     variant = Variant.of(spec)
-    function, options = row(SCHEDULES, variant), dict(variant.options)
+    function = row(SCHEDULES, variant)
+    options = chosen(variant, function)
     common = {key: options.pop(key) for key in parameters(rescale) if key in options}
     try:
         log_bar = rescale(function(T, **options), **common)

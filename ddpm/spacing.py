@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ddpm.bounds import Rho
 from ddpm.schedule import Schedule
 from ddpm.spec import Variant, build
 
@@ -44,7 +45,7 @@ def quadratic(s: Schedule, steps: int) -> list[int]:
     return _apart(np.linspace(1, s.T**0.5, steps) ** 2 if steps > 1 else np.array([s.T]), s.T)
 
 
-def karras(s: Schedule, steps: int, *, rho: float = 7.0) -> list[int]:
+def karras(s: Schedule, steps: int, *, rho: Rho = 7.0) -> list[int]:
     """Even in (σ/α)^(1/ρ) (Karras et al., arXiv 2206.00364, eq. 5), each at the step with the nearest σ/α, as a ratio.
 
     Use: with `heun` or `dpmpp_2m`.

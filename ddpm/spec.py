@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any, TypeVar
 
+from ddpm.bounds import Bound
+
 Row = TypeVar("Row")
 _FORM = re.compile(r"\s*(?P<name>\w+)\s*(\((?P<options>.*)\)\s*)?", re.DOTALL)
 _KEY = re.compile(r"\s*(?P<key>\w+)\s*(?P<equals>=?)\s*")
@@ -99,7 +101,7 @@ def canonical(variant: Variant, *of: Callable[..., Any]) -> Variant:
 
     Each value gets the type of its default (1 becomes 1.0), and those equal to their default are left out.
 
-    :raises ValueError: for an option they do not have, or a value of another type than the default's.
+    :raises ValueError: for an option they do not have, a value of another type than the default's, or out of bounds.
     """
     valid = {key: default for function in of for key, default in parameters(function).items()}
     kept = {}
@@ -116,12 +118,36 @@ def canonical(variant: Variant, *of: Callable[..., Any]) -> Variant:
             ) from None
         if _write(value) != _write(default):
             kept[key] = value
-    return Variant(variant.name, tuple(kept.items()))
+    found = Variant(variant.name, tuple(kept.items()))
+    chosen(found, *of)
+    return found
+
+
+def chosen(variant: Variant, *of: Callable[..., Any]) -> dict[str, Any]:
+    """The options of a variant of functions ``of``, by name.
+
+    :raises ValueError: for a value that is out of the bounds that its parameter is annotated with.
+    """
+    limits = {key: bound for function in of for key, bound in bounds(function).items()}
+    for key, value in variant.options:
+        if key in limits and not limits[key].holds(value):
+            raise ValueError(f"option '{key}' of '{variant.name}' must be {limits[key].words}, not {_write(value)}")
+    return dict(variant.options)
 
 
 def parameters(function: Callable[..., Any]) -> dict[str, Any]:
     """Its keyword-only parameters and their defaults: the options of a variant."""
     return dict(_parameters(function))
+
+
+@cache
+def bounds(function: Callable[..., Any]) -> dict[str, Bound]:
+    """The bounds of its options, of those that have any."""
+    try:
+        found = inspect.signature(function, eval_str=True).parameters.values()
+    except Exception:  # the annotations of other packages may be of names that are not there
+        return {}
+    return {p.name: one for p in found for one in getattr(p.annotation, "__metadata__", ()) if isinstance(one, Bound)}
 
 
 @cache
@@ -144,10 +170,11 @@ def row(table: Mapping[str, Row], variant: Variant) -> Row:
 def build(table: Mapping[str, Callable[..., Row]], spec: Variant | str, *args: Any) -> Row:
     """What the named row makes of the arguments and the variant's options.
 
-    :raises ValueError: if the table has none of that name.
+    :raises ValueError: if the table has none of that name, or an option is out of its bounds.
     """
     variant = Variant.of(spec)
-    return row(table, variant)(*args, **dict(variant.options))
+    make = row(table, variant)
+    return make(*args, **chosen(variant, make))
 
 
 def option(table: Mapping[str, Callable[..., Any]], spec: Variant | str, name: str, absent: Any) -> Any:

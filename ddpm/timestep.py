@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ddpm.bounds import Finite, Positive
 from ddpm.precision import widest
 from ddpm.spec import Variant, build
 
@@ -67,7 +68,7 @@ class LogitNormal(Uniform):
     Use: with `flow`. Its effect is that of a loss weight.
     """
 
-    def __init__(self, T: int, device: torch.device, *, mean: float = 0.0, std: float = 1.0) -> None:
+    def __init__(self, T: int, device: torch.device, *, mean: Finite = 0.0, std: Positive = 1.0) -> None:
         super().__init__(T, device)
         self.mean, self.std = mean, std
 

@@ -26,8 +26,26 @@ MNIST = Idx(
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ),
 )
-FASHION = Idx("fashion_mnist", "FashionMNIST", package=("dataset-fashion-mnist", "fashion-mnist"))
+FASHION = Idx(
+    "fashion_mnist",
+    "FashionMNIST",
+    sha256=(
+        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    ),
+    package=("dataset-fashion-mnist", "fashion-mnist"),
+)
+"""Fashion-MNIST (Xiao, Rasul & Vollgraf, arXiv 1708.07747, MIT licence): clothes.
+
+Use: to see which answers hold beside digits. It has judges of its own.
+"""
 KMNIST = Idx("kmnist", "KMNIST")
+"""KMNIST (Clanuwat et al., arXiv 1812.01718, CC BY-SA 4.0): ten characters of cursive Japanese.
+
+Use: for strokes that vary more within a class than those of digits do.
+"""
 QMNIST = Idx(
     "qmnist",
     "QMNIST",
@@ -39,6 +57,10 @@ QMNIST = Idx(
     ),
     variants=({"what": "train"}, {"what": "test"}),
 )
+"""QMNIST (Yadav & Bottou, arXiv 1905.10498, BSD-style licence): MNIST made again, with 60,000 test images.
+
+Use: where held-out numbers need more images than MNIST has.
+"""
 ZENODO = "https://zenodo.org/records/10519652/files"
 """Where MedMNIST's files are."""
 SPLITS: dict[str, dict[str, int]] = {
@@ -53,7 +75,10 @@ SPLITS: dict[str, dict[str, int]] = {
 
 
 def mnist(root: Path) -> Images:
-    """MNIST (LeCun, Cortes & Burges, CC BY-SA 3.0): 60,000 + 10,000 of 1×28×28. It ships with the project."""
+    """MNIST (LeCun, Cortes & Burges, CC BY-SA 3.0): 60,000 + 10,000 of 1×28×28. It ships with the project.
+
+    Use: by default.
+    """
     return idx.load(MNIST, root if idx.find(MNIST, MNIST.files[0], root) else SHIPPED_DATA)
 
 
@@ -68,7 +93,10 @@ def of_split(*, split: str = "balanced") -> Mapping[str, Any]:
 
 
 def emnist(root: Path, *, split: str = "balanced") -> Images:
-    """EMNIST (Cohen et al. 2017, arXiv 1702.05373): letters and digits, 1×28×28. Its files are turned upright."""
+    """EMNIST (Cohen et al. 2017, arXiv 1702.05373): letters and digits, 1×28×28. Its files are turned upright.
+
+    Use: for more classes, up to 62, or more images, up to 697,932.
+    """
     start = f"emnist-{split}"
     kinds = ("images-idx3-ubyte", "labels-idx1-ubyte")
     train, test = ([f"{start}-{part}-{kind}" for kind in kinds] for part in ("train", "test"))
@@ -80,7 +108,10 @@ def emnist(root: Path, *, split: str = "balanced") -> Images:
 
 
 def cifar10(root: Path) -> Images:
-    """CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 of 3×32×32, read by torchvision, which checks its md5."""
+    """CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 of 3×32×32, read by torchvision, which checks its md5.
+
+    Use: for photographs in colour, where published numbers are. They take more training than digits do.
+    """
     sets = idx.download("CIFAR10", root, ({"train": True}, {"train": False}), f"cifar-10-batches-py in {root}")
     images = [torch.from_numpy(s.data).permute(0, 3, 1, 2).contiguous() for s in sets]
     labels = [torch.tensor(s.targets) for s in sets]
@@ -91,14 +122,19 @@ def cifar10(root: Path) -> Images:
 def medmnist(name: str, classes: int) -> Callable[[Path], Images]:
     """A function that reads a 28×28 set of MedMNIST v2 (Yang et al. 2023, arXiv 2110.14795) from its .npz file.
 
-    The training and the test images are used. The validation images are not. With 0 classes labels are not read.
+    The training and the test images are used. The validation images are not. With 0 classes labels are not read. The
+    file may lie where the package ``medmnist`` puts it. The sets are CC BY 4.0, but for `dermamnist`: CC BY-NC 4.0.
+
+    Use: to see which answers hold for images of other kinds and other numbers, from 546 to 165,466.
     """
 
     def read(root: Path) -> Images:
-        path = next((p for p in (root / "medmnist" / f"{name}.npz", root / f"{name}.npz") if p.is_file()), None)
+        folders = (root / "medmnist", root, Path.home() / ".medmnist")
+        path = next((p for folder in folders if (p := folder / f"{name}.npz").is_file()), None)
         if path is None:
             raise UserError(
-                f"missing data: no {name}.npz in {root}: run `curl -L -o {root}/{name}.npz {ZENODO}/{name}.npz`"
+                f"missing data: no {name}.npz in {root}, nor in {folders[-1]}: "
+                f"run `curl -L -o {root}/{name}.npz {ZENODO}/{name}.npz`"
             )
         found: list[torch.Tensor] = []
         for part in ("train", "test"):

@@ -8,13 +8,17 @@ from typing import Any
 import torch
 
 from bench.study.model import Cell
+from bench.text import plural
 from ddpm.denoiser import Denoiser
 from ddpm.oracle import gaussian
 from ddpm.sampler import make_sampler, sample
 from ddpm.schedule import RESIDUAL_SIGNAL, Schedule, make_schedule
 from ddpm.spacing import space
 from ddpm.spec import Variant
+from ddpm.teach import Way, make_teach
 
+NAMED = 4
+"""Ways to sample that a line names at most."""
 DEVIATION = 0.5
 """The standard deviation of the Gaussian data that samplers are tried on."""
 BOUNDS = 0.4, 1.5
@@ -89,7 +93,31 @@ def deviation(
     return (x.square().mean() / start).sqrt().item()
 
 
-CAUTIONS: tuple[Callable[[Sequence[Cell]], Iterable[str]], ...] = (signal_left, late_start, unstable)
+def not_taught(cells: Sequence[Cell]) -> Iterator[str]:
+    """Networks that are taught for one way to sample, and are sampled in another."""
+    asked: dict[tuple[Variant, Way], dict[str, None]] = {}
+    for cell in cells:
+        job, way = cell.job, cell.sampling
+        if (only := make_teach(job.teach).only) is None:
+            continue
+        schedule, steps = make_schedule(job.schedule, job.T), way.sample_steps
+        alike = steps == 1 or (way.sampler == only.sampler and not way.eta)  # the last step of each sampler gives x̂₀
+        if (
+            steps == only.steps
+            and alike
+            and space(schedule, steps, way.spacing) == space(schedule, steps, only.spacing)
+        ):
+            continue
+        asked.setdefault((job.teach, only), {})[way.setting] = None
+    for (teach, only), labels in asked.items():
+        named, more = list(labels)[:NAMED], len(labels) - NAMED
+        yield (
+            f"teach '{teach}' is for {plural(only.steps, 'step')} of {only.sampler} with spacing {only.spacing}: "
+            f"it was not taught for {', '.join(named)}{f' and {more} more' if more > 0 else ''}"
+        )
+
+
+CAUTIONS: tuple[Callable[[Sequence[Cell]], Iterable[str]], ...] = (signal_left, late_start, unstable, not_taught)
 
 
 def cautions(cells: Sequence[Cell]) -> list[str]:
@@ -99,11 +127,11 @@ def cautions(cells: Sequence[Cell]) -> list[str]:
 
 
 def _different(cells: Iterable[Cell]) -> list[Cell]:
-    """One cell of each schedule, T and way to sample, the first: the rest of a large grid tells no caution more."""
-    schedules: dict[int, Any] = {}
+    """One cell of each schedule, T, way to teach and to sample: the rest of a large grid tells no caution more."""
+    jobs: dict[int, Any] = {}
     found: dict[Any, Cell] = {}
     for cell in cells:
         job = cell.job
-        schedule = schedules.get(id(job)) or schedules.setdefault(id(job), (job.schedule.text, job.T))
-        found.setdefault((schedule, id(cell.sampling)), cell)
+        looked_at = jobs.get(id(job)) or jobs.setdefault(id(job), (job.schedule.text, job.T, job.teach.text))
+        found.setdefault((looked_at, id(cell.sampling)), cell)
     return list(found.values())

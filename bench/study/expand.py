@@ -15,11 +15,11 @@ from bench.study.design import Design
 from bench.study.model import Budget, Cell, Job, Sampling
 from bench.text import plural
 from ddpm.nets import classes_of, learns_variance, make_net, takes_second_time
-from ddpm.objective import check, default_weight
+from ddpm.objective import check, default_weight, loss_weight
 from ddpm.sampler import make_sampler
 from ddpm.schedule import Schedule, make_schedule
 from ddpm.spec import Variant, parse
-from ddpm.teach import make_teach
+from ddpm.teach import Teach, make_teach
 
 At = Mapping[str, Any]
 """Axis → value: one point of the grid."""
@@ -97,6 +97,14 @@ def _not_inverted(design: Design, at: At) -> str | None:
     return f"{why}. {silent}Use {' or '.join(filter(None, [', '.join(able[:-1]), *able[-1:]]))} there, or exclude it"
 
 
+def _no_weight(design: Design, at: At) -> str | None:
+    try:
+        loss_weight(make_schedule(at["schedule"], at["T"]), at["objective"], at["weight"])
+    except ValueError as error:
+        return f"{error}: use another weight there, or exclude it"
+    return None
+
+
 def _refused(schedule: Schedule, objective: Variant) -> str | None:
     """Why x₀ does not follow from this objective's output; None where it does."""
     try:
@@ -111,14 +119,14 @@ def _not_taught(design: Design, at: At) -> str | None:
         rule = make_teach(at["teach"])
     except ValueError as error:
         return f"teach {at['teach']}: {error}"
+    if at["T"] < rule.least:
+        return f"teach {at['teach']} needs T of {rule.least} or more, not {at['T']}"
     epochs = design.train.epochs
     if epochs and design.train.equal == "time" and not rule.affords(epochs):
         enough = next(n for n in itertools.count(epochs) if rule.affords(n))
         return f"teach {at['teach']} takes as long as {plural(enough, 'epoch')}: train.epochs must be {enough} or more"
     if rule.teacher and epochs < 2:
         return f"teach {at['teach']} divides the epochs between two networks: train.epochs must be 2 or more"
-    if at["T"] < rule.least:
-        return f"teach {at['teach']} needs T of {rule.least} or more, not {at['T']}"
     return None
 
 
@@ -134,8 +142,33 @@ def _no_second_time(design: Design, at: At) -> str | None:
 def _no_jumps(design: Design, at: At) -> str | None:
     if not make_sampler(at["sampler"]).jumps or make_teach(at["teach"]).second:
         return None
-    able = ", ".join(name for name, row in entries("teach").items() if row().second)
+    able = _teaching(lambda rule: rule.second)
     return f"sampler {at['sampler']} needs a network that has learned to jump (teach: {able}), not {at['teach']}"
+
+
+def _mean_renoised(design: Design, at: At) -> str | None:
+    if at["sample_steps"] == 1 or not make_sampler(at["sampler"]).maps or make_teach(at["teach"]).maps:
+        return None
+    return (
+        f"sampler {at['sampler']} in {at['sample_steps']} steps needs a network whose x̂₀ is a sample "
+        f"(teach: {_teaching(lambda rule: rule.maps)}): that of {at['teach']} is a mean. Exclude it, or take one step"
+    )
+
+
+def _variance_of_no_mean(design: Design, at: At) -> str | None:
+    rule = make_teach(at["teach"])
+    if not learns_variance(at["net"]) or not (rule.maps or rule.second):
+        return None
+    able = _teaching(lambda rule: not (rule.maps or rule.second))
+    return (
+        f"net {at['net']} learns its variance from the bound, where x̂₀ is a mean (teach: {able}): "
+        f"that of {at['teach']} is not"
+    )
+
+
+def _teaching(able: Callable[[Teach], bool]) -> str:
+    """The names of the ways to teach that can do it."""
+    return ", ".join(name for name, row in entries("teach").items() if able(row()))
 
 
 CHECKS = (
@@ -144,9 +177,12 @@ CHECKS = (
     Check(("sampler", "net"), _variance_not_learned),
     Check(("sample_steps", "T"), _too_many_steps),
     Check(("schedule", "objective", "T"), _not_inverted),
+    Check(("schedule", "objective", "T", "weight"), _no_weight),
     Check(("teach", "T"), _not_taught),
     Check(("teach", "net"), _no_second_time),
+    Check(("teach", "net"), _variance_of_no_mean),
     Check(("sampler", "teach"), _no_jumps),
+    Check(("sampler", "teach", "sample_steps"), _mean_renoised),
 )
 
 

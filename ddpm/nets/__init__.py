@@ -42,6 +42,6 @@ def takes_second_time(spec: Variant | str) -> bool:
 def make_net(spec: Variant | str, channels: int, side: int) -> nn.Module:
     """The network of that name, with its options if there are any (:mod:`ddpm.spec`), for square images.
 
-    :raises ValueError: if it does not exist for this shape.
+    :raises ValueError: if it does not exist for this shape or with these options.
     """
     return build(NETS, spec, channels, side)

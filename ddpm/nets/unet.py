@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ddpm.bounds import Count, Layers, Natural
 from ddpm.nets.attention import attend
 from ddpm.nets.waves import Waves, both_times
 
@@ -33,12 +34,17 @@ class Block(nn.Module):
         return self.skip(x) + self.conv2(nn.functional.silu(self.norm2(h), inplace=True))
 
 
+def heads(width: int) -> int:
+    """How many heads attention of so many channels has."""
+    return max(1, width // 32)
+
+
 class Attention(nn.Module):
-    """Self-attention over pixels, residual, 32 channels a head."""
+    """Self-attention over pixels, residual, 32 channels a head, or a few more."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.heads = width // 32
+        self.heads = heads(width)
         self.norm = nn.GroupNorm(8, width)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
@@ -55,13 +61,15 @@ class Attention(nn.Module):
 class UNet(nn.Module):
     """Half resolution at ``width`` channels, quarter resolution at ``2 width`` or ``inner``, one attention block.
 
-    With ``variance`` it has twice the output channels: the second half places the variance between β̃ and β. With
-    ``classes`` it may be told which of so many classes an image is of; class number ``classes`` means none. With
-    ``second_time`` it may be told of a time s beside t, and its frequencies are low, so that it is smooth in both.
+    With ``variance`` it has twice the output channels: the second half places the variance between β̃ and β, which is
+    for `teach: data` alone. With ``classes`` it may be told which of so many classes an image is of; class number
+    ``classes`` means none. With ``second_time`` it may be told of a time s beside t, and its frequencies are low, so
+    that it is smooth in both.
 
     Use: for everything, unless networks are what you compare. It was made for the best quality per second on a CPU.
 
-    :raises ValueError: unless the side is a multiple of 4.
+    :raises ValueError: unless the side is a multiple of 4, and ``width`` and ``inner`` are multiples of 8. Heads of 32
+        channels, or a few more, must divide ``inner``: a multiple of 32 always fits.
     """
 
     def __init__(
@@ -69,17 +77,22 @@ class UNet(nn.Module):
         channels: int = 1,
         side: int = 28,
         *,
-        width: int = 32,
-        inner: int = 64,
-        blocks: int = 2,
-        middle: int = 2,
+        width: Count = 32,
+        inner: Count = 64,
+        blocks: Layers = 2,
+        middle: Layers = 2,
         variance: bool = False,
-        classes: int = 0,
+        classes: Natural = 0,
         second_time: bool = False,
     ) -> None:
         super().__init__()
         if side % 4:
             raise ValueError(f"net 'unet' takes images whose side is a multiple of 4, not {side}")
+        if width % 8 or inner % 8 or inner % heads(inner):
+            raise ValueError(
+                f"net 'unet' does not exist with width={width} and inner={inner}: use a multiple of 8 as width, and a "
+                "multiple of 32, or of 8 up to 96, as inner"
+            )
         embed = 4 * width
         self.waves = Waves(smooth=second_time)
         self.embed = nn.Sequential(nn.Linear(self.waves.width, embed), nn.SiLU(), nn.Linear(embed, embed), nn.SiLU())

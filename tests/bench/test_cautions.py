@@ -75,3 +75,27 @@ def test_plan_prints_them(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> 
     )
     assert cli.main(["plan", str(path), "--results", str(tmp_path)]) == 0
     assert "warning: spacing 'leading' with 600 of T=1000 steps starts at t = 600" in capsys.readouterr().err
+
+
+def test_a_student_sampled_in_another_way(make_study: Callable[..., Study]) -> None:
+    """One line for each way to teach, whatever else varies; a way that gives the same steps is the same."""
+    teach = {"teach": ["data", "progressive(first=8,last=4)"], "schedule": ["cosine"], "objective": ["v", "x0"]}
+    assert not warned(make_study, **teach, spacing=["trailing"])
+    (line,) = warned(make_study, **teach, spacing=["trailing", "linspace"], sample_steps=[2, 4], sampler=["ddim"])
+    assert line == (
+        "teach 'progressive(first=8,last=4)' is for 4 steps of ddim with spacing trailing: it was not taught for "
+        "ddim trailing 2 steps, ddim 2 steps, ddim 4 steps"
+    )
+    (line,) = warned(make_study, **teach, spacing=["trailing"], sampler=["ddim", "ancestral"], eta=[0.0, 0.5])
+    assert line.endswith("for ddim η=0.5 trailing 4 steps, ancestral trailing 4 steps")
+    (line,) = warned(make_study, **teach, spacing=["trailing"], sample_steps=[1, 2, 3, 5, 6, 7])
+    assert line.endswith("ddim trailing 5 steps and 2 more")
+
+
+def test_one_step_is_the_same_by_every_sampler(make_study: Callable[..., Study]) -> None:
+    """From T. `leading` starts where its own step is, at 1."""
+    one = {"teach": ["progressive"], "schedule": ["cosine"], "sample_steps": [1], "sampler": ["ddim", "ancestral"]}
+    assert not warned(make_study, **one)
+    late, found = warned(make_study, **one, spacing=["leading"])
+    assert "starts at t = 1," in late
+    assert "not taught for ddim leading 1 steps, ancestral leading 1 steps" in found

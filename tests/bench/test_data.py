@@ -19,8 +19,9 @@ from torchvision import datasets as theirs_sets
 
 from bench.errors import UserError
 from bench.images import idx as idx_files
+from bench.images import readers
 from bench.images.datasets import DATASETS, Images, load, named, row, to_float, to_uint8
-from bench.paths import SHIPPED_DATA
+from bench.paths import REFERENCE, SHIPPED_DATA
 
 CANONICAL = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 QMNIST = (
@@ -214,10 +215,10 @@ HEADERS = {
 @pytest.mark.parametrize("kind", HEADERS)
 def test_wrong_header(tmp_path: Path, kind: str) -> None:
     """A set without pinned hashes must still not be read as something that it is not."""
-    folder = tmp_path / "fashion_mnist"
+    folder = tmp_path / "kmnist"
     write(folder, CANONICAL, made_up())
     (folder / CANONICAL[0]).write_bytes(HEADERS[kind])
-    assert CANONICAL[0] in refused("fashion_mnist", tmp_path)
+    assert CANONICAL[0] in refused("kmnist", tmp_path)
 
 
 def test_images_and_labels_of_different_number(tmp_path: Path) -> None:
@@ -241,7 +242,6 @@ def test_labels_beyond_nine(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "torchvision", "files"),
     [
-        ("fashion_mnist", "FashionMNIST", CANONICAL),
         ("kmnist", "KMNIST", CANONICAL),
         ("qmnist", "QMNIST", QMNIST),
     ],
@@ -279,10 +279,10 @@ def test_identity_covers_all_four_files(tmp_path: Path) -> None:
 
 def test_torchvision_reads_the_same_files(tmp_path: Path) -> None:
     """The oracle for images and labels, and for the folder layout."""
-    write(tmp_path / "FashionMNIST" / "raw", CANONICAL, made_up())
-    ours = load("fashion_mnist", tmp_path)
+    write(tmp_path / "KMNIST" / "raw", CANONICAL, made_up())
+    ours = load("kmnist", tmp_path)
     for train, images, labels in ((True, ours.train, ours.train_labels), (False, ours.test, ours.test_labels)):
-        theirs = theirs_sets.FashionMNIST(str(tmp_path), train=train)
+        theirs = theirs_sets.KMNIST(str(tmp_path), train=train)
         assert torch.equal(images[:, 0], theirs.data)
         assert torch.equal(labels, theirs.targets)
 
@@ -302,7 +302,18 @@ def test_debian_s_package_is_found_and_named(
     assert "apt-get install dataset-fashion-mnist" in refused("fashion_mnist", tmp_path)
     monkeypatch.setattr(idx_files, "SYSTEM", tmp_path / "system")
     write(tmp_path / "system" / "fashion-mnist", CANONICAL, made_up(), ".gz")
-    assert len(load("fashion_mnist", tmp_path).train) == 30
+    there = tmp_path / "system" / "fashion-mnist" / f"{CANONICAL[0]}.gz"
+    assert refused("fashion_mnist", tmp_path).startswith(f"corrupt data: {there} has sha256 ")
+
+
+def test_fashion_is_that_of_the_committed_results() -> None:
+    """Their records have the hash of the four files' hashes."""
+    digest = hashlib.sha256("".join(readers.FASHION.sha256).encode()).hexdigest()
+    assert hashlib.sha256("".join(readers.MNIST.sha256).encode()).hexdigest() == load("mnist").sha256
+    cells = [path.read_text() for path in (REFERENCE / "cells").glob("*.json")]
+    of_fashion = [text for text in cells if '"dataset": "fashion_mnist"' in text]
+    assert of_fashion
+    assert all(f'"dataset_sha256": "{digest}"' in text for text in of_fashion)
 
 
 def written_emnist(root: Path, split: str, first: int) -> list[np.ndarray]:
@@ -361,8 +372,17 @@ def test_medmnist_of_several_labels_an_image_has_no_classes(tmp_path: Path) -> N
     assert load("chestmnist", tmp_path).classes == row("chestmnist").classes == 0
 
 
-def test_wrong_medmnist(tmp_path: Path) -> None:
+def test_medmnist_where_its_own_package_puts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".medmnist").mkdir()
+    med(tmp_path / ".medmnist" / "octmnist.npz", 1, 4)
+    assert len(load("octmnist", tmp_path / "data").train) == 9
+
+
+def test_wrong_medmnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
     line = refused("bloodmnist", tmp_path)
+    assert f"no bloodmnist.npz in {tmp_path}, nor in {tmp_path}/nobody/.medmnist: run" in line
     assert f"curl -L -o {tmp_path}/bloodmnist.npz" in line
     for changed, said in (
         ({"test_images": np.zeros((5, 64, 64, 3), np.uint8)}, "5×64×64×3"),

@@ -33,6 +33,16 @@ def test_every_data_set_is_listed_with_its_shape() -> None:
     assert all(f"`{split}`" in PAGE for split in SPLITS)
 
 
+def test_every_data_set_has_a_source_and_a_use() -> None:
+    """What it shows, a paper with its year or number, a licence if it is known, and when to take it."""
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \| (.+) \| (.+) \|$", PAGE, re.MULTILINE)
+    assert [name for name, *_ in rows] == [name for name, row in DATASETS.items() if row.look is None]
+    for name, _, paper, licence, use in rows:
+        assert re.search(r"arXiv \d{4}\.\d{5}|\((19|20)\d\d\)", paper), name
+        assert re.fullmatch(r"CC BY(-SA|-NC)? [34]\.0|MIT|BSD-style|none known to us", licence), name
+        assert re.match("(by|for|to|beside) ", use), name
+
+
 def test_every_option_is_listed_with_its_default() -> None:
     listed = dict(re.findall(r"^\| `(\w+)` \| (?:`([\w.]+)`)? *\| ", PAGE.split("| option |")[1], re.MULTILINE))
     usual = {"": "", (): "", True: "true"}

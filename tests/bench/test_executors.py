@@ -282,7 +282,9 @@ def test_a_full_disk_ends_a_run_at_the_first_job(monkeypatch: pytest.MonkeyPatch
 
 def test_the_first_seed_of_all_comes_before_any_second(tmp_path: Path) -> None:
     """In the order that the study lists them, each seed's teachers before their students."""
-    study = make_study(seed=[7, 0], objective=["v", "eps"], teach=["data", "progressive"], spacing=["trailing"])
+    study = make_study(
+        seed=[7, 0], objective=["v", "eps"], teach=["data", "progressive(first=8)"], spacing=["trailing"]
+    )
     order = [(spec.job.seed, spec.only_train) for spec in Specs(study, Store(tmp_path), Options("cpu"))]
     assert order == [(seed, first) for seed in (7, 0) for first in (True, True, False, False, False, False)]
 

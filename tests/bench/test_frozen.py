@@ -30,7 +30,7 @@ from bench.score.judges import pinned
 from bench.store.store import Store
 from bench.store.tensors import Checkpoint
 from bench.study.model import Job, Sampling
-from ddpm import denoiser, ema, guidance, likelihood, objective, sampler, schedule, teach, timestep, train
+from ddpm import batch, denoiser, ema, guidance, likelihood, objective, sampler, schedule, teach, timestep, train
 from ddpm.nets import dit
 from ddpm.spec import Variant, parameters
 
@@ -354,6 +354,17 @@ def noise_that_is_not_the_pairs(patch: pytest.MonkeyPatch) -> None:
 def derivative_without_the_path(patch: pytest.MonkeyPatch) -> None:
     plain = denoiser.Denoiser.moving
     patch.setattr(denoiser.Denoiser, "moving", lambda self, x, t, s, v: plain(self, x, t, s, 0 * v))
+
+
+@bug("teach shortcut")
+def ends_of_both_steps_not_told(patch: pytest.MonkeyPatch) -> None:
+    plain = batch.Batch.by_two_steps
+    patch.setattr(batch.Batch, "by_two_steps", lambda self, net, m, s, *told: plain(self, net, m, s))
+
+
+@bug("sampler renoise")
+def noise_of_the_step_before(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(sampler, "afresh", lambda a_t, b_t, a_s, b_s, eta: sampler.Mix(a_s, 0.0, b_t if b_s else 0.0))
 
 
 @bug("sampler jump")

@@ -34,15 +34,16 @@ OPTIONS = Options("cpu", threads=1, engine="eager", executor="inline")
 
 
 def study_of(make_study: Any, *teach: str, **budget: Any) -> Any:
-    """Of one objective, three epochs of 64 images."""
+    """Of one objective, three epochs of 64 images. T is the least that `progressive` takes."""
     return make_study(
-        objective=["v"], sampler=["ddim"], teach=list(teach), budget={"images": 64, "batch_size": 32} | budget
-    )
+        objective=["v"], sampler=["ddim"], teach=list(teach), T=[128],
+        budget={"images": 64, "batch_size": 32} | budget,
+    )  # fmt: skip
 
 
 def test_data_leaves_no_trace(make_study: Any) -> None:
     (plain,), (said,) = (study.cells for study in (study_of(make_study, "data"), make_study(
-        objective=["v"], sampler=["ddim"], budget={"images": 64, "batch_size": 32})))  # fmt: skip
+        objective=["v"], sampler=["ddim"], T=[128], budget={"images": 64, "batch_size": 32})))  # fmt: skip
     assert plain.key == said.key
     assert "teach" not in plain.job.canonical
     assert plain.job.teacher is None
@@ -88,8 +89,8 @@ def test_time_that_is_too_short(make_study: Any) -> None:
     ("teach", "said"),
     [
         ("progressive(first=6,last=4)", "first=6 is not last=4 doubled"),
-        ("progressive(teacher=1.0)", "the teacher's share of the training is between 0 and 1, not 1"),
-        ("reflow(steps=0)", "one step or more"),
+        ("progressive(first=128)", r"progressive\(first=128\) needs T of 256 or more, not 128$"),
+        ("reflow(steps=200)", r"reflow\(steps=200\) needs T of 200 or more, not 128$"),
         ("reflow", "divides the epochs between two networks: train.epochs must be 2 or more"),
     ],
 )
@@ -104,14 +105,34 @@ def test_impossible_teachers_are_refused(make_study: Any, teach: str, said: str)
         ({"teach": ["meanflow"]}, "teach meanflow needs a network that is told of a second time .*, not unet"),
         ({"sampler": ["jump"]}, "sampler jump needs a network that has learned to jump .teach: meanflow, shortcut."),
         (
+            {"sampler": ["renoise"]},
+            r"sampler renoise in 2 steps needs a network whose x̂₀ is a sample \(teach: consistency, progressive, "
+            r"reflow\): that of data is a mean. Exclude it, or take one step$",
+        ),
+        (
             {"teach": ["meanflow"], "net": ["unet(second_time=true)"], "T": [2], "schedule": ["cosine"]},
             "teach meanflow needs T of 3 or more",
         ),
+        (
+            {"teach": ["consistency"], "net": ["unet(variance=true)"]},
+            r"net unet\(variance=true\) learns its variance from the bound, where x̂₀ is a mean \(teach: data\): "
+            "that of consistency is not$",
+        ),
+        ({"teach": ["shortcut"], "net": ["dit(second_time=true,variance=true)"]}, "net dit.* that of shortcut is not$"),
     ],
 )
-def test_what_needs_a_second_time(make_study: Any, axes: dict[str, Any], said: str) -> None:
+def test_what_needs_another_way_to_teach(make_study: Any, axes: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=f"impossible cell: {said}"):
         _ = make_study(**{"net": ["unet"], "objective": ["v"], "sampler": ["ddim"], "sample_steps": [2]} | axes).cells
+
+
+def test_what_may_be_renoised(make_study: Any) -> None:
+    """In one step every x̂₀, as any sampler gives; in more that of networks which map noise to samples."""
+    plain = make_study(objective=["v"], sampler=["renoise"], sample_steps=[1], teach=list(TEACH), T=[128],
+                       net=["unet(second_time=true)"]).cells  # fmt: skip
+    assert len(plain) == len(TEACH)
+    maps = [name for name in TEACH if make_teach(name).maps]
+    assert len(make_study(objective=["v"], sampler=["renoise"], teach=maps, T=[128]).cells) == len(maps) == 3
 
 
 class TwoTimes(TinyNet):

@@ -17,14 +17,18 @@ from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
     HeunDiscreteScheduler,
+    LCMScheduler,
     UniPCMultistepScheduler,
 )
+from diffusers.models.attention import BasicTransformerBlock
 from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 
-from ddpm.denoiser import Denoiser
+from ddpm.denoiser import Denoiser, Net
+from ddpm.nets import dit
 from ddpm.objective import OBJECTIVES
 from ddpm.sampler import extrapolate, sample
 from ddpm.schedule import Schedule, make_schedule
@@ -53,7 +57,9 @@ class TinyNet:
         return bent + 0.5 * x + 0.2 * torch.cos(5 * u)[:, None, None, None]
 
 
-def same_tables(scheduler: DDPMScheduler | DDIMScheduler, schedule: Schedule, dtype: torch.dtype) -> None:
+def same_tables(
+    scheduler: DDPMScheduler | DDIMScheduler | LCMScheduler, schedule: Schedule, dtype: torch.dtype
+) -> None:
     """In float64, give diffusers our ᾱ."""
     if dtype == torch.float64:
         scheduler.alphas_cumprod = schedule.alpha[1:] ** 2
@@ -70,7 +76,7 @@ def start(dtype: torch.dtype) -> Tensor:
 
 
 def our_walk(
-    net: TinyNet,
+    net: Net,
     schedule: Schedule,
     objective: str,
     times: list[int],
@@ -280,6 +286,92 @@ def test_heun() -> None:
     scale = schedule.alpha[[*times[1:], 0]].view(-1, 1, 1, 1, 1)
     expected = torch.stack(theirs) * scale
     assert_close(ours, expected, rtol=0, atol=1e-6 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("dtype", PRECISION, ids=str)
+@pytest.mark.parametrize("clip", [True, False])
+@pytest.mark.parametrize("steps", [1, 2, 4])
+@pytest.mark.parametrize("objective", PREDICTION)
+def test_renoise(objective: str, steps: int, clip: bool, dtype: torch.dtype) -> None:
+    """LCMScheduler. It mixes some of x into x̂₀ near t = 0; with so large a scale of its time that is none."""
+    schedule, net = make_schedule("linear", T), TinyNet(dtype)
+    times = space(schedule, steps, "trailing")
+    scheduler = LCMScheduler(
+        num_train_timesteps=T, trained_betas=LINEAR, clip_sample=clip, prediction_type=PREDICTION[objective],
+        timestep_scaling=1e9,
+    )  # fmt: skip
+    same_tables(scheduler, schedule, dtype)
+    scheduler.timesteps, scheduler.num_inference_steps = torch.tensor(times) - 1, steps
+    x, generator, theirs = start(dtype), torch.Generator().manual_seed(1), []
+    for index in scheduler.timesteps:
+        x = scheduler.step(network_output(net, x, int(index)), index, x, generator=generator).prev_sample
+        theirs.append(x)
+    ours = our_walk(net, schedule, objective, times, "renoise", dtype, clip=clip)
+    expected = torch.stack(theirs)
+    assert_close(ours, expected, rtol=0, atol=PRECISION[dtype] * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 50])
+@pytest.mark.parametrize("sampler", ["ddim", "jump", "renoise"])
+def test_the_straight_path(sampler: str, steps: int) -> None:
+    """FlowMatchEulerDiscreteScheduler, whose x is ours times √((1 − u)² + u²).
+
+    For `jump` its velocity is one that knows where the step ends; `renoise` is its ``stochastic_sampling``. It computes
+    in float32.
+    """
+    schedule, plain = make_schedule("flow", T), TinyNet(torch.float32)
+    times = space(schedule, steps, "trailing")
+
+    def net(x: Tensor, u: Tensor) -> Tensor:
+        return plain(x, u) if u.ndim == 1 else plain(x, u[:, 0]) + 0.3 * torch.sin(4 * u[:, 1])[:, None, None, None]
+
+    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=T, stochastic_sampling=sampler == "renoise")
+    scheduler.set_timesteps(sigmas=[t / T for t in times])
+    x, generator, theirs = start(torch.float32), torch.Generator().manual_seed(1), []
+    for at, t, s in zip(scheduler.timesteps, times, [*times[1:], 0], strict=True):
+        told = torch.tensor([[t, s]] * len(x)) / T
+        out = net(x / math.hypot(1 - t / T, t / T), told if sampler == "jump" else told[:, 0])
+        x = scheduler.step(out, at, x, generator=generator).prev_sample
+        theirs.append(x / math.hypot(1 - s / T, s / T))
+    ours = our_walk(net, schedule, "flow", times, sampler, torch.float32, clip=False)
+    expected = torch.stack(theirs)
+    assert_close(ours, expected, rtol=0, atol=2e-5 * float(expected.abs().max()))
+
+
+class Given(nn.Module):
+    """In place of an embedding of time and class: one that is given."""
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, *_: Tensor, hidden_dtype: torch.dtype) -> Tensor:
+        """(B, width)."""
+        return self.value
+
+
+def test_dit_block() -> None:
+    """BasicTransformerBlock as DiTTransformer2DModel has it (``ada_norm_zero``), with the same weights."""
+    generator, width = torch.Generator().manual_seed(2), 64
+    block = dit.Block(width).double()
+    theirs = BasicTransformerBlock(
+        width, width // dit.HEAD, dit.HEAD, activation_fn="gelu-approximate", num_embeds_ada_norm=3,
+        attention_bias=True, norm_elementwise_affine=False, norm_type="ada_norm_zero", norm_eps=1e-6,
+    ).double()  # fmt: skip
+    with torch.no_grad():
+        for value in block.parameters():
+            value.copy_(torch.randn(value.shape, generator=generator, dtype=torch.float64) / width**0.5)
+    told = torch.randn(2, width, generator=generator, dtype=torch.float64)
+    theirs.norm1.emb = Given(told)
+    state = {"norm1.linear": block.modulation.linear, "attn1.to_out.0": block.out, "ff.net.2": block.mlp[2],
+             "ff.net.0.proj": block.mlp[0]}  # fmt: skip
+    weights = {f"{name}.{k}": v for name, layer in state.items() for k, v in layer.state_dict().items()}
+    for kind in ("weight", "bias"):
+        for name, part in zip("qkv", getattr(block.qkv, kind).chunk(3), strict=True):
+            weights[f"attn1.to_{name}.{kind}"] = part
+    theirs.load_state_dict(weights)
+    x = torch.randn(2, 9, width, generator=generator, dtype=torch.float64)
+    assert_close(block(x, nn.functional.silu(told)), theirs(x), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", ["linear", "scaled_linear"])

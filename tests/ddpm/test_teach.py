@@ -179,7 +179,8 @@ def exact_jump(s: Schedule) -> Any:
 
     def x0_of(x: Tensor, t: Tensor, to: Tensor) -> Tensor:
         left = s.sigma[to] / s.sigma[t]
-        return ((V[to] / V[t]).sqrt() - left).div(s.alpha[to] - left * s.alpha[t]).view(-1, 1, 1, 1) * x
+        far = ((V[to] / V[t]).sqrt() - left) / (s.alpha[to] - left * s.alpha[t])
+        return torch.where(t == to, s.alpha[t] * S2 / V[t], far).view(-1, 1, 1, 1) * x
 
     return x0_of
 
@@ -245,6 +246,29 @@ def test_mean_velocity_leads_to_the_flow(objective: str, T: int, limit: float) -
         torch.ones(len(t), 1, 1, 1, dtype=torch.float64), torch.stack([t, answer.second], 1).double() / T
     )
     assert_close(k, exact.flatten(), rtol=0, atol=limit)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("name", ["cosine", "karras"])
+def test_shortcut_leads_to_the_flow(name: str, objective: str) -> None:
+    """The exact jump teaches itself: two of it land where one does.
+
+    The shortest jumps are two steps of plain DDIM. Their error is of first order in their length.
+    """
+    s, T, t = make_schedule(name, 512), 512, torch.arange(256, 513)
+    off = []
+    for halvings in (6, 7, 8):
+        around = Around(speaking(s, objective, exact_jump(s)), random=torch.Generator().manual_seed(1))
+        batch = batch_at(s, t, around, objective)
+        answer = make_teach(f"shortcut(ratio=1.0,halvings={halvings})").answer(batch)
+        assert answer.second is not None
+        shortest = t - answer.second == T // 2 ** (halvings - 1)
+        assert 20 < int(shortest.sum()) < 80
+        exact = exact_jump(s)(batch.x_t, t, answer.second)
+        assert_close(answer.x0[~shortest], exact[~shortest], rtol=0, atol=1e-8)
+        off.append(float((answer.x0 - exact)[shortest].div(batch.x_t[shortest]).abs().max()))
+    assert all(1.9 < a / b < 2.3 for a, b in itertools.pairwise(off))
+    assert off[-1] < 2e-3
 
 
 def told_as(s: Schedule, objective: str) -> Net:
@@ -468,17 +492,26 @@ def test_classes_are_told_to_the_teacher_too() -> None:
     ("name", "said"),
     [
         ('consistency(distance="far")', "'far' is not there .choices: ect, ict"),
-        ("consistency(halvings=0)", "^'consistency' takes halvings of 1 or more, and a start from 0 up to 1$"),
-        ("consistency(start=1.0)", "start from 0 up to 1"),
-        ("shortcut(halvings=0)", "halvings of 1 or more"),
-        ("meanflow(ratio=0.0)", "ratio is above 0 and at most 1, not 0"),
-        ("shortcut(ratio=1.5)", "ratio is above 0 and at most 1, not 1.5"),
-        ("progressive(teacher=0.0)", "^the teacher's share of the training is between 0 and 1, not 0$"),
-        ("reflow(teacher=1.0)", "between 0 and 1, not 1$"),
+        ("consistency(halvings=0)", "^option 'halvings' of 'consistency' must be a whole number from 1 to 32, not 0$"),
+        ("consistency(start=1.0)", "must be a finite number from 0 up to 1, not 1.0$"),
+        ("shortcut(halvings=33)", "a whole number from 1 to 32, not 33$"),
+        (
+            "meanflow(ratio=0.0)",
+            "^option 'ratio' of 'meanflow' must be a finite number above 0 and at most 1, not 0.0$",
+        ),
+        ("shortcut(ratio=1.5)", "above 0 and at most 1, not 1.5"),
+        (
+            "progressive(teacher=0.0)",
+            "^option 'teacher' of 'progressive' must be a finite number between 0 and 1, not 0.0$",
+        ),
+        ("reflow(teacher=1.0)", "between 0 and 1, not 1.0$"),
         ("progressive(teacher=1.5)", "between 0 and 1, not 1.5$"),
         ("progressive(first=6,last=4)", "^first=6 is not last=4 doubled some number of times$"),
-        ("progressive(first=1,last=0)", "^first=1 is not last=0 doubled"),
-        ("reflow(steps=0)", "^a sample takes one step or more, not 0$"),
+        (
+            "progressive(first=1,last=0)",
+            "^option 'last' of 'progressive' must be a whole number from 1 to 65536, not 0$",
+        ),
+        ("reflow(steps=0)", "a whole number from 1 to 65536, not 0$"),
         ("dat", "'dat' is not there .choices: data"),
     ],
 )
@@ -505,7 +538,12 @@ def test_what_rows_are_by_default() -> None:
     }  # fmt: skip
     assert {name: rule.teacher for name, rule in whole.items() if rule.teacher} == {"progressive": 0.5, "reflow": 0.5}
     assert [name for name, rule in whole.items() if rule.second] == ["meanflow", "shortcut"]
-    assert {name: rule.least for name, rule in whole.items() if rule.least > 1} == {"meanflow": 3}
+    assert [name for name, rule in whole.items() if rule.maps] == ["consistency", "progressive", "reflow"]
+    assert {name: rule.least for name, rule in whole.items() if rule.least > 1} == {
+        "progressive": 128, "reflow": 8, "meanflow": 3,
+    }  # fmt: skip
+    assert {name: rule.only for name, rule in whole.items() if rule.only} == {"progressive": (1, "ddim", "trailing")}
+    assert make_teach("progressive(first=8,last=2)").only == (2, "ddim", "trailing")
     assert {name: rule.stages for name, rule in whole.items() if rule.stages > 1} == {"progressive": 7}
     assert make_teach("meanflow(ratio=0.5)").extra == 1.5
 
