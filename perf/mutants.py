@@ -42,6 +42,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "ddpm/muon.py": ("tests/ddpm/test_muon.py",),
     "ddpm/oracle.py": ("tests/ddpm/test_oracle.py",),
     "ddpm/precision.py": ("tests/ddpm/test_mix.py",),
+    "ddpm/bounds.py": ("tests/bench/test_bounds.py",),
     "ddpm/spec.py": ("tests/ddpm/test_spec.py",),
     "ddpm/train.py": ("tests/ddpm/test_train.py", "tests/ddpm/test_ema.py"),
     "ddpm/batch.py": ("tests/ddpm/test_teach.py",),
