@@ -35,6 +35,7 @@ from tests.bench.made_up import (
     fill,
     make_study,
     markdown_of,
+    noise,
     quality,
     section_of,
     text_of,
@@ -329,6 +330,21 @@ def test_diffusion_steps_are_an_axis_beside_the_sampling_steps(store, digits):
     assert len(T.ratios) == 8, "two objectives, two ways to clip, two seeds"
     verdicts = judge(study.hypotheses, results.done.to_dict("records"), dict(study.axes))
     assert [one.pairs for one in verdicts] == [8, 4]
+
+
+def test_a_study_that_has_begun_names_no_best_of_what_was_not_compared(store, digits):
+    """With the cells of one T alone there is no ratio for T, and no table says what it has no column for."""
+    study = demo_study()
+    for cells in study.jobs.values():
+        if cells[0].job.T == 60:
+            write_job(store, cells[0].job)
+            for cell in cells:
+                poor = cell.job.objective == "previous"
+                write_cell(store, cell, digits, fid=(3000.0 if poor else 10.0) * noise(cell.key))
+    said = section_of(markdown_of(Results(study, store)), "What each choice costs")
+    assert "**objective**" in said
+    assert "**T**" not in said
+    assert ("leaves out" in said) == ("| FID under" in said)
 
 
 def test_diffusion_and_sampling_steps_both_vary(store, digits):

@@ -35,7 +35,7 @@ Group = tuple[str, list[Effect]]
 def section(results: Results) -> Iterator[Block]:
     """Ratios and profiles by choice; then which choice matters, and where chance comes from."""
     found = [(axis, effects(results.done, axis, results.levels(axis))) for axis in AXES if axis in results.varying]
-    found = [(axis, group) for axis, group in found if any(effect.ratios for effect in group)]
+    found = [(axis, group) for axis, group in found if any(one.ratios for one in group if one.level != one.best)]
     if not found:
         return
     long = [AXES[axis] for axis, group in found if len(group) > MOST_LEVELS]

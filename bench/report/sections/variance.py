@@ -50,7 +50,7 @@ def factors_of(results: Results) -> Iterator[Block]:
         _chance(results, plain, len(found)),
         f" The column “{under}” leaves out {len(results.done) - len(some):,} of {len(results.done):,} cells, whose FID "
         f"is not {LEARNT} times lower than that of noise{_without(results, some)}."
-        if len(sets) > 1
+        if under in found
         else "",
         *(
             f" Of “{name}” {plural(count, 'cell')} more {'is' if count == 1 else 'are'} left out, because two levels "
