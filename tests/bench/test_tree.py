@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MOST = 41.5e6
+MOST = 42e6
 """Bytes. With the wheels that a machine without a network needs beside it, a clone must fit in 60 MB."""
 
 
