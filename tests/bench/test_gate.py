@@ -89,7 +89,7 @@ def night(reference: np.ndarray, new: np.ndarray, looks: list[int]) -> tuple[str
 
 @pytest.mark.parametrize(
     ("looks", "red", "unclear"),
-    [([1], 0.01, (0.18, 0.30)), ([3], 0.01, (0.08, 0.16)), (nightly.looks(), 0.01, (0.0, 0.035))],
+    [([1], 0.01, (0.13, 0.26)), ([3], 0.01, (0.08, 0.16)), (nightly.looks(), 0.01, (0.0, 0.035))],
     ids=["a change", "three seeds", "a night"],
 )
 def test_how_often_a_clean_change_goes_red(looks: list[int], red: float, unclear: tuple[float, float]) -> None:
