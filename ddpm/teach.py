@@ -195,7 +195,7 @@ def reflow(*, steps: Count = 8, teacher: Share = 0.5) -> Teach:
 def meanflow(*, ratio: Part = 0.25) -> Teach:
     """x̃₀ by which one DDIM step from t leads to where the flow is at s < t (MeanFlow: Geng et al., arXiv 2505.13447).
 
-    Their identity for the mean velocity, on any path: x̃₀ = x̂₀ + (σ_s/σ_t)(x₀ − x̂₀) + k dx̂₀/dt with
+    Their identity for the mean velocity, on any path: x̃₀ = x̂₀ + (σ_s/σ_t)(x₀ − x̂₀) + k dx̂₀/dt. There
     k = (α_s − α_t σ_s/σ_t)/(α′_t − α_t σ′_t/σ_t). x̂₀ is the network's own, told of t and s, without a gradient. Its
     derivative along the path of (x₀, ε) is one JVP. On (1 − u) x₀ + u ε with the objective `flow` that is eq. 10 there.
     The share ``ratio`` of the images has s uniform below t, the others s = t, which is plain diffusion training. The
