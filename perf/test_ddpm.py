@@ -1,4 +1,4 @@
-"""Timings of the model's hot paths, with pytest-benchmark: the algebra, samplers, training and sampling."""
+"""Timings of the model's hot paths, with pytest-benchmark: the algebra, samplers, training, teaching and sampling."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from bench.images import datasets
 from bench.job import speed
 from bench.job.generate import noise
 from ddpm.denoiser import Denoiser
-from ddpm.nets import NETS
+from ddpm.ema import KEPT, Ema, PowerEma
+from ddpm.guidance import guided
+from ddpm.nets import NETS, make_net
 from ddpm.objective import OBJECTIVES
-from ddpm.sampler import SAMPLERS, make_sampler, sample
+from ddpm.sampler import SAMPLERS, sample
 from ddpm.spacing import space
+from ddpm.teach import TEACH, make_teach
+from ddpm.train import OPTIMISERS, Loss, Recipe, Trainer
 
 Benchmark = Callable[..., object]
 CPU = torch.device("cpu")
@@ -26,7 +31,7 @@ def test_algebra(benchmark: Benchmark, objective: str) -> None:
     benchmark(denoiser, x, t)
 
 
-@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if not make_sampler(name).jumps])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_sampler(benchmark: Benchmark, sampler: str) -> None:
     """Ten steps of a tile, the network and the noise being free."""
     denoiser = Denoiser(lambda x, u: torch.cat([x, x], 1), speed.SCHEDULE, "eps")  # the second half: a variance
@@ -43,6 +48,50 @@ def test_training_step(benchmark: Benchmark, net: str) -> None:
     work = speed.training(net, CPU)
     work.run()
     benchmark(work.run)
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_optimiser(benchmark: Benchmark, optimiser: str) -> None:
+    """One step from gradients that are there."""
+    net = make_net("unet", 1, speed.SIDE)
+    for weight in net.parameters():
+        weight.grad = torch.randn_like(weight)
+    optimisers = OPTIMISERS[optimiser](net, Recipe(epochs=1))
+    benchmark(lambda: [one.step() for one in optimisers])
+
+
+def test_averages(benchmark: Benchmark) -> None:
+    """The weights' averages, those for snapshots included."""
+    net = make_net("unet", 1, speed.SIDE)
+    averages = [Ema(net, 0.999), *(PowerEma(net, length) for length in KEPT)]
+    benchmark(lambda: [average.update() for average in averages])
+
+
+@pytest.mark.parametrize("teach", [name for name in TEACH if name != "data"])
+def test_taught_step(benchmark: Benchmark, teach: str) -> None:
+    """One training step, half way through the training: `consistency` begins as plain training."""
+    rule = make_teach(teach)
+    net, teacher = (make_net("unet(second_time=true)" if rule.second else "unet", 1, speed.SIDE) for _ in range(2))
+    loss, recipe = Loss(speed.SCHEDULE, "v", "unit", teach), Recipe(epochs=1000, batch_size=speed.BATCH)
+    trainer = Trainer(net, loss, recipe, 0, teacher if rule.teacher else None)
+    trainer.epoch = recipe.epochs // 2
+    images = torch.randint(0, 256, (100 * speed.BATCH, 1, speed.SIDE, speed.SIDE), dtype=torch.uint8)
+    steps = trainer.steps(images, datasets.to_float)
+    next(steps)
+    benchmark(next, steps)
+
+
+def test_guidance(benchmark: Benchmark) -> None:
+    """One guided evaluation of a tile, which is two of the network."""
+    net = make_net("unet(classes=10)", 1, speed.SIDE).eval()
+    x, u = torch.randn(100, 1, speed.SIDE, speed.SIDE), torch.rand(100)
+    evaluate = guided(net, torch.arange(100) % 10, 10, 2.0)
+
+    def evaluated() -> None:
+        with torch.inference_mode():
+            evaluate(x, u)
+
+    benchmark(evaluated)
 
 
 @pytest.mark.parametrize("net", NETS)

@@ -1,4 +1,4 @@
-"""Timings of the harness, with pytest-benchmark: studies, the store, the table, plans, reports and a job's process."""
+"""Timings of the harness, with pytest-benchmark: studies, the store, the table, plans, reports, jobs and races."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from bench.analysis.frames import Results
 from bench.execute import processes
 from bench.execute.plan import plan
 from bench.paths import REFERENCE
+from bench.race.entries import ENTRIES, RUNNERS
+from bench.race.task import Task
 from bench.report.web.data import as_json, data_of
-from bench.report.write import compose
+from bench.report.write import compose, write_files
 from bench.store.records import CellRecord
 from bench.store.store import Store
 from bench.study import load
@@ -78,6 +80,20 @@ def test_report(benchmark: Benchmark) -> None:
         as_json(data_of(results, "results"))
 
     benchmark(composed)
+
+
+def test_files_of_a_report(benchmark: Benchmark, tmp_path: Path) -> None:
+    """Its pictures and files, without the page."""
+    blocks = compose(Results(load.load("quick"), Store(REFERENCE)))
+    benchmark(write_files, tmp_path / "report", blocks)
+
+
+def test_race(benchmark: Benchmark, tmp_path: Path) -> None:
+    """One quick run of an entry, from the start of its process to the scores of its samples."""
+    processes.warm()
+    runner = RUNNERS["job"]
+    settings = runner.quick(ENTRIES["unet-v"].settings)
+    benchmark(lambda: runner.run(Task(settings, 0, "cpu2", 100, tmp_path)))
 
 
 def test_shares_of_variance(benchmark: Benchmark) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
+from bench.images import datasets
 from bench.job import speed
 from bench.score import metrics
 from bench.score.reference import Reference
+from bench.score.scorer import Scorer
+from bench.store.store import Store
 
 Benchmark = Callable[..., object]
 
@@ -25,3 +29,10 @@ def test_metrics(benchmark: Benchmark) -> None:
     reference.manifold(2000)
     # cloned, since kernel distances are kept by the features' identity
     benchmark(lambda: metrics.score(sample._replace(features=features.clone()), reference))
+
+
+def test_panel(benchmark: Benchmark, tmp_path: Path) -> None:
+    """All that a cell's samples are scored by: every judge, every view, every metric."""
+    images = datasets.load("mnist")
+    scorer = Scorer("mnist", images, Store(tmp_path), torch.device("cpu"))
+    benchmark(scorer.score, images.test[:500])
