@@ -30,7 +30,8 @@ from ddpm.nets import NETS
 from perf.record import claim, save
 from perf.rounds import command
 
-BARS = {"unet training": 0.60, "unet sampling": 0.70}
+BARS = {"unet training": 0.65, "unet sampling": 0.80}
+"""Least shares of the machine's own fp32 3×3 convolution rate."""
 OVERHEAD = 0.05
 """Most of sampling that noise and the sampler's arithmetic may take."""
 WITHOUT = "sampling without a network"
@@ -87,10 +88,9 @@ def rows(works: list[Work], raw: dict[str, list[float]], yardstick: Work) -> lis
 
 def claims(found: list[dict[str, Any]], raw: dict[str, list[float]]) -> list[dict[str, Any]]:
     """The bars, and whether they are met."""
-    shares = {row["name"]: row["share"] for row in found}
+    shares, of = {row["name"]: row["share"] for row in found}, "share of the fp32 3×3 convolution rate"
     made = [
-        claim(f"{name}, share of the fp32 matrix rate", f"≥ {bar:.0%}", f"{shares[name]:.0%}", shares[name] >= bar)
-        for name, bar in BARS.items()
+        claim(f"{name}, {of}", f"≥ {bar:.0%}", f"{shares[name]:.0%}", shares[name] >= bar) for name, bar in BARS.items()
     ]
     extra = statistics.median(outside("unet", raw))
     what = "noise and the sampler's arithmetic, share of unet sampling"

@@ -136,16 +136,15 @@ def _figure(results: Results) -> Block:
 def _enough(results: Results) -> Iterator[Block]:
     """How many steps each sampler needs, as a table."""
     steps, every = sorted(results.done["sample_steps"].unique()), dict(by_sampler(results))
-    rows: list[list[Cell]] = [
-        [name, *map(found.means.get, steps), Strong(in_words(found)), found.runs]
-        for name, found in every.items()
-        if found is not None
-    ]
-    if not rows or len(steps) < 2:
+    found = {name: (one, in_words(one)) for name, one in every.items() if one is not None}
+    if not found or len(steps) < 2:
         return
-    missing = [name for name, found in every.items() if found is None]
+    rows: list[list[Cell]] = [
+        [name, *map(one.means.get, steps), Strong(words), one.runs] for name, (one, words) in found.items()
+    ]
+    missing = [name for name in every if name not in found]
     left = f" Not listed: {listing(missing)}. There no training run was sampled with every number of steps."
-    said = {in_words(found).rstrip("0123456789,)") for found in every.values() if found is not None}
+    said = {words.rstrip("0123456789,)") for _, words in found.values()}
     yield text(*_how_to_read(said), left if missing else "")
     titles = [f"{n:,}" for n in steps]
     columns = [Column("sampler", "left"), *numbers(*titles), Column("enough", "left"), Column("runs", format="plain")]
