@@ -9,7 +9,7 @@ import pytest
 from bench.job.work import count_flops
 from perf import search
 
-FLOPS = 8e12
+FLOPS = search.flops_of(0.5)
 
 
 @pytest.mark.parametrize("name", search.TRIALS)
@@ -28,7 +28,12 @@ def test_trials_differ() -> None:
 
 
 def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for options, words in ((["--seeds", "0"], "--seeds must be at least 1"), (["--flops", "1"], "not enough")):
+    for options, words in (
+        (["--seeds", "0"], "--seeds must be at least 1"),
+        (["--share", "1e-9"], "not enough"),
+        (["--share", "-1"], "above 0"),
+        (["--share", "nan"], "above 0"),
+    ):
         assert search.main([*options, "--results", str(tmp_path)]) == 2
         assert words in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
