@@ -19,7 +19,7 @@ from ddpm.spec import Variant, build
 class Uniform:
     """t uniform in 1 … T (DDPM, algorithm 1).
 
-    Use: by default; the only choice whose results are paired, draw by draw, across objectives.
+    Use: by default.
     """
 
     reweights = False

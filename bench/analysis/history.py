@@ -70,22 +70,24 @@ class Series(NamedTuple):
     changes: list[ChangePoint]
 
 
-def taken(study: Study, store: Store) -> Entry:
-    """What the store has of a study, on whatever training seeds, by the code of its newest cell.
+def taken(study: Study, *stores: Store) -> Entry:
+    """What the store that has the newest cell of a study has of it, on whatever training seeds, by that cell's code.
 
     :raises UserError: if there is nothing, or a cell is missing.
     """
     wanted = {config_of(cell) for cell in study.cells}
-    found = [
-        record
+    every = [
+        (record, store)
+        for store in stores
         for _, record in store.records(CellRecord)
         if isinstance(record, ScoredCell) and record.config.n == study.score.n and config_of(record.config) in wanted
     ]
-    if not found:
-        raise UserError(f"no results of {study.name} in {store.root}; `ddpm-bench run {study.name}` makes some")
-    newest = max(found, key=lambda record: record.created)
+    if not every:
+        raise UserError(f"no results of {study.name} in {stores[0].root}; `ddpm-bench run {study.name}` makes some")
+    newest, store = max(every, key=lambda pair: pair[0].created)
     code, judge = newest.environment.code, newest.provenance.classifier
-    found = [one for one in found if one.environment.code == code and one.provenance.classifier == judge]
+    own = [record for record, where in every if where is store]
+    found = [one for one in own if one.environment.code == code and one.provenance.classifier == judge]
     lacking = len(wanted - {config_of(one.config) for one in found})
     if lacking:
         raise UserError(

@@ -61,15 +61,16 @@ def running(to: argparse.ArgumentParser) -> None:
         "--threads",
         type=positive,
         metavar="N",
-        help="CPU threads of each job (default: all cores, divided among the jobs at once). Rounding in training "
-        "depends on this number. Keep it the same for results that must match byte for byte",
+        help="CPU threads of each job (default: all cores, divided among the jobs at once; one on a cluster). "
+        "Rounding in training depends on this number. Keep it the same for results that must match byte for byte",
     )
     to.add_argument(
         "--engine",
         default="auto",
         metavar="NAME",
         help="how networks are run: eager, compiled, or auto (default). If there is enough to do, auto tries both on "
-        "this machine and takes the faster one. On CUDA also graphs and lower precisions",
+        "this machine and takes the faster one, in bfloat16 too where a processor has it. On CUDA it tries graphs and "
+        "lower precisions, too",
     )
 
 

@@ -22,7 +22,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--file", type=arguments.path, metavar="FILE", help="the history (default DIR/history/STUDY.jsonl of --results)"
     )
-    parser.add_argument("--append", action="store_true", help="first add the study's run in the results folder")
+    parser.add_argument(
+        "--append", action="store_true", help="first add the study's newest run in DIR, or of the nightly gate there"
+    )
     parser.add_argument("--metric", default="fid", metavar="NAME", help="the metric of quality (default fid)")
     parser.add_argument(
         "--html", nargs="?", const=PAGE, type=arguments.path, metavar="FILE", help=f"also write a page (default {PAGE})"
@@ -39,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from bench.analysis import history
     from bench.analysis.claims import scale_of
     from bench.errors import UserError
+    from bench.gate.baselines import runs_of_this_code
     from bench.paths import LOCAL, shown
     from bench.report import past
     from bench.rows import known
@@ -51,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     study, folder = studies.load(args.study), args.results or LOCAL
     path = args.file or folder / "history" / f"{study.name}.jsonl"
     if args.append:
-        added = history.append(path, history.taken(study, Store(folder)))
+        added = history.append(path, history.taken(study, Store(folder), runs_of_this_code(folder)))
         print(f"{'added to' if added else 'already in'} {shown(path)}", file=sys.stderr)
     entries = history.read(path)
     if not entries:

@@ -14,13 +14,20 @@ from bench import files
 from bench.errors import UserError
 from bench.machine.environment import Environment
 from bench.machine.provenance import git, version
+from bench.machine.sources import code_hash
 from bench.store.records import Part
+from bench.store.store import Store
 from bench.study.model import Natural
 
 SEEDS = 3
 """Fewest seeds a baseline is made from."""
 
 P = TypeVar("P", bound=Part)
+
+
+def runs_of_this_code(results: Path) -> Store:
+    """Where the nightly gate trains: runs of one version of the code are kept apart from those of any other."""
+    return Store(results / "check" / code_hash())
 
 
 class Change(Part):

@@ -14,7 +14,6 @@ from bench.images import datasets
 from bench.job.engine import AUTO
 from bench.machine.devices import pick_device
 from bench.machine.provenance import environment
-from bench.machine.sources import code_hash
 from bench.paths import BASELINES, baseline
 from bench.store.store import Store
 from bench.study import load as studies
@@ -84,7 +83,7 @@ def check_runs(
     """
     study = studies.load(name)
     kept = nightly.read_baseline(file or baseline(f"{study.name}.json"))
-    store, looks, outcomes = _of_this_code(results), nightly.looks(seeds, most), list[Outcome]()
+    store, looks, outcomes = baselines.runs_of_this_code(results), nightly.looks(seeds, most), list[Outcome]()
     for count in looks:
         wider = _on_seeds(study, nightly.fresh_seeds(kept, count))
         if not train(wider, store):
@@ -116,7 +115,7 @@ def update_runs(
         raise UserError(f"--update-baseline needs at least {baselines.SEEDS} seeds")
     before = file or baseline(f"{study.name}.json")
     history = nightly.read_baseline(before).history if before.is_file() else ()
-    study, store = _on_seeds(study, chosen), _of_this_code(results)
+    study, store = _on_seeds(study, chosen), baselines.runs_of_this_code(results)
     train(study, store)
     here = environment(pick_device(device))
     made = nightly.make_baseline(study.name, rows(study, store), here, [*history, baselines.change(why)])
@@ -127,8 +126,3 @@ def update_runs(
 def _on_seeds(study: Study, seeds: list[int]) -> Study:
     axes = study.axes.model_copy(update={"seed": seeds})
     return Study(**{**study.model_dump(), "axes": axes, "claims": []})
-
-
-def _of_this_code(results: Path) -> Store:
-    """Runs of one version of the code are kept apart from those of any other."""
-    return Store(results / "check" / code_hash())

@@ -122,7 +122,7 @@ def coverage(sample: Features, reference: Reference) -> float:
 
 
 def score_of_classes(sample: Features, reference: Reference) -> float:
-    """exp E KL(p(y | x) ‖ p(y)) of the classifier's classes, at most 10 (Salimans et al., arXiv 1606.03498).
+    """exp E KL(p(y | x) ‖ p(y)) of the classifier's classes, at most their number (Salimans et al., arXiv 1606.03498).
 
     Use: to compare with older work; it does not look at the reference.
     """
@@ -138,7 +138,7 @@ def confidence(sample: Features, reference: Reference) -> float:
 
 
 def class_balance(sample: Features, reference: Reference) -> float:
-    """Entropy of the predicted classes over log 10: 1 when all ten are equally frequent, 0 when there is only one.
+    """Entropy of the predicted classes over its largest: 1 when all are equally frequent, 0 when there is only one.
 
     Use: to see whether classes are missing. It does not say how the images look.
     """

@@ -59,7 +59,7 @@ class Attention(nn.Module):
 
 
 class UNet(nn.Module):
-    """Half resolution at ``width`` channels, quarter resolution at ``2 width`` or ``inner``, one attention block.
+    """Half resolution at ``width`` channels, quarter resolution at ``inner`` channels, one attention block.
 
     With ``variance`` it has twice the output channels: the second half places the variance between β̃ and β, which is
     for `teach: data` alone. With ``classes`` it may be told which of so many classes an image is of; class number

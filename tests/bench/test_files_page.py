@@ -7,8 +7,8 @@ import re
 from bench.images import arrays, conventions, pictures
 from bench.images.source import MINIMUM
 from bench.paths import ROOT
-from bench.score import taken
-from bench.score.classifier import FEATURES
+from bench.score import eyes, taken
+from bench.score.judges import headline
 
 PAGE = (ROOT / "docs" / "files.md").read_text()
 
@@ -23,7 +23,10 @@ def test_changes_are_listed_in_the_same_words() -> None:
 
 def test_numbers_and_names() -> None:
     assert f"| fewer than {MINIMUM} | an error |" in PAGE
-    assert f"| {MINIMUM} to {FEATURES - 1} | scored with a warning" in PAGE
+    judge = headline("mnist")
+    assert judge is not None
+    assert f"| {MINIMUM} to {eyes.load(judge).features - 1} | scored with a warning" in PAGE
+    assert f"than the judge `{judge.name}` has features" in PAGE
     assert f"| up to {taken.STREAMED:,} |" in PAGE
     assert f"by {conventions.TOLERANCE:.0%} of its width" in PAGE
     assert PAGE.count(f"at least {conventions.ENOUGH:.0%} of them") == 2

@@ -15,6 +15,7 @@ from bench.analysis import changes, history
 from bench.analysis.changes import change_points
 from bench.cli import main
 from bench.errors import UserError
+from bench.gate import gates
 from bench.report import past
 from bench.store.store import Store
 from bench.study.study import Study
@@ -123,6 +124,26 @@ def test_a_run_is_taken_on_whatever_seeds(
     file.write_text(file.read_text() + "{}\n")
     assert main(command) == 2
     assert "line 2 of" in capsys.readouterr().err
+
+
+def test_a_run_of_the_nightly_gate_is_taken(tmp_path: Path, make_study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate trains in a folder of its own. The newest run counts, wherever it is."""
+    study = make_study(objective=["eps"])
+    monkeypatch.setattr("bench.study.load.load", lambda name: study)
+    folder, file = tmp_path / "results", tmp_path / "smoke.jsonl"
+    command = ["history", "--append", "--results", str(folder), "--file", str(file)]
+
+    def train(wider: Study, store: Store) -> bool:
+        fill(store.root, study, range(10, 12), code="gate")
+        return False
+
+    monkeypatch.setattr(gates.nightly, "read_baseline", lambda path: None)
+    monkeypatch.setattr(gates.nightly, "fresh_seeds", lambda kept, count: [10, 11])
+    gates.check_runs(study.name, folder, train, file=tmp_path / "baseline.json")
+    assert main(command) == 0
+    fill(folder, study, range(3), code="run", commit="f" * 40)
+    assert main(command) == 0
+    assert [(one.code, one.seeds) for one in history.read(file)] == [("gate", (10, 11)), ("run", (0, 1, 2))]
 
 
 def test_what_is_no_whole_run_is_refused(tmp_path: Path, make_study: Any) -> None:
