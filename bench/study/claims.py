@@ -8,6 +8,12 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from bench.study.axes import AXES
+from bench.study.yaml12 import Loader
+from bench.text import listing
+
+SEEDS = {axis.name for axis in AXES if axis.repeats}
+"""Axes whose levels are not compared."""
 FORM = re.compile(
     r"(?P<first>.+?)\s+(?P<sign>[<>])\s+((?P<times>\d+\.?\d*)\s*[*×]\s*)?(?P<second>.+?)"
     r"\s+on\s+(?P<metric>\w+)(\s+at\s+(?P<where>\{.*\}))?"
@@ -41,8 +47,8 @@ class _Reader(NamedTuple):
     def levels(self, written: str) -> Levels:
         """A mapping of axes to levels."""
         try:
-            found = dict(yaml.safe_load(written))
-        except (yaml.YAMLError, ValueError, TypeError):
+            found = dict(read(written))
+        except (yaml.YAMLError, ValueError, TypeError, RecursionError):
             raise ValueError(f"'{self.text}': {written} is not a mapping of axes to levels") from None
         for axis, level in found.items():
             if axis not in self.axes:
@@ -55,10 +61,19 @@ class _Reader(NamedTuple):
 
     def sides(self, first: str, second: str) -> tuple[Levels, Levels]:
         """Two levels of one axis, or two mappings of the same axes."""
-        for axis, levels in self.axes.items():
-            one, two = (_level(_try(self.named, axis, side), levels) for side in (first, second))
+        found = {}
+        for axis in self.axes.keys() - SEEDS:
+            one, two = (_level(_try(self.named, axis, side), self.axes[axis]) for side in (first, second))
             if one is not None and two is not None and one != two:
-                return {axis: one}, {axis: two}
+                found[axis] = {axis: one}, {axis: two}
+        if len(found) > 1:
+            names = [axis for axis in self.axes if axis in found]
+            raise ValueError(
+                f"'{self.text}': {listing(names)} have '{first}' and '{second}'; name one of these axes on both "
+                f"sides, such as {{{names[0]}: {first}}} and {{{names[0]}: {second}}}"
+            )
+        if found:
+            return next(iter(found.values()))
         if not (first.startswith("{") and second.startswith("{")):
             raise ValueError(f"'{self.text}': no axis of the study has both '{first}' and '{second}'")
         both = self.levels(first), self.levels(second)
@@ -93,11 +108,16 @@ def parse(
     return Claim(text, first, second, found["sign"] == "<", times, found["metric"], where)
 
 
+def read(text: str) -> Any:
+    """YAML as studies are written in."""
+    return yaml.load(text, Loader)  # noqa: S506 (a safe loader)
+
+
 def _try(named: Callable[[str, Any], Any], axis: str, level: str) -> Any:
     """The level as the axis has it, written as text or as in YAML; as it is where it is of another axis."""
     try:
-        return named(axis, yaml.safe_load(level) if level.startswith("{") else level)
-    except (ValueError, yaml.YAMLError):
+        return named(axis, read(level) if level.startswith("{") else level)
+    except (ValueError, yaml.YAMLError, RecursionError):
         return level
 
 

@@ -287,6 +287,24 @@ claims:
     assert (third.below, third.metric, third.where) == (False, "recall", {"sample_steps": 10})
 
 
+def test_a_claim_is_written_as_its_axis_is(make_study: Any) -> None:
+    """Not by YAML 1.1, where 1e-3 is text and 010 is eight."""
+    study = make_study(sample_steps=[8, 10], ema=[None, 1e-1, 5e-2], budget={"snapshots": 2})
+    first, second = with_claims(
+        study, "{ema: 1e-1} < {ema: 5e-2} on fid", "{sample_steps: 010} < {sample_steps: 8} on fid"
+    ).hypotheses
+    assert (first.first, second.first) == ({"ema": 0.1}, {"sample_steps": 10})
+
+
+def test_two_axes_that_have_both_levels(make_study: Any) -> None:
+    """Which one is meant must be said; seeds are never meant."""
+    study = make_study(T=[20, 50], sample_steps=[20, 50], seed=[20, 50])
+    with pytest.raises(ValueError, match=r"T and sample_steps have '20' and '50'; .* \{T: 20\} and \{T: 50\}"):
+        with_claims(study, "20 < 50 on fid").hypotheses  # noqa: B018
+    (claim,) = with_claims(study, "{sample_steps: 20} < {sample_steps: 50} on fid").hypotheses
+    assert (claim.first, claim.second) == ({"sample_steps": 20}, {"sample_steps": 50})
+
+
 @pytest.mark.parametrize(
     ("claim", "words"),
     [
@@ -305,6 +323,7 @@ claims:
         ("{objective: eps} < {objective: x0} on fid", "objective=x0 is not on the axis"),
         ("{objective} < {objective: v} on fid", "objective=None is not on the axis"),
         ("{[]: 1} < {objective: v} on fid", "is not a mapping of axes to levels"),
+        ("eps < v on fid at {a: " + 3000 * "[" + "}", "is not a mapping of axes to levels"),
         ("eps < {objective: v} on fid", "no axis of the study has both"),
         ("eps < 0 * v on fid", "the factor must be more than 0"),
         ("eps < 1.5 * v on kid", "kid is compared by differences, not by how many times"),
