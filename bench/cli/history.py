@@ -26,9 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--append", action="store_true", help="first add the study's newest run in DIR, or of the nightly gate there"
     )
     parser.add_argument("--metric", default="fid", metavar="NAME", help="the metric of quality (default fid)")
-    parser.add_argument(
-        "--html", nargs="?", const=PAGE, type=arguments.path, metavar="FILE", help=f"also write a page (default {PAGE})"
-    )
+    arguments.page(parser, PAGE, "a page")
     arguments.results(parser)
     arguments.output(parser)
 
