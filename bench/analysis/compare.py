@@ -111,9 +111,8 @@ def read(folder: Path, metric: str) -> Side:
 
 
 def config_of(cell: Cell) -> str:
-    """A cell's configuration but for its seeds and N."""
-    config = cell.model_dump(mode="json", exclude_defaults=True)
-    config.pop("n")
+    """A cell's configuration as its key has it, but for its seeds and N: where a data set lies is no part of it."""
+    config = cell.sampling.stated | {"job": json.loads(cell.job.canonical)}
     for axis in AXES:
         if axis.repeats:
             (config if axis.part == "sampling" else config["job"]).pop(axis.name, None)

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
+from filelock import FileLock
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from bench import files
@@ -24,6 +25,8 @@ from bench.study.study import Study
 
 Some = Annotated[float, Field(allow_inf_nan=False)]
 SECONDS = ("epoch_s", "seconds per 1,000 samples")
+Logs = dict[int, dict[str, float]]
+"""The place of a run → cell → the mean logarithm of a quantity."""
 
 
 class _Part(BaseModel):
@@ -128,10 +131,10 @@ def _seconds(rows: Sequence[dict[str, float | None]]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in both if values}
 
 
-def read(path: Path) -> list[Entry]:
-    """The history in a file, oldest first; nothing where there is no file.
+def read(path: Path, study: str) -> list[Entry]:
+    """The history of a study in a file, oldest first; nothing where there is no file.
 
-    :raises UserError: naming the first line that is not an entry.
+    :raises UserError: naming the first line that is not an entry, or the other study whose history it is.
     """
     if not path.exists():
         return []
@@ -142,6 +145,9 @@ def read(path: Path) -> list[Entry]:
                 entries.append(Entry.model_validate_json(line))
             except ValidationError as error:
                 raise UserError(f"line {number} of {path} is not a run of a history") from error
+    other = next((one.study for one in entries if one.study != study), None)
+    if other is not None:
+        raise UserError(f"{path} is the history of {other}, not of {study}")
     return sorted(entries, key=lambda entry: entry.date)
 
 
@@ -150,15 +156,13 @@ def append(path: Path, entry: Entry) -> bool:
 
     :raises UserError: if the file is of another study, or cannot be read or written.
     """
-    entries = read(path)
-    other = next((one.study for one in entries if one.study != entry.study), None)
-    if other is not None:
-        raise UserError(f"{path} is the history of {other}, not of {entry.study}")
-    if entry in entries:
-        return False
-    lines = [*entries, entry]
-    files.write_bytes(path, "".join(f"{one.model_dump_json()}\n" for one in lines).encode())
-    return True
+    with files.explained(path.parent), FileLock(path.with_name(f".{path.name}.lock")):
+        entries = read(path, entry.study)
+        if entry in entries:
+            return False
+        lines = [*entries, entry]
+        files.write_bytes(path, "".join(f"{one.model_dump_json()}\n" for one in lines).encode())
+        return True
 
 
 def series(entries: Sequence[Entry], metric: str = "fid") -> list[Series]:
@@ -167,22 +171,42 @@ def series(entries: Sequence[Entry], metric: str = "fid") -> list[Series]:
     Quality is the geometric mean of a metric over the cells that all runs have. Runs by another judge than the newest,
     with another N or without the metric are left out. Speed is the same of seconds, for each kind of machine. The level
     is shared among the series.
+
+    :raises UserError: if no run that counts has the metric.
     """
-    if not entries:
-        return []
-    last = entries[-1]
-    alike = [i for i, one in enumerate(entries) if (one.judge, one.n) == (last.judge, last.n)]
-    found = [(f"{metric}, N = {last.n:,}", "", _means(entries, alike, partial(_scores, metric)))]
-    for machine, _ in Counter(one.machine for one in entries).most_common():
-        own = [i for i, one in enumerate(entries) if one.machine == machine]
-        for kind in SECONDS:
-            title = f"{'seconds an epoch' if kind == 'epoch_s' else kind}, {machine}"
-            found.append((title, "s", _means(entries, own, partial(_durations, kind))))
-    found = [one for one in found if one[2]]
+    found = [(title, unit, means) for title, unit, logs in _quantities(entries, metric) if (means := _means(logs))]
     level = LEVEL / max(1, len(found))
     return [
         Series(title, unit, list(means), list(means.values()), _changes(means, level)) for title, unit, means in found
     ]
+
+
+def not_compared(entries: Sequence[Entry], metric: str = "fid") -> list[str]:
+    """A line for each quantity that :func:`series` leaves out, since its runs have no cell in common."""
+    return [
+        f"Not compared: {title}. No cell is in all {len(logs)} runs that have it."
+        for title, _, logs in _quantities(entries, metric)
+        if not _means(logs)
+    ]
+
+
+def _quantities(entries: Sequence[Entry], metric: str) -> list[tuple[str, str, Logs]]:
+    """The title, unit and logarithms of each quantity that any run has."""
+    if not entries:
+        return []
+    last = entries[-1]
+    alike = [i for i, one in enumerate(entries) if (one.judge, one.n) == (last.judge, last.n)]
+    scores = _logs(entries, alike, partial(_scores, metric))
+    if not scores:
+        held = sorted({name for i in alike for cell in entries[i].cells.values() for name in cell.metrics})
+        raise UserError(f"no run by the newest judge has a {metric} above zero; the runs have: {', '.join(held)}")
+    found = [(f"{metric}, N = {last.n:,}", "", scores)]
+    for machine, _ in Counter(one.machine for one in entries).most_common():
+        own = [i for i, one in enumerate(entries) if one.machine == machine]
+        for kind in SECONDS:
+            title = f"{'seconds an epoch' if kind == 'epoch_s' else kind}, {machine}"
+            found.append((title, "s", _logs(entries, own, partial(_durations, kind))))
+    return [one for one in found if one[2]]
 
 
 def _changes(means: Mapping[int, float], level: float) -> list[ChangePoint]:
@@ -197,19 +221,21 @@ def _durations(kind: str, cell: CellRuns) -> Sequence[float]:
     return [cell.seconds[kind]] if kind in cell.seconds else []
 
 
-def _means(
-    entries: Sequence[Entry], places: Sequence[int], of: Callable[[CellRuns], Sequence[float]]
-) -> dict[int, float]:
-    """Place → the geometric mean over the cells that all runs with any of it have."""
-    logs: dict[int, dict[str, float]] = {}
+def _logs(entries: Sequence[Entry], places: Sequence[int], of: Callable[[CellRuns], Sequence[float]]) -> Logs:
+    """Of each run that has any of it."""
+    logs: Logs = {}
     for i in places:
         logs[i] = {
             label: statistics.fmean(map(math.log, values))
             for label, cell in entries[i].cells.items()
             if (values := [value for value in of(cell) if value > 0])
         }
-    logs = {i: cells for i, cells in logs.items() if cells}
-    common = set.intersection(*(set(cells) for cells in logs.values())) if logs else set()
+    return {i: cells for i, cells in logs.items() if cells}
+
+
+def _means(logs: Logs) -> dict[int, float]:
+    """Place → the geometric mean over the cells that all runs have; empty if there is no such cell."""
+    common = set.intersection(*(set(cells) for cells in logs.values()))
     if not common:
         return {}
     return {i: math.exp(statistics.fmean(cells[label] for label in common)) for i, cells in logs.items()}

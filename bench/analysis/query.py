@@ -67,6 +67,8 @@ def ask(sql: str, store: Store) -> Answer:
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise UserError(f"give one query that only reads: SELECT, DESCRIBE or SUMMARIZE ({HINT})")
         with duckdb.connect(":memory:") as database:
+            # a type is guessed from a sample of a chunk's rows, by default 1,000; a larger number below fits none
+            database.execute(f"SET pandas_analyze_sample = {CHUNK}")
             # a cell may be of many studies
             _fill(database, "cells", [name for name in columns() if name != "study"], _cells(store))
             _fill(database, "jobs", list(dict.fromkeys((*JOBS, *(axis.column for axis in axes_of(Job))))), _jobs(store))

@@ -52,6 +52,19 @@ def output(to: argparse.ArgumentParser, more: str = "") -> None:
     to.add_argument("--format", choices=FORMATS, default="md", help=f"default md{more}")
 
 
+def page(to: argparse.ArgumentParser, default: Path, what: str) -> None:
+    """The file of a page. One that is no page is not written over: FILE may be a study that was given in its place."""
+    to.add_argument(
+        "--html", nargs="?", const=default, type=_page, metavar="FILE", help=f"also write {what} (default {default})"
+    )
+
+
+def _page(text: str) -> Path:
+    if not text.endswith(".html"):
+        raise argparse.ArgumentTypeError(f"must end in .html, not '{text}'")
+    return path(text)
+
+
 def running(to: argparse.ArgumentParser) -> None:
     """How jobs are run."""
     results(to)

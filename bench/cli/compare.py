@@ -27,14 +27,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", metavar="A", help="the first set, which B is compared with")
     parser.add_argument("b", metavar="B", help="the second set: is it better or worse?")
     parser.add_argument("--metric", default="fid", metavar="NAME", help="default fid")
-    parser.add_argument(
-        "--html",
-        nargs="?",
-        const=PAGE,
-        type=arguments.path,
-        metavar="FILE",
-        help=f"also write a page that shows both sets side by side, with pictures (default FILE {PAGE})",
-    )
+    arguments.page(parser, PAGE, "a page that shows both sets side by side, with pictures")
     arguments.output(parser)
 
 

@@ -26,9 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--append", action="store_true", help="first add the study's newest run in DIR, or of the nightly gate there"
     )
     parser.add_argument("--metric", default="fid", metavar="NAME", help="the metric of quality (default fid)")
-    parser.add_argument(
-        "--html", nargs="?", const=PAGE, type=arguments.path, metavar="FILE", help=f"also write a page (default {PAGE})"
-    )
+    arguments.page(parser, PAGE, "a page")
     arguments.results(parser)
     arguments.output(parser)
 
@@ -47,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from bench.rows import known
     from bench.store.store import Store
     from bench.study import load as studies
+    from bench.text import plural
 
     known("metric", args.metric)
     if scale_of(args.metric) != "ratio":
@@ -56,18 +55,26 @@ def run(args: argparse.Namespace) -> int:
     if args.append:
         added = history.append(path, history.taken(study, Store(folder), runs_of_this_code(folder)))
         print(f"{'added to' if added else 'already in'} {shown(path)}", file=sys.stderr)
-    entries = history.read(path)
+    entries = history.read(path, study.name)
     if not entries:
         raise UserError(f"no history {shown(path)}; `ddpm-bench history {study.name} --append` begins one")
     if args.html is not None:
         files.write_bytes(args.html, past.page(entries, args.metric).encode())
         print(f"written: {shown(args.html)}", file=sys.stderr)
     columns = ("quantity", "first run", "date", "before", "after", "after / before", "p")
-    rows = past.changes(entries, history.series(entries, args.metric))
+    found, lines = history.series(entries, args.metric), history.not_compared(entries, args.metric)
+    rows = past.changes(entries, found)
     if args.format != "md":
         output.stream(args.format, columns, [list(row) for row in rows])
+        for line in lines:
+            print(line, file=sys.stderr)
         return 0
     print(f"{study.name}: {len(entries)} runs, {entries[0].date.date()} to {entries[-1].date.date()}")
-    found = tabulate(rows, columns, tablefmt="github", floatfmt=".3g")
-    print(found if rows else "No change of quality or speed was found.")
+    if rows:
+        print(tabulate(rows, columns, tablefmt="github", floatfmt=".3g"))
+    elif found:
+        looked_at = "; ".join(f"{one.title} ({plural(len(one.values), 'run')})" for one in found)
+        print(f"No change was found in: {looked_at}.")
+    for line in lines:
+        print(line)
     return 0

@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from bench.errors import UserError
 from bench.paths import shown
 
 if TYPE_CHECKING:
@@ -45,12 +46,18 @@ def damaged(store: Store) -> None:
 
 
 def stream(style: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Rows as CSV or JSON, one at a time, so that any number of them fits in memory."""
+    """Rows as CSV or JSON, one at a time, so that any number of them fits in memory.
+
+    :raises UserError: if JSON would lose one of two columns of the same name.
+    """
     if style == "csv":
         out = csv.writer(sys.stdout, lineterminator="\n")
         out.writerow(columns)
         out.writerows(["" if value != value else value for value in row] for row in rows)
         return
+    for i, name in enumerate(columns):
+        if name in columns[:i]:
+            raise UserError(f"two columns are called {name}: name them with AS")
     between = "[\n"
     for row in rows:
         text = json.dumps(dict(zip(columns, row, strict=True)), indent=1, ensure_ascii=False, default=str)

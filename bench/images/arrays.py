@@ -130,15 +130,16 @@ def _member(path: Path, name: str) -> Array:
         shape, fortran, dtype = _head(stream)
 
     def parts() -> Iterator[np.ndarray]:
-        if fortran or dtype.hasobject or not shape:  # in another order than the file's: it cannot be streamed
-            yield from of_array(np.load(path, allow_pickle=False)[name]).parts()
-            return
-        with explained(path), zipfile.ZipFile(path) as file, file.open(f"{name}.npy") as stream:
-            _head(stream)
-            for start in range(0, shape[0], PART):
-                yield _next(stream, (min(PART, shape[0] - start), *shape[1:]), dtype)
-            if stream.read(1):  # reading to the end also checks the sum of the bytes
-                raise ValueError("more bytes than its head says")
+        with explained(path):
+            if fortran or dtype.hasobject or not shape:  # in another order than the file's: it cannot be streamed
+                yield from of_array(np.load(path, allow_pickle=False)[name]).parts()
+                return
+            with zipfile.ZipFile(path) as file, file.open(f"{name}.npy") as stream:
+                _head(stream)
+                for start in range(0, shape[0], PART):
+                    yield _next(stream, (min(PART, shape[0] - start), *shape[1:]), dtype)
+                if stream.read(1):  # reading to the end also checks the sum of the bytes
+                    raise ValueError("more bytes than its head says")
 
     return Array(shape, dtype, parts, name)
 

@@ -87,7 +87,12 @@ def _npz(folder: Path, images: np.ndarray, labels: np.ndarray | None) -> Path:
 
 
 def _pngs(folder: Path, images: np.ndarray, labels: np.ndarray | None) -> Path:
-    """A file an image, in a folder for each class that was asked for."""
+    """A file an image, in a folder for each class that was asked for.
+
+    :raises UserError: if there is something in the folder already, such as another cell's images.
+    """
+    if any((folder / "samples").glob("*")):
+        raise UserError(f"{shown(folder / 'samples')} is not empty: delete it, or name another folder with --out")
     for i, image in enumerate(images):
         inner = folder / "samples" / (str(labels[i]) if labels is not None else "")
         files.write_bytes(inner / f"{i:06}.png", png(torch.from_numpy(image)), durable=False)

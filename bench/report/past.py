@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from bench.analysis.changes import LEVEL, SHORTEST
-from bench.analysis.history import Entry, Series, series
+from bench.analysis.history import Entry, Series, not_compared, series
 from bench.report.blocks import Block, Cell, Column, Figure, Strong, heading, table, text
 from bench.report.formats import short
 from bench.report.plain import plain
@@ -62,6 +62,8 @@ def compose(entries: Sequence[Entry], metric: str) -> Iterator[Block]:
         "fewer than about ten runs in all, no p can be small enough. Quality has only runs by the newest "
         "judge. Speed has a panel for each kind of machine."
     )
+    for line in not_compared(entries, metric):
+        yield text(line)
     if said:
         yield heading(2, "Changes")
         columns = [

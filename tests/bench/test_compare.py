@@ -171,6 +171,22 @@ def test_what_does_not_compare_is_refused(sets: Any, make_study: Any, capsys: py
     assert "is 20 in A and 40 in B" in line
 
 
+def test_a_data_set_that_was_moved_is_the_same(
+    tmp_path: Path, make_study: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in keys: the path of a folder only says where it lies. Its other options count."""
+    for name, dataset in (
+        ("a", 'folder(path="/old",side=28)'),
+        ("b", 'folder(path="/new",side=28)'),
+        ("c", 'folder(path="/new",side=32)'),
+    ):
+        for cell in make_study(objective=["eps"]).cells:
+            made = cell.model_copy(update={"job": cell.job.model_copy(update={"dataset": dataset})})
+            Store(tmp_path / name).write(made.key, scored_cell(made, {"fid": 1.0}, provenance=PROVENANCE))
+    assert len(table(capsys, tmp_path / "a", tmp_path / "b")) == 2
+    assert "no cell in common" in refused(capsys, tmp_path / "a", tmp_path / "c")
+
+
 def test_mistakes(sets: Any, make_study: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     a, b, _ = sets
     assert "neither a results folder nor" in refused(capsys, a, "no-such-revision")

@@ -52,6 +52,21 @@ def test_samples_come_back(world: World, cell: Cell, tmp_path: Path, capsys: pyt
         np.testing.assert_array_equal(files.take(path, 1, 28).whole().numpy(), kept(world, cell))
 
 
+def test_pngs_of_two_cells_are_not_mixed(
+    world: World, cell: Cell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, inner = tmp_path / "out", tmp_path / "out" / "samples"
+    inner.mkdir(parents=True)
+    assert export(world, cell, out, "--no-weights", "--samples", "png") == 0, "an empty folder is nobody's"
+    for path in inner.iterdir():
+        path.unlink()
+    (inner / "of-another.png").touch()
+    capsys.readouterr()
+    assert export(world, cell, out, "--samples", "png") == 2
+    assert "samples is not empty" in capsys.readouterr().err
+    assert sorted(path.name for path in out.rglob("*")) == ["of-another.png", "samples"]
+
+
 def test_classes_that_were_asked_for_are_labels(world: World, cell: Cell, tmp_path: Path) -> None:
     """In both forms; here of a cell that says it had guidance."""
     from bench.job import export as module

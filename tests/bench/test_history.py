@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -111,7 +113,7 @@ def test_a_run_is_taken_on_whatever_seeds(
     assert main([*command, "--append"]) == 0
     assert main([*command, "--append", "--html", str(tmp_path / "page.html")]) == 0
     assert "already in" in capsys.readouterr().err
-    (one,) = history.read(file)
+    (one,) = history.read(file, study.name)
     assert (one.seeds, one.n) == ((10, 11), study.score.n)
     assert {cell.metrics["fid"] for cell in one.cells.values()} == {(15.0, 16.0)}
     assert "kid_se" not in next(iter(one.cells.values())).metrics
@@ -143,7 +145,7 @@ def test_a_run_of_the_nightly_gate_is_taken(tmp_path: Path, make_study: Any, mon
     assert main(command) == 0
     fill(folder, study, range(3), code="run", commit="f" * 40)
     assert main(command) == 0
-    assert [(one.code, one.seeds) for one in history.read(file)] == [("gate", (10, 11)), ("run", (0, 1, 2))]
+    assert [(one.code, one.seeds) for one in history.read(file, study.name)] == [("gate", (10, 11)), ("run", (0, 1, 2))]
 
 
 def test_what_is_no_whole_run_is_refused(tmp_path: Path, make_study: Any) -> None:
@@ -157,6 +159,61 @@ def test_what_is_no_whole_run_is_refused(tmp_path: Path, make_study: Any) -> Non
     history.append(tmp_path / "h", entry(0))
     with pytest.raises(UserError, match="is the history of smoke, not of other"):
         history.append(tmp_path / "h", entry(1, study="other"))
+
+
+def write(file: Path, entries: list[history.Entry]) -> list[str]:
+    """The entries in a file, and the command that shows it."""
+    file.write_text("".join(f"{one.model_dump_json()}\n" for one in entries))
+    return ["history", "smoke", "--file", str(file)]
+
+
+def test_a_history_of_another_study_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = write(tmp_path / "h", [entry(0, study="other")])
+    assert main([*command, "--html", str(tmp_path / "page.html")]) == 2
+    assert "is the history of other, not of smoke" in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_what_could_not_be_compared_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """That is another thing than no change."""
+    entries = [entry(i) for i in range(3)]
+    page = tmp_path / "page.html"
+    assert main(write(tmp_path / "h", entries)) == 0
+    assert "No change was found in: fid, N = 500 (3 runs); seconds an epoch, CPU (3 runs)." in capsys.readouterr().out
+    fast = history.CellRuns(metrics={"fid": (5.0,)}, seconds={"epoch_s": 1.0})
+    entries[1] = entry(1, machine="other", cells={"c": fast})
+    command = write(tmp_path / "h", entries)
+    assert main([*command, "--html", str(page)]) == 0
+    line = "Not compared: fid, N = 500. No cell is in all 3 runs that have it."
+    said = capsys.readouterr().out
+    assert line in said
+    assert "No change was found in: seconds an epoch, CPU (2 runs); seconds an epoch, other (1 run)." in said
+    assert line in page.read_text()
+    assert main([*command, "--format", "json"]) == 0
+    assert line in capsys.readouterr().err
+
+
+def test_a_metric_that_no_run_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = write(tmp_path / "h", [entry(0)])
+    assert main([*command, "--metric", "precision", "--html", str(tmp_path / "page.html")]) == 2
+    assert "no run by the newest judge has a precision above zero; the runs have: fid" in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_two_who_append_at_once_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reads slowly, so that without a lock both write what they alone have added."""
+    read = history.read
+
+    def slowly(path: Path, *about: str) -> list[history.Entry]:
+        found = read(path, *about)
+        time.sleep(0.3)
+        return found
+
+    monkeypatch.setattr(history, "read", slowly)
+    file = tmp_path / "new" / "h"
+    with ThreadPoolExecutor(2) as pool:
+        assert all(pool.map(lambda i: history.append(file, entry(i)), range(2)))
+    assert read(file, "smoke") == [entry(0), entry(1)]
 
 
 def test_a_name_of_a_machine_is_text() -> None:

@@ -185,6 +185,17 @@ def test_damage_inside_a_compressed_array(tmp_path: Path) -> None:
             take(path).whole()
 
 
+def test_damage_inside_an_array_in_fortran_order(tmp_path: Path) -> None:
+    """Which is read whole, not as a stream."""
+    path = tmp_path / "a.npz"
+    np.savez(path, images=np.asfortranarray(UNIT))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="not a readable array file"):
+        take(path).whole()
+
+
 @pytest.mark.parametrize("kind", ["bytes", "floats"])
 @pytest.mark.parametrize("form", ["npy", "npz", "compressed", "folder"])
 def test_every_source_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, form: str) -> None:

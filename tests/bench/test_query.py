@@ -67,6 +67,28 @@ def test_formats(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("| key")
 
 
+def test_columns_of_one_name(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON would keep one of them; the other forms keep both."""
+    sql = "SELECT a.fid, b.fid FROM cells a JOIN cells b ON a.fid < b.fid"
+    argv = ["query", sql, "--results", str(store.root), "--format"]
+    assert cli.main([*argv, "json"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err == "ddpm-bench: two columns are called fid: name them with AS\n"
+    assert captured.out == ""
+    assert cli.main([*argv, "csv"]) == 0
+    assert capsys.readouterr().out == "fid,fid\n3.5,4.5\n"
+
+
+def test_a_large_number_far_down(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database takes a type from a sample of a chunk's rows; here the sample is all of them."""
+    seeds = [0] * 2_499 + [2**40]
+    rows = [{"sample_seed": seed, "train_flops_per_image": seed} for seed in seeds]
+    monkeypatch.setattr(query, "_cells", lambda store: iter(rows))
+    monkeypatch.setattr(query, "_jobs", lambda store: iter(rows))
+    assert query.ask("SELECT max(sample_seed) FROM cells", store).rows == [(2**40,)]
+    assert query.ask("SELECT max(train_flops_per_image) FROM jobs", store).rows == [(2**40,)]
+
+
 def test_an_empty_answer_is_an_answer(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["query", "SELECT key FROM cells WHERE fid < 0", "--results", str(store.root), "--format"]
     assert cli.main([*argv, "json"]) == 0

@@ -67,6 +67,15 @@ def test_mistakes_get_one_line(argv: list[str], says: str, capsys: pytest.Captur
     assert says in refused(capsys, *argv)
 
 
+@pytest.mark.parametrize("command", [["history"], ["compare", "a", "b"]])
+def test_a_page_replaces_no_other_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
+    """The study of `--html my-study.yaml` is taken for the page's file."""
+    study = tmp_path / "my-study.yaml"
+    study.write_text("name: mine")
+    assert f"must end in .html, not '{study}'" in refused(capsys, *command, "--html", str(study))
+    assert study.read_text() == "name: mine"
+
+
 @pytest.mark.parametrize("command", ["report", "open"])
 def test_a_report_needs_results(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
     """Else a page without numbers would be written."""
