@@ -139,8 +139,8 @@ def test_a_run_of_the_nightly_gate_is_taken(tmp_path: Path, make_study: Any, mon
         fill(store.root, study, range(10, 12), code="gate")
         return False
 
-    monkeypatch.setattr(gates.nightly, "read_baseline", lambda path: None)
-    monkeypatch.setattr(gates.nightly, "fresh_seeds", lambda kept, count: [10, 11])
+    monkeypatch.setattr("bench.gate.nightly.read_baseline", lambda path: None)
+    monkeypatch.setattr("bench.gate.nightly.fresh_seeds", lambda kept, count: [10, 11])
     gates.check_runs(study.name, folder, train, file=tmp_path / "baseline.json")
     assert main(command) == 0
     fill(folder, study, range(3), code="run", commit="f" * 40)
