@@ -67,3 +67,13 @@ def check_writable(folder: Path, name: Path | None = None) -> None:
     probe = folder / temporary_name("probe")
     write_bytes(probe, b"x" * 4096, folder=name)
     probe.unlink()
+
+
+def check_replaceable(path: Path) -> None:
+    """Make sure that a file can be written, before any work is done for it.
+
+    :raises UserError: if it cannot.
+    """
+    if path.is_dir():
+        raise UserError(f"cannot write to {path}: it is a folder")
+    check_writable(path.parent)

@@ -8,7 +8,6 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -358,10 +357,9 @@ class Results:
         """A short name for a trained model: objective, schedule and whatever else varies."""
         return ", ".join(filter(None, (row["objective"], row["schedule"], self.panel(row))))
 
-    def preview(self, key: str, suffix: str = ".png") -> Path | None:
-        """The picture kept with a cell, if it is there."""
-        path = self.store.path("cells", key, suffix)
-        return path if path.is_file() else None
+    def preview(self, key: str, suffix: str = ".png") -> bytes | None:
+        """The picture kept with a cell, a PNG file, if it is there and whole."""
+        return self.store.picture(key, suffix)
 
 
 def _said(frame: pd.DataFrame, of: Sequence[Axis]) -> list[str]:

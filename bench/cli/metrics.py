@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from bench.cli import arguments
 from bench.paths import ROOT, shown
@@ -18,7 +17,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="mnist", help="default mnist")
     parser.add_argument("--page", action="store_true", help="write the page again from its record, and measure nothing")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", default=ROOT / "reports" / "metrics", help="default reports/metrics"
+        "--out",
+        type=arguments.path,
+        metavar="DIR",
+        default=ROOT / "reports" / "metrics",
+        help="default reports/metrics",
     )
     arguments.results(parser)
     arguments.data_dir(parser)
@@ -29,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure, saying how far it is, and write the page."""
     from bench.paths import LOCAL
     from bench.report import calibration as page
+    from bench.report.write import ready
     from bench.score.calibration import measure
     from bench.score.kept import Progress
     from bench.store.lookup import open_store
@@ -36,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     if args.page:
         page.write(page.read(args.out), args.out)
     else:
+        ready(args.out)
         events = measure(args.dataset, open_store(args.results or LOCAL), data_dir=args.data_dir, device=args.device)
         for event in events:
             if isinstance(event, Progress):

@@ -41,7 +41,7 @@ def compressed(images: Tensor, quality: int) -> Tensor:
         whole = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
         buffer = io.BytesIO()
         Image.fromarray(whole).save(buffer, "JPEG", quality=quality)
-        back = np.asarray(Image.open(buffer))
+        back = np.asarray(Image.open(buffer, formats=["JPEG"]))
         out[i] = back[None] if back.ndim == 2 else back.transpose(2, 0, 1)
     return torch.from_numpy(out)
 

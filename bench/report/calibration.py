@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench import files
 from bench.errors import UserError
 from bench.report.blocks import Block, Bullets, Cell, CodeSpan, Column, Spans, Strong, heading, table, text
 from bench.report.write import write_files
@@ -145,9 +146,9 @@ def _draws(found: Calibration, clean: bool = False) -> int:
 
 
 def write(found: Calibration, out: Path) -> None:
-    """Write the page, and beside it the record that it is made of."""
+    """Write the record, then the page that is made of it: if the page fails, the numbers are there."""
+    files.write_text(out / RECORD, found.model_dump_json(indent=1) + "\n")
     write_files(out, list(compose(found)))
-    (out / RECORD).write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def read(out: Path) -> Calibration:

@@ -15,6 +15,7 @@ from pathlib import Path
 from bench import files, paths
 from bench.analysis import beside
 from bench.analysis.frames import Results
+from bench.errors import UserError
 from bench.machine.sources import code_hash
 from bench.report.blocks import Block, Figure, Gallery
 from bench.report.render import RENDERERS
@@ -32,6 +33,10 @@ HTML = "report.html"
 
 _DIGEST = re.compile(r"<!-- inputs: ([0-9a-f]{64}) -->\s*\Z")
 _IMAGE = re.compile(r"(?<!\\)(?:\]\(|<img src=\")(figures/[\w.-]+)[)\"]")
+
+
+_OURS = re.compile(r"# (?:ddpm-bench: |What each metric sees$)", re.MULTILINE)
+"""How a ``report.md`` of ours begins: of a study, of the theory, of speed, or of the metrics."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +92,12 @@ def write_files(
 ) -> tuple[Path, ...]:
     """Write ``report`` in every form of :data:`RENDERERS` and the pictures they show; return the pictures.
 
-    The Markdown goes last, followed by ``ending``. Pictures that are no longer shown are removed.
+    The Markdown goes last, followed by ``ending``. Pictures that only the report before showed are removed first.
 
     :param more: a further file's name → what makes it of the pictures.
-    :raises UserError: if the folder cannot be written or the disk is full.
+    :raises UserError: as :func:`ready`, or if the disk is full.
     """
+    before = ready(folder)
     with files.explained(folder), tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         (scratch / "figures").mkdir()
@@ -104,16 +110,29 @@ def write_files(
             render(blocks, scratch / f"report.{kind}")
         for name, make in (more or {}).items():
             (scratch / name).write_bytes(make(pictures))
+        for name in before - pictures.keys():
+            (folder / name).unlink(missing_ok=True)
         (folder / "report.md").unlink(missing_ok=True)
-        for path in (folder / "figures").glob("*.png"):
-            if f"figures/{path.name}" not in pictures:
-                path.unlink()
         for name, content in pictures.items():
             files.write_bytes(folder / name, content, folder=folder)
         for name in [*(more or {}), *(f"report.{kind}" for kind in RENDERERS if kind != "md")]:
             files.write_bytes(folder / name, (scratch / name).read_bytes(), folder=folder)
         files.write_bytes(folder / "report.md", (scratch / "report.md").read_bytes() + ending.encode())
     return tuple(folder / name for name in pictures)
+
+
+def ready(folder: Path) -> set[str]:
+    """Make sure that a report can be written, before any work is done for it; the pictures of the one that is there.
+
+    :raises UserError: if the folder cannot be written, or its ``report.md`` is none of ours.
+    """
+    path = folder / "report.md"
+    with files.explained(folder):
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
+    if text is not None and not _OURS.match(text):
+        raise UserError(f"{path} is not a report of ddpm-bench: move it, or name another folder with --out")
+    files.check_writable(folder)
+    return {name for name in _IMAGE.findall(text or "") if name.endswith(".png")}
 
 
 def draw(blocks: Iterable[Block]) -> Iterator[tuple[str, bytes]]:
@@ -185,7 +204,7 @@ def _kept(folder: Path, inputs: str) -> Report | None:
     forms = {kind: folder / f"report.{kind}" for kind in RENDERERS}
     if not all(path.is_file() for path in [*forms.values(), folder / HTML]):
         return None
-    text = forms["md"].read_text(encoding="utf-8")
+    text = forms["md"].read_text(encoding="utf-8", errors="replace")
     found = _DIGEST.search(text)
     figures = tuple(folder / name for name in dict.fromkeys(_IMAGE.findall(text)))
     if not found or found[1] != inputs or not all(path.is_file() for path in figures):

@@ -26,18 +26,6 @@ class _Kind(NamedTuple):
     mended: str
 
 
-def _pictured(_: Store, path: Path) -> object:
-    """Whether it is a whole PNG: its checksums are looked at, and no pixel is kept."""
-    from PIL import Image
-
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            image.verify()
-    except Exception:  # a damaged picture can raise nearly anything
-        return None
-    return path
-
-
 def _record(kind: type[Record]) -> _Kind:
     """How records of a kind are read."""
     return _Kind(f"{kind.kind}/*.json", lambda store, path: store.read(kind, path.stem), MENDED[kind.kind])
@@ -70,7 +58,7 @@ KINDS = (
     *(_record(kind) for kind in RECORDS),
     *(_tensors(kind) for kind in TENSORS),
     _Kind("classifiers/*.safetensors", lambda _, path: path if seals.whole(path) else None, MENDED["classifiers"]),
-    _Kind("cells/*.png", _pictured, DRAWN),
+    _Kind("cells/*.png", lambda store, path: store.picture(path.stem), DRAWN),
     _Kind("samples/*.npz", lambda store, path: store.load_samples(path.stem), DRAWN),
 )
 """Every kind of file that a store has, how it is read whole, and what running again does without it."""

@@ -190,6 +190,21 @@ class Store:
         self.note(path)
         return None
 
+    def picture(self, key: str, suffix: str = ".png") -> bytes | None:
+        """A cell's picture as a PNG file, or None if there is none or it is damaged."""
+        from bench.images.whole import decoded
+
+        path = self.path("cells", key, suffix)
+        try:
+            content = path.read_bytes()
+            decoded(content)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError):
+            self.note(path)
+            return None
+        return content
+
     def cut_short(self, kind: Literal["checkpoints", "classifiers", "samples"], key: str) -> bool:
         """Whether that file is there but not all of it: a look at its ends, which costs next to nothing."""
         import zipfile

@@ -149,7 +149,7 @@ def _conditioning(schedules: Sequence[str], T: int) -> Iterator[Block]:
 
 
 def _samplers(schedules: Sequence[str], T: int) -> Iterator[Block]:
-    steps = [count for count in STEPS if count <= T]
+    steps = [count for count in STEPS if count <= T] or [T]
     curves = theory.snr_curves(schedules, T)
     first = next(iter(curves))
     others = [name for name, curve in curves.items() if not curve.allclose(curves[first])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,17 @@ import pytest
 import torch
 
 from bench import cli
+from bench.analysis.frames import Results
+from bench.images.grids import png
 from bench.job.run import run
+from bench.report.blocks import Gallery
+from bench.report.web import data
+from bench.report.write import compose
 from bench.store.examine import KINDS
 from bench.store.records import CellRecord, ScoredCell
+from bench.store.store import Store
 from bench.study.study import Study
+from tests.bench import made_up
 
 if TYPE_CHECKING:
     from tests.conftest import World
@@ -107,7 +115,7 @@ def test_nothing_in_a_results_folder_is_run(
     key = cells[0].key
     for argv in (
         ["plan", str(path)], ["status", str(path)], ["table", str(path)], ["query", "SELECT * FROM cells"],
-        ["compare", str(root), str(root)], ["sample", key], ["export", key],
+        ["report", str(path)], ["compare", str(root), str(root)], ["sample", key], ["export", key],
     ):  # fmt: skip
         code = cli.main([*argv, *(at if argv[0] != "compare" else [])])
         said = capsys.readouterr()
@@ -121,6 +129,53 @@ def test_nothing_in_a_results_folder_is_run(
         assert world.store.damaged, "what was damaged is known"
     assert not marker.exists()
     assert not started
+
+
+def header(width: int, height: int) -> bytes:
+    """A PNG that says it is so large, and ends there."""
+    body = b"IHDR" + width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\0\0\0\0"
+    return b"\x89PNG\r\n\x1a\n" + (13).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+
+
+PICTURES: dict[str, Callable[[bytes], bytes]] = {
+    "PostScript": lambda png: EPS,
+    "cut short": lambda png: png[: len(png) // 2],
+    "a byte changed": lambda png: png[:60] + bytes([png[60] ^ 1]) + png[61:],
+    "40,000 pixels square": lambda png: header(40_000, 40_000),
+    "12,000 pixels square": lambda png: header(12_000, 12_000),
+    "empty": lambda png: b"",
+}
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_a_report_leaves_a_damaged_picture_out(picture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if it were missing, in every form; the file is named, and nothing is run."""
+    store, study = Store(tmp_path), made_up.make_study(objective=["eps"], schedule=["linear"])
+    made_up.fill(study, store, torch.zeros(64, 1, 28, 28, dtype=torch.uint8))
+    pictures = sorted((tmp_path / "cells").glob("*.png"))
+    assert pictures
+    for path in pictures:
+        path.write_bytes(PICTURES[picture](path.read_bytes()))
+    started = list[Any]()
+    monkeypatch.setattr("subprocess.Popen", lambda *args, **more: started.append(args))
+    monkeypatch.setattr(data, "ROOM", 10)  # too little, so that they would be compressed
+    results = Results(study, store)
+    assert not any(isinstance(block, Gallery) for block in compose(results))
+    found = data.data_of(results, "")
+    assert found["pictures"] == found["strips"] == {}
+    assert found["whole"]
+    assert sorted(store.damaged) == pictures
+    assert not started
+
+
+def test_a_strip_of_another_shape_is_shown(tmp_path: Path) -> None:
+    """It is whole, so it is no damaged file; a line of pixels is no strip, but no fault of the report."""
+    store, study = Store(tmp_path), made_up.make_study(objective=["eps"], schedule=["linear"])
+    made_up.fill(study, store, torch.zeros(64, 1, 28, 28, dtype=torch.uint8))
+    for path in (tmp_path / "cells").glob("*.strip.png"):
+        path.write_bytes(png(torch.zeros(1, 1, 3, dtype=torch.uint8)))
+    assert any(isinstance(block, Gallery) and block.pictures[0].name == "denoising"
+               for block in compose(Results(study, store)))  # fmt: skip
 
 
 def test_the_bomb_is_one(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from bench import cli
 from bench.errors import UserError
 from bench.images import datasets
 from bench.images.damage import blurred, compressed, moved, noisy
@@ -381,6 +383,30 @@ def test_every_judge_is_offered_to_torch_fidelity(mnist: Images) -> None:
         ours = classifier.extract(eyes.load(MNIST[name]), mnist.test[:20])
         torch.testing.assert_close(features.double(), ours.features)
         torch.testing.assert_close(logits.double(), ours.logits)
+
+
+def test_metrics_cannot_lose_its_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder that cannot be written is known before anything is measured; and the numbers are written first."""
+    found = calibration_page.read(ROOT / "reports" / "metrics")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "report.md").write_text("# Mine\n")
+    monkeypatch.setattr("bench.score.calibration.measure", lambda *_, **__: pytest.fail("it was measured"))
+    for out, said in (("file/out", "Not a directory"), ("", "is not a report of ddpm-bench")):
+        assert cli.main(["metrics", "--out", str(tmp_path / out), "--results", str(tmp_path / "results")]) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
+
+    def full(*_: object) -> None:
+        raise UserError("disk full")
+
+    monkeypatch.setattr(calibration_page, "write_files", full)
+    monkeypatch.setattr("bench.score.calibration.measure", lambda *_, **__: iter([found]))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cli.main(["metrics", "--out", "~/there", "--results", str(tmp_path / "results")]) == 2
+    assert calibration_page.read(tmp_path / "there") == found
 
 
 def test_the_committed_page_is_made_of_its_record() -> None:

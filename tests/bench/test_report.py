@@ -13,6 +13,7 @@ from bench import paths
 from bench.analysis.claims import judge
 from bench.analysis.effects import effects, profiles, scatter
 from bench.analysis.frames import Results
+from bench.errors import UserError
 from bench.images import datasets
 from bench.report import marks
 from bench.report.blocks import Figure, Spread
@@ -21,7 +22,7 @@ from bench.report.render import RENDERERS
 from bench.report.render.markdown import escape
 from bench.report.sections import variance
 from bench.report.sections.names import meaning
-from bench.report.write import compose, write
+from bench.report.write import compose, ready, write
 from bench.rows import entries
 from bench.store.records import CellRecord, EngineChoice, Likelihood
 from bench.store.store import Store
@@ -174,13 +175,39 @@ def test_skipped_when_unchanged(store, digits, tmp_path, monkeypatch):
     write_cell(store, study.cells[0], digits, fid=99.0)
     assert write(study, store, tmp_path / "a").fresh
     assert not write(study, store, tmp_path / "a").fresh
-    stray = tmp_path / "a" / "trial" / "figures" / "old.png"
+    stray, mine = (first.figures[0].with_name(name) for name in ("old.png", "mine.png"))
     stray.write_bytes(b"")
-    first.pdf.unlink()
+    mine.write_bytes(b"")
+    first.markdown.write_bytes(first.markdown.read_bytes() + b"![old](figures/old.png) \xff")
     assert write(study, store, tmp_path / "a").fresh
     assert not stray.exists()
+    assert mine.exists(), "no report has shown it"
+    first.pdf.unlink()
+    assert write(study, store, tmp_path / "a").fresh
     monkeypatch.setattr("bench.report.write.code_hash", lambda *roots: "other code")
     assert write(study, store, tmp_path / "a").fresh
+
+
+def test_a_report_of_somebody_else_is_kept(store, tmp_path):
+    """One line, and nothing is written or deleted."""
+    folder = tmp_path / "trial"
+    (folder / "figures").mkdir(parents=True)
+    files = {"report.md": b"# My thesis\n![](figures/mine.png)\n", "report.pdf": b"mine", "figures/mine.png": b"mine"}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    with pytest.raises(UserError, match=r"report\.md is not a report of ddpm-bench: move it"):
+        write(make_study(), store, tmp_path)
+    assert {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.*")} == files
+
+
+@pytest.mark.parametrize(
+    "page", sorted((paths.ROOT / "reports").glob("*/report.md")), ids=lambda page: page.parent.name
+)
+def test_every_page_of_ours_is_known_as_one(page, tmp_path):
+    """Studies, theory, metrics and speed: the pictures that it shows are all that a new one may delete."""
+    copy = tmp_path / "report.md"
+    copy.write_bytes(page.read_bytes())
+    assert ready(tmp_path) == {f"figures/{path.name}" for path in page.parent.glob("figures/*.png")}
 
 
 def test_nothing_done(store, tmp_path):

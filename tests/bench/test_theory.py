@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from bench.cli import main
+from bench.report.write import draw
 from bench.theory import numbers as theory
+from bench.theory import page
 from ddpm.objective import OBJECTIVES
 from ddpm.sampler import SAMPLERS
 
@@ -66,6 +68,16 @@ def test_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "linear\\_unscaled(end=0.01)" in text
     assert "impossible" in text
     assert "report.md" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("T", [1, 2, 3, 4])
+def test_a_page_of_few_diffusion_steps(T: int) -> None:
+    """Fewer than the fewest sampling steps that are tried: then T steps are."""
+    blocks = list(page.compose("mnist", MNIST, ["cosine", "flow"], T))
+    assert [name for name, _ in draw(blocks) if name.endswith(".png")] == [
+        f"figures/{name}.png" for name in ("snr", "weights", "conditioning", "samplers")
+    ]
+    assert blocks[-2].columns[1].title == f"S = {T}"
 
 
 @pytest.mark.parametrize(

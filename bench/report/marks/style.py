@@ -64,7 +64,8 @@ def to_png(figure: Figure) -> bytes:
     """The figure as a PNG that is the same for the same results, its colours rounded to :data:`COLOURS`."""
     drawn, buffer = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=DPI, facecolor="white")
-    colours = Image.open(drawn).convert("RGB").quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    picture = Image.open(drawn, formats=["PNG"]).convert("RGB")
+    colours = picture.quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     colours.save(buffer, "PNG", optimize=True, dpi=(DPI, DPI))
     return buffer.getvalue()
 

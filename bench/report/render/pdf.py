@@ -16,8 +16,7 @@ from functools import singledispatch
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, UnidentifiedImageError
-
+from bench.images.whole import decoded
 from bench.report.blocks import (
     Block,
     Bullets,
@@ -260,8 +259,8 @@ def in_print(png: bytes) -> bytes:
     The Markdown and the HTML have the picture as it is in the store.
     """
     try:
-        picture = Image.open(io.BytesIO(png))
-    except UnidentifiedImageError:
+        picture = decoded(png)
+    except ValueError:
         return png
     if picture.mode != "L":
         return png

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from pathlib import Path
-
-from PIL import Image
 
 from bench.analysis.frames import Results
+from bench.images.whole import decoded
 from bench.report.blocks import Block, Gallery, Picture, heading
 from bench.report.formats import short
 from bench.report.sections.common import several_seeds
@@ -21,15 +19,15 @@ IMAGES = 2
 def section(results: Results) -> Iterator[Block]:
     """The denoising strip of the best setting that has one."""
     kept = ((key, results.preview(key, ".strip.png")) for key in results.settings.get("key", ()))
-    key, path = next(((key, path) for key, path in kept if path is not None), (None, None))
-    if path is None:
+    key, png = next(((key, png) for key, png in kept if png is not None), (None, None))
+    if png is None:
         return
     row = results.done[results.done["key"] == key].iloc[0]
     seed = f"training seed {row['seed']}: " if several_seeds(results) else ""
     times = _times(row["schedule"], int(row["T"]), int(row["sample_steps"]), row["spacing"])
     yield heading(2, "Denoising")
     yield Gallery(
-        (Picture("denoising", _top(path, len(times)), f"Denoising at t = {listing(times)}",
+        (Picture("denoising", _top(png, len(times)), f"Denoising at t = {listing(times)}",
                  across=tuple(f"t = {t}" for t in times)),),
         1,
         (f"Sampling, step by step: {results.model(row)}, {row['method']} in {plural(int(row['sample_steps']), 'step')} "
@@ -47,11 +45,10 @@ def _times(schedule: str, T: int, steps: int, spacing: str) -> list[int]:
     return strip_times(space(make_schedule(schedule, T), steps, spacing))
 
 
-def _top(path: Path, columns: int) -> bytes:
-    """The first images of a strip, each a row of x_t above a row of x̂₀."""
-    with Image.open(path) as picture:
-        rows = min(2 * IMAGES, picture.height * columns // picture.width)
-        top = picture.crop((0, 0, picture.width, rows * picture.width // columns))
-        buffer = io.BytesIO()
-        top.save(buffer, "PNG", optimize=True)
+def _top(png: bytes, columns: int) -> bytes:
+    """The first images of a strip, each a row of x_t above a row of x̂₀; at least a line of pixels."""
+    picture, buffer = decoded(png), io.BytesIO()
+    rows = min(2 * IMAGES, picture.height * columns // picture.width)
+    top = picture.crop((0, 0, picture.width, max(1, rows * picture.width // columns)))
+    top.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

@@ -182,10 +182,10 @@ def _pictures(results: Results, models: pd.DataFrame) -> Iterator[Block]:
 
 
 def _picture(results: Results, row: Any) -> Picture | None:
-    path = None if row is None else results.preview(row["key"])
-    if path is None:
+    png = None if row is None else results.preview(row["key"])
+    if png is None:
         return None
     title = f"{row['objective']}, T = {int(row['T'])}, {row['method']}"
     slug = re.sub(r"[^\w.]+", "-", title, flags=re.ASCII)
     note = f"FID {short(row['fid'])}, precision {row['precision']:.3f}"
-    return Picture(f"digits-{slug}", path.read_bytes(), f"Samples of {title}", (title,), (note,))
+    return Picture(f"digits-{slug}", png, f"Samples of {title}", (title,), (note,))

@@ -73,9 +73,9 @@ def _picture(results: Results, model: Any, number: int) -> Picture | None:
     name = f"samples-{number:02}-{slug}"
     if best is None:
         return Picture(name, None, "", (title,), ("not scored",))
-    path = results.preview(best["key"])
+    png = results.preview(best["key"])
     scores = f"{best['method']}, {plural(int(best['sample_steps']), 'step')}: FID {short(best['fid'])}"
     scores += "".join(f", conf. {best[name]:.3f}" for name in of_classes(results, "confidence"))
-    if path is None:
+    if png is None:
         return Picture(name, None, "", (title,), (f"{scores} (no picture kept)",))
-    return Picture(name, path.read_bytes(), f"Samples of {title}", (title,), (scores,))
+    return Picture(name, png, f"Samples of {title}", (title,), (scores,))

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import pandas as pd
-from PIL import Image
 
 from bench.analysis.frames import AXES, Results
+from bench.images.whole import decoded
 from bench.report.web.elements import embedded
 from bench.rows import entries
 from bench.text import visible
@@ -204,18 +204,21 @@ def _pictures(results: Results, cells: pd.DataFrame) -> tuple[dict[str, str], di
     files = [("", ".png", key) for key in keys] + [("strip ", ".strip.png", key) for key in strips]
     compress = _larger((results.store.path("cells", key, suffix) for _, suffix, key in files), ROOM * 3 / 4)
     made: dict[str, str] = {}
-    room = ROOM
+    room, whole = ROOM, True
     for kind, suffix, key in files:
         if room <= 0:
+            whole = False
             break
-        text = _address(results.store.path("cells", key, suffix).read_bytes(), compress)
+        if (png := results.preview(key, suffix)) is None:
+            continue
+        text = _address(png, compress)
         room -= len(text)
         made[kind + key] = text
     return (
         {key: text for key, text in made.items() if not key.startswith("strip ")},
         {key.removeprefix("strip "): text for key, text in made.items() if key.startswith("strip ")},
         compress,
-        len(made) == len(files),
+        whole,
     )
 
 
@@ -237,8 +240,6 @@ def _address(png: bytes, compress: bool) -> str:
     if not compress:
         return embedded(png)
     buffer = io.BytesIO()
-    with Image.open(io.BytesIO(png)) as picture:
-        picture.convert("RGB" if picture.mode not in ("L", "RGB") else picture.mode).save(
-            buffer, "WEBP", quality=QUALITY
-        )
+    picture = decoded(png)
+    picture.convert("RGB" if picture.mode not in ("L", "RGB") else picture.mode).save(buffer, "WEBP", quality=QUALITY)
     return embedded(buffer.getvalue(), "webp")

@@ -53,6 +53,21 @@ def test_check_passes_fails_and_says_so_everywhere(
     assert cli.main(argv) == 3
 
 
+@pytest.mark.parametrize("option", ["--json", "--junit"])
+@pytest.mark.parametrize(("place", "words"), [("file/out", "Not a directory"), ("", "it is a folder")])
+def test_a_place_that_cannot_be_written_is_known_before_the_gate_runs(
+    option: str, place: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Exit code 2 at the end would hide the verdict's."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(gates, "check_change", lambda **_: pytest.fail("the gate ran"))
+    assert cli.main(["check", option, str(tmp_path / place)]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+
+
 def test_a_baseline_says_who_changed_it_and_why(tmp_path: Path, measured: list[Any]) -> None:
     path = tmp_path / "baseline.json"
     rows = list(measured)
