@@ -18,7 +18,9 @@ from bench import cli
 from bench.analysis.frames import Results
 from bench.images.grids import png
 from bench.job.run import run
+from bench.report import marks
 from bench.report.blocks import Gallery
+from bench.report.render import RENDERERS
 from bench.report.web import data
 from bench.report.write import compose
 from bench.store.examine import KINDS
@@ -111,6 +113,8 @@ def test_nothing_in_a_results_folder_is_run(
             file.write_bytes(hostile)
     monkeypatch.setattr("subprocess.Popen", lambda *args, **more: started.append(args))
     monkeypatch.setattr("os.system", started.append)
+    monkeypatch.setattr(marks, "draw", lambda block: marks.Drawn(b"a figure", b"a figure"))
+    monkeypatch.setitem(RENDERERS, "pdf", lambda blocks, path: path.write_bytes(b"set by a program of ours"))
     at = ["--results", str(root)]
     key = cells[0].key
     for argv in (
