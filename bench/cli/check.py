@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from bench import files
 from bench.cli import arguments, output
 from bench.errors import UserError
 from bench.paths import LOCAL, shown
@@ -73,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
     if args.update_baseline:
         (_update_change if args.mode == "change" else _update_runs)(args)
         return 0
+    from bench import files
+
     for file in filter(None, (args.json, args.junit)):
         files.check_replaceable(file)
     outcomes = (_change if args.mode == "change" else _runs)(args)

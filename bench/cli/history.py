@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         for line in lines:
             print(line, file=sys.stderr)
         return 0
-    print(f"{study.name}: {len(entries)} runs, {entries[0].date.date()} to {entries[-1].date.date()}")
+    print(f"{study.name}: {plural(len(entries), 'run')}, {entries[0].date.date()} to {entries[-1].date.date()}")
     if rows:
         print(tabulate(rows, columns, tablefmt="github", floatfmt=".3g"))
     elif found:

@@ -20,6 +20,7 @@ from bench.errors import UserError
 from bench.gate import gates
 from bench.report import past
 from bench.store.store import Store
+from bench.study.model import Cell
 from bench.study.study import Study
 from tests.records import PROVENANCE, environment, scored_cell, trained_job
 
@@ -92,7 +93,7 @@ def fill(folder: Path, study: Study, seeds: range, code: str = "new", **about: A
     store = Store(folder)
     for cell in study.cells:
         for seed in seeds:
-            made = cell.model_copy(update={"job": cell.job.model_copy(update={"seed": seed})})
+            made = Cell(**(cell.model_dump() | {"job": cell.job.model_dump() | {"seed": seed}}))  # a copy keeps its key
             metrics = {"fid": 5.0 + seed, "kid": 0.1, "kid_se": 0.1}
             where = environment(code=code, **about)
             store.write(made.key, scored_cell(made, metrics, provenance=PROVENANCE, environment=where))

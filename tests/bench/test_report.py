@@ -336,7 +336,8 @@ def test_the_demo_without_results_says_so(store, digits):
 def test_diffusion_steps_are_an_axis_beside_the_sampling_steps(store, digits):
     """Full chains of different T are compared along T, in figures, ratios and claims."""
     study = demo_study()
-    study = study.model_copy(update={"claims": ["200 < 60 on fid", "200 < 60 on fid at {objective: previous}"]})
+    claim = "{T: 200} < {T: 60} on fid"
+    study = study.model_copy(update={"claims": [claim, f"{claim} at {{objective: previous}}"]})
     fill(study, store, digits)
     for cell in study.cells:
         if cell.job.objective == "eps":
