@@ -59,6 +59,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check, or make a baseline anew."""
+    from bench import files
     from bench.gate import verdicts
 
     if args.update_baseline and not (args.why or "").strip():
@@ -72,8 +73,6 @@ def run(args: argparse.Namespace) -> int:
     if args.update_baseline:
         (_update_change if args.mode == "change" else _update_runs)(args)
         return 0
-    from bench import files
-
     for file in filter(None, (args.json, args.junit)):
         files.check_replaceable(file)
     outcomes = (_change if args.mode == "change" else _runs)(args)

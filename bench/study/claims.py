@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from bench.study.axes import AXES
-from bench.study.yaml12 import Loader
+from bench.study.yaml12 import read
 from bench.text import listing
 
 SEEDS = {axis.name for axis in AXES if axis.repeats}
@@ -106,11 +106,6 @@ def parse(
     if twice := where.keys() & first.keys():
         raise ValueError(f"'{text}': {', '.join(sorted(twice))} is compared, so `at` cannot name it too")
     return Claim(text, first, second, found["sign"] == "<", times, found["metric"], where)
-
-
-def read(text: str) -> Any:
-    """YAML as studies are written in."""
-    return yaml.load(text, Loader)  # noqa: S506 (a safe loader)
 
 
 def _try(named: Callable[[str, Any], Any], axis: str, level: str) -> Any:

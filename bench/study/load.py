@@ -14,7 +14,7 @@ from bench.errors import UserError, unknown
 from bench.paths import given
 from bench.study.axes import AXES, Axes
 from bench.study.study import Study
-from bench.study.yaml12 import Loader
+from bench.study.yaml12 import Loader, read
 
 STUDIES = Path(__file__).parent / "studies"
 LARGEST_MB = 1
@@ -89,7 +89,7 @@ def _read(path: Path) -> tuple[yaml.Node | None, dict[str, Any]]:
                 f"{path}: a study may have at most {MOST_VALUES:,} values, with aliases counted as what they stand for"
             )
         _no_key_twice(root)
-        content = yaml.load(text, Loader)  # noqa: S506 (it is a SafeLoader)
+        content = read(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{path}:{mark.line + 1}" if mark else str(path)

@@ -45,6 +45,14 @@ for _tag in NUMBERS:
     Loader.add_constructor(_tag, _number)
 
 
+def read(text: str) -> Any:
+    """What a study's file or claim says.
+
+    :raises yaml.YAMLError: if it is malformed; ValueError and RecursionError for odd dates and lists within themselves.
+    """
+    return yaml.load(text, Loader)  # noqa: S506 (it is a SafeLoader)
+
+
 def dump(content: Any, **layout: Any) -> str:
     """Plain values as YAML, in the order that they have.
 
