@@ -39,6 +39,7 @@ TARGET = TRACKS["cpu2"]
 #: what differs from the entry, one trial each: fields of `train`, and axes
 TRIALS: dict[str, dict[str, Any]] = {
     "base": {},
+    "batch 16": {"batch_size": 16},
     "batch 32": {"batch_size": 32},
     "batch 128": {"batch_size": 128},
     "rate 3e-3": {"lr": 3e-3},
@@ -67,8 +68,9 @@ TRIALS: dict[str, dict[str, Any]] = {
     "middle 1": {"net": "unet(middle=1)"},
     "middle 4": {"net": "unet(middle=4)"},
     "dit": {"net": "dit"},
+    "batch 32, logit-normal t": {"batch_size": 32, "timesteps": "logit_normal"},
 }
-N = 2000
+N = 1000
 
 
 def flops_of(share: float) -> float:
