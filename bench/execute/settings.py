@@ -11,12 +11,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.errors import UserError, unknown
 from bench.paths import given
+from bench.study import yaml12
 
 
 class Settings(BaseModel):
     """The settings of an executor. Those of one that runs jobs on this machine are none."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
 
 S = TypeVar("S", bound=Settings)
@@ -41,8 +42,8 @@ def read(texts: Iterable[str]) -> dict[str, Any]:
 
 def _file(name: str) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(given(name).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        content = yaml12.read(given(name).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         why = (getattr(error, "strerror", None) or str(error)).strip().splitlines()[0]
         raise UserError(f"cannot read settings from {name}: {why}") from error
     if not isinstance(content, dict):

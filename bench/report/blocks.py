@@ -5,8 +5,8 @@ Text is plain text with marked parts, never markup: each renderer escapes it in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import pandas as pd
@@ -209,3 +209,16 @@ def words(content: Span | Spans) -> str:
     """The text alone."""
     spans = content if isinstance(content, tuple) else (content,)
     return "".join(span if isinstance(span, str) else span.text for span in spans)
+
+
+def with_one_file_each(blocks: Iterable[Block]) -> Iterator[Block]:
+    """The blocks, with one name for all pictures of the same bytes: a picture that is shown twice is one file."""
+    names: dict[bytes, str] = {}
+
+    def named(picture: Picture | None) -> Picture | None:
+        if picture is None or picture.png is None:
+            return picture
+        return replace(picture, name=names.setdefault(picture.png, picture.name))
+
+    for block in blocks:
+        yield replace(block, pictures=tuple(map(named, block.pictures))) if isinstance(block, Gallery) else block

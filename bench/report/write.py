@@ -17,7 +17,7 @@ from bench.analysis import beside
 from bench.analysis.frames import Results
 from bench.errors import UserError
 from bench.machine.sources import code_hash
-from bench.report.blocks import Block, Figure, Gallery
+from bench.report.blocks import Block, Figure, Gallery, with_one_file_each
 from bench.report.render import RENDERERS
 from bench.report.render.pdf import in_print
 from bench.report.sections import SECTIONS
@@ -52,7 +52,7 @@ class Report:
 
 def compose(results: Results) -> list[Block]:
     """The blocks of a study's report."""
-    return [block for section in SECTIONS for block in section(results)]
+    return list(with_one_file_each(block for section in SECTIONS for block in section(results)))
 
 
 def write(study: Study, store: Store, out: Path) -> Report:

@@ -30,6 +30,7 @@ from bench.report.blocks import (
     heading,
     table,
     text,
+    with_one_file_each,
 )
 from bench.report.formats import best_marked, count, number, short, span_of
 from bench.report.render import RENDERERS, markdown, pdf
@@ -318,3 +319,14 @@ def test_the_best_of_a_column_is_marked():
     marked = best_marked(columns, rows, {1: "lower", 2: "higher"}, first=1)
     assert [row[1] for row in marked] == [1.0, Strong("5.00\u00a0(4.00–6.00)"), Strong("5.00"), 7.0]
     assert [row[2] for row in marked[:3]] == [1.0, 0.5, None], "one number is not the best of any"
+
+
+def test_a_picture_that_is_shown_twice_is_one_file():
+    """By its bytes: another picture keeps its name, and what has no picture stays as it is."""
+    first, other = Gallery((Picture("a", b"1", "A"), Picture("b", b"2", "B")), 2, ()), heading(2, "Between")
+    again = Gallery((Picture("c", b"2", "C"), None, Picture("d", b"3", "D"), Picture("e", None, "")), 2, ())
+    one, between, two = with_one_file_each([first, other, again])
+    assert (one, between) == (first, other)
+    assert [picture and (picture.name, picture.alt) for picture in two.pictures] == [
+        ("b", "C"), None, ("d", "D"), ("e", "")
+    ]  # fmt: skip

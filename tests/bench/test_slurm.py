@@ -15,8 +15,8 @@ from bench.execute import slurm_queue
 from bench.execute.plan import make_options
 from bench.execute.run import run_study
 from bench.execute.schedule import Options
-from bench.execute.settings import read
-from bench.execute.slurm import has_device_alone
+from bench.execute.settings import parse, read
+from bench.execute.slurm import Settings, has_device_alone
 from bench.execute.slurm_queue import Ledger, State
 from bench.job.events import Ended, EpochDone, Event, Resumed, Started
 from bench.store.store import Store
@@ -112,6 +112,14 @@ def test_settings_from_a_file_and_by_hand(tmp_path: Path) -> None:
     file.write_text("partition: cpu\ntime: 30\nsetup: [module load python]\n")
     found = read([str(file), "partition=gpu"])
     assert found == {"partition": "gpu", "time": 30, "setup": ["module load python"]}
+
+
+def test_numbers_in_a_file_are_read_as_in_a_study(tmp_path: Path) -> None:
+    """By YAML 1.1 ``1:30`` would be the number 90, and ``1e1`` a text."""
+    file = tmp_path / "slurm.yaml"
+    file.write_text("account: 12345\nqos: 1:30\npoll: 1e1\n")
+    found = parse(Settings, read([str(file)]), "slurm")
+    assert (found.account, found.qos, found.poll) == ("12345", "1:30", 10.0)
 
 
 def test_elsewhere_the_device_is_not_this_machines() -> None:
