@@ -195,7 +195,8 @@ def first_report(study: str, of: str = "first") -> str:
 def perf(name: str, path: str, style: str = ".3g") -> str:
     """A number of a measurement in ``results/perf``, in a number format.
 
-    ``path`` is keys and indices joined by dots; ``*`` is the median over a list, ``count`` how long it is.
+    ``path`` is keys and indices joined by dots. Of a list ``*`` is the median, ``count`` its length, and ``key=text``
+    the first element that has that.
     """
     return format(_at(json.loads((ROOT / "results" / "perf" / f"{name}.json").read_text()), path.split(".")), style)
 
@@ -208,6 +209,9 @@ def _at(value: Any, path: Sequence[str]) -> Any:
         return statistics.median(_at(one, rest) for one in value)
     if first == "count":
         return len(value)
+    key, equals, wanted = first.partition("=")
+    if equals:
+        return _at({str(one[key]): one for one in reversed(value)}[wanted], rest)
     return _at(value[int(first)] if isinstance(value, list) else value[first], rest)
 
 

@@ -276,9 +276,10 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Record], Iterator[Block]]]] = {
     ),
     "search": (
         "Search",
-        "What the recipe of the section above was chosen from. Each trial changes one setting of base and trains for "
-        "about the same time. There is one seed each, so a difference of a few per cent may be chance. FID is by the "
-        "judge classifier.",
+        "What the next recipe of our race entry is chosen from. Each trial changes one setting of base, one trial two. "
+        "All train for as many FLOPs. FID is by the headline judge. The race limits other scores too: the table "
+        "has the one that is worst beside its limit, as a share of it. With one seed each, a difference of a few per "
+        "cent may be chance.",
         plain,
     ),
 }

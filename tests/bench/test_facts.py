@@ -40,6 +40,12 @@ def test_what_a_study_says_is_read_from_its_file() -> None:
     assert facts.answer("design recipes train.images") == f"{load('recipes').train.images:,}"
 
 
+def test_a_row_of_a_measurement_is_found_by_what_it_has() -> None:
+    rows = [{"trial": "a", "n": 1}, {"trial": "b, c", "n": [2, 4]}, {"trial": "a", "n": 3}]
+    assert facts._at({"rows": rows}, ["rows", "trial=a", "n"]) == 1
+    assert facts._at({"rows": rows}, ["rows", "trial=b, c", "n", "*"]) == 3
+
+
 def test_the_whole_study_is_its_first_report_for_each_seed() -> None:
     first, whole = (int(facts.answer(f"first_report quick{of}")) for of in ("", " all"))
     assert abs(whole - 3 * first) <= 2, "rounding"
@@ -54,6 +60,7 @@ def test_the_whole_study_is_its_first_report_for_each_seed() -> None:
         'claim objectives "no claim" word',
         'panel demo-1000 "eps < previous on fid" supported',  # which no other judge has scored
         "design objectives train.nothing",
+        "perf search rows.trial=nothing.fid",
     ],
 )
 def test_a_question_without_an_answer_is_one_line(question: str) -> None:
