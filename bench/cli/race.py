@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bench.cli import arguments, output
 from bench.paths import shown
+from bench.text import duration
 
 if TYPE_CHECKING:
     from bench.race.contest import Contest
@@ -154,12 +156,20 @@ def _run(race: Contest, args: argparse.Namespace) -> Attempt:
     from bench.race.rules import track_of
 
     turns: list[contest.Turn] = []
+    order, since = list(race.turns()), time.monotonic()
+
+    def place() -> str:
+        number = min(len(turns) + 1, len(order))
+        name = race.racers[order[number - 1][0]].name
+        return f"at run {number} of {len(order)}: {name}, for {duration(time.monotonic() - since)}"
+
     with tempfile.TemporaryDirectory() as scratch, contest.alone(), contest.on_cores(track_of(race.track).cores):
         base = args.work or (Path(scratch) if args.quick else LOCAL / "race")
         runs = race.folder(Path(scratch) if race.purpose == "verify" else base)
-        with output.waiting(lambda: f"at run {len(turns) + 1} of {len(race.racers) * len(race.seeds)}"):
+        with output.waiting(place):
             for turn in contest.run(race, runs, base / "results"):
                 turns.append(turn)
+                since = time.monotonic()
                 print(words.turn(turn), flush=True)
     attempt = contest.attempt(race, turns)
     if args.out:

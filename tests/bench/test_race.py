@@ -8,9 +8,10 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import zip_longest
@@ -23,6 +24,7 @@ import torch
 from scipy import stats
 
 from bench import cli, facts, paths
+from bench.cli import output
 from bench.errors import UserError
 from bench.images.readers import MNIST
 from bench.machine.clocks import HostClock
@@ -487,9 +489,12 @@ def made_entry(name: str, seconds: float, **scores: float) -> Entry:
 
 
 @pytest.fixture
-def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
-    """Made-up entries, and records in a folder of their own."""
+def runner(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Made]:
+    """Made-up entries, records in a folder of their own, and a lock that no real race holds."""
     found = Made()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
     rows = {
         "slow": made_entry("slow", 10), "fast": made_entry("fast", 5), "same": made_entry("same", 10.0),
         "bad": made_entry("bad", 1, fid=99.0),
@@ -506,6 +511,27 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
 
 def enter(name: str, tmp_path: Path, *more: str) -> int:
     return cli.main(["race", "--entry", name, "--work", str(tmp_path / "work"), *more])
+
+
+def test_who_waits_is_told_whose_run_it_is(runner: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before each run, and after the last one, where nothing more is to come."""
+    said: list[str] = []
+
+    @contextmanager
+    def waiting(what: Callable[[], str]) -> Iterator[None]:
+        monkeypatch.setattr(words, "turn", lambda turn: said.append(what()))
+        said.append(what())
+        yield
+
+    monkeypatch.setattr(output, "waiting", waiting)
+    assert enter("slow", tmp_path) == 0
+    assert enter("fast", tmp_path) == 0
+    alone = [f"at run {number} of 5: slow, for 0 s" for number in (*range(1, RUNS + 1), RUNS)]
+    names = ["fast", "slow", "slow", "fast"] * 2 + ["fast", "slow"]
+    assert said[: len(alone)] == alone
+    assert said[len(alone) :] == [
+        f"at run {number} of 10: {names[number - 1]}, for 0 s" for number in (*range(1, 11), 10)
+    ]
 
 
 def test_records_are_set_in_turn(runner: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
