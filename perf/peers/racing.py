@@ -36,7 +36,7 @@ PEERS: dict[str, Entry] = {
     "diffusers": Entry(
         ("cpu2", "gpu1"),
         "diffusers, as its documentation uses it; the size and the recipe by perf.peers",
-        "UNet2DModel 16/32/32 and DDPMPipeline, for 5,000 steps",
+        "UNet2DModel 16/32/32 and DDPMPipeline, for 4,500 steps",
         {
             "library": "diffusers",
             "settings": {
@@ -47,7 +47,7 @@ PEERS: dict[str, Entry] = {
                 "norm_num_groups": 8,
             },
             "recipe": {"lr": 0.001, "batch_size": 16, "warmup_steps": 50, "decay": "over the run"},
-            "steps": 5000,
+            "steps": 4500,
             "evaluations": 50,
         },
         "peer",
