@@ -489,9 +489,7 @@ def made_entry(name: str, seconds: float, **scores: float) -> Entry:
 
 
 @pytest.fixture
-def runner(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Made]:
+def runner(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
     """Made-up entries, records in a folder of their own, and a lock that no real race holds."""
     found = Made()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
