@@ -277,9 +277,9 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Record], Iterator[Block]]]] = {
     "search": (
         "Search",
         "What the next recipe of our race entry is chosen from. Each trial changes one setting of base, one trial two. "
-        "All train for as many FLOPs. FID is by the headline judge. The race limits other scores too: the table "
-        "has the one that is worst beside its limit, as a share of it. With one seed each, a difference of a few per "
-        "cent may be chance.",
+        "Each trains for the same number of FLOPs. FID is by the headline judge. The race has limits for the other "
+        "scores too. Each score is divided by its limit, and the table has the largest of these shares. There is one "
+        "seed each, so a difference of a few per cent may be chance.",
         plain,
     ),
 }

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal
 
 from bench.cli import arguments, output
 from bench.paths import shown
-from bench.text import duration
 
 if TYPE_CHECKING:
     from bench.race.contest import Contest
@@ -154,6 +153,7 @@ def _run(race: Contest, args: argparse.Namespace) -> Attempt:
     from bench.race import contest, words
     from bench.race.records import text_of
     from bench.race.rules import track_of
+    from bench.text import duration
 
     turns: list[contest.Turn] = []
     order, since = list(race.turns()), time.monotonic()

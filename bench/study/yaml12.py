@@ -46,7 +46,7 @@ for _tag in NUMBERS:
 
 
 def read(text: str) -> Any:
-    """What a study's file or claim says.
+    """What a study, a claim or a file of settings says.
 
     :raises yaml.YAMLError: if it is malformed; ValueError and RecursionError for odd dates and lists within themselves.
     """
