@@ -63,11 +63,14 @@ def check(settings: Mapping[str, Any], track: Track) -> None:
     """
     from bench.job import engine
     from bench.machine.devices import pick_device
+    from ddpm.nets import classes_of
 
     _, cell = cell_of(settings, 20, 0)
     job, train = cell.job, cell.job.train
     if job.net == ORACLE or not train.epochs:
         raise UserError("nothing is trained: the race is about training")
+    if classes_of(job.net):
+        raise UserError(f"net {job.net} is told the labels: a run has the training images and nothing else")
     if train.images is not None and train.images > IMAGES:
         raise UserError(f"train.images is {train.images}, and there are {IMAGES} training images")
     if cell.packages:
