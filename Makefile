@@ -23,6 +23,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	  { echo "Python 3.11 or newer is needed; say which with make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@# of this package only one file is wanted, and not the dozen packages that the others would bring
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps rectified-flow-pytorch
 	@touch $@
 
 ablate: $(VENV)/.ready ## run a study (default quick) and write its report; interrupt and repeat at will

@@ -18,7 +18,7 @@ from torch import Tensor
 from ddpm.batch import Answer, Batch, Path
 from ddpm.bounds import Count, Halvings, Part, Share, Start
 from ddpm.sampler import sample
-from ddpm.spacing import space
+from ddpm.spacing import space, trailing
 from ddpm.spec import Variant, build, row
 
 
@@ -133,13 +133,14 @@ def consistency(*, distance: str = "ect", halvings: Halvings = 8, start: Start =
 
 
 def progressive(*, first: Count = 64, last: Count = 1, teacher: Share = 0.5) -> Teach:
-    """x̃₀ such that one DDIM step from t to t − T/N lands where two of a trained teacher do (Salimans & Ho, 2022).
+    """x̃₀ is chosen so that one DDIM step of the student ends where two shorter steps of its teacher end.
 
-    The two steps lead from t to m, in the middle, and on to s = t − T/N. Training has only the N steps t of the
-    student: those drawn are moved up to the next. N falls from ``first`` to ``last`` by halves, in stages of equal
+    The student's step leads from t to s = t − T/N, both of them times that `trailing` has for N steps. The teacher's
+    two steps go by way of m = t − T/(2N), a time that `trailing` has for 2N steps. Training has only the N times t of
+    the student: those drawn are moved up to the next. N falls from ``first`` to ``last`` by halves, in stages of equal
     length. In each the learning rate rises and falls, and its average is the next teacher, which the next student
-    starts from. The first teacher takes the share ``teacher`` of all epochs. (arXiv 2202.00512, algorithm 2.) T must be
-    twice ``first`` or more, as a step that is to be halved is at least two long.
+    starts from. The first teacher takes the share ``teacher`` of all epochs. (Salimans & Ho 2022, arXiv 2202.00512,
+    algorithm 2.) T must be twice ``first`` or more, as a step that is to be halved is at least two long.
 
     Use: for few steps of `ddim` with `spacing: [trailing]`, ``last`` being how many. Another number of steps, another
     spacing and another sampler are possible, but the network was not taught for them: `ddpm-bench plan` says so. It
@@ -147,12 +148,12 @@ def progressive(*, first: Count = 64, last: Count = 1, teacher: Share = 0.5) -> 
     """
 
     def answer(batch: Batch) -> Answer:
-        T = batch.path.schedule.T
-        length = max(1, T // (first // 2 ** rule.stage(batch.around.done)))
-        t = T - (T - batch.t) // length * length
-        s = (t - length).clamp(min=0)
-        moved = replace(batch, t=t)
-        return moved.answer(moved.by_two_steps(batch.teacher, (t + s + 1) // 2, s))
+        schedule = batch.path.schedule
+        steps = min(first // 2 ** rule.stage(batch.around.done), schedule.T)
+        grid = torch.tensor([0, *reversed(trailing(schedule, 2 * steps))], device=batch.t.device)
+        end = 2 * torch.searchsorted(grid[2::2].contiguous(), batch.t) + 2
+        moved = replace(batch, t=grid[end])
+        return moved.answer(moved.by_two_steps(batch.teacher, grid[end - 1], grid[end - 2]))
 
     stages, only = _halvings(first, last), Way(last, "ddim", "trailing")
     rule = Teach(answer, teacher=teacher, extra=2.0, maps=True, least=2 * first, only=only, stages=stages)
@@ -224,9 +225,9 @@ def shortcut(*, ratio: Part = 0.25, halvings: Halvings = 7) -> Teach:
     """x̃₀ by which one step from t to s leads to where two of the network's own do (Frans et al., arXiv 2410.12557).
 
     The share ``ratio`` of the images has s = t − T/2^k, k drawn from 0 to ``halvings`` − 1. The two steps go by way of
-    the middle m, and the network is told where each of them ends (eq. 4 there). In the shortest jumps, those of the
-    largest k, it is not. The other images have s = t, which is plain diffusion training. The network as it is teaches,
-    not its average.
+    the middle m, and the network is told where each of them ends (eq. 4 there). For the shortest jumps (the largest k)
+    the network is told no end: both steps are plain DDIM. The other images have s = t, which is plain diffusion
+    training. The network as it is teaches, not its average.
 
     Use: for one to eight steps of `jump` without a teacher, with `net: [{unet: {second_time: true}}]`. It takes two
     more evaluations for each image of that share.

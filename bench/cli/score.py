@@ -72,10 +72,10 @@ def reading(args: argparse.Namespace) -> Reading:
     :raises UserError: for a range that is none.
     """
     from bench.errors import UserError
-    from bench.images.source import Reading
+    from bench.images.source import Reading, is_range
 
     bounds = None if args.range is None else (args.range[0], args.range[1])
-    if bounds is not None and not -1e30 < bounds[0] < bounds[1] < 1e30:
+    if bounds is not None and not is_range(bounds):
         raise UserError(f"--range must be two numbers, the lower first, not {bounds[0]:g} {bounds[1]:g}")
     return Reading(bounds, args.array, args.background, tuple(args.apply), args.leave_out)
 

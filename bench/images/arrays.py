@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -49,11 +49,13 @@ def of_array(array: np.ndarray) -> Array:
 def read(path: Path, image_shaped: Callable[[tuple[int, ...]], bool], asked: str | None) -> Found:
     """The images in an .npy or .npz file, told apart by how it starts: see :func:`read_npz`.
 
-    :raises UserError: if it is neither, or cannot be read.
+    :raises UserError: if it is neither, cannot be read, or has no arrays with names and one is asked for.
     """
     with path.open("rb") as file:
         start = file.read(6)
     if start.startswith(NPY):
+        if asked is not None:
+            raise UserError(f"{path} is an .npy file: its one array has no name, not '{asked}'")
         return read_npy(path)
     if start.startswith(ZIP):
         return read_npz(path, image_shaped, asked)
@@ -74,7 +76,7 @@ def read_npy(path: Path) -> Found:
 
     with explained(path):
         head = mapped()
-    _plain(path, head.dtype)
+    _usable(path, head)
 
     def parts() -> Iterator[np.ndarray]:
         for start in range(0, len(head), PART):
@@ -112,7 +114,7 @@ def read_npz(path: Path, image_shaped: Callable[[tuple[int, ...]], bool], asked:
         what = f"{len(shaped)} arrays of images" if shaped else "no array of images"
         raise UserError(f"{path} has {what} (it has: {held})" + ("; say which with --array" if shaped else ""))
     images = asked if asked is not None else likely[0]
-    _plain(path, found[images].dtype)
+    _usable(path, found[images])
     labels = next((name for name in LABELS if name in found and _labels(found[name], found[images])), None)
     others = tuple(name for name in found if name not in (images, labels))
     return Found(found[images], found[labels] if labels else None, others)
@@ -164,12 +166,25 @@ def _next(stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> np.ndar
     return block
 
 
-def _plain(path: Path, dtype: np.dtype) -> None:
-    """Refuse Python objects: to read them is to run whatever the file says."""
-    if dtype.hasobject:
+def _usable(path: Path, array: Array | np.ndarray) -> None:
+    """Refuse Python objects, for to read them is to run whatever the file says; and an array with nothing in it."""
+    if array.dtype.hasobject:
         raise UserError(
             f"{path} is not a readable array file (it holds pickled Python objects, which are never loaded)"
         )
+    if array.shape[:1] == (0,):
+        raise UserError(f"{path} holds an array of {in_words(array.shape)}: 0 images")
+
+
+def of_files(path: Path, said: Mapping[str, object]) -> None:
+    """Refuse what is said of arrays where there are pictures: it would do nothing.
+
+    :param said: what the user calls an option → its value, if there is one.
+    :raises UserError: naming the first.
+    """
+    for name, value in said.items():
+        if value and path.is_dir():
+            raise UserError(f"{name} is for an .npy or .npz file, and {path} is a folder")
 
 
 def in_words(shape: tuple[int, ...]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.errors import UserError, unknown
 from bench.images import arrays, conventions, pictures
-from bench.images.source import MINIMUM, PART, Counts, InDoubtError, Reading, Source
+from bench.images.source import MINIMUM, PART, Counts, InDoubtError, Reading, Source, reworded
 
 USUAL = Reading()
 CLASSES = 10
@@ -29,6 +29,7 @@ def take(path: Path, channels: int, side: int, reading: Reading = USUAL, classes
     for name in reading.changes:
         if name not in conventions.CHANGES:
             raise unknown("change", name, conventions.CHANGES)
+    arrays.of_files(path, {"--range": reading.range, "--array": reading.array})
     if path.is_dir():
         return _enough(path, _folder(path, channels, side, reading, classes))
     if not path.exists():
@@ -54,8 +55,8 @@ def of_array(
         raise UserError(f"{what} is one number: images are needed")
     try:
         source = _of_found(Path(what), arrays.Found(arrays.of_array(whole)), channels, side, reading, classes)
-    except UserError as error:  # options of the command are not at hand
-        raise UserError(str(error).replace("say --range", "make them uint8 first")) from error
+    except UserError as error:
+        raise reworded(error, {"say --range": "make them uint8 first"}) from error
     return _enough(Path(what), source)
 
 

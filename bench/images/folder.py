@@ -21,11 +21,15 @@ import torch
 from bench.errors import UserError, unknown
 from bench.images import arrays, conventions, pictures
 from bench.images.dataset import Images
-from bench.images.source import MINIMUM
+from bench.images.source import MINIMUM, is_range, reworded
 from bench.paths import given
 
 FITS = ("exact", "crop", "pad")
 """What is done with an image of another size: nothing (it is an error), its middle is taken, or a border is added."""
+FOUND = ("train", "test", "classes", "sha256")
+"""The options that are found out."""
+SAID = {"say --range": "say range: [low, high]", "say which with --array": "say which with array: NAME"}
+"""What messages advise users of the command → what they advise here."""
 
 
 class _Decoded(NamedTuple):
@@ -78,8 +82,10 @@ def look(**chosen: Any) -> Mapping[str, Any]:
 
     :raises UserError: for options that make no sense, and images that cannot be read.
     """
-    if chosen.get("train"):
+    if chosen.get("train") and chosen.get("test") and chosen.get("sha256"):
         return chosen
+    if told := [name for name in FOUND[:-1] if name in chosen]:
+        raise UserError(f"data set folder: {told[0]} is found out: leave it out")
     wanted = _checked(chosen)
     found = _pictures(wanted)
     if chosen.get("sha256") and chosen["sha256"] != found.sha256:
@@ -149,10 +155,12 @@ def _checked(chosen: Mapping[str, Any]) -> dict[str, Any]:
         ("channels", wanted["channels"] in (0, 1, 3), "1, 3, or 0 to find out"),
         ("background", 0 <= wanted["background"] <= 255, "from 0 to 255"),
         ("held_out", 0 < wanted["held_out"] < 1, "between 0 and 1"),
-        ("range", len(wanted["range"]) in (0, 2), "two numbers, the lower first"),
+        ("range", not wanted["range"] or is_range(wanted["range"]), "two numbers, the lower first"),
     ):
         if not fine:
-            raise UserError(f"data set folder: {name} must be {text}, not {wanted[name]}")
+            said = list(wanted[name]) if isinstance(wanted[name], tuple) else wanted[name]
+            raise UserError(f"data set folder: {name} must be {text}, not {said}")
+    arrays.of_files(path, {f"data set folder: {name}": wanted[name] for name in ("array", "range")})
     return wanted | {"path": str(path)}
 
 
@@ -161,8 +169,11 @@ def _pictures(wanted: Mapping[str, Any]) -> Pictures:
     path = Path(wanted["path"])
     files = [path] if path.is_file() else [Path(file) for file in pictures.listing(path).files]
     stamp = hash(tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()))
-    own = {k: v for k, v in wanted.items() if k not in ("train", "test", "classes", "sha256")}
-    return _read(tuple(sorted(own.items())), stamp)
+    own = {k: v for k, v in wanted.items() if k not in FOUND}
+    try:
+        return _read(tuple(sorted(own.items())), stamp)
+    except UserError as error:
+        raise reworded(error, SAID) from error
 
 
 @lru_cache(maxsize=1)
@@ -263,7 +274,7 @@ def _bounds(path: Path, array: arrays.Array, said: tuple[float, ...]) -> tuple[f
             extent.add(part)
         return (said[0], said[1]) if said else conventions.range_of(extent, array.dtype)
     except (ValueError, UserError) as error:
-        raise UserError(f"{path} {str(error).replace('say --range', 'say range: [low, high]')}") from error
+        raise UserError(f"{path} {error}") from error
 
 
 def _opaque(block: np.ndarray, background: int, done: Counter[str]) -> np.ndarray:

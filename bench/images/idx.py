@@ -48,8 +48,13 @@ class Idx:
 
 
 def find(spec: Idx, name: str, root: Path) -> Path | None:
-    """The file, plain or gzipped: in ``root/<set>``, in torchvision's layout, in ``root`` itself, or Debian's."""
-    folders = [root / spec.folder, root / spec.torchvision / "raw", root]
+    """The file, plain or gzipped: in ``root/<set>``, in torchvision's layout, in ``root`` itself, or Debian's.
+
+    Not in ``root`` itself if neither its name nor a hash tells it from another set's.
+    """
+    folders = [root / spec.folder, root / spec.torchvision / "raw"]
+    if spec.sha256 or spec.files != CANONICAL:
+        folders.append(root)
     if spec.package:
         folders.append(SYSTEM / spec.package[1])
     paths = [folder / (name + end) for folder in folders for end in ("", ".gz")]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,12 @@ MINIMUM = 20
 """Fewest images that can be scored."""
 PART = 1_000
 """Images read at a time. With 5,000, freed memory lay in pieces too large for what came next, and 10⁵ took 12% more."""
+
+
+def is_range(said: Sequence[Any]) -> bool:
+    """Whether a user's values of black and white are two numbers, the lower first, of a size to compute with."""
+    numbers = all(type(end) in (int, float) for end in said)
+    return numbers and len(said) == 2 and -1e30 < said[0] < said[1] < 1e30
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,14 @@ class Source:
     def whole(self) -> Tensor:
         """All of them, uint8 (n, C, H, W)."""
         return torch.cat(list(self))
+
+
+def reworded(error: UserError, words: Mapping[str, str]) -> UserError:
+    """The same, with other words for what it advises: where options of ``ddpm-bench score`` are not at hand."""
+    text = str(error)
+    for said, here in words.items():
+        text = text.replace(said, here)
+    return UserError(text)
 
 
 class InDoubtError(UserError):

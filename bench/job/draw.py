@@ -22,13 +22,12 @@ from bench.paths import shown
 from bench.rows import known, needed
 from bench.store.store import Store
 from bench.store.tensors import Checkpoint
+from bench.study.expand import impossible
 from bench.study.model import ORACLE, Cell, Sampling
 from ddpm.nets import classes_of, make_net
 from ddpm.oracle import Mixture
-from ddpm.sampler import make_sampler
 from ddpm.schedule import make_schedule
 from ddpm.spec import parse
-from ddpm.teach import make_teach
 
 FORMATS = (".png", ".npz")
 WAY = {"sampler": "sampler", "steps": "sample_steps", "eta": "eta", "clip": "clip", "spacing": "spacing",
@@ -59,11 +58,11 @@ class Trained(nn.Module):
 
         :param way: changes to the way that the cell samples: ``sampler``, ``steps``, ``eta``, ``clip``, ``spacing``,
             ``guidance``, as a study names them.
-        :raises UserError: for a way that does not exist, or samples that are not finite.
+        :raises UserError: for a way that does not exist or is not for this network, or samples that are not finite.
         """
         sampling = changed(self.cell.sampling, seed, way)
-        if make_sampler(sampling.sampler).jumps and not make_teach(self.cell.job.teach).second:
-            raise UserError(f"sampler {sampling.sampler} needs a network that has learned to jump: see docs/teach.md")
+        if why := impossible(self.cell.job, sampling):
+            raise UserError(why)
         device = next((p.device for p in [*self.net.parameters(), *self.net.buffers()]), torch.device("cpu"))
         batches = generate(
             self.net,
@@ -77,7 +76,7 @@ class Trained(nn.Module):
         )
         try:
             return torch.cat([batch.images for batch in batches])
-        except (FloatingPointError, ValueError) as error:  # not finite, or more steps than there are
+        except (FloatingPointError, ValueError) as error:  # not finite
             raise UserError(str(error)) from error
 
 

@@ -186,6 +186,14 @@ CHECKS = (
 )
 
 
+def impossible(job: Job, way: Sampling) -> str | None:
+    """Why a network that was trained so cannot be sampled in this way; None if it can."""
+    design = Design.model_construct(dataset=job.dataset, train=job.train)
+    at = {axis: getattr(job, axis) for axis in TRAINING} | {axis: getattr(way, axis) for axis in SAMPLING}
+    of_sampling = (one for one in CHECKS if not set(one.axes) <= set(TRAINING))
+    return next(filter(None, (one.why(design, at) for one in of_sampling)), None)
+
+
 LINKS = tuple(
     axis
     for axis in TRAINING

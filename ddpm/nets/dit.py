@@ -100,10 +100,10 @@ class DiT(nn.Module):
     x ← x + g₁ · attention((1 + s₁) · norm(x) + b₁), then x ← x + g₂ · MLP((1 + s₂) · norm(x) + b₂). The six vectors are
     linear in the embedding of time and class, and zero at the start (Peebles & Xie, arXiv 2212.09748, section 3.2).
 
-    With ``variance`` it has twice the output channels: the second half places the variance between β̃ and β, which is
-    for `teach: data` alone. With ``classes`` it may be told which of so many classes an image is of; class number
-    ``classes`` means none. With ``second_time`` it may be told of a time s beside t, and its frequencies are low, so
-    that it is smooth in both.
+    With ``variance`` it has twice the output channels. The second half says where the variance lies between β̃ and β.
+    ``variance`` works only with `teach: data`. With ``classes`` it may be told which of so many classes an image is of;
+    class number ``classes`` means none. With ``second_time`` it may be told of a time s beside t, and its frequencies
+    are low, so that it is smooth in both.
 
     Use: to compare a transformer with ``unet``. With the defaults a training step takes about as long. A ``patch`` of 2
     has four times the tokens.

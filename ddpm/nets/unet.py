@@ -61,10 +61,10 @@ class Attention(nn.Module):
 class UNet(nn.Module):
     """Half resolution at ``width`` channels, quarter resolution at ``inner`` channels, one attention block.
 
-    With ``variance`` it has twice the output channels: the second half places the variance between β̃ and β, which is
-    for `teach: data` alone. With ``classes`` it may be told which of so many classes an image is of; class number
-    ``classes`` means none. With ``second_time`` it may be told of a time s beside t, and its frequencies are low, so
-    that it is smooth in both.
+    With ``variance`` it has twice the output channels. The second half says where the variance lies between β̃ and β.
+    ``variance`` works only with `teach: data`. With ``classes`` it may be told which of so many classes an image is of;
+    class number ``classes`` means none. With ``second_time`` it may be told of a time s beside t, and its frequencies
+    are low, so that it is smooth in both.
 
     Use: for everything, unless networks are what you compare. It was made for the best quality per second on a CPU.
 

@@ -249,10 +249,13 @@ def test_labels_beyond_nine(tmp_path: Path) -> None:
 def test_idx_sets_where_they_may_lie(
     tmp_path: Path, offline: list[str], name: str, torchvision: str, files: tuple[str, ...], end: str
 ) -> None:
-    """Plain or gzipped; in a folder of the set's name, in torchvision's, or in --data-dir itself. No fetching."""
+    """Plain or gzipped; in a folder of the set's name, in torchvision's, or in --data-dir itself. No fetching.
+
+    Not in --data-dir itself where the files are called like MNIST's.
+    """
     arrays = made_up(wide=name == "qmnist")
     identities = set()
-    for i, folder in enumerate((name, f"{torchvision}/raw", "")):
+    for i, folder in enumerate((name, f"{torchvision}/raw", *([""] if files != CANONICAL else []))):
         root = tmp_path / str(i)
         write(root / folder, files, arrays, end)
         images = load(name, root)
@@ -264,6 +267,16 @@ def test_idx_sets_where_they_may_lie(
         identities.add(images.sha256)
     assert len(identities) == 1
     assert offline == []
+
+
+@pytest.mark.parametrize("name", [name for name in DATASETS if name != "folder"])
+def test_files_that_any_set_may_have(
+    tmp_path: Path, offline: list[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Four with MNIST's names in --data-dir itself are taken for none: `kmnist` would train on whatever they are."""
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    write(tmp_path, CANONICAL, made_up())
+    assert refused(name, tmp_path).startswith(("corrupt data: ", "missing data: "))
 
 
 def test_identity_covers_all_four_files(tmp_path: Path) -> None:
@@ -389,6 +402,8 @@ def test_wrong_medmnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         ({"train_labels": np.full((9, 1), 8, np.uint8)}, "between 0 and 7"),
         ({"train_labels": np.zeros((8, 1), np.uint8)}, "9 train images and 8 labels"),
         ({"train_labels": np.array([[{}]] * 9)}, "pickled"),
+        ({"test_images": np.zeros((0, 28, 28, 3), np.uint8)}, "bloodmnist.npz holds an array of 0×28×28×3: 0 images"),
+        ({"test_labels": np.zeros((0, 1), np.uint8)}, "bloodmnist.npz holds an array of 0×1"),
     ):
         med(tmp_path / "bloodmnist.npz", 3, 8, **changed)
         assert said in refused("bloodmnist", tmp_path)

@@ -528,6 +528,14 @@ def test_each_change_undoes_what_it_says(tmp_path: Path, name: str) -> None:
     assert source.counts.converted[conventions.CHANGES[name].words] == 24
 
 
+def test_what_is_said_of_arrays_is_not_for_folders(tmp_path: Path) -> None:
+    """It would do nothing."""
+    where = folder(tmp_path, BYTES)
+    for said in ({"range": (0.0, 255.0)}, {"array": "images"}):
+        with pytest.raises(UserError, match=f"^--{next(iter(said))} is for an .npy or .npz file, and .* is a folder$"):
+            take(where, **said)
+
+
 def test_changes_of_folders(tmp_path: Path) -> None:
     """Padded images in files; several changes, in their order."""
     padded = folder(tmp_path, [np.pad(255 - image, 2) for image in BYTES])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -213,7 +214,8 @@ def test_one_line_for_whatever_is_wrong(tmp_path: Path) -> None:
     assert "side must be 4 or more" in refused(tmp_path / "a", side=2)
     assert "channels must be" in refused(tmp_path / "a", channels=2)
     assert "held_out must be" in refused(tmp_path / "a", held_out=1.0)
-    assert "range must be" in refused(tmp_path / "a", range=[1])
+    assert "range is for an .npy or .npz file" in refused(tmp_path / "a", range=[0, 1])
+    assert "array is for an .npy or .npz file" in refused(tmp_path / "a", array="images")
     assert "at least 20 of each" in refused(tmp_path / "a", held_out=0.1)
     assert "no option 'sides'" in refused(tmp_path / "a", sides=8)
     Image.fromarray(np.zeros((8, 12), np.uint8)).save(tmp_path / "a" / "wide.png")
@@ -226,6 +228,49 @@ def test_one_line_for_whatever_is_wrong(tmp_path: Path) -> None:
     assert "Python objects" in refused(tmp_path / "o.npy")
     with pytest.raises(UserError, match="needs a path"):
         named("folder")
+
+
+@pytest.mark.parametrize(
+    "said", [["black", "white"], [None, 1], [255, 0], [0, 0], [1], [0, 1, 2], [0, 1e31], [False, True]]
+)
+def test_ranges_that_are_none(tmp_path: Path, said: list[Any]) -> None:
+    np.save(tmp_path / "a.npy", np.stack([picture(i, 8) for i in range(60)]))
+    assert row(text(tmp_path / "a.npy", range=[0, 255])).train == 36
+    line = refused(tmp_path / "a.npy", range=said)
+    assert line.startswith("data set folder: range must be two numbers, the lower first, not [")
+
+
+@pytest.mark.parametrize(
+    "given", [{"train": 30, "test": 30}, {"classes": 2}, {"test": 24}, {"train": 36, "sha256": "0" * 32}]
+)
+def test_what_is_found_out_is_not_given(tmp_path: Path, given: dict[str, Any]) -> None:
+    """The images are looked at, unless a text says all that was found."""
+    whole = text(write(tmp_path / "a"))
+    assert re.fullmatch(
+        f"data set folder: ({'|'.join(given)}) is found out: leave it out", refused(tmp_path / "a", **given)
+    )
+    assert named(whole) == whole == text(tmp_path / "a", sha256=options(whole)["sha256"])
+
+
+@pytest.mark.parametrize("end", [".npy", ".npz"])
+def test_an_array_without_images(tmp_path: Path, end: str) -> None:
+    path, none = tmp_path / f"a{end}", np.zeros((0, 8, 8), np.uint8)
+    if end == ".npy":
+        np.save(path, none)
+    else:
+        np.savez(path, images=none, labels=np.zeros(0, np.uint8))
+    assert refused(path) == f"{path} holds an array of 0×8×8: 0 images"
+
+
+def test_advice_is_on_the_options_of_a_study(tmp_path: Path) -> None:
+    """Not on those of ``ddpm-bench score``, which `plan` and `run` do not have."""
+    images = np.stack([picture(i, 8) for i in range(60)])
+    np.savez(tmp_path / "a.npz", one=images, other=images)
+    assert refused(tmp_path / "a.npz").endswith("; say which with array: NAME")
+    assert row(text(tmp_path / "a.npz", array="one")).train == 36
+    np.save(tmp_path / "b.npy", images / 10)
+    assert refused(tmp_path / "b.npy").endswith("; say range: [low, high]")
+    assert "its one array has no name, not 'one'" in refused(tmp_path / "b.npy", array="one")
 
 
 def test_impossible_studies_of_them(tmp_path: Path) -> None:

@@ -12,12 +12,15 @@ import torch
 from PIL import Image
 
 from bench import cli
+from bench.errors import UserError
 from bench.images.grids import tile_grid
+from bench.job.draw import Trained
 from bench.job.run import run
 from bench.store.store import Store
 from bench.store.tensors import Checkpoint
 from bench.study.model import Cell
 from bench.study.study import Study
+from tests.conftest import TinyNet
 
 if TYPE_CHECKING:
     from tests.conftest import World
@@ -94,6 +97,25 @@ def test_the_oracle_needs_no_checkpoint(world: World, make_study: Any, draw: Dra
     study = make_study(net=["oracle"], objective=["eps"], sampler=["ddim"], budget={"epochs": 0, "images": 100})
     (cell,) = trained(study, world.store)
     assert (draw(cell.key, "-n", "20") == kept(world.store, cell)).all()
+
+
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        ({"sampler": "renoise", "steps": 4}, "sampler renoise in 4 steps needs a network whose x̂₀ is a sample"),
+        ({"sampler": "jump"}, "sampler jump needs a network that has learned to jump"),
+        ({"sampler": "ancestral_learned"}, "sampler ancestral_learned needs a network that learns its variance"),
+        ({"guidance": 2.0}, "guidance=2 needs a network that knows classes"),
+        ({"steps": 2000}, "sample_steps=2000 is more than T=1000"),
+    ],
+)
+def test_ways_that_are_not_for_this_network(make_study: Any, way: dict[str, Any], said: str) -> None:
+    """As in a study: what it would refuse is not drawn either."""
+    (cell,) = make_study(objective=["eps"], sampler=["ddim"], T=[1000]).cells
+    network = Trained(cell, TinyNet())
+    with pytest.raises(UserError, match=f"^{said}"):
+        network.sample(2, **way)
+    assert network.sample(2, sampler="renoise", steps=1).shape == (2, 1, 28, 28)
 
 
 def refused(capsys: pytest.CaptureFixture[str], store: Store, cell: str, out: Path) -> str:

@@ -279,6 +279,8 @@ def test_what_was_done_is_in_the_json_and_in_the_text(
     [
         (["--range", "1", "0"], "the lower first"),
         (["--range", "0", "nan"], "the lower first"),
+        (["--range", "1", "1"], "the lower first"),
+        (["--array", "images"], "its one array has no name, not 'images'"),
         (["--apply", "inverted"], "did you mean 'invert'"),
         (["--background", "grey"], "must be black, white"),
         (["--background", "256"], "must be black, white"),

@@ -339,9 +339,10 @@ def as_table(k: Tensor) -> Any:
     return lambda x, t: k[t - 1].view(-1, *[1] * (x.ndim - 1)) * x
 
 
-def test_progressive_distillation_halves_the_steps() -> None:
+@pytest.mark.parametrize("T", [64, 100])
+def test_progressive_distillation_halves_the_steps(T: int) -> None:
     """In one step a student, exact at each stage, gives what 64 steps of its first teacher do: nearly the flow."""
-    s = make_schedule("cosine", 64)
+    s = make_schedule("cosine", T)
     teacher: Net = gaussian(s, "v", S2)
     x = torch.ones((1, 1, 1, 1), dtype=torch.float64)
     *_, many = sample(Denoiser(teacher, s, "v"), x, space(s, 64, "trailing"), "ddim", lambda t: x, clip=False)
@@ -456,16 +457,34 @@ def test_the_learning_rate_begins_anew_in_each_stage() -> None:
     assert uneven == rates("data", 6) + uneven[6:11] * 2
 
 
-def test_progressive_trains_on_the_grid() -> None:
-    """Drawn steps are moved up to the next of the N that end there, which has them in its own step."""
-    s = make_schedule("cosine", 60)
-    around = Around(teacher=gaussian(s, "x0", S2))
-    t = torch.arange(1, 61)
-    for first, grid in ((60, t), (4, torch.tensor([15, 30, 45, 60])), (1, torch.tensor([60]))):
-        answer = make_teach(f"progressive(first={first},last={first})").answer(batch_at(s, t, around, "x0"))
-        assert answer.t is not None
-        assert torch.equal(answer.t.unique(), grid)
-        assert ((answer.t >= t) & (answer.t - t < 60 // first)).all()
+@pytest.mark.parametrize(("T", "steps"), [(1000, 64), (1000, 16), (1000, 8), (50, 4), (50, 25), (50, 17), (60, 1)])
+def test_progressive_trains_on_the_grid_that_samples_it(T: int, steps: int) -> None:
+    """Whether or not N divides T. Drawn steps are moved up to the next of N; the teacher is asked at those of 2N."""
+    s, asked = make_schedule("cosine", T), list[Tensor]()
+
+    def x0_of(x: Tensor, t: Tensor) -> Tensor:
+        asked.append(t)
+        return 0.7 * x
+
+    batch = batch_at(s, torch.arange(1, T + 1), Around(teacher=speaking(s, "v", x0_of)))
+    answer = make_teach(f"progressive(first={steps},last={steps})").answer(batch)
+    grid, finer = space(s, steps, "trailing"), space(s, 2 * steps, "trailing")
+    assert answer.t.tolist() == [min(one for one in grid if one >= t) for t in range(1, T + 1)]
+    assert torch.equal(asked[0], answer.t)
+    assert asked[1].unique().tolist() == finer[:0:-2]
+
+
+@pytest.mark.parametrize("T", [64, 1000])
+def test_progressive_where_its_steps_are_all_of_one_length(T: int) -> None:
+    """Not a bit differs from t, t − T/(2N), rounded up, and t − T/N."""
+    s, every = make_schedule("cosine", T), torch.arange(1, T + 1)
+    for steps in (n for n in range(1, T // 2 + 1) if T % n == 0):
+        batch = batch_at(s, every, Around(teacher=gaussian(s, "v", S2)))
+        answer = make_teach(f"progressive(first={steps},last={steps})").answer(batch)
+        moved = replace(batch, t=-(-every // (T // steps)) * (T // steps))
+        to = moved.t - T // steps
+        assert torch.equal(answer.t, moved.t)
+        assert torch.equal(answer.x0, moved.by_two_steps(batch.teacher, (moved.t + to + 1) // 2, to))
 
 
 def test_classes_are_told_to_the_teacher_too() -> None:
