@@ -644,14 +644,19 @@ def test_claims_on_a_share_of_0_and_of_nothing(store, digits):
     """A score of 0 has no ratio and is counted by side; of what nobody measured, no other judge is said to disagree."""
     study = make_study(objective=["previous", "eps", "v"], schedule=["linear"], seed=[0, 1, 2])
     study = study.model_copy(
-        update={"claims": ["eps > previous on precision", "eps < previous on fid", "v < eps on fid"]}
+        update={
+            "claims": [f"eps > previous on {name}" for name in ("precision", "recall")]
+            + ["eps < previous on fid", "v < eps on fid"]
+        }
     )
     for cell in study.cells:
-        none = {"precision": 0.0} if cell.job.objective == "previous" and cell.job.seed else {}
+        previous = cell.job.objective == "previous"
+        none = {"recall": 0.0} | ({"precision": 0.0} if cell.job.seed else {}) if previous else {}
         if cell.job.objective != "v":
             write_cell(store, cell, digits, pixel_distance=quality(cell) ** 2, **none)
     section = section_of(markdown_of(Results(study, store)), "Claims")
     assert "(and 8 at 0) | 1 |" in section
+    assert "| `eps > previous on recall` | no ratio |  | – | – | – | 0 (and 12 at 0) | 0 |" in section
     assert "8 pairs left out, because a score is 0 (8 on the second side). No ratio" in section
     assert "| **supported** | 1 of 1 support it |" in section
     assert "| `v < eps on fid` | not measured |  | –" in section

@@ -86,16 +86,17 @@ def _how_to_read(scales: set[Scale], planned: bool) -> Iterator[str]:
 
 def _row(one: Verdict, seats: bool, columns: int) -> list[Cell]:
     found = one.found
-    word: Cell = Strong(one.word) if one.word in (SUPPORTED, CONTRADICTED) else one.word
-    asked = [said for said in one.panel.values() if said != NOT_MEASURED]
+    odd = {"failed": sum(one.left_out.failed), "at 0": sum(one.left_out.worst)}
+    more = listing(f"{count:,} {word}" for word, count in odd.items() if count) if any(odd.values()) else ""
+    said = "no ratio" if one.word == NOT_MEASURED and more else one.word
+    word: Cell = Strong(said) if said in (SUPPORTED, CONTRADICTED) else said
+    asked = [each for each in one.panel.values() if each != NOT_MEASURED]
     panel = [f"{asked.count(SUPPORTED)} of {len(asked)} support it" if asked else ""] if seats else []
     value: list[Cell] = [None, None]
     if found is not None:
         value[0] = number(found.value, "times") if one.scale == "ratio" else found.value
         if pd.notna(found.low):
             value[1] = Range(found.low, found.high)
-    odd = {"failed": sum(one.left_out.failed), "at 0": sum(one.left_out.worst)}
-    more = listing(f"{count:,} {word}" for word, count in odd.items() if count) if any(odd.values()) else ""
     pairs: Cell = f"{one.pairs:,} (and {more})" if more else one.pairs
     cells = [CodeSpan(one.claim.text), word, *panel, *value, one.p, pairs, one.seeds]
     return [*cells, _needed(one)][:columns]

@@ -92,7 +92,8 @@ def _ratios_in_words(results: Results, pairs: pd.DataFrame) -> Spans:
     )
     one = " That is one training run of each model. Nobody knows yet whether it holds for others."
     alone = "" if several_seeds(results) else one
-    lower = {T: (int((part > 1).sum()), len(part)) for T, part in pairs.groupby("T")["ratio"]}
+    each: Any = pairs.groupby("T")["ratio"]
+    lower = {int(T): (int((part > 1).sum()), len(part)) for T, part in each}
     said = listing(f"{found} of {plural(cases, 'pair')} at T = {T:,}" for T, (found, cases) in lower.items())
     first = f"{digits.holds(lower.values())}, by FID: ", eps, f" has the lower FID in {said}. "
     if total == 1:

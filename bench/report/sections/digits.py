@@ -180,7 +180,7 @@ def _order(results: Results, objective: str, schedule: str, gains: Gains) -> Spa
     grid = matched(done[(done["objective"] == objective) & (done["schedule"] == schedule)], "T").dropna()
     if grid.shape[1] < 2 or grid.empty:
         return None
-    fids = np.exp(np.log(grid).groupby(level="seed").mean())
+    fids = grid.apply(np.log).groupby(level="seed").mean().apply(np.exp)
     low, high = fids.min(), fids.max()
     order = sorted(map(int, grid.columns), key=lambda T: gains[objective, schedule, T])
     both = list(itertools.pairwise(order))
