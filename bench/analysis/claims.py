@@ -36,12 +36,14 @@ class LeftOut(NamedTuple):
     """Pairs that a verdict is without, and why.
 
     ``no_ratio``: a score that has no logarithm. ``failed``: a cell that failed, on the first side, the second, or both.
-    ``uneven``: pairs that not every seed has.
+    ``uneven``: pairs that not every seed has. ``worst``: a score of 0, where more is better, on the first side, the
+    second, or both.
     """
 
     no_ratio: int = 0
     failed: tuple[int, int, int] = (0, 0, 0)
     uneven: int = 0
+    worst: tuple[int, int, int] = (0, 0, 0)
 
 
 class Verdict(NamedTuple):
@@ -104,8 +106,8 @@ def _judge(claims: Sequence[Claim], rows: Sequence[Mapping[Any, Any]], axes: Seq
     """A verdict on each, under the judge that its metric names."""
     scales = [scale_of(claim.metric) for claim in claims]
     seen = [_compare(claim, rows, axes, scale) for claim, scale in zip(claims, scales, strict=True)]
-    adjusted = holm([math.nan if one.found is None else one.found.p for one in seen])
-    return [_verdict(*each) for each in zip(claims, seen, adjusted, scales, strict=True)]
+    ps = [math.nan if one.found is None else one.found.p for one in seen]
+    return [_verdict(*each) for each in zip(claims, seen, holm(ps), holm(ps, math.inf), scales, strict=True)]
 
 
 def scale_of(metric: str) -> Scale:
@@ -148,13 +150,17 @@ def _cells(
 
 def _compare(claim: Claim, rows: Sequence[Mapping[Any, Any]], axes: Sequence[str], scale: Scale) -> _Seen:
     pairs: dict[Seeds, dict[Kind, float]] = {}
-    no_ratio, failed, shift = 0, [0, 0, 0], math.log(claim.times)
+    failed: list[tuple[bool, bool]] = []
+    worst: list[tuple[bool, bool]] = []
+    no_ratio, shift, row = 0, math.log(claim.times), entries("metric").get(claim.metric)
+    share = scale == "ratio" and row is not None and row.better == "higher"
     for (seeds, kind), sides in _cells(claim, rows, axes).items():
         each = ([((eta, i), score) for eta, scores in side.items() for i, score in enumerate(scores)] for side in sides)
         for (one, a), (other, b) in itertools.product(*each):
-            lost = not math.isfinite(a), not math.isfinite(b)
-            if any(lost):
-                failed[2 if all(lost) else lost.index(True)] += 1
+            if any(lost := (not math.isfinite(a), not math.isfinite(b))):
+                failed.append(lost)
+            elif share and any(none := (a == 0, b == 0)):
+                worst.append(none)
             elif scale == "ratio" and min(a, b) <= 0:
                 no_ratio += 1
             else:
@@ -167,9 +173,13 @@ def _compare(claim: Claim, rows: Sequence[Mapping[Any, Any]], axes: Sequence[str
     if found is not None and claim.times != 1:  # tested against that many times as much, and shown as it is
         value, low, high = (claim.times * number for number in (found.value, found.low, found.high))
         found = found._replace(value=value, low=low, high=high)
-    first, second, both = failed
-    left_out = LeftOut(no_ratio, (first, second, both), sum(map(len, pairs.values())) - count)
-    return _Seen(found, differences, count, left_out)
+    uneven = sum(map(len, pairs.values())) - count
+    return _Seen(found, differences, count, LeftOut(no_ratio, _by_side(failed), uneven, _by_side(worst)))
+
+
+def _by_side(odd: Sequence[tuple[bool, bool]]) -> tuple[int, int, int]:
+    """Of pairs of which one side is odd, or both: on how many it is the first alone, the second alone, both."""
+    return odd.count((True, False)), odd.count((False, True)), odd.count((True, True))
 
 
 def _matches(row: Mapping[Any, Any], across: bool) -> list[Mapping[Any, Any]]:
@@ -178,7 +188,8 @@ def _matches(row: Mapping[Any, Any], across: bool) -> list[Mapping[Any, Any]]:
     return [row, {**row, "sample_steps": ALL_STEPS}] if full else [row]
 
 
-def _verdict(claim: Claim, seen: _Seen, p: float, scale: Scale) -> Verdict:
+def _verdict(claim: Claim, seen: _Seen, p: float, raised: float, scale: Scale) -> Verdict:
+    """:param raised: p times as much as Holm's correction asks for, 1 or not: what ``needed`` is adjusted by."""
     found = seen.found
     if found is None:
         return Verdict(claim, NOT_MEASURED, None, math.nan, 0, 0, None, scale, seen.left_out)
@@ -187,7 +198,7 @@ def _verdict(claim: Claim, seen: _Seen, p: float, scale: Scale) -> Verdict:
         limit = claim.times if scale == "ratio" else 0
         word = SUPPORTED if (found.value < limit) == claim.below else CONTRADICTED
     elif found.pairs == len(seen.differences):  # planned with the training seeds' spread alone
-        needed = needed_runs(list(seen.differences.values()), ALPHA * found.p / p)
+        needed = needed_runs(list(seen.differences.values()), ALPHA * found.p / raised)
     return Verdict(claim, word, found, p, seen.pairs, found.pairs, needed, scale, seen.left_out)
 
 

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from bench.analysis.claims import scale_of
 from bench.analysis.stats import ALPHA, Contrast, Scale, Seeds, by_training, contrast, holm
+from bench.analysis.table import Known
 from bench.errors import UserError
 from bench.paths import CHECKOUT
 from bench.rows import entries
@@ -97,14 +98,15 @@ def read(folder: Path, metric: str) -> Side:
     """
     store = open_store(folder)
     side: Side = {}
+    known = Known()
     for _, record in store.records(CellRecord):
-        if not isinstance(record, ScoredCell) or metric not in record.metrics:
+        if not isinstance(record, ScoredCell) or (score := known.scores(record).get(metric)) is None:
             continue
-        cell = record.config
+        cell, by = record.config, record.panel.get(metric, record.provenance.classifier)[:12]
+        judged = record.provenance.model_copy(update={"classifier": by})  # of another judge's column, that judge
         label = f"{cell.job.setting}, {cell.sampling.setting}"
-        new = Setting(label, cell.job.dataset, record.provenance, {})
-        setting = side.setdefault((config_of(cell), record.provenance), new)
-        setting.scores.setdefault(cell.n, {})[cell.job.seed, cell.sampling.sample_seed] = record.metrics[metric]
+        setting = side.setdefault((config_of(cell), judged), Setting(label, cell.job.dataset, judged, {}))
+        setting.scores.setdefault(cell.n, {})[cell.job.seed, cell.sampling.sample_seed] = score
     if not side:
         raise UserError(f"no cells scored by {metric} in {folder}")
     return side

@@ -15,6 +15,7 @@ import pandas as pd
 
 from bench.analysis import table
 from bench.analysis.claims import COLUMN, Verdict, finished, judge
+from bench.job.work import taught_flops
 from bench.machine.environment import Environment
 from bench.score.judges import hashes
 from bench.store import status
@@ -269,14 +270,15 @@ class Results:
 
     @cached_property
     def networks(self) -> pd.DataFrame:
-        """A row a trained network: its size, and the FLOPs of an image."""
+        """A row a trained network: its size, and the FLOPs of an image without what ways to teach add to a step."""
         models = self.trained.drop_duplicates("net")
         names = ["params", "trained_params", "megabytes"]
-        rows = [
-            {"net": row["net"], **{name: getattr(self.jobs[row["job"]], name) for name in names},
-             "forward_flops": row["forward_flops_per_image"], "train_flops": row["train_flops_per_image"]}
-            for _, row in models.iterrows()
-        ]  # fmt: skip
+        rows = []
+        for net, key in models[["net", "job"]].itertuples(index=False):
+            job = self.jobs[key]
+            plain = taught_flops(job.flops_per_image, job.config, -1)
+            own = {"net": net, "forward_flops": plain.forward, "train_flops": plain.train}
+            rows.append(own | {name: getattr(job, name) for name in names})
         return pd.DataFrame(rows, columns=["net", *names, "forward_flops", "train_flops"])
 
     @property

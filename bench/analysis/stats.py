@@ -194,12 +194,15 @@ def _on(scale: Scale, found: Contrast) -> Contrast:
     return found._replace(value=math.exp(found.value), low=math.exp(found.low), high=math.exp(found.high))
 
 
-def holm(ps: Sequence[float]) -> list[float]:
-    """p-values adjusted for their number (Holm 1979), in the order given; NaN is no test and counts for nothing."""
+def holm(ps: Sequence[float], most: float = 1.0) -> list[float]:
+    """p-values adjusted for their number (Holm 1979), in the order given; NaN is no test and counts for nothing.
+
+    :param most: the largest that there is. Without it (∞), an adjusted p over its p says how much was multiplied.
+    """
     tests = [i for i, p in enumerate(ps) if not math.isnan(p)]
     adjusted, least = list(ps), 0.0
     for rank, i in enumerate(sorted(tests, key=lambda i: ps[i])):
-        least = max(least, min(1.0, (len(tests) - rank) * ps[i]))
+        least = max(least, min(most, (len(tests) - rank) * ps[i]))
         adjusted[i] = least
     return adjusted
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.analysis import claims
 from bench.analysis.claims import CONTRADICTED, NOT_MEASURED, SUPPORTED, UNDECIDED, LeftOut, Verdict, judge
 from bench.errors import UserError
 from bench.score.metrics import METRICS
@@ -82,6 +83,20 @@ def test_what_would_decide_allows_for_the_other_claims(make_study: Any) -> None:
     assert among.needed.low > alone.needed.low > len(SEEDS)
 
 
+def test_what_would_decide_is_multiplied_in_full(make_study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Holm's p ends at 1. What is planned with does not: nine claims that look alike have a ninth of 5% each."""
+    asked: list[float] = []
+    monkeypatch.setattr(claims, "needed_runs", lambda logs, alpha: asked.append(alpha))
+    study = make_study(seed=SEEDS, schedule=["linear", "cosine"])
+    found = rows(study, {})
+    for row in found:
+        row["fid"] *= 1.1 if row["schedule"] == "cosine" and row["seed"] % 2 else 1.0
+    (one, *_) = verdicts(with_claims(study, *["linear < cosine on fid"] * 9), found)
+    assert one.found is not None
+    assert one.p == min(1, 9 * one.found.p) == 1
+    assert asked == pytest.approx([0.05 / 9] * 9)
+
+
 def test_three_seeds_are_too_few_to_plan_by(make_study: Any) -> None:
     """What they would say is noise, so nothing is said."""
     study = with_claims(make_study(seed=SEEDS, schedule=["linear", "cosine"]), "linear < cosine on fid")
@@ -112,6 +127,21 @@ def test_a_ratio_of_nothing_is_left_out_and_counted(make_study: Any) -> None:
     found[0]["fid"] = 0.0
     (verdict,) = verdicts(study, found)
     assert (verdict.pairs, verdict.seeds, verdict.left_out) == (8, 4, LeftOut(no_ratio=1, uneven=1))
+
+
+def test_a_share_of_0_is_the_worst_and_counted_on_its_side(make_study: Any) -> None:
+    """Where more is better. Of a distance 0 would be the best, so there it speaks against nobody."""
+    study = with_claims(make_study(seed=SEEDS), "eps > previous on precision", "previous > eps on precision")
+    found = rows(study, {})
+    for row in found:
+        good = row["objective"] == "eps" and row["seed"] > 0
+        row["precision"] = (0.5 + row["seed"] / 100) * good
+    for side, verdict in zip(((0, 8, 2), (8, 0, 2)), verdicts(study, found), strict=True):
+        assert (verdict.word, verdict.left_out) == (NOT_MEASURED, LeftOut(worst=side))
+    for row in found:
+        row["precision"] += row["seed"] > 1
+    (verdict, _) = verdicts(study, found)
+    assert (verdict.pairs, verdict.seeds, verdict.left_out) == (6, 3, LeftOut(worst=(0, 2, 2)))
 
 
 @pytest.mark.parametrize("lost", [{"status": "failed", "fid": math.nan}, {"fid": math.inf}])

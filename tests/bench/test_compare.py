@@ -18,6 +18,7 @@ from PIL import Image
 from bench.analysis.stats import FEWEST
 from bench.cli import main
 from bench.paths import REFERENCE
+from bench.score.judges import judges_of
 from bench.store.records import CellRecord, ScoredCell
 from bench.store.store import Store
 from bench.study.study import Study
@@ -97,6 +98,27 @@ def test_a_metric_that_may_be_negative_is_a_difference(
     assert float(row["A"]) < 0 < float(row["B"])
     assert float(row["B-A"]) == pytest.approx(4e-4, rel=0.05)
     assert row["verdict"] == "B worse"
+
+
+def test_a_judge_s_column_is_read_as_tables_have_it(
+    tmp_path: Path, make_study: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where FID is by that judge it is that number, and compares with another judge's records that have it beside."""
+    study, judge = make_study(objective=["eps"], seed=[0, 1, 2]), judges_of("mnist")["classifier"]
+    fill(tmp_path / "a", study, classifier=judge.sha256)
+    store = Store(tmp_path / "b")
+    for cell in study.cells:
+        own = Store(tmp_path / "a").read_cell(CellRecord, cell)
+        assert isinstance(own, ScoredCell)
+        scores = {"fid": 1.0, "fid_classifier": 2 * own.metrics["fid"]}
+        panel = {"fid_classifier": judge.sha256[:12]}
+        store.write(cell.key, scored_cell(cell, scores, provenance=PROVENANCE, panel=panel))
+    for row in table(capsys, tmp_path / "a", tmp_path / "b", "--metric", "fid_classifier"):
+        assert (float(row["B/A"]), row["pairs"]) == (pytest.approx(2), "3")
+    assert "the classifier of mnist is" in refused(capsys, tmp_path / "a", tmp_path / "b")
+    assert "no cells scored by fid_texture" in refused(
+        capsys, tmp_path / "a", tmp_path / "b", "--metric", "fid_texture"
+    )
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, 0.0, -1.0])

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from bench.analysis.claims import CONTRADICTED, SUPPORTED, Verdict
+from bench.analysis.claims import CONTRADICTED, NOT_MEASURED, SUPPORTED, Verdict
 from bench.analysis.frames import Results
 from bench.analysis.stats import Scale
 from bench.report.blocks import Block, Bullets, Cell, CodeSpan, Column, Range, Spans, Strong, heading, table, text
@@ -40,13 +40,17 @@ def section(results: Results) -> Iterator[Block]:
 
 def _cautions(one: Verdict, told: bool) -> Iterator[str]:
     """What a verdict is without, and what its test cannot see; ``told``: shared noise was spoken of above."""
-    no_ratio, failed, uneven = one.left_out
+    no_ratio, failed, uneven, worst = one.left_out
     if any(failed):
-        words = ("on the first side", "on the second side", "on both sides")
-        where = listing(f"{count} {word}" for count, word in zip(failed, words, strict=True) if count)
         yield (
-            f"{plural(sum(failed), 'pair')} left out, because a cell failed or its score is not finite ({where}). No "
-            "ratio can say so, but a run that diverged speaks against its side."
+            f"{plural(sum(failed), 'pair')} left out, because a cell failed or its score is not finite "
+            f"({_sides(failed)}). No ratio can say so, but a run that diverged speaks against its side."
+        )
+    if any(worst):
+        yield (
+            f"{plural(sum(worst), 'pair')} left out, because a score is 0 ({_sides(worst)}). No ratio can say so, but "
+            "0 is the worst there is, and speaks against its side."
+            + (" A pair with 0 on both sides says nothing." if worst[2] else "")
         )
     if no_ratio:
         yield f"{plural(no_ratio, 'pair')} left out, because a score is not above zero and has no ratio."
@@ -54,6 +58,12 @@ def _cautions(one: Verdict, told: bool) -> Iterator[str]:
         yield f"{plural(uneven, 'pair')} left out, because not all seeds have them: only the same pairs compare."
     if one.found is not None and one.found.shared and not told:
         yield "Several training seeds were sampled from one noise. Its chance is not in the test, so p is too small."
+
+
+def _sides(counts: Sequence[int]) -> str:
+    """``2 on the first side and 1 on both sides``."""
+    words = ("on the first side", "on the second side", "on both sides")
+    return listing(f"{count} {word}" for count, word in zip(counts, words, strict=True) if count)
 
 
 def _how_to_read(scales: set[Scale], planned: bool) -> Iterator[str]:
@@ -76,16 +86,18 @@ def _how_to_read(scales: set[Scale], planned: bool) -> Iterator[str]:
 
 def _row(one: Verdict, seats: bool, columns: int) -> list[Cell]:
     found = one.found
-    word: Cell = Strong(one.word) if one.word in (SUPPORTED, CONTRADICTED) else one.word
-    agree = sum(said == SUPPORTED for said in one.panel.values())
-    panel = [f"{agree} of {len(one.panel)} support it" if one.panel else ""] if seats else []
+    odd = {"failed": sum(one.left_out.failed), "at 0": sum(one.left_out.worst)}
+    more = listing(f"{count:,} {word}" for word, count in odd.items() if count) if any(odd.values()) else ""
+    said = "no ratio" if one.word == NOT_MEASURED and more else one.word
+    word: Cell = Strong(said) if said in (SUPPORTED, CONTRADICTED) else said
+    asked = [each for each in one.panel.values() if each != NOT_MEASURED]
+    panel = [f"{asked.count(SUPPORTED)} of {len(asked)} support it" if asked else ""] if seats else []
     value: list[Cell] = [None, None]
     if found is not None:
         value[0] = number(found.value, "times") if one.scale == "ratio" else found.value
         if pd.notna(found.low):
             value[1] = Range(found.low, found.high)
-    failed = sum(one.left_out.failed)
-    pairs: Cell = f"{one.pairs:,} (and {failed:,} failed)" if failed else one.pairs
+    pairs: Cell = f"{one.pairs:,} (and {more})" if more else one.pairs
     cells = [CodeSpan(one.claim.text), word, *panel, *value, one.p, pairs, one.seeds]
     return [*cells, _needed(one)][:columns]
 

@@ -236,6 +236,11 @@ def judge_columns(names: Sequence[str]) -> list[Column]:
     )
 
 
+def headline_alone(results: Results) -> str:
+    """A sentence for a table that has no columns for the other judges, where there are any."""
+    return " FID is by the headline judge alone." if other_judges(results) else ""
+
+
 def _words(name: str) -> str:
     """A column's name in words."""
     return name.replace("_", " ")

@@ -15,7 +15,7 @@ from bench.analysis.stats import FEWEST
 from bench.report.blocks import Block, Bullets, Cell, Column, Figure, Spans, Spread, Strong, heading, table, text
 from bench.report.formats import DASH, span_of
 from bench.report.sections import variance
-from bench.report.sections.common import numbers
+from bench.report.sections.common import headline_alone, numbers
 from bench.text import listing, plural
 
 MOST_PROFILES = 6
@@ -41,23 +41,25 @@ def section(results: Results) -> Iterator[Block]:
     long = [AXES[axis] for axis, group in found if len(group) > MOST_LEVELS]
     found = [(axis, _best_levels(group)) for axis, group in found]
     yield heading(2, "What each choice costs")
-    yield from _how_to_read(found, len(results.seeds))
+    yield from _how_to_read(found, len(results.seeds), headline_alone(results))
     yield from _limits(results, found)
     if long:
         yield text(f"Of {listing(long)} only the {MOST_LEVELS} levels with the lowest ratios are shown.")
     yield _figure(found)
+    yield from _without_class(found)
     yield _table(found, len(results.seeds))
     yield from _profiles(results, found)
     yield from variance.factors_of(results)
     yield from variance.scatter_of(results)
 
 
-def _how_to_read(found: Sequence[Group], seeds: int) -> Iterator[Block]:
+def _how_to_read(found: Sequence[Group], seeds: int, judge: str) -> Iterator[Block]:
     yield text(
         "The ratio says how many times larger the FID is with one level than with the best level of the same choice. "
         "Everything else is equal: the ratio is the geometric mean over matched pairs of cells. The range over pairs "
         "shows how much it varies with the other choices and with seeds. It is not a confidence interval. The best "
         "level is the one with the lowest mean. Whether chance explains the difference is not tested here.",
+        judge,
         " P(best is better) is the probability of improvement: how likely a training run with the best level has a "
         "lower FID than a run with this level. Its 95% interval is over training runs."
         if seeds >= FEWEST
@@ -90,6 +92,20 @@ def _limits(results: Results, found: Sequence[Group]) -> Iterator[Block]:
     same = [f"{AXES[axis]} {listing(levels)}" for axis, group in found for levels in alike(group)]
     if same:
         yield text(f"These levels have the same FID in every pair, so they do the same here: {'; '.join(same)}.")
+
+
+def _without_class(found: Sequence[Group]) -> Iterator[Block]:
+    """How a network that knows classes is compared with one that knows none."""
+    from ddpm.nets import classes_of  # which loads torch
+
+    nets = [str(effect.level) for axis, group in found if axis == "net" for effect in group if effect.ratios]
+    told = [net for net in nets if classes_of(net)]
+    if told and len(told) < len(nets):
+        yield text(
+            f"A network that can be told the class ({listing(told)}) is compared with others without a class: no other "
+            "way to sample is common to both. It learned to draw without one only from the few images whose class was "
+            "hidden in training. Told the class, it may be the better one."
+        )
 
 
 def _has_reference(group: Sequence[Effect]) -> bool:

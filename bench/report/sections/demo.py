@@ -26,8 +26,8 @@ STUDIES = ("demo", "demo-short", "demo-1000", "seed")
 """The studies of the demo: as it is now, with less training, as it was with T = 1,000, and that by its old name."""
 MOST_PAIRS = 24
 """Rows of the table of pairs."""
-MNIST = 60_000
-"""Images of the demo's epoch."""
+MNIST, SIZE = 60_000, 4.3
+"""Images of the demo's epoch, and the size of its network (MiB)."""
 
 
 def section(results: Results) -> Iterator[Block]:
@@ -92,17 +92,20 @@ def _ratios_in_words(results: Results, pairs: pd.DataFrame) -> Spans:
     )
     one = " That is one training run of each model. Nobody knows yet whether it holds for others."
     alone = "" if several_seeds(results) else one
+    each: Any = pairs.groupby("T")["ratio"]
+    lower = {int(T): (int((part > 1).sum()), len(part)) for T, part in each}
+    said = listing(f"{found} of {plural(cases, 'pair')} at T = {T:,}" for T, (found, cases) in lower.items())
+    first = f"{digits.holds(lower.values())}, by FID: ", eps, f" has the lower FID in {said}. "
     if total == 1:
         return (
-            "One pair of cells differs in nothing else. There ", previous, f" has {mean} times the FID of ", eps,
+            *first, "The two cells differ in nothing else. ", previous, f" has {mean} times the FID of ", eps,
             ". The classifier's mean confidence in the samples of ", eps, f" differs by {gain}.{real}{alone}",
         )  # fmt: skip
-    lower = sum(ratio > 1 for ratio in ratios)
     return (
-        eps, f" has the lower FID in {lower} of {total} matched pairs of cells. Over all of them ", previous,
-        f" has {mean} times the FID of ", eps, " (geometric mean). The classifier's mean confidence is higher for the "
-        "samples of ", eps, f" in {int((gains > 0).sum())} of {total} pairs. The median difference is {gain}."
-        f"{real}{alone}",
+        *first, "The cells of a pair differ in nothing else. Over all pairs ", previous,
+        f" has {mean} times the FID of ", eps, " (geometric mean). The classifier's mean confidence is "
+        "higher for the samples of ", eps,
+        f" in {int((gains > 0).sum())} of {total} pairs. The median difference is {gain}.{real}{alone}",
     )  # fmt: skip
 
 
@@ -112,6 +115,8 @@ def _size(results: Results) -> Iterator[Block]:
     if networks.empty:
         yield text("Not measured here: no network has been trained yet.")
         return
+    nets = list(networks["net"][networks["megabytes"].round(1) == SIZE])
+    yield text(f"It holds here, for {listing(nets)}." if nets else "It does not hold here: no network is of that size.")
     yield Bullets(tuple(
         (CodeSpan(row["net"]), f": {row['params']:,} parameters, {row['megabytes']:.3f} MiB "
          f"({row['megabytes'] * 2**20 / 1e6:.3f} MB) saved.")
@@ -122,6 +127,10 @@ def _size(results: Results) -> Iterator[Block]:
 
 def _epoch(results: Results) -> Iterator[Block]:
     yield heading(3, "4. “Around 20 s an epoch” on a GPU that was not named.")
+    yield text(
+        "Whether it holds cannot be said: the demo named neither its GPU nor its batch size, and times on different "
+        "hardware cannot be compared."
+    )
     frame = results.epochs[results.epochs["exclusive"].astype(bool)]
     if frame.empty:
         yield text(f"Not measured here. {shared_note(results) or 'No network has been trained yet.'}")
@@ -129,9 +138,6 @@ def _epoch(results: Results) -> Iterator[Block]:
     warm = frame[frame["warm"].astype(bool)]
     groups: Any = (frame if warm.empty else warm).groupby(["net", "images"], sort=False)
     yield Bullets(tuple(_duration(net, images, part) for (net, images), part in groups))
-    yield text(
-        "Times on different hardware cannot be compared. The demo named neither its GPU nor its batch size."
-    )  # fmt: skip
 
 
 def _duration(net: str, images: int, part: pd.DataFrame) -> Spans:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bench.analysis.effects import geometric_mean, matched
@@ -32,6 +33,7 @@ PART1, PART2 = {"previous": "", "mean": " (its mean as the target)"}, "eps"
 """Objectives of the demo's first part, each with what is said of it, and that of the second."""
 Gains = dict[tuple[str, str, int], float]
 """(objective, schedule, T) → the largest |σ/D| over t."""
+NO_DIGITS = "no digits"
 CLEAR, ROUGH = 0.5, 30
 """A model's images are called digits where their FID is at least :data:`ROUGH` times lower than that of noise. They are
 clear where their precision is also at least the share :data:`CLEAR` of that of real images."""
@@ -46,20 +48,38 @@ def part(results: Results) -> Iterator[Block]:
         return
     real, noise = results.bounds[0]["precision"], results.bounds[1]["fid"]
     models = models.assign(grade=[_grade(row, real, noise) for _, row in models.iterrows()])
+    yield text(*_holds(results, models))
     yield text(
         "What is a digit? Samples are called digits here where their FID is at least "
         f"{ROUGH} times lower than that of noise. They are called clear where their precision is also at least "
         f"{CLEAR:.0%} of that of real test images ({real:.3f}), and rough where it is not. Precision is the share of "
-        "samples that lie among real images in the features of the classifier. Such lines are arbitrary, so look at "
-        "the pictures too. "
+        "samples that lie among real images in the features of the headline judge. Such lines are arbitrary, so look "
+        "at the pictures too. "
         "The demo's own process is unclipped. Where no word says so, x̂₀ is clipped. ",
         _training(results),
     )
     yield Bullets(tuple(_digits(results, models, objective) for objective in results.levels("objective")
                         if objective in (*PART1, PART2)))  # fmt: skip
     yield from _clearer(results)
-    yield from _conditioning(models)
+    yield from _conditioning(results, models)
     yield from _pictures(results, models)
+
+
+def holds(seen: Iterable[tuple[int, int]]) -> str:
+    """Whether a claim holds, from the cases in which it does and all cases, for each thing that it is about."""
+    shares = [found / cases for found, cases in seen]
+    return f"It {'holds' if min(shares) == 1 else 'holds in part' if min(shares) > 0 else 'does not hold'} here"
+
+
+def _holds(results: Results, models: pd.DataFrame) -> Spans:
+    """Of how many settings of each model the images are digits."""
+    grades = {one: models["grade"][models["objective"] == one] for one in results.levels("objective")}
+    seen = {one: (int((part != NO_DIGITS).sum()), len(part)) for one, part in grades.items() if len(part)}
+    said = [(", ", CodeSpan(one), f" in {found} of {cases}") for one, (found, cases) in seen.items()]
+    return (
+        f"{holds(seen.values())}. These models give digits, clear or rough: ",
+        *[span for spans in said for span in spans][1:], ". A case is a T and a sampler.",
+    )  # fmt: skip
 
 
 def _training(results: Results) -> str:
@@ -74,7 +94,7 @@ def _training(results: Results) -> str:
 def _grade(row: Any, real: float, noise: float) -> str:
     """What the samples of a setting are called."""
     if ROUGH * row["fid"] > noise:
-        return "no digits"
+        return NO_DIGITS
     return "clear digits" if row["precision"] >= CLEAR * real else "rough digits"
 
 
@@ -84,7 +104,7 @@ def _digits(results: Results, models: pd.DataFrame, objective: str) -> Spans:
     known = {_place(row) for _, row in own.iterrows()}
     asked = [_place(row) for _, row in results.shown[results.shown["objective"] == objective].iterrows()]
     lacking = sorted(set(asked) - known)
-    grades = ("clear digits", "rough digits", "no digits")
+    grades = ("clear digits", "rough digits", NO_DIGITS)
     parts = [f"{grade} {_places(part)}" for grade in grades if len(part := own[own["grade"] == grade])]
     parts += [f"not measured at {listing(f'T = {T:,} ({method})' for T, method in lacking)}"] if lacking else []
     of = "Part 1" if objective in PART1 else "Part 2"
@@ -122,17 +142,18 @@ def _clearer(results: Results) -> Iterator[Block]:
         yield Bullets(tuple(lines))
 
 
-def _conditioning(models: pd.DataFrame) -> Iterator[Block]:
+def _conditioning(results: Results, models: pd.DataFrame) -> Iterator[Block]:
     """The gain of every objective and T beside what was seen."""
     keys = [(str(row["objective"]), str(row["schedule"]), int(row["T"])) for _, row in models.iterrows()]
     gains = {key: _gain(*key) for key in dict.fromkeys(keys)}
     yield text(
         "What the formulas predict: an error of the network's output becomes an error of x̂₀ that is |σ/D| times as "
-        "large. The table has the largest of these factors over t. Does FID rise with it, from one T to the next?"
+        "large. The table has the largest of these factors over t. Does FID rise with it, from one T to the next? Only "
+        "training seeds that every T has count here. Where their ranges overlap, it is too close to say."
     )
     pairs = dict.fromkeys(key[:2] for key in keys)
-    lines = [line for pair in pairs if (line := _order(*pair, models, gains)) is not None]
-    yield Bullets(tuple(lines)) if lines else text("These results cannot say: no objective was measured at two T.")
+    lines = [line for pair in pairs if (line := _order(results, *pair, gains)) is not None]
+    yield Bullets(tuple(lines)) if lines else text("These results cannot say: no training seed was run at two T.")
     ordered = models.assign(gain=[gains[key] for key in keys])
     columns = [
         Column("objective", "left"), Column("T", format="plain"), Column("sampler", "left"), *numbers("largest |σ/D|"),
@@ -153,16 +174,26 @@ def _gain(objective: str, schedule: str, T: int) -> float:
     return float(objectives.gain(make_schedule(schedule, T), objective).max())
 
 
-def _order(objective: str, schedule: str, models: pd.DataFrame, gains: Gains) -> Spans | None:
-    """Whether FID rises with the gain; None where there is one T."""
-    own = models[(models["objective"] == objective) & (models["schedule"] == schedule) & (models["fid"] > 0)]
-    fids = {T: geometric_mean(tuple(own["fid"][own["T"] == T])) for T in map(int, own["T"].unique())}
-    if len(fids) < 2:
+def _order(results: Results, objective: str, schedule: str, gains: Gains) -> Spans | None:
+    """Whether FID rises with the gain, over the cells that every T has; None where there are no two T."""
+    done = results.done[results.done["fid"] > 0]
+    grid = matched(done[(done["objective"] == objective) & (done["schedule"] == schedule)], "T").dropna()
+    if grid.shape[1] < 2 or grid.empty:
         return None
-    order = sorted(fids, key=lambda T: gains[objective, schedule, T])
-    rises = all(fids[low] < fids[high] for low, high in itertools.pairwise(order))
-    steps = listing(f"T = {T:,} (gain {short(gains[objective, schedule, T])}, FID {short(fids[T])})" for T in order)
-    return CodeSpan(objective), f": {steps}. ", Strong("FID rises with the gain." if rises else "It does not.")
+    fids = grid.apply(np.log).groupby(level="seed").mean().apply(np.exp)
+    low, high = fids.min(), fids.max()
+    order = sorted(map(int, grid.columns), key=lambda T: gains[objective, schedule, T])
+    both = list(itertools.pairwise(order))
+    rises, falls = all(high[a] < low[b] for a, b in both), any(low[a] > high[b] for a, b in both)
+    found = "FID rises with the gain." if rises else "It does not." if falls else "Too close to say."
+    each = [f"T = {T:,} (gain {short(gains[objective, schedule, T])}, FID {_ranged(fids[T])})" for T in order]
+    return CodeSpan(objective), f": {listing(each)}, over {plural(len(fids), 'training seed')}. ", Strong(found)
+
+
+def _ranged(fids: pd.Series) -> str:
+    """The geometric mean over training seeds, and their range where there are several."""
+    mean = short(geometric_mean(tuple(fids)))
+    return f"{mean}, from {short(fids.min())} to {short(fids.max())}" if len(fids) > 1 else mean
 
 
 def _pictures(results: Results, models: pd.DataFrame) -> Iterator[Block]:

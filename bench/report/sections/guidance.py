@@ -14,10 +14,13 @@ from bench.report.sections.common import (
     axis_cells,
     axis_columns,
     axis_names,
+    judge_cells,
+    judge_columns,
     left_out,
     levels_in_words,
     medians_note,
     numbers,
+    other_judges,
     several_seeds,
     spread,
 )
@@ -48,11 +51,13 @@ def section(results: Results) -> Iterator[Block]:
         else "",
     )
     yield from _figure(results, told)
+    others = other_judges(results)
     rows = [
-        [*axis_cells(axes, row), spread(row, several_seeds(results)), *row[list(TITLES)]]
+        [*axis_cells(axes, row), spread(row, several_seeds(results)), *judge_cells(others, row), *row[list(TITLES)]]
         for _, row in told.head(MOST_ROWS).iterrows()
     ]
-    columns = [*axis_columns(axes), *numbers("FID"), *numbers(*TITLES.values(), how="three decimals")]
+    shares = numbers(*TITLES.values(), how="three decimals")
+    columns = [*axis_columns(axes), *numbers("FID"), *judge_columns(others), *shares]
     yield table(columns, rows)
     yield from left_out(results, len(told), "settings")
 

@@ -6,7 +6,17 @@ from collections.abc import Iterator
 
 from bench.analysis.frames import AXES, MODEL_AXES, SHARED, Results
 from bench.report.blocks import Block, Cell, Column, Emph, heading, table, text
-from bench.report.sections.common import CELL, axis_cells, axis_columns, axis_names, left_out, numbers
+from bench.report.sections.common import (
+    CELL,
+    axis_cells,
+    axis_columns,
+    axis_names,
+    judge_cells,
+    judge_columns,
+    left_out,
+    numbers,
+    other_judges,
+)
 
 MOST = 60
 """Rows of the table."""
@@ -24,7 +34,7 @@ def section(results: Results) -> Iterator[Block]:
         return
     yield heading(2, "Where the FID comes from")
     yield text(
-        "Each FID has three parts. ",
+        "Each FID of the headline judge has three parts. ",
         Emph("Sample size"),
         " is the FID of as many real test images. ",
         Emph("Network"),
@@ -39,13 +49,16 @@ def section(results: Results) -> Iterator[Block]:
         "that training could reach: the exact E[x₀ | x_t] of the training images. Its samples are close to these, so "
         "its FID can be lower than that of real test images."
     )
-    titles = numbers("FID", "sample size", "network", "sampler")
+    titles = numbers("sample size", "network", "sampler")
     share = Column("sampler's share", format="percent")
-    yield table([*axis_columns(axes), *titles, share, *numbers("FID of the oracle")], rows[:MOST])
+    others = judge_columns(other_judges(results))
+    columns = [*axis_columns(axes), *numbers("FID"), *others, *titles, share, *numbers("FID of the oracle")]
+    yield table(columns, rows[:MOST])
     yield from left_out(results, len(rows), "settings", MOST)
 
 
 def _rows(results: Results, axes: list[str], floor: float) -> Iterator[list[Cell]]:
+    others = other_judges(results)
     exact = results.exact["fid"].groupby(level=SHARED).median().to_dict()
     networks = results.settings.groupby(list(MODEL_AXES), sort=False)["fid"]
     best, ways = networks.transform("min"), networks.transform("size")
@@ -54,5 +67,5 @@ def _rows(results: Results, axes: list[str], floor: float) -> Iterator[list[Cell
         oracle = exact.get(tuple(row[axis] for axis in SHARED))
         if oracle is not None:
             sampler = row["fid"] - row["best"]
-            cells = [row["fid"], floor, row["best"] - floor, sampler, sampler / row["fid"], oracle]
-            yield [*axis_cells(axes, row), *cells]
+            parts = [floor, row["best"] - floor, sampler, sampler / row["fid"], oracle]
+            yield [*axis_cells(axes, row), row["fid"], *judge_cells(others, row), *parts]

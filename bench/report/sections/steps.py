@@ -20,6 +20,7 @@ from bench.report.sections.common import (
     by_schedule,
     curve,
     curve_options,
+    headline_alone,
     learnt_runs,
     methods_note,
     numbers,
@@ -39,6 +40,8 @@ def section(results: Results) -> Iterator[Block]:
     if results.done.empty or not {"T", "sample_steps"} & set(results.varying):
         return
     yield heading(2, "T and sampling steps" if "T" in results.varying else "Sampling steps")
+    if note := headline_alone(results):
+        yield text(note.strip())
     if "T" in results.varying:
         yield from _diffusion(results)
     if "sample_steps" in results.varying:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.analysis.frames import Results
 from bench.report.blocks import Block, Cell, Column, Figure, heading, table, text
-from bench.report.sections.common import medians_note, numbers, several_seeds
+from bench.report.sections.common import headline_alone, medians_note, numbers, several_seeds
 from bench.rows import entries
 from bench.text import plural
 from ddpm.spec import parse
@@ -27,7 +27,8 @@ def section(results: Results) -> Iterator[Block]:
     yield text(
         "A network can be taught for few sampling steps: by itself, or by another network. The row data is plain "
         "diffusion training. The training time is in epochs of plain training, worked out from the number of "
-        "evaluations. It includes that of a teacher."
+        "evaluations. It includes that of a teacher.",
+        headline_alone(results),
     )
     yield _figure(results, frame)
     yield _table(results, frame, steps)

@@ -46,7 +46,10 @@ def section(results: Results) -> Iterator[Block]:
         yield text(
             f"Measured on {listing(timed_on(results))}. The duration of an epoch is the median of all but the first of "
             "each process, which also warms up. Where there is only one, it is that one. FLOPs are per image, two for "
-            "each multiply-add. GFLOP/s is images per second times the FLOPs of a training step."
+            "each multiply-add. GFLOP/s is images per second times the FLOPs of a training step.",
+            " The sizes list a network's own training step, without the evaluations that a way to teach adds."
+            if "teach" in results.varying
+            else "",
         )
     if shared_note(results):
         yield text(shared_note(results))

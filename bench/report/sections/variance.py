@@ -53,8 +53,8 @@ def factors_of(results: Results) -> Iterator[Block]:
         if under in found
         else "",
         *(
-            f" Of “{name}” {plural(count, 'cell')} more {'is' if count == 1 else 'are'} left out, because two levels "
-            "were run together with one training seed alone."
+            f" Of “{name}” {plural(count, 'cell')} more {'is' if count == 1 else 'are'} left out, because among "
+            "these cells two levels were run together with one training seed alone."
             for name, count in fewer.items()
             if count
         ),
@@ -84,8 +84,8 @@ def _chance(results: Results, plain: Sequence[str], columns: int) -> str:
         return taken
     where = f" of {listing(f'“{name}”' for name in plain)}" if len(plain) < columns else ""
     kept = (
-        f" The shares{where} hold what chance explains, so small ones are too large. They have no interval. A level "
-        "was run with one training seed alone, so the jackknife cannot leave that seed out."
+        f" The shares{where} hold what chance explains, so small ones are too large. They have no interval. Among "
+        "these cells a level has one training seed alone, so the jackknife cannot leave that seed out."
     )
     return kept if len(plain) == columns else taken + kept
 
