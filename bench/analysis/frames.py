@@ -54,7 +54,7 @@ MOST_PANELS, MOST_METHODS = 6, 5
 class Kept:
     """What a report needs of a cell's record besides its row; ``per_1000`` is seconds per 1,000 images by batch.
 
-    ``accuracy`` is that of the data set's own classifier.
+    ``accuracy`` is that of the data set's own classifier, and ``chance`` that of naming one class only.
     """
 
     provenance: Provenance | None
@@ -63,6 +63,7 @@ class Kept:
     exclusive: bool
     per_1000: array[float]
     accuracy: float | None = None
+    chance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class Results:
                         timing is not None and timing.exclusive,
                         _per_1000(timing) if timing else array("d"),
                         record.accuracy if isinstance(record, ScoredCell) else None,
+                        record.chance if isinstance(record, ScoredCell) else None,
                     )
                 yield found
 
@@ -147,6 +149,11 @@ class Results:
         """The lowest accuracy on record of the data set's own classifier; None where a pinned judge scored."""
         found = (self.kept[key].accuracy for key in self.done["key"])
         return min((accuracy for accuracy in found if accuracy is not None), default=None)
+
+    @cached_property
+    def chance(self) -> float | None:
+        """The accuracy of naming the most frequent class only; None where nothing is on record."""
+        return next((chance for key in self.done["key"] if (chance := self.kept[key].chance) is not None), None)
 
     @cached_property
     def shown(self) -> pd.DataFrame:

@@ -93,6 +93,12 @@ class Scorer:
         self.reference = KeptReference(self, known, beside)
 
     @property
+    def chance(self) -> float | None:
+        """The share of test images of the most frequent class: what a classifier gets right that names no other."""
+        labels = self.images.test_labels
+        return float(labels.bincount().max()) / len(labels) if self.images.classes else None
+
+    @property
     def provenance(self) -> Provenance:
         """What two scores must share to be comparable (with N)."""
         return Provenance(classifier=self.classifier, dataset_sha256=self.dataset_sha256)
