@@ -126,7 +126,7 @@ def judge(
     if metric not in ranking:
         raise unknown("metric", metric, ranking)
     if entries("metric")[metric].beside and metric not in scorer.reference.beside:
-        raise UserError(f"{metric} is by a judge that this data set does not have")
+        raise UserError(f"{metric} is by a judge or view that this data set does not have")
     if entries("metric")[metric].classes and not scorer.images.classes:
         raise UserError(f"{metric} needs classes, and this data set has none")
     sign = 1 if ranking[metric] == "lower" else -1

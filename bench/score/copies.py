@@ -108,7 +108,6 @@ def describe(found: dict[str, Any]) -> list[str]:
             classes_line("FID by the class seen", found["fid_by_class"]),
             f"classes as frequent as in the training images: p = {found['class_balance_p']:.2g}",
         ]
-    return [
-        *lines,
-        f"Fréchet distance of pixels in {COMPONENTS} principal components: {found['pixel_distance']:.4g}",
-    ]
+    if "pixel_distance" in found:
+        lines.append(f"Fréchet distance of pixels in {COMPONENTS} principal components: {found['pixel_distance']:.4g}")
+    return lines

@@ -78,7 +78,7 @@ class Scorer:
         self.panel = {k: other.sha256[:12] for k, other in others.items()}
         self._beside = {
             k: eyes.of_network(eyes.load(other, *shape), other.sha256, device, other) for k, other in others.items()
-        } | eyes.views_of(dataset)
+        } | eyes.views_of(dataset, images.shape)
         self._members = [column(member.name) for member, _ in row.members] if row else []
         reads = reader(dataset) if row and not row.members else None
         self._reader = eyes.load(reads, *shape) if reads and reads != row else None
