@@ -151,11 +151,6 @@ class Results:
         return min((accuracy for accuracy in found if accuracy is not None), default=None)
 
     @cached_property
-    def chance(self) -> float | None:
-        """The accuracy of naming the most frequent class only; None where nothing is on record."""
-        return next((chance for key in self.done["key"] if (chance := self.kept[key].chance) is not None), None)
-
-    @cached_property
     def shown(self) -> pd.DataFrame:
         """The cells that are ranked: those of the oracle stand apart wherever there is anything else."""
         exact = self.cells["net"] == ORACLE

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from bench.cli import arguments, output
 from bench.errors import UserError
 from bench.paths import LOCAL, shown
-from bench.text import listing
 
 if TYPE_CHECKING:
     from bench.gate.gates import Train
@@ -98,6 +97,8 @@ def _refuse_unused(args: argparse.Namespace) -> None:
 
     :raises UserError: naming what it is for.
     """
+    from bench.text import listing
+
     new = NEW_CHANGE if args.mode == "change" else NEW_RUNS
     asked = new if args.update_baseline else args.mode
     for option, uses in USED.items():

@@ -412,7 +412,8 @@ def test_a_bad_classifier_is_said_first(dataset: str, accuracy: float, chance: f
 
     Where a pinned judge scored, nothing is said; nor in older results, which do not have the share of that class.
     """
-    results: Any = SimpleNamespace(accuracy=accuracy, chance=chance, study=SimpleNamespace(dataset=dataset))
+    kept = {"a cell": SimpleNamespace(chance=chance)}
+    results: Any = SimpleNamespace(accuracy=accuracy, kept=kept, study=SimpleNamespace(dataset=dataset))
     (said,) = answer.own_classifier(results)
     text = words(said.content)
     assert text.startswith(opening)

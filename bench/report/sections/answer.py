@@ -67,7 +67,8 @@ def own_classifier(results: Results) -> Iterator[Text]:
     """How good the data set's own classifier is: the first thing to know where it is bad."""
     if results.accuracy is None:
         return
-    stated, chance = expected_accuracy(results.study.dataset), results.chance
+    stated = expected_accuracy(results.study.dataset)
+    chance = next((kept.chance for kept in results.kept.values() if kept.chance is not None), None)
     if stated is not None:
         least, usual = ENOUGH * stated, f"{stated:.0%} is usual for this data set."
     elif chance is not None:
