@@ -19,7 +19,6 @@ from bench.score.learning import JudgeNetwork
 from bench.score.together import Together
 from bench.text import listing
 
-
 MOMENTS = ".moments.safetensors"
 """The ending of the file beside a judge's weights."""
 

@@ -60,7 +60,9 @@ SHIPPED = [(dataset, name) for dataset in PANELS for name in [*judges_of(dataset
 
 def eye_of(name: str, dataset: str = "mnist") -> eyes.Eye:
     judge = judges_of(dataset).get(name)
-    return eyes.of_network(eyes.load(judge), judge.sha256, CPU, judge) if judge else eyes.views_of(dataset, (1, 28))[name]
+    if judge is None:
+        return eyes.views_of(dataset, (1, 28))[name]
+    return eyes.of_network(eyes.load(judge), judge.sha256, CPU, judge)
 
 
 def test_the_panel_is_small_and_pinned() -> None:

@@ -167,9 +167,7 @@ def test_moments_of_classes_are_kept(scorer: Scorer, monkeypatch: pytest.MonkeyP
     """None for a class with a single training image, and for one with none at all."""
     which = torch.isin(mnist.train_labels[:500], torch.tensor([4, 7]), invert=True)
     which[mnist.train_labels[:500].tolist().index(7)] = True
-    small = Images(
-        mnist.train[:500][which], mnist.train_labels[:500][which], mnist.test, mnist.test_labels, "ab" * 32
-    )
+    small = Images(mnist.train[:500][which], mnist.train_labels[:500][which], mnist.test, mnist.test_labels, "ab" * 32)
     monkeypatch.setattr(scorer, "images", small)
     first = last(taken.moments_of_classes(scorer))
     monkeypatch.setattr(taken.classifier, "extract", None)

@@ -120,7 +120,7 @@ def test_a_night_trains_on_more_seeds_until_it_is_decided(
         (["--engine", "nonsense"], "unknown engine 'nonsense'"),
         (["--engine", "graphs_bf16"], "does not fit device cpu (engines that do: auto, eager"),
         (["--device", "tpu"], "unknown device 'tpu'"),
-        (["--seeds", "3"], "--seeds is for `ddpm-bench check` nightly, promotion and nightly --update-baseline, not for"),
+        (["--seeds", "3"], "--seeds is for `ddpm-bench check` nightly, promotion and nightly --update-baseline"),
         (["--only", "no such check"], "no check has 'no such check' in its name"),
     ],
 )
