@@ -221,7 +221,10 @@ def _evaluations(name: str) -> str:
 
 def _blindness(metric: str) -> str:
     """The damages that the committed calibration found a metric not to see, as a paragraph."""
-    found = calibration.read(ROOT / "reports" / "metrics")
+    folder = ROOT / "reports" / "metrics"
+    if not folder.is_dir():  # a copy of the code alone
+        return ""
+    found = calibration.read(folder)
     if metric not in calibration.metrics_of(found):
         return ""
     return f"\n\n**Does not see** {listing(f'`{damage}`' for damage in calibration.blind_to(found, metric))}."
