@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.paths import ROOT
+from bench.report import calibration
 from bench.score import metrics
 from bench.study.axes import AXES
+from bench.text import listing
 from ddpm import nets, objective, sampler, schedule, spacing, teach, timestep
 from ddpm.spec import parameters
 
@@ -122,9 +124,11 @@ FAMILIES: dict[str, Family] = {
         "the same reference and the same N.\n\n"
         "Training runs also have `bpd`, the variational bound on held-out images in bits a dimension. With "
         "`score: {likelihood: 100}` they also have `bound_bpd`, the bound of 100 test images. Its parts are "
-        "`prior_bpd` (L_T) and `decoder_bpd` (L₀). `flow_bpd` is the likelihood by the probability-flow equation.",
+        "`prior_bpd` (L_T) and `decoder_bpd` (L₀). `flow_bpd` is the likelihood by the probability-flow equation.\n\n"
+        "What a metric does not see was [measured](../reports/metrics/report.md): damage that was done to real images "
+        "of MNIST, in sets of 1,000. Metrics without such a line were not measured.",
         "bench/score/metrics.py",
-        lambda: {name: (row.of, BETTER[row.better]) for name, row in metrics.METRICS.items()},
+        lambda: {name: (row.of, f"{BETTER[row.better]}{_blindness(name)}") for name, row in metrics.METRICS.items()},
     ),
 }  # fmt: skip
 """Page's name → family."""
@@ -213,6 +217,17 @@ def _evaluations(name: str) -> str:
     if sampler.make_sampler(name).corrects:
         return "Takes 2 S − 1 evaluations."
     return "Takes S + 1 evaluations." if sampler.evaluations(name, 5) == 6 else ""
+
+
+def _blindness(metric: str) -> str:
+    """The damages that the committed calibration found a metric not to see, as a paragraph."""
+    folder = ROOT / "reports" / "metrics"
+    if not folder.is_dir():  # a copy of the code alone
+        return ""
+    found = calibration.read(folder)
+    if metric not in calibration.metrics_of(found):
+        return ""
+    return f"\n\n**Does not see** {listing(f'`{damage}`' for damage in calibration.blind_to(found, metric))}."
 
 
 def _options(row: Any) -> dict[str, Any]:

@@ -58,8 +58,30 @@ MODULES: dict[str, tuple[str, ...]] = {
     "bench/score/together.py": ("tests/bench/test_judges.py",),
     "bench/score/copies.py": ("tests/bench/test_thorough.py",),
     "bench/score/heldout.py": ("tests/bench/test_thorough.py", "tests/ddpm/test_likelihood.py"),
+    "bench/score/running.py": ("tests/bench/test_metrics.py", "tests/bench/test_taken.py"),
+    "bench/score/reference.py": ("tests/bench/test_metrics.py", "tests/bench/test_judges.py"),
+    "bench/score/scorer.py": ("tests/bench/test_judges.py", "tests/bench/test_classifier.py"),
+    "bench/score/taken.py": ("tests/bench/test_taken.py",),
+    "bench/score/eyes.py": ("tests/bench/test_judges.py", "tests/bench/test_classifier.py"),
+    "bench/score/kept.py": ("tests/bench/test_judges.py", "tests/bench/test_classifier.py"),
+    "bench/score/judges.py": ("tests/bench/test_judges.py",),
+    "bench/score/learning.py": ("tests/bench/test_classifier.py",),
+    "bench/score/classifier.py": ("tests/bench/test_classifier.py",),
+    "bench/score/texture.py": ("tests/bench/test_judges.py", "tests/bench/test_own_images.py"),
+    "bench/score/mixer.py": ("tests/bench/test_judges.py",),
+    "bench/score/turns.py": ("tests/bench/test_own_images.py",),
+    "bench/score/own.py": ("tests/bench/test_judges.py", "tests/bench/test_run.py"),
+    "bench/score/calibration.py": ("tests/bench/test_judges.py",),
+    "bench/score/calibrated.py": ("tests/bench/test_judges.py",),
 }
 """Module → its tests, beside the gate's formulas."""
+LEFT_OUT: dict[str, str] = {
+    "bench/score/fidelity.py": "it hands our networks to torch-fidelity, and works nothing out",
+    "bench/score/printed.py": "a record, and how it is read",
+    "bench/score/report.py": "it says in words what the other modules found",
+    "bench/score/retrain.py": "every mutant would train judges, for minutes; their weights are pinned by hash",
+}
+"""Modules of ``ddpm`` and ``bench/score`` that are not mutated, and why."""
 
 
 class Mutant(NamedTuple):

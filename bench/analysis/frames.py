@@ -55,7 +55,7 @@ MOST_PANELS, MOST_METHODS = 6, 5
 class Kept:
     """What a report needs of a cell's record besides its row; ``per_1000`` is seconds per 1,000 images by batch.
 
-    ``accuracy`` is that of the data set's own classifier.
+    ``accuracy`` is that of the data set's own classifier, and ``chance`` that of naming one class only.
     """
 
     provenance: Provenance | None
@@ -64,6 +64,7 @@ class Kept:
     exclusive: bool
     per_1000: array[float]
     accuracy: float | None = None
+    chance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class Results:
                         timing is not None and timing.exclusive,
                         _per_1000(timing) if timing else array("d"),
                         record.accuracy if isinstance(record, ScoredCell) else None,
+                        record.chance if isinstance(record, ScoredCell) else None,
                     )
                 yield found
 

@@ -27,12 +27,29 @@ nightly    trains the study with fresh seeds. It fails if FID is worse
 promotion  does the same runs, but passes only if FID is shown not to be
            worse by 25%."""
 MODES = ("change", "nightly", "promotion")
+STUDY = "smoke"
+RUNS, NEW_CHANGE, NEW_RUNS = ("nightly", "promotion"), "change --update-baseline", "nightly --update-baseline"
+USED: dict[str, tuple[str, ...]] = {
+    "study": (*RUNS, NEW_RUNS),
+    "seeds": (*RUNS, NEW_RUNS),
+    "most": RUNS,
+    "only": ("change",),
+    "why": (NEW_CHANGE, NEW_RUNS),
+    "network": (NEW_CHANGE,),
+    "json": MODES,
+    "junit": MODES,
+    "results": (*RUNS, NEW_CHANGE, NEW_RUNS),
+    "device": (*MODES, NEW_RUNS),
+    "threads": (*RUNS, NEW_RUNS),
+    "engine": (*MODES, NEW_RUNS),
+}
+"""Option → what uses it, where that is not all. The baseline of change is always made on the CPU, eagerly."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("mode", nargs="?", default="change", choices=MODES)
-    parser.add_argument("--study", default="smoke", help="what nightly and promotion train (default smoke)")
+    parser.add_argument("--study", help=f"what nightly and promotion train (default {STUDY})")
     parser.add_argument(
         "--seeds", type=arguments.positive, metavar="N", help="training seeds (default 3; 10 for a baseline)"
     )
@@ -64,12 +81,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.update_baseline and not (args.why or "").strip():
         raise UserError("--update-baseline needs --why: what changed, and why you meant it")
-    if args.only and (args.update_baseline or args.mode != "change"):
-        raise UserError("--only is for `ddpm-bench check change` without --update-baseline")
-    if args.update_baseline and args.mode == "change" and (args.device, args.engine) != ("auto", "auto"):
-        raise UserError("the baseline of `ddpm-bench check change` is made on the CPU: leave out --device and --engine")
-    if args.most and (args.update_baseline or args.mode == "change"):
-        raise UserError("--most is for `ddpm-bench check nightly` and `promotion` without --update-baseline")
+    _refuse_unused(args)
     if args.update_baseline:
         (_update_change if args.mode == "change" else _update_runs)(args)
         return 0
@@ -78,6 +90,20 @@ def run(args: argparse.Namespace) -> int:
     outcomes = (_change if args.mode == "change" else _runs)(args)
     about: dict[str, object] = {"mode": args.mode} | ({"only": args.only} if args.only else {})
     return verdicts.tell(outcomes, f"Sample quality: {args.mode}", about, args.json, args.junit)
+
+
+def _refuse_unused(args: argparse.Namespace) -> None:
+    """Refuse an option that would be ignored.
+
+    :raises UserError: naming what it is for.
+    """
+    from bench.text import listing
+
+    new = NEW_CHANGE if args.mode == "change" else NEW_RUNS
+    asked = new if args.update_baseline else args.mode
+    for option, uses in USED.items():
+        if getattr(args, option) not in (None, "", "auto") and asked not in uses:
+            raise UserError(f"--{option} is for `ddpm-bench check` {listing(uses)}, not for {asked}")
 
 
 def _change(args: argparse.Namespace) -> list[Outcome]:
@@ -107,7 +133,7 @@ def _runs(args: argparse.Namespace) -> list[Outcome]:
     promotion = args.mode == "promotion"
     results, train = args.results or LOCAL, _train(args)
     return check_runs(
-        args.study, results, train, seeds=args.seeds, most=args.most, file=args.baseline, promotion=promotion
+        args.study or STUDY, results, train, seeds=args.seeds, most=args.most, file=args.baseline, promotion=promotion
     )
 
 
@@ -116,7 +142,7 @@ def _update_runs(args: argparse.Namespace) -> None:
 
     results, train = args.results or LOCAL, _train(args)
     path, seeds = update_runs(
-        args.study, results, train, args.why, seeds=args.seeds, file=args.baseline, device=args.device
+        args.study or STUDY, results, train, args.why, seeds=args.seeds, file=args.baseline, device=args.device
     )
     print(f"baseline of {seeds} seeds: {shown(path)}")
 

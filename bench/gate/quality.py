@@ -83,9 +83,9 @@ class Sample:
     def error(self, metric: str) -> float:
         """The metric's standard error over draws of images: its own, or by bootstrap where it has none."""
         stated = entries("metric")[metric].error
-        if not stated:
+        if stated is None:
             return float(np.std(self.resampled(metric)))
-        return float(entries("metric")[stated].of(self.seen(metric), self.scorer.reference))
+        return float(stated(self.seen(metric), self.scorer.reference))
 
     def resampled(self, metric: str) -> list[float]:
         """The metric of bootstrap samples of the images."""
@@ -126,7 +126,7 @@ def judge(
     if metric not in ranking:
         raise unknown("metric", metric, ranking)
     if entries("metric")[metric].beside and metric not in scorer.reference.beside:
-        raise UserError(f"{metric} is by a judge that this data set does not have")
+        raise UserError(f"{metric} is by a judge or view that this data set does not have")
     if entries("metric")[metric].classes and not scorer.images.classes:
         raise UserError(f"{metric} needs classes, and this data set has none")
     sign = 1 if ranking[metric] == "lower" else -1
@@ -143,8 +143,7 @@ def judge(
     worse = sign * (math.log(found) - sum(logs) / len(logs))
     verdict, reach = PASS, 0.0
     if worse > math.log1p(margin):
-        several = len(before) >= baselines.SEEDS
-        reach = nightly.prediction_reach(before, 1, alpha) if several else _chance(sample, metric, alpha)
+        reach = nightly.prediction_reach(before, 1, alpha) if _tell(before) else _chance(sample, metric, alpha)
         verdict = FAIL if worse > reach else UNDECIDED
     middle = math.exp(sum(logs) / len(logs))
     limit = middle * math.exp(sign * max(reach, math.log1p(margin)))
@@ -155,14 +154,14 @@ def judge(
 def _by_difference(
     sample: Sample, found: float, before: list[float], metric: str, sign: int, margin: float, alpha: float
 ) -> Outcome:
-    """The verdict on a metric that may be negative: the difference against its own standard error.
+    """The verdict on a metric that may be negative or zero: the difference against its own standard error.
 
     The margin is a share of the baseline, which may be next to nothing. So samples fail only if they are worse by more
     than chance explains at α too, and are undecided from :data:`DOUBT` on.
     """
     middle = fmean(before)
     least = margin * abs(middle)
-    if len(before) >= baselines.SEEDS:
+    if _tell(before):
         doubt, reach = (nightly.spread_reach(before, 1, level) for level in (DOUBT, alpha))
     else:
         error = sample.error(metric) * math.sqrt(2)  # the baseline was drawn as well
@@ -196,6 +195,11 @@ def _baseline(scorer: Scorer, baseline: Any, metric: str, n: int) -> list[float]
                 raise UserError(f"{path} has {what} {str(theirs)[:12]}, these samples {str(ours)[:12]}")
         found.append(report.metrics[metric])
     return found
+
+
+def _tell(before: Sequence[float]) -> bool:
+    """Whether a baseline's runs tell what chance does: they are enough, and not all equal, as where each is 0."""
+    return len(before) >= baselines.SEEDS and len(set(before)) > 1
 
 
 def _chance(sample: Sample, metric: str, alpha: float) -> float:

@@ -155,7 +155,8 @@ def _cells(cells: list[Cell], sampling: Sampling, batch: int | None) -> Iterator
             store.write(cell.key, FailedCell(status="failed", reason=str(error), **about, **origin(device)))
             yield CellDone(**said, status="failed", reason=str(error))
         else:
-            about |= {"panel": scorer.panel} if scorer.panel else {"accuracy": scorer.accuracy}
+            own = {"accuracy": scorer.accuracy, "chance": scorer.chance}
+            about |= {"panel": scorer.panel} if scorer.panel else own
             result = ScoredCell(status="done", metrics=scores, sampling=sampled, **about, **origin(device))
             store.write(cell.key, result)
             yield CellDone(**said, status="done", metrics=result.metrics)

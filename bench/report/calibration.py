@@ -23,9 +23,8 @@ def members(found: Calibration) -> list[str]:
 
 def metrics_of(found: Calibration) -> list[str]:
     """Every metric measured, the panel first."""
-    first = members(found)
-    rest = dict.fromkeys(point.metric for point in found.points)
-    return [*first, *(name for name in rest if name not in first)]
+    measured = dict.fromkeys(point.metric for point in found.points)
+    return [name for name in dict.fromkeys([*members(found), *measured]) if name in measured]
 
 
 def seen_by(found: Calibration, damage: str, n: int = FEW) -> list[str]:
@@ -88,6 +87,7 @@ def compose(found: Calibration) -> Iterator[Block]:
         CodeSpan("score --thorough"),
         " reports: the share of images that are nearer to a training image, in pixels, than 99% of test images are.",
     )
+    yield from _short(found)
 
 
 def _pairs(found: Calibration) -> str:
@@ -95,6 +95,14 @@ def _pairs(found: Calibration) -> str:
     if found.at("kid", "", 0, MANY) is None:
         return "Metrics that compare all pairs of images were not measured there."
     return "For metrics that compare all pairs of images it is from halves of the set."
+
+
+def _short(found: Calibration) -> Iterator[Block]:
+    """The sets that are smaller than their N."""
+    sizes = {f"{point.damage} {point.strength:g}": (point.n, point.size) for point in found.points if point.size}
+    sets = [f"{size:,} images with {what} at N = {n:,}" for what, (n, size) in sizes.items()]
+    if sets:
+        yield text(f"Some sets are smaller than their N, because there were no more test images: {listing(sets)}.")
 
 
 def _codes(names: list[str]) -> Spans:
@@ -147,7 +155,7 @@ def _draws(found: Calibration, clean: bool = False) -> int:
 
 def write(found: Calibration, out: Path) -> None:
     """Write the record, then the page that is made of it: if the page fails, the numbers are there."""
-    files.write_text(out / RECORD, found.model_dump_json(indent=1) + "\n")
+    files.write_text(out / RECORD, found.model_dump_json(indent=1, exclude_none=True) + "\n")
     write_files(out, list(compose(found)))
 
 

@@ -19,7 +19,10 @@ COPIES = "copies"
 
 
 class Point(Part):
-    """A metric of ``draws`` sets of ``n`` images: mean and standard deviation. Clean sets have damage ""."""
+    """A metric of ``draws`` sets of ``n`` images: mean and standard deviation. Clean sets have damage "".
+
+    ``size``: how many images a set really has, where there are no others in place of those that are left out.
+    """
 
     damage: str
     strength: float
@@ -28,6 +31,7 @@ class Point(Part):
     draws: int
     mean: float
     sd: float
+    size: int | None = None
 
 
 class Tried(Part):

@@ -49,7 +49,7 @@ class Damage:
 
     Either ``images``: (uint8 images, strength, what to draw with) → images; or ``rows``: (labels of all test images,
     rows of a clean set, strength) → rows, those from ``len(labels)`` on being training images. ``slight`` is a strength
-    that a person would call slight.
+    that a person would call slight. ``of``: the class that it is about; where no test image is of it, it is left out.
     """
 
     unit: str
@@ -57,10 +57,11 @@ class Damage:
     slight: float
     images: ToImages | None = None
     rows: ToRows | None = None
+    of: int | None = None
 
 
 def _missing(labels: Tensor, rows: Tensor, share: float) -> Tensor:
-    """A share of one class gives way to the next images of other classes."""
+    """A share of one class gives way to the next images of other classes, as far as there are any."""
     of_class = rows[labels[rows] == MISSING]
     gone = of_class[: round(share * len(of_class))]
     left = rows[~torch.isin(rows, gone)]
@@ -86,7 +87,7 @@ DAMAGES: dict[str, Damage] = {
     "blur": Damage("pixels, standard deviation", (0.3, 0.4, 0.6), 0.4, images=lambda x, s, random: blurred(x, s)),
     "jpeg": Damage("quality", (90, 75, 50), 75, images=lambda x, s, random: compressed(x, int(s))),
     "shift": Damage("pixels, right and down", (1, 2), 1, images=lambda x, s, random: moved(x, int(s))),
-    "missing class": Damage(f"share of the {MISSING}s that is left out", (0.5, 1), 0.5, rows=_missing),
+    "missing class": Damage(f"share of the {MISSING}s that is left out", (0.5, 1), 0.5, rows=_missing, of=MISSING),
     "repeated images": Damage("share of images that are there twice", (0.02, 0.1), 0.1, rows=_repeated),
     "training images": Damage("share of images that are copies", (0.1, 0.5), 0.1, rows=_copied),
 }
@@ -111,7 +112,8 @@ def calibrate(scorer: Scorer, dataset: str) -> Iterator[Progress | Calibration]:
     """Measure everything, and say how far it is; the last is the result."""
     clean = _Clean(scorer)
     points = list(clean.points())
-    every = [(name, damage, strength) for name, damage in DAMAGES.items() for strength in damage.strengths]
+    damages = {name: row for name, row in DAMAGES.items() if row.of is None or (clean.labels == row.of).any()}
+    every = [(name, damage, strength) for name, damage in damages.items() for strength in damage.strengths]
     for i, (name, damage, strength) in enumerate(every):
         yield Progress(f"{name} {strength:g}", i / len(every))
         points += clean.damaged(name, damage, strength)
@@ -122,7 +124,7 @@ def calibrate(scorer: Scorer, dataset: str) -> Iterator[Progress | Calibration]:
         panel=scorer.panel,
         code=scorer.code,
         created=datetime.now(UTC),
-        damages={k: Tried(unit=d.unit, strengths=d.strengths, slight=d.slight) for k, d in DAMAGES.items()},
+        damages={k: Tried(unit=d.unit, strengths=d.strengths, slight=d.slight) for k, d in damages.items()},
         points=tuple(points),
     )
 
@@ -176,14 +178,15 @@ class _Clean:
             images = damage.images(self.test, strength, torch.Generator().manual_seed(1))
             seen, near = self.scorer.see(images), nearest(pixels(images).float(), self.train)
             few = [self._of(seen, self.rows(i), near) for i in range(DRAWS)]
-            many = self._of(seen, torch.arange(len(images)), near)
+            size, many = len(images), self._of(seen, torch.arange(len(images)), near)
         elif damage.rows is not None:
             few = [self._of(self.pool, damage.rows(self.labels, self.rows(i), strength)) for i in range(DRAWS)]
-            many = self._of(self.pool, damage.rows(self.labels, torch.arange(len(self.test)), strength))
+            rows = damage.rows(self.labels, torch.arange(len(self.test)), strength)
+            size, many = len(rows), self._of(self.pool, rows)
         else:
             raise ValueError(f"{name} has neither images nor rows")
         yield from _summed(few, name, strength, FEW)
-        yield from _summed([many], name, strength, MANY)
+        yield from _summed([many], name, strength, MANY, size)
 
     def _of(self, seen: Features, rows: Tensor, near: Tensor | None = None) -> dict[str, float]:
         copies = float(((self.near if near is None else near)[rows] <= self.limit).double().mean())
@@ -208,12 +211,20 @@ def _scores(seen: Features, scorer: Scorer, *, pairs: bool) -> dict[str, float]:
     return {name: row.of(seen, scorer.reference) for name, row in rows.items() if pairs or name not in PAIRS}
 
 
-def _summed(sets: list[dict[str, float]], damage: str, strength: float, n: int) -> Iterator[Point]:
+def _summed(
+    sets: list[dict[str, float]], damage: str, strength: float, n: int, size: int | None = None
+) -> Iterator[Point]:
+    """The points of some sets of n images; ``size``: how many there really are, where they are fewer."""
     for metric in sets[0]:
         values = np.array([scores[metric] for scores in sets])
         sd = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-        yield _point(damage, strength, n, metric, len(sets), float(values.mean()), sd)
+        yield _point(damage, strength, n, metric, len(sets), float(values.mean()), sd, size)
 
 
-def _point(damage: str, strength: float, n: int, metric: str, draws: int, mean: float, sd: float) -> Point:
-    return Point(damage=damage, strength=float(strength), n=n, metric=metric, draws=draws, mean=mean, sd=sd)
+def _point(
+    damage: str, strength: float, n: int, metric: str, draws: int, mean: float, sd: float, size: int | None = None
+) -> Point:
+    return Point(
+        damage=damage, strength=float(strength), n=n, metric=metric, draws=draws, mean=mean, sd=sd,
+        size=None if size == n else size,
+    )  # fmt: skip

@@ -49,14 +49,14 @@ def nearness(samples: Tensor, test: Tensor, train: Tensor) -> Nearness:
 def by_class(seen: Features, train: Tensor, labels: Tensor) -> list[float | None]:
     """For each class, the Fréchet distance between the samples taken for it and the training images of it.
 
-    None where fewer than :data:`~bench.images.source.MINIMUM` samples are; small classes have a larger bias.
+    None where either are fewer than :data:`~bench.images.source.MINIMUM`; small classes have a larger bias.
     """
     taken = seen.logits.argmax(1)
     found: list[float | None] = []
     for c in range(seen.logits.shape[1]):
-        rows = seen.features[taken == c]
-        enough = len(rows) >= MINIMUM
-        found.append(frechet_distance(Moments.of(rows), Moments.of(train[labels == c].double())) if enough else None)
+        rows, of_class = seen.features[taken == c], train[labels == c].double()
+        enough = min(len(rows), len(of_class)) >= MINIMUM
+        found.append(frechet_distance(Moments.of(rows), Moments.of(of_class)) if enough else None)
     return found
 
 
@@ -85,7 +85,7 @@ def look(scorer: Scorer, images: Tensor) -> dict[str, Any]:
         "nearest_in_features": nearness(*(x.float() for x in features))._asdict(),
         "nearest_in_pixels": nearness(*in_pixels)._asdict(),
         **of_classes,
-        "pixel_distance": scorer.score(images, only="pixel_distance")["pixel_distance"],
+        **scorer.score(images, only="pixel_distance"),
     }
 
 
@@ -108,7 +108,6 @@ def describe(found: dict[str, Any]) -> list[str]:
             classes_line("FID by the class seen", found["fid_by_class"]),
             f"classes as frequent as in the training images: p = {found['class_balance_p']:.2g}",
         ]
-    return [
-        *lines,
-        f"Fréchet distance of pixels in {COMPONENTS} principal components: {found['pixel_distance']:.4g}",
-    ]
+    if "pixel_distance" in found:
+        lines.append(f"Fréchet distance of pixels in {COMPONENTS} principal components: {found['pixel_distance']:.4g}")
+    return lines

@@ -55,8 +55,9 @@ def of_network(network: JudgeNetwork, sha256: str, device: torch.device, judge: 
     return Eye(sha256, see, nothing, judge.moments_path if judge else Path(), judge.moments if judge else "")
 
 
-def views_of(dataset: str) -> dict[str, Eye]:
-    """Those without a network, by column."""
+def views_of(dataset: str, shape: tuple[int, int]) -> dict[str, Eye]:
+    """Those without a network that images of this shape (channels, side) have, by column."""
+    channels, side = shape
     return {
         name: Eye(
             hashlib.sha256(name.encode()).hexdigest(),
@@ -66,6 +67,7 @@ def views_of(dataset: str) -> dict[str, Eye]:
             view.moments.get(dataset, ""),
         )
         for name, view in VIEWS.items()
+        if channels * side**2 <= view.most
     }
 
 

@@ -6,6 +6,7 @@ not say otherwise are in the features of the headline judge (:mod:`bench.score.j
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -179,6 +180,15 @@ def repeated(sample: Features, reference: Reference) -> float:
     return float((radii(sample.features, 1) < near).double().mean())
 
 
+def repeated_se(sample: Features, reference: Reference) -> float:
+    """Standard error of :func:`repeated`, binomial: images that are the same come in pairs, so N/2 of them count.
+
+    A bootstrap would be wrong: whatever it draws twice is repeated.
+    """
+    share = repeated(sample, reference)
+    return math.sqrt(2 * share * (1 - share) / len(sample.features))
+
+
 @dataclass(frozen=True)
 class Metric:
     """A function of (sample, reference), and which way is better (None: neither, as for an error).
@@ -188,7 +198,7 @@ class Metric:
     ``reads``: whether it looks at the classes that are seen.
     ``classes``: whether it is of classes, of which some data sets have none.
     ``compared``: by ratios, or by differences where it can be negative or zero for good samples.
-    ``error``: the metric that is its standard error.
+    ``error``: its standard error over draws of the samples, where a bootstrap is slow or wrong.
     """
 
     of: Callable[[Features, Reference], float]
@@ -198,7 +208,7 @@ class Metric:
     reads: bool = True
     classes: bool = False
     compared: Literal["ratio", "difference"] = "ratio"
-    error: str | None = None
+    error: Callable[[Features, Reference], float] | None = None
 
 
 def _beside(name: str, text: str) -> Metric:
@@ -220,7 +230,7 @@ def _by(judge: str) -> Metric:
 
 METRICS: dict[str, Metric] = {
     "fid": Metric(fid, "lower", reads=False),
-    "kid": Metric(kid, "lower", compared="difference", error="kid_se"),
+    "kid": Metric(kid, "lower", compared="difference", error=kid_se),
     "kid_se": Metric(kid_se, None),
     "inception_score": Metric(score_of_classes, "higher", classes=True),
     "precision": Metric(precision, "higher"),
@@ -235,7 +245,7 @@ METRICS: dict[str, Metric] = {
     "worst_class_accuracy": Metric(worst_class_accuracy, "higher", asks=True, classes=True),
     **{column(judge): _by(judge) for judge in JUDGES},
     **{view: _beside(view, VIEWS[view].about) for view in VIEWS},
-    "repeated": Metric(repeated, "lower"),
+    "repeated": Metric(repeated, "lower", compared="difference", error=repeated_se),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,9 @@ from bench.score.kept import Progress
 from bench.score.learning import JudgeNetwork
 from bench.score.together import Together
 from bench.text import listing
+
+MOMENTS = ".moments.safetensors"
+"""The ending of the file beside a judge's weights."""
 
 
 class Member(NamedTuple):
@@ -70,12 +73,10 @@ def retrain(
             yield progress
     about = {"dataset": dataset, "dataset_sha256": images.sha256, "accuracy": f"{progress.accuracy:.4f}"}
     about |= {"epochs": str(epochs)} if epochs else {}
+    out.with_suffix(MOMENTS).unlink(missing_ok=True)  # those of other weights, should this be stopped here
     sha256 = classifier.save(network, out, about)
-    looking = eyes.looked_at(eyes.of_network(network, sha256, where, None), images)
-    moments = yield from looking
-    yield Retrained(
-        sha256, kept.write(out.with_suffix(".moments.safetensors"), moments), _is_pinned(dataset, name, network)
-    )
+    moments = yield from _looked_at(network, images, where, out.with_suffix(MOMENTS))
+    yield Retrained(sha256, moments, _is_pinned(dataset, name, network))
 
 
 def retrain_panel(
@@ -90,25 +91,36 @@ def retrain_panel(
     """
     dataset, where = datasets.named(dataset), torch.device(device)
     images = datasets.load(dataset, data_dir)
-    hashes: dict[str, tuple[str, str]] = {}
+    hashes, shape = dict[str, tuple[str, str]](), (images.shape[0], images.classes)
     for name, judge in JUDGES.items():
+        if judge.recipe is None:
+            continue
         path = folder / f"{dataset}-{name}.safetensors"
-        if judge.recipe is not None and not path.is_file():
+        if not path.is_file():
             yield from retrain(dataset, path, judge=name, data_dir=data_dir, device=device)
-        if judge.recipe is not None:
-            hashes[name] = _sha256(path), _sha256(path.with_suffix(".moments.safetensors"))
-    shape = images.shape[0], images.classes
+        sha256, beside = _sha256(path), path.with_suffix(MOMENTS)
+        if not beside.is_file():  # it was stopped in between
+            network = eyes.load(Pinned(name, dataset, judge, sha256, "", folder), *shape)
+            yield from _looked_at(network, images, where, beside)
+        hashes[name] = sha256, _sha256(beside)
     for name, judge in JUDGES.items():
         if judge.recipe is None:
             members = [(Pinned(k, dataset, JUDGES[k], *hashes[k], folder), weight) for k, weight in judge.members]
-            network = Together([(eyes.load(member, *shape), weight) for member, weight in members]).eval()
-            shipped = yield from eyes.looked_at(eyes.of_network(network, "", where, None), images)
-            moments = kept.write(folder / f"{dataset}-{name}.moments.safetensors", shipped)
+            together = Together([(eyes.load(member, *shape), weight) for member, weight in members]).eval()
+            moments = yield from _looked_at(together, images, where, folder / f"{dataset}-{name}{MOMENTS}")
             hashes[name] = hash_of(members), moments
     yield from (Member(name, *pair) for name, pair in hashes.items())
-    for name, eye in eyes.views_of(dataset).items():
+    for name, eye in eyes.views_of(dataset, images.shape).items():
         shipped = yield from eyes.looked_at(eye, images)
         yield Member(name, "", kept.write(folder / eye.shipped.name, shipped))
+
+
+def _looked_at(
+    network: JudgeNetwork, images: datasets.Images, device: torch.device, out: Path
+) -> Generator[Progress, None, str]:
+    """Write the moments of the training images as a judge sees them; the file's hash."""
+    shipped = yield from eyes.looked_at(eyes.of_network(network, "", device, None), images)
+    return kept.write(out, shipped)
 
 
 def _sha256(path: Path) -> str:

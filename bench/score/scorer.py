@@ -78,7 +78,7 @@ class Scorer:
         self.panel = {k: other.sha256[:12] for k, other in others.items()}
         self._beside = {
             k: eyes.of_network(eyes.load(other, *shape), other.sha256, device, other) for k, other in others.items()
-        } | eyes.views_of(dataset)
+        } | eyes.views_of(dataset, images.shape)
         self._members = [column(member.name) for member, _ in row.members] if row else []
         reads = reader(dataset) if row and not row.members else None
         self._reader = eyes.load(reads, *shape) if reads and reads != row else None
@@ -91,6 +91,12 @@ class Scorer:
         self._fitted = {k: shipped.fitted for k, shipped in beside.items()}
         self._own = column(row.name) if row else None
         self.reference = KeptReference(self, known, beside)
+
+    @property
+    def chance(self) -> float | None:
+        """The share of test images of the most frequent class: what a classifier gets right that names no other."""
+        labels = self.images.test_labels
+        return float(labels.bincount().max()) / len(labels) if self.images.classes else None
 
     @property
     def provenance(self) -> Provenance:

@@ -98,12 +98,15 @@ def scoring(scorer: Scorer, source: Source) -> Generator[Progress, None, Taken]:
     if seen.classes:
         of_classes = yield from moments_of_classes(scorer)
         pairs = zip(seen.classes, of_classes, strict=True)
-        by_class = tuple(frechet_distance(a.moments, b) if a.n >= MINIMUM else None for a, b in pairs)
+        by_class = tuple(frechet_distance(a.moments, b) if b and a.n >= MINIMUM else None for a, b in pairs)
     return Taken(scores, by_class, hint(scorer, seen.few))
 
 
-def moments_of_classes(scorer: Scorer) -> Generator[Progress, None, list[Moments]]:
-    """The moments of the training images of each class, kept in the store as the reference is."""
+def moments_of_classes(scorer: Scorer) -> Generator[Progress, None, list[Moments | None]]:
+    """The moments of the training images of each class, kept in the store as the reference is.
+
+    None where they are fewer than :data:`~bench.images.source.MINIMUM`.
+    """
     key, about = key_of(scorer.classifier, scorer.images, "classes"), ReferenceFeatures(code=scorer.code)
     kept = scorer.store.load_tensors(ReferenceFeatures, key)
     state = kept[0] if kept is not None and kept[1] == about else {}
@@ -112,11 +115,16 @@ def moments_of_classes(scorer: Scorer) -> Generator[Progress, None, list[Moments
         for c in range(classes):
             yield Progress("looking at the training images of each class", c / classes)
             which = scorer.images.train_labels == c
+            if which.sum() < MINIMUM:
+                continue
             found = Moments.of(classifier.extract(scorer.network, scorer.images.train[which], scorer.device).features)
             state[f"mean.{c}"] = torch.from_numpy(found.mean)
             state[f"covariance.{c}"] = torch.from_numpy(found.covariance)
         scorer.store.save_tensors(key, state, about)
-    return [Moments(state[f"mean.{c}"].numpy(), state[f"covariance.{c}"].numpy()) for c in range(classes)]
+    return [
+        Moments(state[f"mean.{c}"].numpy(), state[f"covariance.{c}"].numpy()) if f"mean.{c}" in state else None
+        for c in range(classes)
+    ]
 
 
 def hint(scorer: Scorer, images: Tensor) -> str | None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 COMPONENTS = 64
 """Principal components of the pixels."""
+VALUES = 64 * 64 * 3
+"""Values of an image, at most, whose principal components are looked for: their covariance then takes 1.2 GB."""
 QUIET = 1e-3
 """Added to a power before its logarithm, so that a silent band is not infinitely far from all others."""
 
@@ -31,13 +33,14 @@ class View:
 
     ``of``: uint8 images (N, C, H, W) and what was fitted → features (N, d), float64. ``fit``: training images → what is
     fitted. ``moments``: data set → the sha256 of the moments that come with the package. ``about``: what the distance
-    is, and what it sees.
+    is, and what it sees. ``most``: values (C·H·W) of an image; a data set whose images have more has no such distance.
     """
 
     of: Callable[[Tensor, Tensor], Tensor]
     fit: Callable[[Tensor], Tensor]
     moments: Mapping[str, str]
     about: str
+    most: float = math.inf
 
 
 def pixels(images: Tensor) -> Tensor:
@@ -58,8 +61,9 @@ def principal(train: Tensor) -> Tensor:
     square = torch.outer(mean, mean)
     for part in train.split(5000):
         x = pixels(part)
-        mean, square = mean + x.sum(0) / len(train), square + x.T @ x / len(train)
-    vectors = torch.linalg.eigh(square - torch.outer(mean, mean)).eigenvectors
+        mean = mean + x.sum(0) / len(train)
+        square += (x.T @ x).div_(len(train))  # in place: a copy may take a gigabyte
+    vectors = torch.linalg.eigh(square.sub_(torch.outer(mean, mean))).eigenvectors
     basis = vectors.flip(1)[:, :COMPONENTS]
     return (basis * basis.gather(0, basis.abs().argmax(0)[None]).sign()).float().contiguous()
 
@@ -100,7 +104,9 @@ VIEWS: dict[str, View] = {
             "fashion_mnist": "22df6b6080cb81ad203bdf933f88276fcb517a9db36ab2e22c25ccc9e41a5113",
         },
         "The Fréchet distance of pixels, in [0, 1], in 64 principal components of the training images.\n\n"
-        "Use: beside `fid`; it needs no network. It sees shifts and wrong shades. It hardly sees fine noise.",
+        "Use: beside `fid`; it needs no network. It sees shifts and wrong shades. It hardly sees fine noise. Images of "
+        f"more than {VALUES:,} values (64×64 in colour) have no such distance: it would take too much memory.",
+        most=VALUES,
     ),
     "spectrum_distance": View(
         spectrum,

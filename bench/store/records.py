@@ -276,7 +276,8 @@ class ScoredCell(CellRecord):
     """A cell that is sampled and scored.
 
     ``panel``: the column of every other judge → the first twelve digits of its hash. ``accuracy``: the share of test
-    images that the classifier in ``provenance`` gets right, where none is pinned for the data set.
+    images that the classifier in ``provenance`` gets right, where none is pinned for the data set; ``chance``: the
+    share that is of the most frequent class.
     """
 
     status: Literal["done"]
@@ -285,6 +286,7 @@ class ScoredCell(CellRecord):
     provenance: Provenance
     panel: dict[str, str] = {}
     accuracy: Finite | None = None
+    chance: Finite | None = None
     floor: BoundScores
     ceiling: BoundScores
 

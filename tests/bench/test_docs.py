@@ -8,6 +8,7 @@ import pytest
 
 from bench import docs
 from bench.paths import ROOT
+from bench.report import calibration
 from bench.study.axes import AXES
 
 PAGES = dict(docs.pages())
@@ -36,6 +37,20 @@ def test_options_are_there_with_their_defaults() -> None:
     assert "Options: `mean` (0), `std` (1)." in PAGES["timesteps.md"]
     assert "Options: `churn` (0)." in PAGES["samplers.md"]
     assert "Trained with weight `demo`" in PAGES["objectives.md"]
+
+
+def test_every_metric_that_was_measured_says_what_it_does_not_see() -> None:
+    """As the committed calibration has it; and of the others nothing is claimed."""
+    page = PAGES["metrics.md"]
+    entries = {name: text for name, _, text in (part.partition("`\n") for part in page.split("\n## `")[1:])}
+    found = calibration.read(ROOT / "reports" / "metrics")
+    for name, text in entries.items():
+        said = re.findall(r"\*\*Does not see\*\* (.*)\.", text)
+        if name in calibration.metrics_of(found):
+            assert re.findall(r"`(.+?)`", said[0]) == calibration.blind_to(found, name)
+        else:
+            assert not said
+    assert {"kid", "inception_score", "density", "coverage", "fid_mixer"} <= set(calibration.metrics_of(found))
 
 
 def test_every_axis_has_a_sentence_and_a_link_to_its_rows() -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bench import cli
 from bench.errors import UserError
+from bench.gate import quality
 from bench.images import datasets
 from bench.images.damage import blurred, compressed, moved, noisy
 from bench.images.datasets import Images
@@ -27,7 +28,7 @@ from bench.report import calibration as calibration_page
 from bench.report.blocks import words
 from bench.report.render import markdown
 from bench.report.sections import answer
-from bench.score import calibration, classifier, eyes, kept, own, views
+from bench.score import calibration, classifier, copies, eyes, kept, own, views
 from bench.score.calibrated import Calibration, Point, Tried, distance, sd_from_halves, smallest
 from bench.score.calibration import DAMAGES
 from bench.score.distances import Moments, frechet_bias, frechet_distance
@@ -46,6 +47,7 @@ from bench.score.judges import (
 )
 from bench.score.kept import Progress
 from bench.score.learning import JudgeNetwork
+from bench.score.reference import in_order
 from bench.score.scorer import Scorer, preparing
 
 if TYPE_CHECKING:
@@ -58,7 +60,9 @@ SHIPPED = [(dataset, name) for dataset in PANELS for name in [*judges_of(dataset
 
 def eye_of(name: str, dataset: str = "mnist") -> eyes.Eye:
     judge = judges_of(dataset).get(name)
-    return eyes.of_network(eyes.load(judge), judge.sha256, CPU, judge) if judge else eyes.views_of(dataset)[name]
+    if judge is None:
+        return eyes.views_of(dataset, (1, 28))[name]
+    return eyes.of_network(eyes.load(judge), judge.sha256, CPU, judge)
 
 
 def test_the_panel_is_small_and_pinned() -> None:
@@ -266,6 +270,24 @@ def test_a_data_set_s_own_classifier_says_how_far_it_is(world: World, own_classi
     assert next(own.training("mnist", other, world.store, CPU)).share == 0, "of other images it is trained again"
 
 
+def test_large_images_have_no_distance_of_pixels(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their covariance would not fit in memory; it is left out wherever it is asked for."""
+    row = views.VIEWS["pixel_distance"]
+    assert 32 * 32 * 3 < row.most < 128 * 128 * 3
+    assert "pixel_distance" in eyes.views_of("x", (3, 32))
+    assert "pixel_distance" not in eyes.views_of("x", (3, 128))
+    monkeypatch.setitem(views.VIEWS, "pixel_distance", replace(row, most=28 * 28 - 1))
+    scorer, images = Scorer("mnist", world.images, world.store, CPU), world.images.test[:50]
+    looked = copies.look(scorer, images)
+    for found in (scorer.score(images), scorer.stream([images]).scores(scorer.reference)):
+        assert "spectrum_distance" in found
+        assert "pixel_distance" not in found
+    assert "pixel_distance" not in looked
+    assert copies.describe(looked)
+    with pytest.raises(UserError, match="pixel_distance is by a judge or view that this data set does not have"):
+        quality.judge(scorer, images, images, metric="pixel_distance")
+
+
 def test_only_one_process_trains_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The others wait, and say so."""
     monkeypatch.setattr(own, "LOOK_S", 0.01)
@@ -329,10 +351,19 @@ def test_every_metric_is_measured_at_both_sizes(world: World, monkeypatch: pytes
     few, many = 10, 40
     for name, value in {"FEW": few, "MANY": many, "CLEAN_DRAWS": 3, "DRAWS": 2}.items():
         monkeypatch.setattr(calibration, name, value)
-    monkeypatch.setattr(calibration, "DAMAGES", {name: DAMAGES[name] for name in ("noise", "repeated images")})
+    chosen = {name: DAMAGES[name] for name in ("noise", "missing class", "repeated images")}
+    monkeypatch.setattr(calibration, "DAMAGES", chosen)
     *told, found = calibration.calibrate(Scorer("mnist", world.images, world.store, CPU), "mnist")
-    assert len(told) == 5
+    assert len(told) == 7
     assert isinstance(found, Calibration)
+    threes = int((world.images.test_labels[in_order(len(world.images.test))[:many]] == calibration.MISSING).sum())
+    assert threes > 0
+    short = found.at("fid", "missing class", 1, many)
+    assert short is not None
+    assert short.size == many - threes
+    assert {point.size for point in found.points if point.n == few or point.damage != "missing class"} == {None}
+    page = markdown.source(list(calibration_page.compose(found)))
+    assert f"{many - threes:,} images with missing class 1 at N = {many:,}" in page
     metrics = {point.metric for point in found.points}
     assert metrics > {"fid", "copies", *calibration.PAIRS}
     for n in (few, many):
@@ -340,6 +371,18 @@ def test_every_metric_is_measured_at_both_sizes(world: World, monkeypatch: pytes
     spread = {point.metric: point.sd for point in found.points if not point.damage and point.n == many}
     assert spread["fid"] > 0  # from draws
     assert spread["kid"] > 0  # from halves
+
+
+def test_a_class_that_is_not_there_cannot_be_left_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would see that damage, because it is none."""
+    for name, value in {"FEW": 10, "MANY": 40, "CLEAN_DRAWS": 3, "DRAWS": 2}.items():
+        monkeypatch.setattr(calibration, name, value)
+    monkeypatch.setattr(calibration, "DAMAGES", {name: DAMAGES[name] for name in ("shift", "missing class")})
+    images = replace(world.images, test_labels=world.images.test_labels.clamp(max=calibration.MISSING - 1))
+    *_, found = calibration.calibrate(Scorer("mnist", images, world.store, CPU), "mnist")
+    assert isinstance(found, Calibration)
+    assert list(found.damages) == ["shift"]
+    assert {point.damage for point in found.points} == {"", "shift"}
 
 
 def test_weights_are_those_of_the_rows() -> None:
@@ -356,14 +399,28 @@ def test_weights_are_those_of_the_rows() -> None:
             assert float(about["accuracy"]) > bar
 
 
-@pytest.mark.parametrize(("accuracy", "opening"), [(0.11, "Do not trust these numbers: "), (0.94, "The classifier ")])
-def test_a_bad_classifier_is_said_first(accuracy: float, opening: str) -> None:
-    """Far below what is usual for the data set; and where a pinned judge scored, nothing is said."""
-    results: Any = SimpleNamespace(accuracy=accuracy, study=SimpleNamespace(dataset="kmnist"))
+BAD, GOOD = "Do not trust these numbers: ", "The classifier "
+
+
+@pytest.mark.parametrize(
+    ("dataset", "accuracy", "chance", "opening"),
+    [
+        ("kmnist", 0.11, 0.1, BAD), ("kmnist", 0.94, None, GOOD), ('emnist(split="letters")', 0.1, 0.04, BAD),
+        ("dermamnist", 0.67, 0.67, BAD), ("dermamnist", 0.75, 0.67, GOOD), ("dermamnist", 0.1, None, GOOD),
+    ],
+)  # fmt: skip
+def test_a_bad_classifier_is_said_first(dataset: str, accuracy: float, chance: float | None, opening: str) -> None:
+    """Far below what is usual for the data set, or near what naming a single class gets, where nothing is stated.
+
+    Where a pinned judge scored, nothing is said; nor in older results, which do not have the share of that class.
+    """
+    kept = {"a cell": SimpleNamespace(chance=chance)}
+    results: Any = SimpleNamespace(accuracy=accuracy, kept=kept, study=SimpleNamespace(dataset=dataset))
     (said,) = answer.own_classifier(results)
     text = words(said.content)
     assert text.startswith(opening)
     assert f"{accuracy:.1%} of the test images" in text
+    assert ("Naming the most frequent class only" in text) == (chance is not None and dataset != "kmnist")
     assert not list(answer.own_classifier(SimpleNamespace(accuracy=None)))  # type: ignore[arg-type]
 
 
@@ -407,6 +464,22 @@ def test_metrics_cannot_lose_its_numbers(
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cli.main(["metrics", "--out", "~/there", "--results", str(tmp_path / "results")]) == 2
     assert calibration_page.read(tmp_path / "there") == found
+
+
+@pytest.mark.parametrize(
+    ("argv", "folder"), [([], "metrics"), (["--dataset", "fashion_mnist"], "metrics-fashion_mnist")]
+)
+def test_each_data_set_has_a_page_of_its_own(
+    argv: list[str], folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """README and docs read the page of MNIST: no other data set may take its place."""
+    found = calibration_page.read(ROOT / "reports" / "metrics")
+    monkeypatch.setattr("bench.cli.metrics.ROOT", tmp_path)
+    monkeypatch.setattr(calibration_page, "write_files", lambda *_: None)
+    monkeypatch.setattr("bench.score.calibration.measure", lambda *_, **__: iter([found]))
+    assert cli.main(["metrics", *argv, "--results", str(tmp_path / "results")]) == 0
+    assert [path.name for path in (tmp_path / "reports").iterdir()] == [folder]
+    assert calibration_page.read(tmp_path / "reports" / folder) == found
 
 
 def test_the_committed_page_is_made_of_its_record() -> None:

@@ -18,6 +18,7 @@ from bench.errors import UserError
 from bench.gate import quality, verdicts
 from bench.images.datasets import Images
 from bench.paths import ROOT
+from bench.score.metrics import METRICS
 from bench.score.printed import ScoreReport
 from bench.score.scorer import Scorer
 
@@ -43,8 +44,9 @@ def blurred(images: Tensor, share: float) -> Tensor:
 
 def printed(scorer: Scorer, images: Tensor, path: Path, **changes: Any) -> str:
     """A file as ``ddpm-bench score --format json`` prints it."""
-    scores = {name: scorer.score(images, only=name)[name] for name in ("fid", "precision")}
-    about = {"n": len(images), "metrics": scores, **dict(scorer.provenance)} | changes
+    if "metrics" not in changes:
+        changes["metrics"] = {name: scorer.score(images, only=name)[name] for name in ("fid", "precision")}
+    about = {"n": len(images), **dict(scorer.provenance)} | changes
     path.write_text(ScoreReport(path="samples", read_as="uint8", **about).text())
     return str(path)
 
@@ -101,6 +103,34 @@ def test_a_metric_about_zero_against_several_runs(scorer: Scorer, mnist: Images,
     assert outcome.limit == pytest.approx(
         1e-4 / 3 + 6.9646 * np.std([-1e-4, 2e-4, 0.0], ddof=1) * (4 / 3) ** 0.5, rel=1e-4
     )
+
+
+def test_every_metric_of_good_samples_gets_a_verdict(scorer: Scorer, mnist: Images, tmp_path: Path) -> None:
+    """Real images against real ones, whether the baseline is one run or three: no metric's scale is in the way."""
+    images, labels = digits(mnist, 0), mnist.test_labels[0::40][:N]
+    files = []
+    for part in (1, 2, 3):
+        scores = scorer.score(digits(mnist, part), mnist.test_labels[part::40][:N])
+        files.append(printed(scorer, digits(mnist, part), tmp_path / f"{part}.json", metrics=scores))
+    ranking = [name for name, row in METRICS.items() if row.better and name in scores]
+    assert "repeated" in ranking
+    for metric in ranking:
+        for baseline in (files[0], files):
+            outcome = quality.judge(scorer, images, baseline, metric=metric, labels=labels)
+            assert outcome.verdict != verdicts.FAIL, outcome
+
+
+@pytest.mark.parametrize("runs", [1, 3])
+def test_images_drawn_twice_fail_where_clean_runs_have_none(
+    scorer: Scorer, mnist: Images, tmp_path: Path, runs: int
+) -> None:
+    """Three runs without one have no spread; a pair by chance is still no slip. Resampled rows would count as twice."""
+    clean = digits(mnist, 0)
+    files = [printed(scorer, clean, tmp_path / f"{i}.json", metrics={"repeated": 0.0}) for i in range(runs)]
+    for twice, verdict in ((0, verdicts.PASS), (1, verdicts.PASS), (8, verdicts.UNDECIDED), (25, verdicts.FAIL)):
+        images = torch.cat([clean[twice:], clean[N - twice :]])
+        outcome = quality.judge(scorer, images, files, metric="repeated")
+        assert (outcome.value, outcome.verdict) == (2 * twice / N, verdict)
 
 
 def test_what_does_not_compare_is_refused(scorer: Scorer, mnist: Images, tmp_path: Path) -> None:

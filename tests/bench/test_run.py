@@ -385,7 +385,10 @@ def test_a_data_set_s_own_classifier_is_told_of_and_its_accuracy_recorded(
     scorer = Scorer("mnist", world.images, world.store, CPU)
     assert record.accuracy == scorer.accuracy is not None
     assert record.metrics.keys() >= {"fid", "pixel_distance", "spectrum_distance"}
-    assert Results(tiny_study, world.store).accuracy == record.accuracy
+    assert record.chance == scorer.chance == world.images.test_labels.bincount().max().item() / len(world.images.test)
+    results = Results(tiny_study, world.store)
+    assert results.accuracy == record.accuracy
+    assert {kept.chance for kept in results.kept.values()} == {record.chance}
 
 
 def test_cells_share_what_the_network_says_of_the_start(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -163,14 +164,25 @@ def scorer_features(scorer: Scorer, images: torch.Tensor) -> torch.Tensor:
 
 
 def test_moments_of_classes_are_kept(scorer: Scorer, monkeypatch: pytest.MonkeyPatch, mnist: Images) -> None:
-    small = Images(mnist.train[:500], mnist.train_labels[:500], mnist.test, mnist.test_labels, mnist.sha256)
+    """None for a class with a single training image, and for one with none at all."""
+    which = torch.isin(mnist.train_labels[:500], torch.tensor([4, 7]), invert=True)
+    which[mnist.train_labels[:500].tolist().index(7)] = True
+    small = Images(mnist.train[:500][which], mnist.train_labels[:500][which], mnist.test, mnist.test_labels, "ab" * 32)
     monkeypatch.setattr(scorer, "images", small)
-    monkeypatch.setattr(scorer, "dataset_sha256", "of 500")
     first = last(taken.moments_of_classes(scorer))
     monkeypatch.setattr(taken.classifier, "extract", None)
     again = last(taken.moments_of_classes(scorer))
-    assert all(np.array_equal(a.covariance, b.covariance) for a, b in zip(first, again, strict=True))
-    assert first[3].mean.shape == (scorer.network.features,)
+    kept = [(a.covariance, b.covariance) for a, b in zip(first, again, strict=True) if a and b]
+    assert all(np.array_equal(a, b) for a, b in kept)
+    assert [c for found in (first, again) for c, one in enumerate(found) if one is None] == [4, 7, 4, 7]
+    assert np.isfinite(kept[3]).all()
+    images, labels = mnist.test[:250, 0].numpy(), np.arange(250) % 10
+    source = files.of_array(images, "x", 1, 28, classes=10)
+    monkeypatch.undo()
+    monkeypatch.setattr(taken, "moments_of_classes", lambda _: returning(again))
+    by_class = taken.score(scorer, replace(source, labels=labels)).fid_by_class
+    assert by_class is not None
+    assert [c for c, fid in enumerate(by_class) if fid is None] == [4, 7]
 
 
 # what may be wrong

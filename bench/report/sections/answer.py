@@ -36,6 +36,8 @@ BEST, MOST = 5, 12
 """Rows of the table, and how many at most where more settings may be the best."""
 ENOUGH = 0.9
 """The share of the usual accuracy that a classifier needs before its FIDs are believed."""
+NEAR = 0.1
+"""Where none is stated: the share that it must get right of what naming the most frequent class only gets wrong."""
 
 
 def section(results: Results) -> Iterator[Block]:
@@ -66,15 +68,22 @@ def own_classifier(results: Results) -> Iterator[Text]:
     if results.accuracy is None:
         return
     stated = expected_accuracy(results.study.dataset)
+    chance = next((kept.chance for kept in results.kept.values() if kept.chance is not None), None)
+    if stated is not None:
+        least, usual = ENOUGH * stated, f"{stated:.0%} is usual for this data set."
+    elif chance is not None:
+        least, usual = chance + NEAR * (1 - chance), f"Naming the most frequent class only gets {chance:.1%} right."
+    else:
+        least, usual = 0.0, ""
     said = f"The classifier behind these numbers gets {results.accuracy:.1%} of the test images right"
-    if stated is not None and results.accuracy < ENOUGH * stated:
+    if results.accuracy < least:
         yield text(
             Strong(f"Do not trust these numbers: {said[0].lower()}{said[1:]}."),
-            f" {stated:.0%} is usual for this data set. FID in its features says little. Look at the distances that "
-            "need no network, and train the classifier again.",
+            f" {usual} FID in its features says little. Look at the distances that need no network, and train the "
+            "classifier again.",
         )
     else:
-        yield text(f"{said}.", f" {stated:.0%} is usual." if stated is not None else "")
+        yield text(f"{said}.", f" {usual}" if usual else "")
 
 
 def _best(results: Results, bounds: Bounds) -> Text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import pytest
 
 from bench import cli
 from bench.analysis import table
-from bench.cli import output
-from bench.gate import gates, nightly
+from bench.cli import check, output
+from bench.execute import plan
+from bench.gate import gates, nightly, verdicts
 from bench.gate.verdicts import PASS, Outcome
 from bench.paths import BASELINES
 from bench.store.store import Store
 from bench.study import load
+from bench.text import listing
 
 
 @pytest.fixture
@@ -117,8 +120,7 @@ def test_a_night_trains_on_more_seeds_until_it_is_decided(
         (["--engine", "nonsense"], "unknown engine 'nonsense'"),
         (["--engine", "graphs_bf16"], "does not fit device cpu (engines that do: auto, eager"),
         (["--device", "tpu"], "unknown device 'tpu'"),
-        (["--update-baseline", "--why", "x", "--engine", "compiled"], "leave out --device and --engine"),
-        (["--most", "3"], "--most is for"),
+        (["--seeds", "3"], "--seeds is for `ddpm-bench check` nightly, promotion and nightly --update-baseline"),
         (["--only", "no such check"], "no check has 'no such check' in its name"),
     ],
 )
@@ -129,7 +131,54 @@ def test_mistakes_are_one_line(argv: list[str], says: str, capsys: pytest.Captur
     assert said.err.count("\n") == 1
 
 
-def test_device_and_engine_reach_what_is_sampled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+WAYS = {mode: [mode] for mode in check.MODES} | {
+    f"{mode} --update-baseline": [mode, "--update-baseline", "--why", "x"] for mode in ("change", "nightly")
+}  # fmt: skip
+VALUES = {"seeds": "3", "most": "3", "threads": "2"}
+
+
+def options() -> list[str]:
+    """Those of the command that take a value."""
+    parser = argparse.ArgumentParser()
+    check.add(parser)
+    return [action.dest for action in parser._actions if action.option_strings and action.nargs != 0]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("option", options())
+def test_an_option_is_used_or_refused(
+    option: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It reaches what the gate calls, or one line says what it is for; no option is ignored."""
+    reached: list[object] = []
+
+    def note(*given: object, **named: object) -> Any:
+        reached.extend([*given, *named.values()])
+        for train in filter(callable, given):
+            train(None, None)
+        return []
+
+    monkeypatch.setattr(gates, "check_change", note)
+    monkeypatch.setattr(gates, "check_runs", note)
+    monkeypatch.setattr(gates, "update_change", lambda *given, **named: note(*given, **named) or tmp_path)
+    monkeypatch.setattr(gates, "update_runs", lambda *given, **named: (note(*given, **named) or tmp_path, 3))
+    monkeypatch.setattr(plan, "make_options", note)
+    monkeypatch.setattr(output, "run_study", lambda *_: True)
+    monkeypatch.setattr(verdicts, "tell", lambda *given: len(note(*given)))
+    value = VALUES.get(option, str(tmp_path / "value"))
+    code = cli.main(["check", *WAYS[way], f"--{option.replace('_', '-')}", value])
+    if way in check.USED.get(option, WAYS):
+        assert code == 0
+        assert value in map(str, reached) or any(value in str(getattr(one, "root", "")) for one in reached)
+    else:
+        assert code == 2
+        assert not reached
+        assert capsys.readouterr().err == (
+            f"ddpm-bench: --{option} is for `ddpm-bench check` {listing(check.USED[option])}, not for {way}\n"
+        )
+
+
+def test_device_and_engine_reach_what_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, str]] = []
 
     def note(subject: Any, baseline: Any, only: str) -> list[Outcome]:
@@ -137,6 +186,6 @@ def test_device_and_engine_reach_what_is_sampled(monkeypatch: pytest.MonkeyPatch
         return [Outcome("x", PASS, 0.0, 1.0)]
 
     monkeypatch.setattr(gates.change, "check", note)
-    assert cli.main(["check", "--results", str(tmp_path)]) == 0
-    assert cli.main(["check", "--results", str(tmp_path), "--device", "cpu", "--engine", "compiled"]) == 0
+    assert cli.main(["check"]) == 0
+    assert cli.main(["check", "--device", "cpu", "--engine", "compiled"]) == 0
     assert seen == [("cpu", "eager"), ("cpu", "compiled")]
