@@ -1,7 +1,8 @@
 """What the harness itself costs: ``python -m perf.harness``.
 
 From a study's results: each job's overhead (wall-clock that was not training, validation, sampling or scoring, from the
-moment its process was asked for), how long compiled networks took to warm up, and each estimate against the truth.
+moment its process was asked for), its start, how long compiled networks took to warm up, and each estimate against the
+truth.
 Then, timed here: ``ddpm-bench --help``, and the rerun of a finished study of 1,000 synthetic cells beside a process
 that only starts and imports the same.
 """
@@ -38,12 +39,20 @@ IMPORTS = (
 """What a rerun cannot do without."""
 
 
+START = ("start", "load", "reference")
+"""Stages before a job's own work: its process with what it imports, the data, and what scores compare with."""
+
+
 def jobs(store: Store, keys: Iterable[str]) -> list[dict[str, Any]]:
-    """A row for each of those training runs that was done in one go and had its device alone."""
+    """A row for each of those training runs that was done in one go and had its device alone.
+
+    The first of all has no start: it also makes what the others find.
+    """
     found = []
-    for key in keys:
-        record = store.read(JobRecord, key)
-        if not isinstance(record, TrainedJob) or len(record.harness) != 1 or not record.exclusive:
+    records = [record for key in keys if isinstance(record := store.read(JobRecord, key), TrainedJob)]
+    first = min(records, key=lambda record: record.created, default=None)
+    for record in records:
+        if len(record.harness) != 1 or not record.exclusive:
             continue
         (run,), config = record.harness, record.config
         estimates = past([record])
@@ -52,6 +61,7 @@ def jobs(store: Store, keys: Iterable[str]) -> list[dict[str, Any]]:
                 "job": f"{config.net} {config.objective} {config.schedule} seed {config.seed}",
                 "wall, s": run.wall_s,
                 "overhead": run.overhead,
+                "start, s": None if record is first else sum(run.stages_s.get(stage, 0.0) for stage in START),
                 "warming up, s": run.stages_s.get("compile", 0.0),
                 "estimate, s": run.estimate_s,
                 "error": estimates[0].error if estimates else None,
@@ -84,6 +94,10 @@ def claims(found: list[dict[str, Any]], raw: dict[str, list[float]]) -> list[dic
     if found:
         most = statistics.median(row["overhead"] for row in found)
         made.append(claim("harness overhead, share of a job (median)", "≤ 1%", f"{most:.1%}", most <= 0.01))
+    starts = [row["start, s"] for row in found if row["start, s"] is not None]
+    if starts:
+        start = statistics.median(starts)
+        made.append(claim("a job's start, after the first (median)", "≤ 1 s", f"{start:.2f} s", start <= 1))
     errors = [row["error"] for row in found if row["error"] is not None]
     if errors:
         error = statistics.median(errors)

@@ -15,16 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import nn
 
 from bench.errors import UserError
 from bench.paths import ROOT
+from bench.race.rules import N
 from bench.report.blocks import Block, Bullets, Cell, CodeSpan, Column, Figure, Range, Strong, heading, table, text
 from bench.report.formats import number
 from bench.report.sections.common import numbers
 from bench.report.write import write_files
+from ddpm.ema import Ema
 from perf import peers_page
 from perf.gpu import page as gpu
 from perf.record import FOLDER, claim, load
+from perf.search import TRIALS
 
 OUT = ROOT / "reports" / "perf"
 ELSEWHERE = ("parity",)
@@ -115,7 +119,7 @@ def _shown(value: Any) -> Cell:
 
 
 def roofline(record: Record) -> Iterator[Block]:
-    """Shares of the convolution rate as bars, and everything as a table."""
+    """Shares of the convolution rate as bars, everything as a table, and what a training step is made of."""
     works = [work for work in record["works"] if work["share"] is not None]
     yield _bars(works, record["yardstick"])
     rows = [
@@ -135,6 +139,30 @@ def roofline(record: Record) -> Iterator[Block]:
     if engines:
         yield text(f"Engines, chosen by trial: {engines}.")
     yield from _of_half_precision(works)
+    if "step" in record:
+        yield from _step(record["step"])
+
+
+def _step(made: Record) -> Iterator[Block]:
+    """The parts of a training step; below them, what groups of operators take of it."""
+    whole = [sum(each) for each in zip(*made["seconds"].values(), strict=True)]
+    middle = statistics.median(whole)
+    parts = {**made["seconds"], "the whole step": whole}
+    rows: list[list[Cell]] = [
+        [part, 1000 * (median := statistics.median(of)), median / middle, spread(of, 1000)]
+        for part, of in parts.items()
+    ]
+    rows += [[f"all {group}", None, share, None] for group, share in made["operators"].items()]
+    columns = [
+        Column("part of a training step", "left"), *numbers("ms, median"), Column("share", format="percent"),
+        *numbers("raw, ms"),
+    ]  # fmt: skip
+    yield text(
+        "The training step of our race entry ", CodeSpan(made["entry"]),
+        f" in parts, with batches of {made['batch_size']}. Medians of {len(whole)} steps. Each kind of operator runs "
+        "in several of these parts. Its share is of all operators' own time, as torch's profiler counts it.",
+    )  # fmt: skip
+    yield table(columns, rows)
 
 
 def spread(values: Sequence[float], scale: float = 1.0) -> Range:
@@ -143,8 +171,12 @@ def spread(values: Sequence[float], scale: float = 1.0) -> Range:
 
 
 def _of_half_precision(works: list[Record]) -> Iterator[Block]:
-    """What the shares would be of the fastest bfloat16 rate."""
+    """What the shares would be of the fastest bfloat16 rate, where bfloat16 is the machine's own."""
     half = {work["name"]: work["rate"] for work in works if work["name"].endswith("bfloat16")}
+    single = [work["rate"] for work in works if work["name"].endswith("float32")]
+    if half and single and max(half.values()) < max(single):
+        yield text("This machine emulates bfloat16: it is slower than float32.")
+        return
     rates = {work["name"]: work["rate"] for work in works if work["name"] in ("unet training", "unet sampling")}
     if half and rates:
         quick = max(half, key=half.__getitem__)
@@ -220,6 +252,32 @@ def _outside_claims(record: Record) -> Iterator[Record]:
     yield claim("noise of 16 grey levels seen by fid, in its scatter", "≥ 10", f"{noise:.1f}", noise >= 10)
 
 
+def search(record: Record) -> Iterator[Block]:
+    """The trials there are, and why there is none of the average's length."""
+    yield text(
+        "What the next recipe of our race entry is chosen from. Each trial changes one setting of ", CodeSpan("base"),
+        ". Only ", CodeSpan("batch 32, logit-normal t"), " changes two. ", CodeSpan("AdamW"),
+        " has its own learning rate, and ", CodeSpan("flow"),
+        " its own objective. Each trains for the same number of FLOPs. There is one seed each, so a difference of a "
+        "few per cent may be chance.",
+    )  # fmt: skip
+    yield text(
+        f"FID is by the headline judge, of {record['n']:,} samples. The race has limits for the other scores too. Each "
+        "score is divided by its limit, and the table has the largest of these shares. The race's limits are for "
+        f"{N:,} samples. Scores of fewer samples are higher, so these shares are too large."
+    )
+    rows = [row for row in record["rows"] if row["trial"] in TRIALS]
+    yield from plain({"rows": rows})
+    average = Ema(nn.Identity(), 1.0)
+    images = next(row["images"] for row in rows if row["trial"] == "base")
+    average.updates = images // record["base"]["train"]["batch_size"]
+    yield text(
+        "There is no trial of the length of the average. Early in a training the average is shorter than its decay "
+        f"says. After the {average.updates:,} steps of ", CodeSpan("base"),
+        f", an update keeps {average.rate():.3f} of the average at most. All larger decays give the same weights.",
+    )  # fmt: skip
+
+
 CLAIMS: dict[str, Callable[[Record], Iterable[Record]]] = {"peers": peers_page.claims, "outside": _outside_claims}
 """Measurement → claims that follow from its record, beside those that are in it."""
 
@@ -252,8 +310,10 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Record], Iterator[Block]]]] = {
     "harness": (
         "Harness",
         "One row for each training run of the study quick that had the machine alone. Overhead is the share of the "
-        "time that was not training, validation, sampling or scoring. The estimate is what the plan said before the "
-        "run. Its error is relative to the truth. The first job warms up longer, because nothing is compiled yet.",
+        "time that was not training, validation, sampling or scoring. A start is what comes before a job's own work: "
+        "its process, the data, and what scores compare with. The first job's start is left out, because it makes what "
+        "the others find. The estimate is what the plan said before the run. Its error is relative to the truth. The "
+        "first job warms up longer, because nothing is compiled yet.",
         plain,
     ),
     "outside": (
@@ -274,14 +334,7 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Record], Iterator[Block]]]] = {
         "the memory of a small study is PyTorch.",
         plain,
     ),
-    "search": (
-        "Search",
-        "What the next recipe of our race entry is chosen from. Each trial changes one setting of base, one trial two. "
-        "Each trains for the same number of FLOPs. FID is by the headline judge. The race has limits for the other "
-        "scores too. Each score is divided by its limit, and the table has the largest of these shares. There is one "
-        "seed each, so a difference of a few per cent may be chance.",
-        plain,
-    ),
+    "search": ("Search", "", search),
 }
 """Measurement → title, a sentence or two on what it is, and what shows it."""
 

@@ -2,7 +2,8 @@
 
 First the machine: fp32 and bf16 matrix products and 3×3 convolutions (TF32 too on CUDA), and the memory's bandwidth.
 They are measured again in every round, in turn with each network's training step, sampling and forward pass, and with
-scoring. FLOPs are counted, 2 per multiply-add, in products and convolutions alone.
+scoring. FLOPs are counted, 2 per multiply-add, in products and convolutions alone. Last comes what a training step of
+our entry in the race is made of (:mod:`perf.step`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from bench.store.records import EngineRecord
 from bench.store.store import Store
 from ddpm.denoiser import Net
 from ddpm.nets import NETS
+from perf import step
 from perf.record import claim, save
 from perf.rounds import command
 
@@ -36,6 +38,8 @@ OVERHEAD = 0.05
 """Most of sampling that noise and the sampler's arithmetic may take."""
 WITHOUT = "sampling without a network"
 SCORED = 2000
+STEPS = 10
+"""Training steps a round that are looked at part by part."""
 
 
 def scoring(device: torch.device, folder: Path, n: int = SCORED) -> Work:
@@ -122,8 +126,12 @@ def _run(device: torch.device, rounds: int) -> None:
     bars = claims(found, raw)
     for bar in bars:
         print(f"  {bar['claim']}: {bar['measured']} ({bar['bar']}{'' if bar['met'] else ', missed'})")
+    divided = step.measure(device, STEPS * rounds)
+    for part, seconds in divided["seconds"].items():
+        print(f"  {part:18} {1000 * statistics.median(seconds):7.2f} ms a training step")
     content = {"yardstick": yardstick.name, "batch_size": speed.BATCH, "sample_steps": speed.SAMPLE_STEPS}
-    print(save("roofline", content | {"engines": engines, "works": found, "claims": bars}, device=device))
+    content |= {"engines": engines, "works": found, "claims": bars, "step": divided}
+    print(save("roofline", content, device=device))
 
 
 if __name__ == "__main__":

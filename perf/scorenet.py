@@ -30,7 +30,7 @@ from ddpm.schedule import Schedule
 from ddpm.train import Trainer, random_stream
 from perf.record import claim, save
 
-BAR = 0.6
+BAR = 0.65
 CONVOLUTIONS = "convolutions"
 TOLERANCE = 1e-3
 """Largest relative difference of two losses at the same step: rounding, as many steps of Adam amplify it."""

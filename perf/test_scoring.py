@@ -31,6 +31,13 @@ def test_metrics(benchmark: Benchmark) -> None:
     benchmark(lambda: metrics.score(sample._replace(features=features.clone()), reference))
 
 
+def test_fid_alone(benchmark: Benchmark, tmp_path: Path) -> None:
+    """What other libraries' FID is compared with: the headline judge's features, and nothing else."""
+    images = datasets.load("mnist")
+    scorer = Scorer("mnist", images, Store(tmp_path), torch.device("cpu"))
+    benchmark(scorer.score, images.test[:500], only="fid")
+
+
 def test_panel(benchmark: Benchmark, tmp_path: Path) -> None:
     """All that a cell's samples are scored by: every judge, every view, every metric."""
     images = datasets.load("mnist")

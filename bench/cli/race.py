@@ -58,11 +58,11 @@ def _check(args: argparse.Namespace) -> None:
     from bench import files
     from bench.errors import UserError
 
-    runs = args.entry is not None or args.verify is not None
-    if args.entry is None and (args.calibrate or (not runs and (args.quick or args.out or args.work))):
-        raise UserError("say --entry NAME too")
     if args.verify is not None and (args.calibrate or args.quick or args.track is not None):
         raise UserError("--track, --calibrate and --quick are for --entry")
+    runs = args.entry is not None or args.verify is not None
+    if not runs and (args.calibrate or args.quick or args.out or args.work):
+        raise UserError("say --entry NAME too")
     if args.out is not None:
         _check_out(args.out)
         files.check_writable(args.out.parent)

@@ -26,6 +26,9 @@ from bench.race.records import Attempt, Done, Side, rules_of
 from bench.race.rules import in_turn, track_of
 from bench.race.seeds import digest_of
 
+CPUS = Path("/sys/devices/system/cpu")
+"""Where Linux tells which CPUs are threads of one core."""
+
 
 @dataclass(frozen=True)
 class Contest:
@@ -197,21 +200,34 @@ def alone() -> Iterator[None]:
 
 @contextmanager
 def on_cores(count: int) -> Iterator[None]:
-    """Hold this process, and those that it starts, to so many CPU cores, where the system can.
+    """Hold this process, and those that it starts, to one CPU of so many cores, where the system can.
 
-    :raises UserError: if it may not use as many.
+    :raises UserError: if it may not use as many: two CPUs of one core are not two cores.
     """
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
     before = os.sched_getaffinity(0)
-    if len(before) < count:
-        raise UserError(f"the track needs {count} CPU cores, and this process may use {len(before)}")
-    os.sched_setaffinity(0, sorted(before)[:count])
+    cores = a_core_each(before, CPUS)
+    if len(cores) < count:
+        raise UserError(f"the track needs {count} CPU cores, and this process may use {len(cores)}")
+    os.sched_setaffinity(0, cores[:count])
     try:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def a_core_each(cpus: Iterable[int], system: Path) -> list[int]:
+    """The lowest of these CPUs on each core. One of which the system says nothing counts as a core."""
+    found: dict[str, int] = {}
+    for cpu in sorted(cpus):
+        try:
+            core = (system / f"cpu{cpu}" / "topology" / "thread_siblings_list").read_text(encoding="utf-8")
+        except OSError:
+            core = f"{cpu} alone"
+        found.setdefault(core, cpu)
+    return list(found.values())
 
 
 def uncommitted() -> bool:

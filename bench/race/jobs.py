@@ -128,10 +128,10 @@ def run(task: Task) -> Done:
     )
     for event in run_study(study, store, options):
         if isinstance(event, Ended) and event.failures:
-            reason = event.failures[0].reason
-            if not reason.startswith("diverged"):
-                raise UserError(f"a run failed: {reason}")
-            return diverged(cell, store, reason)
+            reasons = [failure.reason for failure in event.failures]  # a teacher's comes with its student's
+            if (why := next((reason for reason in reasons if reason.startswith("diverged")), None)) is None:
+                raise UserError(f"a run failed: {reasons[0]}")
+            return diverged(cell, store, why)
     return done(cell, store)
 
 

@@ -348,15 +348,15 @@ def of_today(record: RaceRecord) -> bool:
 
 
 def where(given: Path, folder: Path) -> Path:
-    """The file that a user means: a path, or ``<track>/<number>``.
+    """The file that a user means: a path, ``<track>/<number>``, or ``<track>/<number>-<entry>``.
 
     :raises UserError: naming the records that there are, if there is none.
     """
     if given.is_file():
         return given
-    if re.fullmatch(r"[a-z0-9-]+/\d+", text := given.as_posix()):
-        track, number = text.split("/")
-        if found := sorted((folder / track).glob(f"{number}-*.json")):
+    if meant := re.fullmatch(r"[a-z0-9-]+/\d+(-[a-z0-9-]+)?", given.as_posix()):
+        pattern = f"{meant[0]}.json" if meant[1] else f"{meant[0]}-*.json"
+        if found := sorted(folder.glob(pattern)):
             return found[0]
     there = [path.relative_to(folder).with_suffix("").as_posix() for path in sorted(folder.glob("*/*.json"))]
     raise UserError(f"no record {given} (there are: {listing(there)})")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from bench import cli, facts, paths
 from bench.cli import output
 from bench.errors import UserError
 from bench.images.readers import MNIST
+from bench.job.events import Ended, Failure
 from bench.machine.clocks import HostClock
 from bench.machine.environment import Environment
 from bench.race import apart, contest, entries, jobs, records, rules, verify, words
@@ -445,6 +447,7 @@ def test_rows_of_another_package_are_refused(monkeypatch: pytest.MonkeyPatch) ->
         (["--verify", "cpu2/9"], "no record cpu2/9 (there are: none)"),
         (["--verify", "x", "--entry", "unet-v"], "not allowed with"),
         (["--verify", "cpu2/9", "--quick"], "--quick are for --entry"),
+        (["--verify", "cpu2/9", "--calibrate"], "--calibrate and --quick are for --entry"),
         (["--verify", "cpu2/9", "--track", "cpu2"], "--track, --calibrate and --quick are for --entry"),
         (["--work", "x"], "say --entry NAME too"),
         (["--entry", "unet-v", "--track", "cpu2", "--calibrate", "--out", "."], "is no file: name one"),
@@ -842,6 +845,12 @@ def test_a_record_is_run_again(runner: Made, tmp_path: Path, capsys: pytest.Capt
         assert "holds: against slow: 0.500 of its time here" in said
         assert "holds: samples: the same bytes in 5 of 5 runs" in said
     runner.runs.clear()
+    with pytest.raises(UserError, match=r"\(there are: (.*) and (.*)\)") as refused:
+        records.where(Path("cpu2/3"), records.FOLDER)
+    offered = re.findall(r"cpu2/[\w-]+", str(refused.value))[1:]
+    assert [records.where(Path(name), records.FOLDER).stem for name in offered] == ["1-slow", "2-fast"]
+    with pytest.raises(UserError, match="no record cpu2/1-slo "):
+        records.where(Path("cpu2/1-slo"), records.FOLDER)
     assert cli.main(["race", "--verify", "cpu2/1", "--work", str(tmp_path / "work")]) == 0
     assert {name for name, _ in runner.runs} == {"slow", "fast"}
     assert not list((tmp_path / "work").glob("verify-*")), "so that no run verifies another attempt"
@@ -925,6 +934,23 @@ def test_a_job_that_diverges_misses(world: World, one_core: None) -> None:
     assert done.run.diverged is not None
     assert done.run.diverged.startswith("diverged")
     assert (done.provenance, done.run.seconds) == (None, math.inf)
+
+
+@pytest.mark.parametrize("teach", ["progressive", "reflow"])
+def test_a_teacher_that_diverges_misses(teach: str, world: World, one_core: None) -> None:
+    """Its student fails too, for want of a teacher."""
+    train = {"epochs": 4, "batch_size": 64, "lr": 1e30, "warmup": 0.0}
+    settings = TINY | {"train": train, "objective": "v", "schedule": "cosine", "T": 128, "teach": teach}
+    done = jobs.run(Task(settings, 7, "cpu2", 20, world.store.root))
+    assert (done.run.diverged or "").startswith("diverged")
+    assert (done.provenance, done.run.seconds) == (None, math.inf)
+
+
+def test_a_run_that_fails_otherwise_is_one_line(world: World, one_core: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = tuple(Failure(job="0", cell=None, label="", reason=reason) for reason in ("no space is left", "not run"))
+    monkeypatch.setattr("bench.execute.run.run_study", lambda *_: iter([Ended(failures=failures)]))
+    with pytest.raises(UserError, match=r"^a run failed: no space is left$"):
+        jobs.run(Task(TINY, 7, "cpu2", 20, world.store.root))
 
 
 def noise(task: Task) -> apart.Drawn:
@@ -1037,3 +1063,34 @@ def test_a_track_needs_its_cores() -> None:
     with contest.on_cores(1):
         inside = len(os.sched_getaffinity(0))
     assert inside == 1 <= len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("siblings", "may", "cores"),
+    [
+        (["0-1", "0-1", "2-3", "2-3"], {0, 1, 2, 3}, [0, 2]),
+        (["0,2", "1,3", "0,2", "1,3"], {0, 1, 2, 3}, [0, 1]),
+        (["0-1", "0-1", "2-3", "2-3"], {1, 3}, [1, 3]),
+        (["0-1", "0-1"], {0, 1}, [0]),
+        (["0", "1"], {0, 1}, [0, 1]),
+        ([], {4, 5}, [4, 5]),
+    ],
+)
+def test_two_threads_of_a_core_are_one_core(
+    siblings: list[str], may: set[int], cores: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for cpu, listed in enumerate(siblings):
+        folder = tmp_path / f"cpu{cpu}" / "topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text(f"{listed}\n")
+    held: list[Any] = []
+    monkeypatch.setattr(contest, "CPUS", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: may)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _, cpus: held.append(cpus))
+    if len(cores) < 2:
+        with pytest.raises(UserError, match=r"needs 2 CPU cores, and this process may use 1$"), contest.on_cores(2):
+            raise AssertionError
+        return
+    with contest.on_cores(2):
+        pass
+    assert held == [cores, may]

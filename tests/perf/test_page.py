@@ -161,6 +161,39 @@ def test_a_sentence_says_what_each_table_is(name: str) -> None:
     assert isinstance(blocks[title + 1], (Text, Figure))
 
 
+def test_emulated_bfloat16_is_no_yardstick() -> None:
+    slow = roofline()
+    slow["works"][1] = _work("conv3x3 64 bfloat16", 1e9, [0.1, 0.11])
+    said = markdown.source(page.roofline(slow))
+    assert "This machine emulates bfloat16" in said
+    assert "unet training has" not in said
+
+
+def test_a_training_step_in_parts() -> None:
+    made = roofline() | {
+        "step": {
+            "entry": "unet-v", "batch_size": 64,
+            "seconds": {"forward": [0.01, 0.02, 0.03], "the rest": [0.01, 0.01, 0.01]},
+            "operators": {"group norm": 0.125},
+        }
+    }  # fmt: skip
+    said = markdown.source(page.roofline(made))
+    assert "| forward | 20.0 | 67% | 10.0–30.0 |" in said
+    assert "| the whole step | 30.0 | 100% | 20.0–40.0 |" in said
+    assert "| all group norm | – | 12% | – |" in said
+
+
+def test_what_is_no_trial_any_more_is_not_shown() -> None:
+    kept = load()["search"]
+    row = kept["rows"][0] | {"trial": "base", "images": 6400}
+    made = kept | {"rows": [row, row | {"trial": "EMA 0.99"}], "n": 1234}
+    said = markdown.source(page.compose({"search": made}))
+    assert "EMA" not in said
+    assert "of 1,234 samples" in said
+    assert "limits are for 5,000 samples" in said
+    assert f"After the 100 steps of `base`, an update keeps {101 / 110:.3f} of" in said
+
+
 def test_a_commit_is_shown_short() -> None:
     shown = markdown.source(page.plain({"rows": [{"commit": "0123456789" * 4, "key": "0123456789abcdef"}]}))
     assert "| 012345678901 | 0123456789abcdef |" in shown
