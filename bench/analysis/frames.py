@@ -253,15 +253,13 @@ class Results:
     @cached_property
     def environments(self) -> pd.DataFrame:
         """The different environments of all records, a row each."""
-        cells, jobs = self.kept.values(), self.jobs.values()
-        found = different([*(one.environment for one in cells), *(job.environment for job in jobs)])
+        found = different([one.environment for one in (*self.kept.values(), *self.jobs.values())])
         return pd.DataFrame([environment.model_dump() for environment in found])
 
     @cached_property
     def made(self) -> tuple[str, str] | None:
         """When the first and the last record were made."""
-        cells, jobs = self.kept.values(), self.jobs.values()
-        created = sorted([*(one.created for one in cells), *(job.created for job in jobs)])
+        created = sorted(one.created for one in (*self.kept.values(), *self.jobs.values()))
         return (created[0].isoformat(), created[-1].isoformat()) if created else None
 
     @property
