@@ -253,13 +253,13 @@ class Results:
     @cached_property
     def environments(self) -> pd.DataFrame:
         """The different environments of all records, a row each."""
-        found = different([one.environment for one in (*self.kept.values(), *self.jobs.values())])
+        found = different([*(c.environment for c in self.kept.values()), *(j.environment for j in self.jobs.values())])
         return pd.DataFrame([environment.model_dump() for environment in found])
 
     @cached_property
     def made(self) -> tuple[str, str] | None:
         """When the first and the last record were made."""
-        created = sorted(one.created for one in (*self.kept.values(), *self.jobs.values()))
+        created = sorted([*(c.created for c in self.kept.values()), *(j.created for j in self.jobs.values())])
         return (created[0].isoformat(), created[-1].isoformat()) if created else None
 
     @property
