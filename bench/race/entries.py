@@ -62,6 +62,16 @@ ENTRIES: dict[str, Entry] = {
             "sampler": "dpmpp_2m_sde", "sample_steps": 25, "spacing": "trailing", "engine": "eager",
         },
     ),
+    "unet-logit-normal": Entry(
+        ("cpu2", "gpu1"),
+        "ddpm-bench",
+        "batches of 32 and logit-normal t, as `perf.search` found them, for 700 steps",
+        {
+            "train": {"epochs": 1, "images": 22_400, "batch_size": 32, "lr": 6e-3, "optimiser": "muon"},
+            "net": "unet", "objective": "v", "schedule": "cosine", "T": 1000, "timesteps": "logit_normal",
+            "sampler": "dpmpp_2m_sde", "sample_steps": 50, "spacing": "trailing", "engine": "eager",
+        },
+    ),
     "unet-consistency": Entry(
         ("cpu2-one-step", "gpu1-one-step"),
         "ddpm-bench",
