@@ -17,6 +17,7 @@ from bench.report.formats import DASH, span_of
 from bench.report.sections import variance
 from bench.report.sections.common import headline_alone, numbers
 from bench.text import listing, plural
+from ddpm.spec import parse
 
 MOST_PROFILES = 6
 """Axes whose performance profiles are drawn."""
@@ -96,10 +97,8 @@ def _limits(results: Results, found: Sequence[Group]) -> Iterator[Block]:
 
 def _without_class(found: Sequence[Group]) -> Iterator[Block]:
     """How a network that knows classes is compared with one that knows none."""
-    from ddpm.nets import classes_of  # which loads torch
-
     nets = [str(effect.level) for axis, group in found if axis == "net" for effect in group if effect.ratios]
-    told = [net for net in nets if classes_of(net)]
+    told = [net for net in nets if dict(parse(net).options).get("classes")]
     if told and len(told) < len(nets):
         yield text(
             f"A network that can be told the class ({listing(told)}) is compared with others without a class: no other "
