@@ -67,7 +67,7 @@ def _rows(every: list[RaceRecord]) -> Iterator[list[Any]]:
             _cell(record.entry.who),
             f"{record.entry.median_s:.1f} s",
             f"{set_up(record.entry):.1f} s",
-            f"{record.entry.median('fid'):.3g}",
+            f"{record.entry.median('fid'):.3g} (≤ {record.rules.fid:g})",
             before,
             "" if record.p is None else f"{record.p:.2g}",
             record.created.date().isoformat(),
