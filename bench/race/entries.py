@@ -65,9 +65,9 @@ ENTRIES: dict[str, Entry] = {
     "unet-logit-normal": Entry(
         ("cpu2", "gpu1"),
         "ddpm-bench",
-        "batches of 32 and logit-normal t, as `perf.search` found them, for 700 steps",
+        "batches of 32 and logit-normal t, as `perf.search` found them, for 850 steps",
         {
-            "train": {"epochs": 1, "images": 22_400, "batch_size": 32, "lr": 6e-3, "optimiser": "muon"},
+            "train": {"epochs": 1, "images": 27_200, "batch_size": 32, "lr": 6e-3, "optimiser": "muon"},
             "net": "unet", "objective": "v", "schedule": "cosine", "T": 1000, "timesteps": "logit_normal",
             "sampler": "dpmpp_2m_sde", "sample_steps": 50, "spacing": "trailing", "engine": "eager",
         },
