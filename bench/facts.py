@@ -180,16 +180,13 @@ def count(study: str, what: str) -> str:
     return f"{counts[what]:,}"
 
 
-def first_report(study: str, of: str = "first") -> str:
-    """Minutes that the jobs of a study's ``first`` training seed took: those of a first report.
-
-    Or that many for each of its training seeds (``all``).
-    """
+def first_report(study: str) -> str:
+    """Minutes that the jobs of a study's first training seed took: those of a first report."""
     found = results(study)
     first = [key for key, cells in found.study.jobs.items() if cells[0].job.seed == found.seeds[0]]
     records = [found.store.read(JobRecord, key) for key in first]
     took = [run.wall_s for record in records if isinstance(record, TrainedJob) for run in record.harness]
-    return f"{sum(took) / 60 * {'first': 1, 'all': len(found.seeds)}[of]:.0f}"
+    return f"{sum(took) / 60:.0f}"
 
 
 def perf(name: str, path: str, style: str = ".3g") -> str:
