@@ -14,13 +14,14 @@ from torch.profiler import ProfilerActivity
 
 from bench.images import datasets
 from bench.job.speed import SIDE
+from bench.job.training import trainer_of
 from bench.machine import clocks
 from bench.race.entries import ENTRIES
 from bench.race.jobs import cell_of
 from bench.study.model import Job
 from ddpm.nets import make_net
 from ddpm.schedule import make_schedule
-from ddpm.train import Loss, Recipe, Step, Trainer
+from ddpm.train import Step, Trainer
 
 ENTRY = "unet-v"
 WARM_UP, PROFILED = 3, 5
@@ -64,9 +65,7 @@ def make_trainer(job: Job, device: torch.device) -> Trainer:
     """The job's trainer at its first step."""
     torch.manual_seed(job.seed)
     net = make_net(job.net, 1, SIDE).to(device)
-    recipe = Recipe(**job.train.model_dump(exclude={"images", "epochs"}), epochs=1, timesteps=job.timesteps)
-    loss = Loss(make_schedule(job.schedule, job.T), job.objective, job.weight, job.teach)
-    return Trainer(net, loss, recipe, job.seed)
+    return trainer_of(job, net, make_schedule(job.schedule, job.T))
 
 
 def watch(trainer: Trainer, mark: Callable[[str], None]) -> None:

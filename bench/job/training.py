@@ -27,6 +27,7 @@ from bench.store.tensors import Checkpoint, Resume, Snapshot
 from bench.study.model import Job
 from ddpm.denoiser import Denoiser
 from ddpm.nets import classes_of, make_net
+from ddpm.schedule import Schedule
 from ddpm.train import Loss, Recipe, Step, Trainer
 
 
@@ -35,12 +36,11 @@ def train(setting: Setting, net: nn.Module) -> Generator[Event, None, TrainedJob
     job, images, store, device, stages = (
         setting.job, setting.images, setting.store, setting.device, setting.stages,
     )  # fmt: skip
-    recipe = Recipe(**job.train.model_dump(exclude={"images", "epochs"}), epochs=job.epochs, timesteps=job.timesteps)
     weights, taught = taught_by(job, store)
     teacher = make_net(job.net, *images.shape).to(device) if taught else None
     if teacher is not None:
         teacher.load_state_dict(weights)
-    trainer = Trainer(net, Loss(setting.schedule, job.objective, job.weight, job.teach), recipe, job.seed, teacher)
+    trainer = trainer_of(job, net, setting.schedule, teacher)
     since = time.time()
     training = _Training(setting, trainer, clocks.make_clock(device))
     yield from training.resume()
@@ -52,7 +52,7 @@ def train(setting: Setting, net: nn.Module) -> Generator[Event, None, TrainedJob
     stages.add("load", since)
 
     yield Entered(job=job.key, label=job.label, stage="choosing an engine")
-    size = min(recipe.batch_size, len(train))
+    size = min(job.train.batch_size, len(train))
     chosen = choose(engine.Work("train", net.train(), size, images.shape, device, none), setting)
     steps = trainer.steps(train, datasets.to_float, chosen.net, classes, none)
     memory.reset_peak(device)
@@ -70,6 +70,12 @@ def train(setting: Setting, net: nn.Module) -> Generator[Event, None, TrainedJob
     store.path(Resume.kind, job.key, ".safetensors").unlink(missing_ok=True)
     stages.add("store", since)
     return record
+
+
+def trainer_of(job: Job, net: nn.Module, schedule: Schedule, teacher: nn.Module | None = None) -> Trainer:
+    """What trains a network as the job says, at its first step."""
+    recipe = Recipe(**job.train.model_dump(exclude={"images", "epochs"}), epochs=job.epochs, timesteps=job.timesteps)
+    return Trainer(net, Loss(schedule, job.objective, job.weight, job.teach), recipe, job.seed, teacher)
 
 
 def _cost_of(teacher: TrainedJob) -> dict[str, Any]:
