@@ -14,7 +14,7 @@ from bench.report import calibration
 from bench.score import metrics
 from bench.study.axes import AXES
 from bench.text import listing
-from ddpm import nets, objective, sampler, schedule, spacing, teach, timestep
+from ddpm import base, nets, objective, sampler, schedule, spacing, teach, timestep
 from ddpm.spec import parameters
 
 FOLDER = ROOT / "docs"
@@ -116,6 +116,15 @@ FAMILIES: dict[str, Family] = {
         "`spacing: [trailing]`, whose steps are equally long.",
         "ddpm/teach.py",
         lambda: {name: (row, "") for name, row in teach.TEACH.items()},
+    ),
+    "bases": Family(
+        "What a network starts from",
+        "A base is a denoiser in closed form. It is fitted to the training images before the first step, and the "
+        "network learns the rest: its output is added to what the base would answer. The base's x̂₀ is a second input "
+        "of the network, beside x_t. EDM's preconditioning is the same idea, with a base that is linear in x_t "
+        "([the objective `edm`](objectives.md#edm)). The axis `base` names one.",
+        "ddpm/base.py",
+        lambda: {name: (row, "") for name, row in base.BASES.items()},
     ),
     "metrics": Family(
         "Metrics",

@@ -63,6 +63,7 @@ FAMILIES: dict[str, Family] = {
     "schedule": Family("ddpm.schedule:SCHEDULES", _itself, common="ddpm.schedule:rescale"),
     "timesteps": Family("ddpm.timestep:TIMESTEPS", _itself),
     "teach": Family("ddpm.teach:TEACH", _itself),
+    "base": Family("ddpm.base:BASES", _itself),
     "sampler": Family("ddpm.sampler:SAMPLERS", _itself),
     "spacing": Family("ddpm.spacing:SPACINGS", _itself),
     "optimiser": Family("ddpm.train:OPTIMISERS"),

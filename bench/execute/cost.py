@@ -63,7 +63,7 @@ class Model:
             if flops and not rates:
                 return None
             if flops:
-                seconds += flops / rates.get(str(job.net), statistics.median(rates.values()))
+                seconds += flops / rates.get(job.network, statistics.median(rates.values()))
         if not (store.root / "scoring").is_dir():
             seconds += self.reference_s
         return seconds
@@ -72,7 +72,9 @@ class Model:
         """FLOPs of the job's network for one image, as recorded or else counted."""
         if job.net == ORACLE:
             return oracle_flops(job)
-        return taught_flops(self.flops.get((str(job.net), job.dataset)) or count_flops(job.net, job.dataset), job)
+        return taught_flops(
+            self.flops.get((job.network, job.dataset)) or count_flops(job.net, job.dataset, job.base), job
+        )
 
 
 UNLIKE = " (from runs on another machine, with other threads, or with more or fewer jobs at once)"
@@ -135,20 +137,20 @@ def calibrate(store: Store, options: Options) -> Model:
         if isinstance(record, TrainedJob) and record.environment.device == device
     }
     for record in jobs.values():
-        flops[str(record.config.net), record.config.dataset] = taught_flops(record.flops_per_image, record.config, -1)
+        flops[record.config.network, record.config.dataset] = taught_flops(record.flops_per_image, record.config, -1)
         if record.epochs:
             per_epoch = record.epochs[0].images * record.flops_per_image.train
-            train.add(str(record.config.net), rank(record), per_epoch / _warm_s(record.epochs))
+            train.add(record.config.network, rank(record), per_epoch / _warm_s(record.epochs))
     for _, cell in _newest(store, CellRecord):
         if not (isinstance(cell, ScoredCell) and cell.environment.device == device):
             continue
         config = cell.config
         images[cell.job] += config.n
-        known = flops.get((str(config.job.net), config.job.dataset))
+        known = flops.get((config.job.network, config.job.dataset))
         evaluations = _evaluations(config)
         if known and evaluations:
             work_done = config.n * evaluations * known.forward
-            sample.add(str(config.job.net), rank(cell), work_done / sum(cell.sampling.batch_s))
+            sample.add(config.job.network, rank(cell), work_done / sum(cell.sampling.batch_s))
     other = _fixed(jobs, images, rank)
     fixed = other.medians()
     here = bool(jobs) and all(all(same[:-1]) for group in (train, sample, other) for same in group.ranks())

@@ -15,9 +15,10 @@ from bench.execute import processes
 from bench.images import datasets
 from bench.job import engine
 from bench.job.generate import TILE
+from bench.job.network import network_of
 from bench.job.parent import end_with_parent
 from bench.study.model import Cell
-from ddpm.nets import classes_of, make_net
+from ddpm.nets import classes_of
 
 Try = Callable[[Sequence[Cell], int, int], Sequence[float]]
 """(cells of a job, processes, threads of each) → the seconds that each process would take for such a job."""
@@ -98,7 +99,7 @@ def answer(cells: tuple[Cell, ...], threads: int, pipe: Connection) -> None:
 def _work(task: engine.Task, cell: Cell) -> engine.Work:
     """One evaluation of the cell's network in training or in sampling."""
     job, data = cell.job, datasets.row(cell.job.dataset)
-    net = make_net(job.net, data.channels, data.side).train(task == "train")
+    net = network_of(job, data.channels, data.side).train(task == "train")
     batch = min(job.train.batch_size, data.trained_on(job.train.images)) if task == "train" else TILE["cpu"]
     return engine.Work(task, net, batch, (data.channels, data.side), torch.device("cpu"), classes_of(job.net))
 

@@ -38,6 +38,7 @@ PARTS: tuple[Callable[[], Iterable[tuple[str, Check]]], ...] = (
     numbers.tables,
     numbers.losses,
     numbers.teachings,
+    numbers.bases,
     numbers.sampled,
     numbers.likelihoods,
     numbers.averages,

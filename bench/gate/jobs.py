@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from bench.gate.kinds import Check, fingerprint
+from bench.gate.numbers import small_bases
 from bench.gate.subject import FROZEN, Subject
 from bench.job import run
 from bench.job.engine import Wish
+from bench.job.network import network_of
 from bench.store.records import JobRecord, TrainedJob
 from bench.store.store import Store
 from bench.store.tensors import Checkpoint
 from bench.study.model import Cell, Job, Sampling
-from ddpm.nets import make_net
 
 N = 20
 """Samples of each cell, and images of the likelihood: the fewest that can be scored."""
@@ -49,6 +50,14 @@ def jobs() -> dict[str, list[Cell]]:
         "teach": "meanflow",
         "train": {"epochs": 1, "batch_size": 16, "images": 64},
     }
+    based = {
+        "net": "unet(blocks=1,inner=32,middle=1,width=8)",
+        "objective": "eps",
+        "weight": "unit",
+        "seed": 2,
+        "base": str(small_bases("mixture")["mixture"]),
+        "train": {"epochs": 1, "batch_size": 16, "images": 64},
+    }
     ways: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
         "told": (
             told,
@@ -64,6 +73,7 @@ def jobs() -> dict[str, list[Cell]]:
                 {"sampler": "ddim", "sample_steps": 2, "sample_seed": 1, "eta": 0.0},
             ],
         ),
+        "based": (based, [{"sampler": "ddim", "sample_steps": 2, "sample_seed": 1, "eta": 0.0}]),
         "plain": (plain, [{"sampler": "ancestral", "sample_steps": 2, "sample_seed": 1}]),
     }
     found = {}
@@ -127,7 +137,7 @@ def training(found: Done) -> np.ndarray:
     errors = [np.array([epoch.loss, epoch.eps_mse, epoch.x0_mse, epoch.bpd]) for epoch in found.record.epochs]
     job = found.record.config
     torch.manual_seed(job.seed)
-    start = make_net(job.net, 1, 28).state_dict()
+    start = network_of(job, 1, 28).state_dict()
     came = (
         fingerprint(*[(value - start[name]).numpy() for name, value in _part(found, prefix)])
         for prefix in ("ema.", "net.")

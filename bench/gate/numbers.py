@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.gate.kinds import Check, fingerprint
+from ddpm.base import BASES
 from ddpm.batch import Around
 from ddpm.denoiser import Denoiser
 from ddpm.ema import Ema, PowerEma, coefficients, combine
@@ -22,12 +23,14 @@ from ddpm.oracle import Mixture, gaussian
 from ddpm.sampler import CLIPS, SAMPLERS, make_sampler, sample
 from ddpm.schedule import SCHEDULES, Schedule, make_schedule
 from ddpm.spacing import SPACINGS, space
-from ddpm.spec import Variant, parameters
+from ddpm.spec import Variant, build, parameters
 from ddpm.teach import DISTANCES, TEACH
 from ddpm.timestep import TIMESTEPS, make_timesteps
 from ddpm.train import Loss
 
 T = 50
+SMALL_BASE = {"components": 4, "rank": 8, "span": 32}
+"""Options of bases for 64 pixels."""
 AT = [1, 2, 13, 25, 38, 49, 50]
 SHAPE = (6, 1, 4, 4)
 
@@ -175,6 +178,38 @@ def teachings() -> Rows:
         if distance != parameters(TEACH["consistency"])["distance"]:
             name = Variant("consistency", (("distance", distance),))
             yield f"teach {name}", Check("tables", each(name))
+
+
+def bases() -> Rows:
+    """What every base makes of noisy images, at each of its options, fitted to made-up images that hang together."""
+    s = make_schedule("cosine", T)
+    pixels, t = 64, torch.tensor(AT)
+    images = normal(5, 60, pixels) @ normal(6, pixels, pixels) / 4 + normal(7, 1, pixels)
+    x = normal(8, len(AT), pixels)
+
+    def each(name: Variant) -> Callable[[Any], np.ndarray]:
+        def of(_: Any) -> np.ndarray:
+            made = build(BASES, name, pixels)
+            if made is None:
+                return np.zeros(len(AT))
+            made.double().fit(images, lambda batch: batch, torch.Generator().manual_seed(0))
+            return made.posterior_mean(x, s.alpha[t, None], s.sigma[t, None]).numpy()
+
+        return of
+
+    for name in BASES:
+        for label, variant in small_bases(name).items():
+            yield f"base {label}", Check("tables", each(variant))
+
+
+def small_bases(name: str) -> dict[str, Variant]:
+    """A row, with options for few pixels and images, and with each of these at another value; by what is said of it."""
+    small = {key: SMALL_BASE[key] for key in parameters(BASES[name])}
+    found = {name: Variant(name, tuple(small.items()))}
+    for key, value in small.items():
+        said = Variant(name, ((key, value // 2),))
+        found[str(said)] = Variant(name, tuple((small | {key: value // 2}).items()))
+    return found
 
 
 def oracle(s: Schedule, objective: Variant | str = "v", learned: bool = False) -> Callable[..., Tensor]:

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from bench.gate.kinds import Check, fingerprint
+from bench.gate.numbers import small_bases
 from bench.gate.subject import Subject
 from bench.images import datasets
-from ddpm.nets import NETS, classes_of, make_net
+from ddpm.base import BASES, Based, make_based
+from ddpm.nets import NETS, classes_of
 from ddpm.objective import OBJECTIVES, WEIGHTS, default_weight
-from ddpm.schedule import make_schedule
+from ddpm.schedule import Schedule, make_schedule
 from ddpm.teach import TEACH, make_teach
 from ddpm.timestep import TIMESTEPS
 from ddpm.train import OPTIMISERS, Loss, Recipe, Trainer
@@ -33,6 +35,7 @@ class Run:
     weight: str | None = None
     timesteps: str = "uniform"
     teach: str = "data"
+    base: str = "none"
     optimiser: str = "adamw"
     weight_decay: float = 0.0
     snapshots: int = 0
@@ -48,6 +51,7 @@ def runs() -> dict[str, Run]:
         | {f"weight {name}": Run(weight=name) for name in WEIGHTS}
         | {f"timesteps {name}": Run(timesteps=name, T=2) for name in TIMESTEPS}
         | {f"teach {name}": Run(teach=name, net=_told(name)) for name in TEACH}
+        | {f"base {name}": Run(base=str(small_bases(name)[name])) for name in BASES}
         | {f"net {name}": Run(net=name) for name in NETS}
         | {
             "with snapshots": Run(snapshots=2),
@@ -71,9 +75,13 @@ def rows() -> Iterable[tuple[str, Check]]:
 
 def trained(run: Run, subject: Subject) -> np.ndarray:
     """Losses; and fingerprints of how far averaged and raw weights came, and of the averages kept for snapshots."""
-    net, prepare = _made(run)
+    schedule = make_schedule("cosine", run.T)
+    net, prepare = _made(run, schedule)
+    images, labels = subject.images.train[:IMAGES], subject.images.train_labels[:IMAGES]
+    if isinstance(net, Based):
+        net.fit(images, prepare, torch.Generator().manual_seed(run.seed))
     start = {name: value.clone() for name, value in net.state_dict().items()}
-    loss = Loss(make_schedule("cosine", run.T), run.objective, run.weight or default_weight(run.objective), run.teach)
+    loss = Loss(schedule, run.objective, run.weight or default_weight(run.objective), run.teach)
     recipe = Recipe(
         epochs=2,
         batch_size=BATCH,
@@ -83,12 +91,11 @@ def trained(run: Run, subject: Subject) -> np.ndarray:
         timesteps=run.timesteps,
         snapshots=run.snapshots,
     )
-    teacher = _made(replace(run, seed=run.seed + 1))[0] if loss.teach.teacher else None
+    teacher = _made(replace(run, seed=run.seed + 1), schedule)[0] if loss.teach.teacher else None
     if teacher is not None:
         start = {name: value.clone() for name, value in teacher.state_dict().items()}
     trainer = Trainer(net, loss, recipe, run.seed, teacher)
     none = classes_of(run.net)
-    images, labels = subject.images.train[:IMAGES], subject.images.train_labels[:IMAGES]
     steps = list(trainer.steps(images, prepare, None, labels if none else None, none))
     found = [torch.stack([step.loss for step in steps] + [torch.zeros(())] * (16 - len(steps))).numpy()]
     for weights in (trainer.ema.weights, net.state_dict()):
@@ -99,15 +106,15 @@ def trained(run: Run, subject: Subject) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _made(run: Run) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+def _made(run: Run, schedule: Schedule) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
     """The network before training, and what makes its images: small ones, if it takes them."""
     torch.manual_seed(run.seed)
     side = SIDE
     try:
-        net = make_net(run.net, 1, side)
+        net = make_based(run.net, run.base, schedule, run.objective, 1, side)
     except ValueError:
         side = FULL_SIDE
-        net = make_net(run.net, 1, side)
+        net = make_based(run.net, run.base, schedule, run.objective, 1, side)
 
     def prepare(batch: Tensor) -> Tensor:
         whole = datasets.to_float(batch).double()

@@ -18,13 +18,14 @@ from bench.images import datasets
 from bench.images.grids import png, tile_grid
 from bench.job.checkpoints import averaged
 from bench.job.generate import generate
+from bench.job.network import network_of
 from bench.paths import shown
 from bench.rows import known, needed
 from bench.store.store import Store
 from bench.store.tensors import Checkpoint
 from bench.study.expand import impossible
 from bench.study.model import ORACLE, Cell, Sampling
-from ddpm.nets import classes_of, make_net
+from ddpm.nets import classes_of
 from ddpm.oracle import Mixture
 from ddpm.schedule import make_schedule
 from ddpm.spec import parse
@@ -118,7 +119,7 @@ def trained_network(cell: Cell, store: Store, device: torch.device) -> Trained:
         images = datasets.load(job.dataset).train[: job.train.images]
         net: nn.Module = Mixture(make_schedule(job.schedule, job.T), job.objective, images)
     else:
-        net = make_net(job.net, row.channels, row.side)
+        net = network_of(job, row.channels, row.side)
         own = {k[4:]: v for k, v in kept[0].items() if k.startswith("ema.")}
         net.load_state_dict(own if cell.sampling.ema is None else averaged(job, store, cell.sampling.ema))
     return Trained(cell, net).to(device).eval()

@@ -166,7 +166,7 @@ def wish(name: str, job_cells: Sequence[Cell], jobs: Iterable[Sequence[Cell]], d
 
     def shapes(cells: Sequence[Cell]) -> dict[Task, tuple[object, ...]]:
         job = cells[0].job
-        return {"train": (job.net, job.dataset, job.train.batch_size), "sample": (job.net, job.dataset)}
+        return {"train": (job.network, job.dataset, job.train.batch_size), "sample": (job.network, job.dataset)}
 
     own, of = calls(job_cells, tile), shapes(job_cells)
     counts = [(shapes(cells), calls(cells, tile)) for cells in jobs]

@@ -19,13 +19,14 @@ from bench.images import datasets
 from bench.images.grids import png
 from bench.job.draw import Trained, trained_network
 from bench.job.generate import asked
+from bench.job.network import network_of
 from bench.paths import shown
 from bench.rows import ORACLE, needed
 from bench.store.lookup import find_cell
 from bench.store.records import CellRecord, JobRecord, ScoredCell, TrainedJob
 from bench.store.store import Store
 from bench.study.model import Cell
-from ddpm.nets import classes_of, make_net
+from ddpm.nets import classes_of
 
 SAMPLES = ("npz", "png", "none")
 ABOUT = "ddpm-bench"
@@ -116,7 +117,7 @@ def load_exported(path: Path, device: torch.device) -> Trained:
         raise UserError(f"{path} is not a weights file of `ddpm-bench export`") from error
     needed(cell.packages)
     row = datasets.row(cell.job.dataset)
-    net = make_net(cell.job.net, row.channels, row.side)
+    net = network_of(cell.job, row.channels, row.side)
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:

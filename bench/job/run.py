@@ -17,6 +17,7 @@ from bench.job.checkpoints import trained
 from bench.job.engine import Wish
 from bench.job.events import CellDone, Entered, Event, JobDone, Kept, Preparing
 from bench.job.failures import origin
+from bench.job.network import network_of
 from bench.job.sampling import Sampling, sample_and_score
 from bench.job.setting import Setting
 from bench.job.stages import Stages
@@ -29,7 +30,6 @@ from bench.store.records import CellRecord, EngineChoice, FailedCell, HarnessRun
 from bench.store.store import Store
 from bench.study.model import ORACLE, Cell, Job
 from ddpm.denoiser import Denoiser
-from ddpm.nets import make_net
 from ddpm.oracle import Mixture
 from ddpm.schedule import Schedule, make_schedule
 
@@ -114,7 +114,7 @@ def _make_net(job: Job, images: datasets.Images, schedule: Schedule, device: tor
     torch.manual_seed(job.seed)
     if job.net == ORACLE:
         return Mixture(schedule, job.objective, images.train[: job.train.images]).to(device)
-    return make_net(job.net, *images.shape).to(device)
+    return network_of(job, *images.shape).to(device)
 
 
 def _trained(setting: Setting, net: nn.Module) -> Generator[Event, None, TrainedJob]:

@@ -16,6 +16,7 @@ from bench.job import engine
 from bench.job.checkpoints import snapshots, taught_by
 from bench.job.events import Entered, EpochDone, Event, Outdated, Resumed, Stepped
 from bench.job.failures import origin
+from bench.job.network import network_of
 from bench.job.setting import Setting
 from bench.job.work import taught_flops
 from bench.machine import clocks, memory
@@ -25,10 +26,14 @@ from bench.score.heldout import HeldOut
 from bench.store.records import EngineChoice, Epoch, Flops, TrainedJob
 from bench.store.tensors import Checkpoint, Resume, Snapshot
 from bench.study.model import Job
+from ddpm.base import Based
 from ddpm.denoiser import Denoiser
-from ddpm.nets import classes_of, make_net
+from ddpm.nets import classes_of
 from ddpm.schedule import Schedule
-from ddpm.train import Loss, Recipe, Step, Trainer
+from ddpm.train import Loss, Recipe, Step, Trainer, random_stream
+
+BASE_STREAM = 4
+"""The stream of random numbers that a base is fitted with; a trainer has those before it."""
 
 
 def train(setting: Setting, net: nn.Module) -> Generator[Event, None, TrainedJob]:
@@ -37,14 +42,17 @@ def train(setting: Setting, net: nn.Module) -> Generator[Event, None, TrainedJob
         setting.job, setting.images, setting.store, setting.device, setting.stages,
     )  # fmt: skip
     weights, taught = taught_by(job, store)
-    teacher = make_net(job.net, *images.shape).to(device) if taught else None
+    teacher = network_of(job, *images.shape).to(device) if taught else None
     if teacher is not None:
         teacher.load_state_dict(weights)
+    train = images.train[: job.train.images].to(device)
+    clock, since = clocks.make_clock(device), time.time()
+    fitted = _fitted(net, train, job.seed, clock)
+    stages.add("train", since)
     trainer = trainer_of(job, net, setting.schedule, teacher)
     since = time.time()
-    training = _Training(setting, trainer, clocks.make_clock(device))
+    training = _Training(setting, trainer, clock, fitted)
     yield from training.resume()
-    train = images.train[: job.train.images].to(device)
     none = classes_of(job.net)
     classes = images.train_labels[: len(train)].to(device) if none else None
     flops = taught_flops(Flops(**flops_per_image(net, *images.shape)), job)
@@ -78,6 +86,15 @@ def trainer_of(job: Job, net: nn.Module, schedule: Schedule, teacher: nn.Module 
     return Trainer(net, Loss(schedule, job.objective, job.weight, job.teach), recipe, job.seed, teacher)
 
 
+def _fitted(net: nn.Module, images: Tensor, seed: int, clock: clocks.Clock) -> float:
+    """Fit a network's base to the training images; the seconds that it took, which are training."""
+    if not isinstance(net, Based):
+        return 0.0
+    clock.start()
+    net.fit(images, datasets.to_float, random_stream(torch.device("cpu"), seed, 0, stream=BASE_STREAM))
+    return clock.stop()
+
+
 def _cost_of(teacher: TrainedJob) -> dict[str, Any]:
     """What a teacher adds to its student's record."""
     seconds = {"teacher_s": sum(epoch.seconds for epoch in teacher.epochs)} if teacher.exclusive else {}
@@ -90,7 +107,7 @@ class _Validation:
     def __init__(self, setting: Setting) -> None:
         job, images = setting.job, setting.images
         self._held_out = HeldOut(images.test, setting.schedule, setting.device)
-        self._copy = make_net(job.net, *images.shape).to(setting.device).eval()
+        self._copy = network_of(job, *images.shape).to(setting.device).eval()
         self._denoiser = Denoiser(self._copy, setting.schedule, job.objective)
 
     def __call__(self, weights: dict[str, Tensor]) -> dict[str, float]:
@@ -100,11 +117,15 @@ class _Validation:
 
 @dataclass
 class _Training:
-    """The loop over steps: what is timed, kept and said of them."""
+    """The loop over steps: what is timed, kept and said of them.
+
+    ``before``: seconds of training before the first step, which are the first epoch's.
+    """
 
     setting: Setting
     trainer: Trainer
     clock: clocks.Clock
+    before: float = 0.0
     epochs: list[Epoch] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -125,7 +146,7 @@ class _Training:
 
     def run(self, steps: Iterable[Step], size: int, validate: _Validation) -> Iterator[Event]:
         """Take the steps, of ``size`` images each."""
-        since, spoke, spent = time.time(), 0.0, 0.0
+        since, spoke, spent = time.time(), 0.0, 0.0 if self.epochs else self.before
         losses: list[Tensor] = []
         warm = False
         self.clock.start()
@@ -200,7 +221,7 @@ class _Training:
 
 def choose(work: engine.Work, setting: Setting) -> engine.Chosen:
     """The engine for this work; what trying takes, which one job does for all, is kept apart from warming up."""
-    net, store, wish = str(setting.job.net), setting.store, setting.wish
+    net, store, wish = setting.job.network, setting.store, setting.wish
     since = time.time()
     if wish.name == engine.AUTO:
         engine.learn(work, net, store, wish)

@@ -29,11 +29,13 @@ def taught_flops(flops: Flops, job: Job, sign: int = 1) -> Flops:
 
 
 @lru_cache
-def count_flops(net: Variant, dataset: str) -> Flops:
-    """FLOPs of a network for one image of a data set. A study's jobs share the counting."""
+def count_flops(net: Variant, dataset: str, base: Variant | str = "none") -> Flops:
+    """FLOPs of a network on a base for one image of a data set. A study's jobs share the counting."""
     from bench.images import datasets
     from bench.machine.flops import flops_per_image
-    from ddpm.nets import make_net
+    from ddpm.base import make_based
+    from ddpm.schedule import make_schedule
 
     row = datasets.row(dataset)
-    return Flops(**flops_per_image(make_net(net, row.channels, row.side), row.channels, row.side))
+    made = make_based(net, base, make_schedule("cosine", 2), "v", row.channels, row.side)  # any other takes as many
+    return Flops(**flops_per_image(made, row.channels, row.side))

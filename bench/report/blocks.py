@@ -11,6 +11,9 @@ from typing import Any, Literal
 
 import pandas as pd
 
+MADE_BY = "ddpm-bench"
+"""Every form of a page says it, so that a page of ours is known from another's file of the same name."""
+
 
 @dataclass(frozen=True)
 class Strong:

@@ -17,7 +17,7 @@ from bench.analysis import beside
 from bench.analysis.frames import Results
 from bench.errors import UserError
 from bench.machine.sources import code_hash
-from bench.report.blocks import Block, Figure, Gallery, with_one_file_each
+from bench.report.blocks import MADE_BY, Block, Figure, Gallery, with_one_file_each
 from bench.report.render import RENDERERS
 from bench.report.render.pdf import in_print
 from bench.report.sections import SECTIONS
@@ -124,13 +124,18 @@ def write_files(
 def ready(folder: Path) -> set[str]:
     """Make sure that a report can be written, before any work is done for it; the pictures of the one that is there.
 
-    :raises UserError: if the folder cannot be written, or its ``report.md`` is none of ours.
+    :raises UserError: if the folder cannot be written, or has a report that is none of ours.
     """
     path = folder / "report.md"
     with files.explained(folder):
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
-    if text is not None and not _OURS.match(text):
-        raise UserError(f"{path} is not a report of ddpm-bench: move it, or name another folder with --out")
+        if text is None:  # as an interrupted report of ours has it
+            others = [folder / name for name in ("report.pdf", HTML)]
+            foreign = [other for other in others if other.exists() and MADE_BY.encode() not in other.read_bytes()]
+        else:
+            foreign = [] if _OURS.match(text) else [path]
+    if foreign:
+        raise UserError(f"{foreign[0]} is not a report of ddpm-bench: move it, or name another folder with --out")
     files.check_writable(folder)
     return {name for name in _IMAGE.findall(text or "") if name.endswith(".png")}
 

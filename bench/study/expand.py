@@ -14,7 +14,8 @@ from bench.study.axes import LISTED
 from bench.study.design import Design
 from bench.study.model import Budget, Cell, Job, Sampling
 from bench.text import plural
-from ddpm.nets import classes_of, learns_variance, make_net, takes_second_time
+from ddpm.base import least_images, parts
+from ddpm.nets import classes_of, learns_variance, takes_second_time
 from ddpm.objective import check, default_weight, loss_weight
 from ddpm.sampler import make_sampler
 from ddpm.schedule import Schedule, make_schedule
@@ -40,7 +41,7 @@ WITHOUT = (
     # the oracle is the same whatever it would be trained on, and with
     Without("net", lambda net: net == ORACLE, {
         "objective": Variant("x0"), "weight": Variant(DEFAULT), "seed": 0, "timesteps": Variant("uniform"),
-        "teach": Variant("data"), "ema": None, "guidance": None,
+        "teach": Variant("data"), "base": Variant("none"), "ema": None, "guidance": None,
     }),
 )  # fmt: skip
 
@@ -50,6 +51,24 @@ class Check(NamedTuple):
 
     axes: tuple[str, ...]
     why: Callable[[Design, At], str | None]
+
+
+def _no_network(design: Design, at: At) -> str | None:
+    """Networks that do not fit the images, and bases that need more of them."""
+    net, base, data = at["net"], at["base"], row(design.dataset)
+    if net == ORACLE:
+        return None
+    try:
+        with torch.device("meta"):
+            parts(net, base, data.channels, data.side)
+    except ValueError as error:
+        return str(error)
+    if (known := classes_of(net)) not in (0, data.classes):
+        has = f"{data.classes} classes, not {known}" if data.classes else "no classes"
+        return f"net {net}: {parse(design.dataset).name} has {has}"
+    if (needed := least_images(base)) > (there := data.trained_on(design.train.images)):
+        return f"base {base} needs {needed} training images or more, not {there}"
+    return None
 
 
 def _average_of_nothing(design: Design, at: At) -> str | None:
@@ -166,12 +185,20 @@ def _variance_of_no_mean(design: Design, at: At) -> str | None:
     )
 
 
+def _base_of_one_time(design: Design, at: At) -> str | None:
+    if at["base"] == "none" or not make_teach(at["teach"]).second:
+        return None
+    able = _teaching(lambda rule: not rule.second)
+    return f"teach {at['teach']} has a second time, of which base {at['base']} knows nothing (teach: {able})"
+
+
 def _teaching(able: Callable[[Teach], bool]) -> str:
     """The names of the ways to teach that can do it."""
     return ", ".join(name for name, row in entries("teach").items() if able(row()))
 
 
 CHECKS = (
+    Check(("net", "base"), _no_network),
     Check(("ema",), _average_of_nothing),
     Check(("guidance", "net"), _guidance_without_classes),
     Check(("sampler", "net"), _variance_not_learned),
@@ -181,6 +208,7 @@ CHECKS = (
     Check(("teach", "T"), _not_taught),
     Check(("teach", "net"), _no_second_time),
     Check(("teach", "net"), _variance_of_no_mean),
+    Check(("teach", "base"), _base_of_one_time),
     Check(("sampler", "teach"), _no_jumps),
     Check(("sampler", "teach", "sample_steps"), _mean_renoised),
 )
@@ -208,7 +236,6 @@ def expand(design: Design) -> Iterator[Cell]:
 
     :raises ValueError: for impossible or duplicate cells, naming them.
     """
-    _check_networks(design)
     _check_snapshots(design)
     grid = _Grid(design)
     for at, rules in _trainings(design):
@@ -346,28 +373,6 @@ def _twice(job: Job, way: Sampling, before: Iterable[Any], asked: Iterable[Any])
     values = zip(TRAINING + SAMPLING, itertools.chain(*before), itertools.chain(*asked), strict=True)
     axis, one, other = next(each for each in values if each[1] != each[2])
     return f"duplicate cells: {job.label}, {way.label} comes from {axis}={one} and from {axis}={other}"
-
-
-def _check_networks(design: Design) -> None:
-    """Refuse networks that do not fit the images.
-
-    :raises ValueError: saying which, and why.
-    """
-    data = row(design.dataset)
-    with torch.device("meta"):
-        for net in design.axes.net:
-            if net == ORACLE:
-                continue
-            try:
-                make_net(net, data.channels, data.side)
-            except ValueError as error:
-                raise ValueError(f"impossible cell: {error}") from error
-            if (known := classes_of(net)) not in (0, data.classes):
-                name, has = (
-                    parse(design.dataset).name,
-                    f"{data.classes} classes, not {known}" if data.classes else "no classes",
-                )
-                raise ValueError(f"impossible cell: net {net}: {name} has {has}")
 
 
 def _check_snapshots(design: Design) -> None:

@@ -174,6 +174,10 @@ class Job(Chosen):
         title="teaching", family="teach", say="taught by {}".format, later=True,
         about="Where the x₀ of the training target comes from: the data, or a network, for few sampling steps.",
     )] = Variant("data")  # fmt: skip
+    base: Annotated[Variant, Axis(
+        title="base", family="base", say="on a {}".format, later=True,
+        about="A denoiser in closed form that the network starts from: it learns the rest.",
+    )] = Variant("none")  # fmt: skip
     train: Budget
     packages: Packages = ()
 
@@ -184,6 +188,11 @@ class Job(Chosen):
         yield "dataset", Variant.of(str(fields.get("dataset"))).name
         if train := fields.get("train"):
             yield "optimiser", train.optimiser
+
+    @property
+    def network(self) -> str:
+        """What is trained, in a word: networks of one name and one base are as large and as fast."""
+        return str(self.net) if self.base == "none" else f"{self.net} on a {self.base}"
 
     @cached_property
     def teacher(self) -> Job | None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.rows import FAMILIES, entries, read
+from ddpm.base import parts
 from ddpm.denoiser import Denoiser
 from ddpm.nets import make_net
 from ddpm.objective import check, loss_weight, make_target
@@ -44,6 +45,13 @@ def forward(net: Variant) -> Tensor:
     return found
 
 
+def based(base: Variant) -> Tensor:
+    """What it says of two images, fitted to nothing yet."""
+    made = parts("unet", base, 1, 28)[1]
+    assert made is not None
+    return made.posterior_mean(torch.zeros(2, 784), torch.tensor([[0.5]]), torch.tensor([[0.8]]))
+
+
 def walked(sampler: Variant) -> Tensor:
     """Where five steps of a sampler lead."""
     x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
@@ -64,6 +72,7 @@ USES: dict[str, Callable[[Variant], Tensor]] = {
     "schedule": lambda name: make_schedule(name, 50).alpha,
     "timesteps": lambda name: make_timesteps(name, 50, S.alpha.device).draw(64, torch.Generator().manual_seed(0)) - 1,
     "teach": lambda name: torch.tensor(make_teach(name).extra),
+    "base": based,
     "sampler": walked,
     "spacing": lambda name: torch.tensor(space(make_schedule("linear", 1000), 10, name)) - 1,
 }

@@ -30,7 +30,7 @@ from bench.score.judges import pinned
 from bench.store.store import Store
 from bench.store.tensors import Checkpoint
 from bench.study.model import Job, Sampling
-from ddpm import batch, denoiser, ema, guidance, likelihood, objective, sampler, schedule, teach, timestep, train
+from ddpm import base, batch, denoiser, ema, guidance, likelihood, objective, sampler, schedule, teach, timestep, train
 from ddpm.nets import dit
 from ddpm.spec import Variant, parameters
 
@@ -372,6 +372,21 @@ def second_time_not_told(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(sampler.SAMPLERS, "jump", sampler.euler)
 
 
+@bug("base mixture")
+def noise_of_the_components_left_out(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(base, "_gain", lambda variance, alpha, sigma: torch.ones_like(sigma * variance) / alpha)
+
+
+@bug("training base mixture")
+def output_not_added_to_the_base_s(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(base.Based, "forward", lambda self, x, u: self.net(torch.cat([x, x], 1), u)[:, :1])
+
+
+@bug("job based, training")
+def base_never_fitted(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(base.Based, "fit", lambda *args: None)
+
+
 @pytest.mark.parametrize("name", PATCHES)
 def test_a_bug_is_seen(check: Check, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     seen_by, inject = PATCHES[name]
@@ -571,7 +586,7 @@ def test_fingerprints_tell_as_much_as_what_they_are_of() -> None:
 def test_training_runs_differ_from_each_other(kept: Any) -> None:
     """No two give the same numbers, or one of the choices would have no effect."""
     runs = {name: kept[0].value(f"training {name}") for name in training.runs()}
-    usual = {"objective v", "weight unit", "teach data", "net unet", "optimiser adamw", "with snapshots"}
+    usual = {"objective v", "weight unit", "teach data", "base none", "net unet", "optimiser adamw", "with snapshots"}
     same = [
         (a, b)
         for a, one in runs.items()

@@ -202,6 +202,25 @@ def test_a_report_of_somebody_else_is_kept(store, tmp_path):
     assert {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.*")} == files
 
 
+@pytest.mark.parametrize("name", ["report.pdf", "report.html"])
+def test_another_form_of_somebody_else_is_kept(name, store, tmp_path):
+    """Where no ``report.md`` says whose it is: a thesis is not a report that was interrupted."""
+    folder = tmp_path / "trial"
+    folder.mkdir()
+    (folder / name).write_bytes(b"mine")
+    with pytest.raises(UserError, match=rf"{re.escape(name)} is not a report of ddpm-bench: move it"):
+        write(make_study(), store, tmp_path)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {name: b"mine"}
+
+
+def test_a_report_without_its_markdown_is_written_again(store, tmp_path):
+    """So an interrupted one is found: its PDF and its HTML say whose they are."""
+    made = write(make_study(), store, tmp_path)
+    assert b"ddpm-bench" in made.pdf.read_bytes()
+    made.markdown.unlink()
+    assert write(make_study(), store, tmp_path).fresh
+
+
 @pytest.mark.parametrize(
     "page", sorted((paths.ROOT / "reports").glob("*/report.md")), ids=lambda page: page.parent.name
 )

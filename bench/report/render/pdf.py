@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from bench.images.whole import decoded
 from bench.report.blocks import (
+    MADE_BY,
     Block,
     Bullets,
     Cell,
@@ -120,7 +121,9 @@ def source(blocks: Iterable[Block]) -> str:
     at = contents_at(blocks)
     if at is not None:
         made.insert(at, "#contents()")
-    return "\n\n".join([PAGE, *made])
+    title = next((block.content for block in blocks if isinstance(block, Heading)), ())
+    about = f"#set document(author: {literal(MADE_BY)}, title: {inline(title)})"
+    return "\n\n".join([about, PAGE, *made])
 
 
 def _placed(block: Block, last: Block | None, following: Block | None, numbers: Iterator[int]) -> str:

@@ -29,7 +29,8 @@ def section(results: Results) -> Iterator[Block]:
     if results.exact.empty or results.shown is results.cells or results.bounds is None:
         return
     axes = axis_names(results, AXES, CELL)
-    rows = list(_rows(results, axes, results.bounds[0]["fid"]))
+    judges = other_judges(results)
+    rows = list(_rows(results, axes, judges, results.bounds[0]["fid"]))
     if not rows:
         return
     yield heading(2, "Where the FID comes from")
@@ -51,14 +52,19 @@ def section(results: Results) -> Iterator[Block]:
     )
     titles = numbers("sample size", "network", "sampler")
     share = Column("sampler's share", format="percent")
-    others = judge_columns(other_judges(results))
-    columns = [*axis_columns(axes), *numbers("FID"), *others, *titles, share, *numbers("FID of the oracle")]
+    columns = [
+        *axis_columns(axes),
+        *numbers("FID"),
+        *judge_columns(judges),
+        *titles,
+        share,
+        *numbers("FID of the oracle"),
+    ]
     yield table(columns, rows[:MOST])
     yield from left_out(results, len(rows), "settings", MOST)
 
 
-def _rows(results: Results, axes: list[str], floor: float) -> Iterator[list[Cell]]:
-    others = other_judges(results)
+def _rows(results: Results, axes: list[str], judges: list[str], floor: float) -> Iterator[list[Cell]]:
     exact = results.exact["fid"].groupby(level=SHARED).median().to_dict()
     networks = results.settings.groupby(list(MODEL_AXES), sort=False)["fid"]
     best, ways = networks.transform("min"), networks.transform("size")
@@ -68,4 +74,4 @@ def _rows(results: Results, axes: list[str], floor: float) -> Iterator[list[Cell
         if oracle is not None:
             sampler = row["fid"] - row["best"]
             parts = [floor, row["best"] - floor, sampler, sampler / row["fid"], oracle]
-            yield [*axis_cells(axes, row), row["fid"], *judge_cells(others, row), *parts]
+            yield [*axis_cells(axes, row), row["fid"], *judge_cells(judges, row), *parts]
