@@ -69,7 +69,13 @@ TRIALS: dict[str, dict[str, Any]] = {
     "middle 4": {"net": "unet(middle=4)"},
     "dit": {"net": "dit"},
     "batch 32, logit-normal t": {"batch_size": 32, "timesteps": "logit_normal"},
-}
+    "on a Gaussian": {"base": "mixture(components=1)"},
+    "on a mixture": {"base": "mixture"},
+    "on a mixture, batch 32, logit-normal t": {"base": "mixture", "batch_size": 32, "timesteps": "logit_normal"},
+    "on a mixture, batch 16, low-noise t": {
+        "base": "mixture(rank=100)", "batch_size": 16, "timesteps": "logit_normal(mean=-1.25)",
+    },
+}  # fmt: skip
 N = 1000
 
 
@@ -84,7 +90,8 @@ def make_study(name: str, change: dict[str, Any], flops: float, seeds: int) -> S
     recipe = ENTRY["train"] | {k: v for k, v in change.items() if k in Training.model_fields}
     chosen = {k: v for k, v in ENTRY.items() if k not in ("train", "engine")}
     chosen |= {k: v for k, v in change.items() if k not in recipe}
-    batches = int(flops / count_flops(chosen["net"], DATASET).train / recipe["batch_size"])
+    of_an_image = count_flops(chosen["net"], DATASET, chosen.get("base", "none")).train
+    batches = int(flops / of_an_image / recipe["batch_size"])
     if not batches:
         raise UserError(f"{flops:g} FLOPs are not enough for one batch: use a larger --share")
     epochs = -(-batches * recipe["batch_size"] // DATASETS[DATASET].train)

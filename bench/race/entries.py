@@ -65,9 +65,9 @@ ENTRIES: dict[str, Entry] = {
     "unet-mixture": Entry(
         ("cpu2", "gpu1"),
         "ddpm-bench",
-        "on a base, so that it need only learn detail: mostly at low noise, in batches of 16, for 300 steps",
+        "on a base, so that it need only learn detail: mostly at low noise, in batches of 16, for 400 steps",
         {
-            "train": {"epochs": 1, "images": 4_800, "batch_size": 16, "lr": 6e-3, "optimiser": "muon"},
+            "train": {"epochs": 1, "images": 6_400, "batch_size": 16, "lr": 6e-3, "optimiser": "muon"},
             "net": "unet", "base": {"mixture": {"rank": 100}}, "objective": "v", "schedule": "cosine", "T": 1000,
             "timesteps": {"logit_normal": {"mean": -1.25}},
             "sampler": "dpmpp_2m_sde", "sample_steps": 25, "spacing": "trailing", "engine": "eager",

@@ -18,7 +18,7 @@ FLOPS = search.flops_of(0.5)
 def test_a_trial_spends_the_flops_it_is_given(name: str) -> None:
     study = search.make_study(name, search.TRIALS[name], FLOPS, seeds=2)
     job = study.cells[0].job
-    a_step = study.train.batch_size * count_flops(job.net, job.dataset).train
+    a_step = study.train.batch_size * count_flops(job.net, job.dataset, job.base).train
     spent = study.train.epochs * (study.train.images or 0) / study.train.batch_size * a_step
     assert FLOPS - study.train.epochs * a_step < spent <= FLOPS
     assert [cell.job.seed for cell in study.cells] == [0, 1]
