@@ -191,8 +191,8 @@ def mixture(pixels: int, *, components: Count = 100, rank: Count = 64, span: Cou
 
     It is fitted by k-means. At most ``span`` principal components are told apart: what is left has one variance.
 
-    Use: for good images after little training. The fit takes about as long as a few training steps, and counts as
-    training. Its numbers lie in the checkpoint beside the weights.
+    Use: for good images after little training. The fit takes a second or two, and counts as training. Its
+    numbers lie in the checkpoint beside the weights.
     """
     span = min(span, pixels)
     if rank > span:
