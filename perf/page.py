@@ -260,7 +260,8 @@ def search(record: Record) -> Iterator[Block]:
     yield text(
         "What the next recipe of our race entry is chosen from. Each trial changes one setting of ", CodeSpan("base"),
         ". Those with a comma in the name change several. ", CodeSpan("AdamW"), " has its own learning rate, and ",
-        CodeSpan("flow"), " its own objective. Each trains for the same number of FLOPs. There is one seed each, so a difference of a "
+        CodeSpan("flow"),
+        " its own objective. Each trains for the same number of FLOPs. There is one seed each, so a difference of a "
         "few per cent may be chance.",
     )  # fmt: skip
     yield text(
