@@ -13,14 +13,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ddpm.bounds import Count
+from ddpm.bounds import Components, Count
 from ddpm.denoiser import halves
 from ddpm.mix import Table
 from ddpm.nets import make_net
 from ddpm.objective import make_target
 from ddpm.precision import as_float64
 from ddpm.schedule import Schedule
-from ddpm.spec import Variant, build, option
+from ddpm.spec import Variant, build
 
 MOST_IMAGES = 20_000
 """Images that a base is fitted to, at most: more of them cost time, and say little more."""
@@ -33,7 +33,12 @@ LEAST = 1e-5
 
 
 class Base(nn.Module):
-    """What a row of :data:`BASES` makes: a denoiser in closed form. What it learns of the images are its buffers."""
+    """What a row of :data:`BASES` makes: a denoiser in closed form. What it learns of the images are its buffers.
+
+    ``least``: the fewest training images that it can be fitted to.
+    """
+
+    least: int = 1
 
     def fit(self, images: Tensor, prepare: Callable[[Tensor], Tensor], random: torch.Generator) -> None:
         """Learn the training images (N, C, H, W), which ``prepare`` makes float images in [−1, 1] of.
@@ -58,6 +63,7 @@ class MixtureBase(Base):
 
     def __init__(self, pixels: int, components: int, rank: int, span: int) -> None:
         super().__init__()
+        self.least = components
         self.mean: Tensor
         self.basis: Tensor
         self.centres: Tensor
@@ -186,7 +192,7 @@ def none(pixels: int) -> None:
     """
 
 
-def mixture(pixels: int, *, components: Count = 100, rank: Count = 64, span: Count = 784) -> MixtureBase:
+def mixture(pixels: int, *, components: Components = 100, rank: Count = 64, span: Count = 784) -> MixtureBase:
     """A mixture of Gaussians along the images' first ``rank`` principal components; a Gaussian along the others.
 
     It is fitted by k-means. At most ``span`` principal components are told apart: what is left has one variance.
@@ -198,11 +204,6 @@ def mixture(pixels: int, *, components: Count = 100, rank: Count = 64, span: Cou
     if rank > span:
         raise ValueError(f"base 'mixture' with rank={rank} needs a span, and images, of {rank} numbers or more")
     return MixtureBase(pixels, components, rank, span)
-
-
-def least_images(spec: Variant | str) -> int:
-    """The fewest images that the base of that name can be fitted to."""
-    return int(option(BASES, spec, "components", 0))
 
 
 BASES: dict[str, Callable[..., Base | None]] = {

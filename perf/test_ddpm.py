@@ -10,6 +10,7 @@ import torch
 from bench.images import datasets
 from bench.job import speed
 from bench.job.generate import noise
+from ddpm.base import BASES, parts
 from ddpm.denoiser import Denoiser
 from ddpm.ema import KEPT, Ema, PowerEma
 from ddpm.guidance import guided
@@ -79,6 +80,23 @@ def test_taught_step(benchmark: Benchmark, teach: str) -> None:
     steps = trainer.steps(images, datasets.to_float)
     next(steps)
     benchmark(next, steps)
+
+
+@pytest.mark.parametrize("base", [name for name in BASES if name != "none"])
+def test_base(benchmark: Benchmark, base: str) -> None:
+    """What a base makes of a batch; its network is apart."""
+    made = parts("unet", base, 1, speed.SIDE)[1]
+    assert made is not None
+    x, alpha = torch.randn(speed.BATCH, speed.SIDE**2), torch.rand(speed.BATCH, 1)
+    benchmark(made.posterior_mean, x, alpha, (1 - alpha**2).sqrt())
+
+
+@pytest.mark.parametrize("base", [name for name in BASES if name != "none"])
+def test_fit_of_a_base(benchmark: Benchmark, base: str) -> None:
+    made = parts("unet", base, 1, speed.SIDE)[1]
+    assert made is not None
+    images = torch.randint(0, 256, (5000, 1, speed.SIDE, speed.SIDE), dtype=torch.uint8)
+    benchmark(made.fit, images, datasets.to_float, torch.Generator())
 
 
 def test_guidance(benchmark: Benchmark) -> None:

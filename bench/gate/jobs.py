@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from bench.gate.kinds import Check, fingerprint
-from bench.gate.numbers import small_bases
 from bench.gate.subject import FROZEN, Subject
 from bench.job import run
 from bench.job.engine import Wish
@@ -25,61 +24,55 @@ N = 20
 """Samples of each cell, and images of the likelihood: the fewest that can be scored."""
 
 
+SMALL = "unet(blocks=1,inner=32,middle=1,width=8{})"
+JOBS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
+    "told": (
+        {
+            "net": FROZEN["classes"], "objective": "v", "weight": "unit", "seed": 3, "timesteps": "importance",
+            "train": {
+                "epochs": 2, "batch_size": 32, "images": 480, "lr": 6e-3, "optimiser": "muon", "snapshots": 2,
+            },
+        },
+        [
+            {"sampler": "ancestral_learned", "sample_steps": 4, "sample_seed": 5, "guidance": 2.0},
+            {"sampler": "ddim", "sample_steps": 4, "sample_seed": 6, "ema": 0.15},
+        ],
+    ),
+    "jumping": (
+        {
+            "net": SMALL.format(",second_time=true"), "objective": "flow", "weight": "unit", "seed": 1,
+            "teach": "meanflow", "train": {"epochs": 1, "batch_size": 16, "images": 64},
+        },
+        [
+            {"sampler": "jump", "sample_steps": 2, "sample_seed": 1},
+            {"sampler": "ddim", "sample_steps": 2, "sample_seed": 1, "eta": 0.0},
+        ],
+    ),
+    "based": (
+        {
+            "net": SMALL.format(""), "objective": "eps", "weight": "unit", "seed": 2,
+            "base": "mixture(components=4,rank=8,span=32)",
+            "train": {"epochs": 1, "batch_size": 16, "images": 64},
+        },
+        [{"sampler": "ddim", "sample_steps": 2, "sample_seed": 1, "eta": 0.0}],
+    ),
+    "plain": (
+        {
+            "net": "scorenet", "objective": "previous", "weight": "demo", "seed": 1,
+            "train": {"epochs": 1, "batch_size": 16, "images": 64},
+        },
+        [{"sampler": "ancestral", "sample_steps": 2, "sample_seed": 1}],
+    ),
+}  # fmt: skip
+"""Name → how a network is trained, and the ways that it is sampled."""
+
+
 def jobs() -> dict[str, list[Cell]]:
     """Name → the cells of one training run."""
-    told = {
-        "net": FROZEN["classes"],
-        "objective": "v",
-        "weight": "unit",
-        "seed": 3,
-        "timesteps": "importance",
-        "train": {"epochs": 2, "batch_size": 32, "images": 480, "lr": 6e-3, "optimiser": "muon", "snapshots": 2},
-    }
-    plain = {
-        "net": "scorenet",
-        "objective": "previous",
-        "weight": "demo",
-        "seed": 1,
-        "train": {"epochs": 1, "batch_size": 16, "images": 64},
-    }
-    jumping = {
-        "net": "unet(blocks=1,inner=32,middle=1,second_time=true,width=8)",
-        "objective": "flow",
-        "weight": "unit",
-        "seed": 1,
-        "teach": "meanflow",
-        "train": {"epochs": 1, "batch_size": 16, "images": 64},
-    }
-    based = {
-        "net": "unet(blocks=1,inner=32,middle=1,width=8)",
-        "objective": "eps",
-        "weight": "unit",
-        "seed": 2,
-        "base": str(small_bases("mixture")["mixture"]),
-        "train": {"epochs": 1, "batch_size": 16, "images": 64},
-    }
-    ways: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
-        "told": (
-            told,
-            [
-                {"sampler": "ancestral_learned", "sample_steps": 4, "sample_seed": 5, "guidance": 2.0},
-                {"sampler": "ddim", "sample_steps": 4, "sample_seed": 6, "ema": 0.15},
-            ],
-        ),
-        "jumping": (
-            jumping,
-            [
-                {"sampler": "jump", "sample_steps": 2, "sample_seed": 1},
-                {"sampler": "ddim", "sample_steps": 2, "sample_seed": 1, "eta": 0.0},
-            ],
-        ),
-        "based": (based, [{"sampler": "ddim", "sample_steps": 2, "sample_seed": 1, "eta": 0.0}]),
-        "plain": (plain, [{"sampler": "ancestral", "sample_steps": 2, "sample_seed": 1}]),
-    }
     found = {}
-    for name, (fields, own) in ways.items():
+    for name, (fields, ways) in JOBS.items():
         job = Job.model_validate({"schedule": "cosine", "T": 6, **fields})
-        found[name] = [Cell(job=job, sampling=Sampling.model_validate(way), n=N) for way in own]
+        found[name] = [Cell(job=job, sampling=Sampling.model_validate(way), n=N) for way in ways]
     return found
 
 

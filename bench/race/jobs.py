@@ -102,8 +102,8 @@ def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def quick(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The same for a try of seconds: two epochs of 64 images, two steps."""
-    train = {**settings["train"], "epochs": min(2, settings["train"]["epochs"]), "images": 64, "batch_size": 32}
+    """The same for a try of seconds: two epochs of 128 images, two steps."""
+    train = {**settings["train"], "epochs": min(2, settings["train"]["epochs"]), "images": 128, "batch_size": 32}
     return {**settings, "train": train, "sample_steps": min(2, settings["sample_steps"])}
 
 

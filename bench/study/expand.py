@@ -14,7 +14,7 @@ from bench.study.axes import LISTED
 from bench.study.design import Design
 from bench.study.model import Budget, Cell, Job, Sampling
 from bench.text import plural
-from ddpm.base import least_images, parts
+from ddpm.base import parts
 from ddpm.nets import classes_of, learns_variance, takes_second_time
 from ddpm.objective import check, default_weight, loss_weight
 from ddpm.sampler import make_sampler
@@ -60,14 +60,14 @@ def _no_network(design: Design, at: At) -> str | None:
         return None
     try:
         with torch.device("meta"):
-            parts(net, base, data.channels, data.side)
+            _, made = parts(net, base, data.channels, data.side)
     except ValueError as error:
         return str(error)
     if (known := classes_of(net)) not in (0, data.classes):
         has = f"{data.classes} classes, not {known}" if data.classes else "no classes"
         return f"net {net}: {parse(design.dataset).name} has {has}"
-    if (needed := least_images(base)) > (there := data.trained_on(design.train.images)):
-        return f"base {base} needs {needed} training images or more, not {there}"
+    if made is not None and made.least > (there := data.trained_on(design.train.images)):
+        return f"base {base} needs {made.least} training images or more, not {there}"
     return None
 
 

@@ -9,7 +9,7 @@ from scipy.stats import multivariate_normal
 from torch import Tensor
 from torch.testing import assert_close
 
-from ddpm.base import BASES, Base, Based, MixtureBase, k_means, least_images, make_based, mixture, principal
+from ddpm.base import BASES, Base, Based, MixtureBase, k_means, make_based, mixture, principal
 from ddpm.denoiser import Denoiser
 from ddpm.nets import make_net
 from ddpm.objective import OBJECTIVES
@@ -231,8 +231,7 @@ def test_what_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=said):
             make_based(net, base, S, "v", 1, side)
-    assert least_images("mixture") == 100
-    assert least_images("none") == 0
+    assert mixture(784).least == 100
 
 
 def test_an_abstract_base_says_so() -> None:
