@@ -47,7 +47,7 @@ def train(setting: Setting, net: nn.Module) -> Generator[Event, None, TrainedJob
         teacher.load_state_dict(weights)
     train = images.train[: job.train.images].to(device)
     clock, since = clocks.make_clock(device), time.time()
-    fitted = _fitted(net, train, job.seed, clock)
+    fitted = _fitted(net, train, job.seed, clock) if teacher is None else 0.0  # a student has its teacher's base
     stages.add("train", since)
     trainer = trainer_of(job, net, setting.schedule, teacher)
     since = time.time()

@@ -107,6 +107,21 @@ def test_resuming_is_bit_identical(world: World, make_study: Callable[..., Study
     assert weights(cut, key) == weights(world.store, key)
 
 
+def test_a_student_has_its_teacher_s_base(
+    world: World, make_study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is fitted once, in the teacher's time."""
+    plain, fits = MixtureBase.fit, []
+    monkeypatch.setattr(MixtureBase, "fit", lambda self, *args: [fits.append(1), plain(self, *args)])
+    study = study_of(make_study, BASE, teach=["reflow(steps=2)"], sample_steps=[1])
+    list(run_study(study, world.store, OPTIONS))
+    (cell,) = study.cells
+    assert len(fits) == 1
+    assert cell.job.teacher is not None
+    teacher, student = (weights(world.store, key) for key in (cell.job.teacher.key, cell.job.key))
+    assert teacher["ema.base.centres"] == student["net.base.centres"]
+
+
 def test_seeds_fit_their_own(world: World, make_study: Callable[..., Study]) -> None:
     """k-means starts from images that the training seed chooses."""
     study = study_of(make_study, BASE, seed=[0, 1])
