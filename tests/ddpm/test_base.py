@@ -16,6 +16,7 @@ from ddpm.objective import OBJECTIVES
 from ddpm.sampler import sample
 from ddpm.schedule import make_schedule
 from ddpm.spacing import space
+from ddpm.spec import parameters
 
 S = make_schedule("cosine", 100)
 SMALL = "unet(blocks=1,inner=32,middle=1,width=8{})"
@@ -113,13 +114,40 @@ def test_the_fit_finds_a_mixture() -> None:
 
 
 def test_small_components_borrow() -> None:
-    """A component of one image has the mean covariance of all, not none."""
+    """A component of one image has the mean covariance of all, not none; and a share of one image."""
     x = torch.cat([draw(200, 3), torch.full((1, 3), 50.0).double()])
     base = fitted(x, 2, 3, 3)
     alone = int(base.log_shares.argmin())
     assert base.variances[alone].max() > 0.3
+    assert_close(base.log_shares[alone], torch.tensor(1 / 201).double().log())
     assert torch.isfinite(base.variances).all()
     assert torch.isfinite(base.log_shares).all()
+
+
+def test_images_that_are_one_and_the_same() -> None:
+    """All components but one are of no image: they stay where they began, and hardly count."""
+    base = fitted(torch.full((20, 3), 2.0).double(), 3, 2, 3)
+    assert_close(base.log_shares.exp().sort().values, torch.tensor([0.05, 0.05, 1.0]).double())
+    assert_close(base.centres, torch.zeros(3, 2).double(), rtol=0, atol=1e-9)
+
+
+def test_a_fit_is_decided_by_its_generator() -> None:
+    """The same again from the same state, another from another; torch's own generator is left alone."""
+    images = correlated(200, 64).view(200, 1, 8, 8)
+    before = torch.get_rng_state()
+
+    def centres(seed: int, span: int) -> Tensor:
+        net = make_based(SMALL.format(""), f"mixture(components=5,rank=4,span={span})", S, "v", 1, 8).double()
+        assert isinstance(net, Based)
+        torch.set_rng_state(before)
+        net.fit(images, same, seeded(seed))
+        assert torch.equal(torch.get_rng_state(), before)
+        found: Tensor = net.base.centres
+        return found
+
+    for span in (10, 64):
+        assert torch.equal(centres(1, span), centres(1, span))
+        assert not torch.equal(centres(1, span), centres(2, span))
 
 
 def test_principal_components() -> None:
@@ -141,6 +169,17 @@ def test_k_means_settles() -> None:
     assert torch.equal(nearest, torch.cdist(y, centres).argmin(1))
     for k in nearest.unique():
         assert_close(centres[k], y[nearest == k].mean(0))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_k_means_of_points_at_unequal_distances(seed: int) -> None:
+    """Near centres are told apart far from the origin, a point far from all has its own, and no centre is lost."""
+    y = torch.cat([draw(40, 2, seed=seed), draw(40, 2, seed=seed + 9) + 5, torch.tensor([[300.0, 40.0]]).double()])
+    nearest, centres = k_means(y, 4, seeded(seed))
+    assert torch.equal(nearest, torch.cdist(y, centres).argmin(1))
+    assert_close(centres[nearest[-1]], y[-1])
+    alike = k_means(torch.full((6, 2), 7.0), 3, seeded(seed))[1]
+    assert_close(alike, torch.full((3, 2), 7.0))
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -177,8 +216,14 @@ def test_the_network_sees_the_base_and_adds_to_it() -> None:
 def test_classes_and_variance_pass_through() -> None:
     """A network that knows classes is told them; v keeps its place behind the output."""
     net = make_based(SMALL.format(",classes=10,variance=true"), BASE, S, "eps", 3, 8)
-    x, u = torch.randn(2, 3, 8, 8), torch.tensor([0.5, 0.9])
-    assert net(x, u, torch.tensor([1, 2])).shape == (2, 6, 8, 8)
+    assert isinstance(net, Based)
+    for i, value in enumerate(net.net.parameters()):
+        torch.nn.init.normal_(value, generator=seeded(i))
+    x, u = torch.randn(2, 3, 8, 8, generator=seeded()), torch.tensor([0.5, 0.9])
+    one, other = (net(x, u, torch.tensor(classes)) for classes in ([1, 2], [3, 2]))
+    assert one.shape == (2, 6, 8, 8)
+    assert not torch.equal(one[0], other[0])
+    assert torch.equal(one[1], other[1])
 
 
 def test_reduced_precision_leaves_the_base_alone() -> None:
@@ -188,7 +233,8 @@ def test_reduced_precision_leaves_the_base_alone() -> None:
     x, u = torch.randn(4, 1, 8, 8, generator=seeded()), torch.tensor([0.1])
     with torch.autocast("cpu", torch.bfloat16):
         reduced = net(x, u)
-    assert torch.equal(reduced, net(x, u))
+    alpha, sigma = S.alpha[10].float().view(1, 1), S.sigma[10].float().view(1, 1)
+    assert torch.equal(reduced, net.base.posterior_mean(x.flatten(1), alpha, sigma).view_as(x))
 
 
 def test_weights_hold_the_base() -> None:
@@ -218,7 +264,11 @@ def test_samples_of_a_base_are_like_the_data() -> None:
 
 def test_none_is_the_network_itself() -> None:
     assert BASES["none"](784) is None
-    assert type(make_based("unet", "none", S, "v", 1, 28)) is type(make_net("unet", 1, 28))
+    plain, made = make_net("unet", 1, 28), make_based("unet", "none", S, "v", 1, 28)
+    assert type(made) is type(plain)
+    assert {name: value.shape for name, value in made.state_dict().items()} == {
+        name: value.shape for name, value in plain.state_dict().items()
+    }
 
 
 def test_what_is_refused() -> None:
@@ -227,10 +277,12 @@ def test_what_is_refused() -> None:
         ("mixture(rank=9,span=8)", "unet", 8, "rank=9 needs a span"),
         ("mixture(components=0)", "unet", 8, "must be a whole number from 1"),
         ("mixture", "scorenet", 28, r"not 2×28×28 \(base 'mixture' gives it a second image beside x_t\)"),
+        ("none", "scorenet", 32, "net 'scorenet' takes 1×28×28 images, not 1×32×32$"),
         ("nonsense", "unet", 8, "'nonsense' is not there"),
     ):
         with pytest.raises(ValueError, match=said):
             make_based(net, base, S, "v", 1, side)
+    assert parameters(mixture) == {"components": 100, "rank": 64, "span": 784}
     assert mixture(784).least == 100
 
 
