@@ -120,9 +120,10 @@ FAMILIES: dict[str, Family] = {
     "bases": Family(
         "What a network starts from",
         "A base is a denoiser in closed form. It is fitted to the training images before the first step, and the "
-        "network learns the rest: its output is added to what the base would answer. The base's x̂₀ is a second input "
-        "of the network, beside x_t. EDM's preconditioning is the same idea, with a base that is linear in x_t "
-        "([the objective `edm`](objectives.md#edm)). The axis `base` names one.",
+        "network learns the rest: the network's output is added to what the base would answer. The base's x̂₀ is a "
+        "second input of the network, beside x_t. So `scorenet` cannot have a base. Nor can a network that is told of "
+        "a second time (`teach: meanflow` and `shortcut`). EDM's preconditioning is the same idea, with a base that is "
+        "linear in x_t ([the objective `edm`](objectives.md#edm)). The axis `base` names one.",
         "ddpm/base.py",
         lambda: {name: (row, "") for name, row in base.BASES.items()},
     ),

@@ -24,12 +24,16 @@ from ddpm.spec import Variant, build
 
 MOST_IMAGES = 20_000
 """Images that a base is fitted to, at most: more of them cost time, and say little more."""
+IMAGES_EACH = 4
+"""Images for each direction that has a variance of its own, at least."""
 POWERS = 4
 """Multiplications by the covariance that find the principal components."""
+MOST_NUMBERS = 100_000_000
+"""In the axes of a mixture: 400 MB, which every evaluation reads."""
 ROUNDS = 20
 """Rounds of k-means."""
 LEAST = 1e-5
-"""The smallest variance along an axis, for images in [−1, 1]: half of a grey level, squared."""
+"""The smallest variance along an axis, for images in [−1, 1]: about half of a grey level, squared."""
 
 
 class Base(nn.Module):
@@ -86,6 +90,8 @@ class MixtureBase(Base):
     def fit(self, images: Tensor, prepare: Callable[[Tensor], Tensor], random: torch.Generator) -> None:
         """Find the principal components, then the mixture by k-means, each component with its own covariance.
 
+        A direction beyond the mixture's has a variance of its own where there are :data:`IMAGES_EACH` images for each
+        such direction. The others share one: few images say of most directions that nothing ever changes there.
         A covariance is that of its images and of as many made-up ones as the mixture has dimensions, which have the
         mean covariance of all components: small components are not trusted alone.
         """
@@ -95,10 +101,12 @@ class MixtureBase(Base):
         x = x - self.mean
         basis, variances = principal(x, self.basis.shape[1], random)
         self.basis.copy_(basis)
-        rank, left = self.centres.shape[1], x.shape[1] - len(variances)
+        rank = self.centres.shape[1]
+        known = max(rank, min(len(variances), len(x) // IMAGES_EACH))
+        left = (x.square().mean(0).sum() - variances[:known].sum()) / max(x.shape[1] - known, 1)
+        self.outside.copy_(left.clamp(min=LEAST))
         self.shared.copy_(variances[rank:].clamp(min=LEAST))
-        if left:
-            self.outside.copy_(((x.square().mean(0).sum() - variances.sum()) / left).clamp(min=LEAST))
+        self.shared[known - rank :] = self.outside
         self._fit_mixture(x @ basis[:, :rank], random)
 
     def _fit_mixture(self, y: Tensor, random: torch.Generator) -> None:
@@ -148,11 +156,12 @@ def _gain(variance: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
 def principal(x: Tensor, count: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
     """The first principal components (D, count) of centred ``x`` (N, D), and the variances along them, largest first.
 
-    They are exact if there are D of them, else by subspace iteration (Halko, Martinsson & Tropp, arXiv 0909.4061,
-    algorithm 4.4), which finds nearly those.
+    They are exact if there are D of them. Else subspace iteration finds nearly those (Halko, Martinsson & Tropp, arXiv
+    0909.4061, algorithm 4.4, but made orthonormal once a round).
     """
-    basis = torch.eye(x.shape[1]).to(x)
-    if count < x.shape[1]:
+    if count == x.shape[1]:
+        basis = torch.eye(count).to(x)
+    else:
         basis = torch.randn(x.shape[1], count, generator=random).to(x)
         for _ in range(POWERS):
             basis = torch.linalg.qr(x.mT @ (x @ basis)).Q
@@ -169,7 +178,7 @@ def _spectrum(covariances: Tensor) -> tuple[Tensor, Tensor]:
 def k_means(y: Tensor, count: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
     """Lloyd's algorithm from ``count`` of the points (N, R): the centre of each (N,), and the centres (count, R).
 
-    A centre that is nearest to no point stays where it is.
+    A point's centre is the nearest one before the last round. A centre that is nearest to no point stays where it is.
     """
     centres = y[torch.randperm(len(y), generator=random)[:count].to(y.device)]
     for _ in range(ROUNDS):
@@ -195,14 +204,20 @@ def none(pixels: int) -> None:
 def mixture(pixels: int, *, components: Components = 100, rank: Count = 64, span: Count = 784) -> MixtureBase:
     """A mixture of Gaussians along the images' first ``rank`` principal components; a Gaussian along the others.
 
-    It is fitted by k-means. At most ``span`` principal components are told apart: what is left has one variance.
+    It is fitted by k-means. The first ``span`` principal components have a variance each. All other directions share
+    one. So do those that have fewer than four images each.
 
-    Use: for good images after little training. The fit takes a second or two, and counts as training. Its
-    numbers lie in the checkpoint beside the weights.
+    Use: for good images after little training. The fit counts as training. It takes a second or two
+    for MNIST, and longer for larger images. Its numbers lie in the checkpoint beside the weights.
     """
     span = min(span, pixels)
     if rank > span:
-        raise ValueError(f"base 'mixture' with rank={rank} needs a span, and images, of {rank} numbers or more")
+        raise ValueError(f"base 'mixture': rank={rank} is more than the span, which is {span} for these images")
+    if components * rank**2 > MOST_NUMBERS:
+        raise ValueError(
+            f"base 'mixture' with components={components} and rank={rank} is too large: "
+            f"components × rank² must be at most {MOST_NUMBERS:,}"
+        )
     return MixtureBase(pixels, components, rank, span)
 
 
@@ -215,8 +230,8 @@ BASES: dict[str, Callable[..., Base | None]] = {
 class Based(nn.Module):
     """A network on a base: out = target(x̂₀, ε̂) of the base + net([x_t, x̂₀], t/T).
 
-    ``net`` takes, and gives, twice the channels; the second half of what it gives is not looked at. The base is always
-    worked out in float32 at least, whatever the engine's number format: its exponents are large.
+    ``net`` takes, and gives, twice the channels; the second half of what it gives is not looked at. The base is never
+    worked out in bfloat16, whatever the engine's number format: its exponents are large.
     """
 
     def __init__(self, net: nn.Module, base: Base, schedule: Schedule, objective: Variant | str) -> None:

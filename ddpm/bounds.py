@@ -33,7 +33,7 @@ def number(words: str, holds: Callable[[float], bool]) -> Bound:
 Count = Annotated[int, whole(1, 65_536)]
 Natural = Annotated[int, whole(0, 65_536)]
 Layers = Annotated[int, whole(0, 1000)]
-Components = Annotated[int, whole(1, 10_000)]  # fewer than the images that they are fitted to: ddpm.base
+Components = Annotated[int, whole(1, 10_000)]  # half of the images that ddpm.base fits them to
 Halvings = Annotated[int, whole(1, 32)]  # T is at most 1,000,000, which is less than 2^32
 Finite = Annotated[float, number("", lambda x: True)]
 Positive = Annotated[float, number("above 0", lambda x: x > 0)]

@@ -271,13 +271,12 @@ class Results:
     @cached_property
     def networks(self) -> pd.DataFrame:
         """A row a trained network: its size, and the FLOPs of an image without what ways to teach add to a step."""
-        models = self.trained.drop_duplicates("net")
+        models = self.trained.drop_duplicates(["net", "base"])
         names = ["params", "trained_params", "megabytes"]
         rows = []
-        for net, key in models[["net", "job"]].itertuples(index=False):
-            job = self.jobs[key]
+        for job in map(self.jobs.__getitem__, models["job"]):
             plain = taught_flops(job.flops_per_image, job.config, -1)
-            own = {"net": net, "forward_flops": plain.forward, "train_flops": plain.train}
+            own = {"net": job.config.network, "forward_flops": plain.forward, "train_flops": plain.train}
             rows.append(own | {name: getattr(job, name) for name in names})
         return pd.DataFrame(rows, columns=["net", *names, "forward_flops", "train_flops"])
 

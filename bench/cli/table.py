@@ -16,7 +16,7 @@ MAIN = (
     "net", "objective", "schedule", "T", "seed", "sampler", "sample_steps", "eta", "n", "fid_floor", "fid_ceiling",
     "fid", "kid", "kid_se", "precision", "recall", "confidence", "epoch_s", "sample_images_per_s", "status",
 )  # fmt: skip
-"""Columns of the Markdown table, and those of the other judges after FID; CSV and JSON have all."""
+"""Columns of the Markdown table. It has the other axes that vary too, and the other judges after FID."""
 MOST_ROWS = 500
 """Longest Markdown table; CSV and JSON have all rows."""
 
@@ -57,10 +57,12 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     from tabulate import tabulate
 
     from bench.score.judges import panel
+    from bench.study.axes import AXES
 
     others = dict.fromkeys(name for row in rows for name in panel("fid", row["classifier"]))
-    after = MAIN.index("fid") + 1
-    names = (*MAIN[:after], *others, *MAIN[after:])
+    said = [axis.column for axis in AXES if axis.column not in MAIN and len({row[axis.column] for row in rows}) > 1]
+    before, after = MAIN.index("seed"), MAIN.index("fid") + 1
+    names = (*MAIN[:before], *said, *MAIN[before:after], *others, *MAIN[after:])
     columns = [name for name in names if any(row[name] is not None for row in rows)]
     body = [["" if row[name] is None else row[name] for name in columns] for row in rows]
     return str(tabulate(body, columns, tablefmt="github", floatfmt=".4g"))

@@ -125,6 +125,7 @@ def load_exported(path: Path, device: torch.device) -> Trained:
     return Trained(cell, net).to(device).eval()
 
 
+OF_BASE = "In it `net.` begins the names of the network's own tensors, and `base.` those of its base.\n"
 CARD = """\
 # {title}
 
@@ -141,7 +142,7 @@ print(images.shape, sum(p.numel() for p in network.parameters()))
 ```
 
 Without ddpm-bench the file is the state of the network `{net}`: `safetensors.torch.load_file("weights.safetensors")`.
-
+{parts}
 ## What it is
 
 {what}
@@ -158,7 +159,7 @@ The floor is of as many test images.
 def card(cell: Cell, store: Store) -> str:
     """What a network is, how it was trained, and its scores, in Markdown."""
     job, record, run = cell.job, store.read(CellRecord, cell.key), store.read(JobRecord, cell.job.key)
-    what: dict[str, object] = {"cell": cell.key, "training run": job.key, "network": job.net, "weight": job.weight}
+    what: dict[str, object] = {"cell": cell.key, "training run": job.key, "network": job.network, "weight": job.weight}
     what |= {name: value for name, value in job.train.model_dump().items() if value is not None}
     what["seed"] = job.seed
     if isinstance(run, TrainedJob):
@@ -171,7 +172,8 @@ def card(cell: Cell, store: Store) -> str:
         rows = [(name, f"{value:.4g}", _number(record.floor, name)) for name, value in record.metrics.items()]
         scores, classifier = _table(("metric", "value", "floor"), rows), record.provenance.classifier[:12]
     return CARD.format(
-        title=job.label, dataset=job.dataset, objective=job.objective, schedule=job.schedule, T=job.T, net=job.net,
+        title=job.label, dataset=job.dataset, objective=job.objective, schedule=job.schedule, T=job.T, net=job.network,
+        parts=OF_BASE if job.base != "none" else "",
         what=_table(("fact", "value"), [(name, str(value)) for name, value in what.items()]), n=cell.n,
         way=cell.label, classifier=classifier, scores=scores,
     )  # fmt: skip

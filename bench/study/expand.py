@@ -189,7 +189,10 @@ def _base_of_one_time(design: Design, at: At) -> str | None:
     if at["base"] == "none" or not make_teach(at["teach"]).second:
         return None
     able = _teaching(lambda rule: not rule.second)
-    return f"teach {at['teach']} has a second time, of which base {at['base']} knows nothing (teach: {able})"
+    return (
+        f"teach {at['teach']} has a second time, of which base {at['base']} knows nothing. "
+        f"Use another there (teach: {able}), or exclude it"
+    )
 
 
 def _teaching(able: Callable[[Teach], bool]) -> str:

@@ -175,7 +175,7 @@ class Job(Chosen):
         about="Where the x₀ of the training target comes from: the data, or a network, for few sampling steps.",
     )] = Variant("data")  # fmt: skip
     base: Annotated[Variant, Axis(
-        title="base", family="base", say="on a {}".format, later=True,
+        title="base", family="base", say="on base {}".format, later=True,
         about="A denoiser in closed form that the network starts from: it learns the rest.",
     )] = Variant("none")  # fmt: skip
     train: Budget
@@ -192,7 +192,7 @@ class Job(Chosen):
     @property
     def network(self) -> str:
         """What is trained, in a word: networks of one name and one base are as large and as fast."""
-        return str(self.net) if self.base == "none" else f"{self.net} on a {self.base}"
+        return str(self.net) if self.base == "none" else f"{self.net} on base {self.base}"
 
     @cached_property
     def teacher(self) -> Job | None:

@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 import torch
 
+from bench.analysis.frames import Results
+from bench.analysis.table import iter_rows
+from bench.cli.table import markdown
 from bench.errors import UserError
 from bench.execute.cost import UNKNOWN
 from bench.execute.run import run_study
 from bench.execute.schedule import Options
 from bench.job.draw import trained_network
 from bench.job.events import EpochDone
+from bench.job.export import card
 from bench.job.run import run
 from bench.job.work import count_flops
 from bench.store.records import JobRecord, TrainedJob
@@ -56,8 +60,8 @@ def test_none_leaves_no_trace(make_study: Callable[..., Study]) -> None:
 def test_what_tables_and_labels_say(make_study: Callable[..., Study]) -> None:
     (cell,) = study_of(make_study, BASE).cells
     assert cell.job.told["base"] == BASE
-    assert f"on a {BASE}" in cell.job.label
-    assert cell.job.network == f"tiny on a {BASE}"
+    assert f"on base {BASE}" in cell.job.label
+    assert cell.job.network == f"tiny on base {BASE}"
 
 
 def test_a_network_on_a_base(world: World, make_study: Callable[..., Study]) -> None:
@@ -150,14 +154,17 @@ def test_the_oracle_has_none(make_study: Callable[..., Study]) -> None:
     ("axes", "said"),
     [
         ({"base": ["mixture"]}, "base mixture needs 100 training images or more, not 64$"),
-        ({"base": ["mixture(components=4,rank=1000)"]}, "rank=1000 needs a span, and images, of 1000 numbers or more"),
+        (
+            {"base": ["mixture(components=4,rank=1000)"]},
+            "rank=1000 is more than the span, which is 784",
+        ),
         (
             {"base": [BASE], "net": ["scorenet"]},
             r"net 'scorenet' takes 1×28×28 images, not 2×28×28 \(base 'mixture' gives it a second image beside x_t\)$",
         ),
         (
             {"base": [BASE], "net": ["unet(second_time=true)"], "teach": ["shortcut"], "T": [128]},
-            "teach shortcut has a second time, of which base .* knows nothing .teach: data, consistency, progressive,",
+            "teach shortcut has a second time, of which base .* knows nothing. Use another there .teach: data, consistency,",
         ),
     ],
 )
@@ -191,3 +198,20 @@ def test_another_package_s_base(
     study = study_of(make_study, "normal")
     list(run_study(study, world.store, OPTIONS))
     assert trained(world.store, study.cells[0].job.key).epochs[-1].loss < 2
+
+
+def test_what_is_said_of_networks_on_bases(world: World, make_study: Callable[..., Study]) -> None:
+    """The report's table of sizes has a row each, a table a column that tells them apart, a card what the file is."""
+    study = study_of(make_study, "none", BASE)
+    list(run_study(study, world.store, OPTIONS))
+    sizes = Results(study, world.store).networks.set_index("net")["megabytes"]
+    assert list(sizes.index) == ["tiny", f"tiny on base {BASE}"]
+    assert sizes.iloc[1] > sizes.iloc[0]
+    said = markdown(list(iter_rows(study, world.store)))
+    assert "base" in said.splitlines()[0]
+    assert BASE in said
+    plain, based = (card(cell, world.store) for cell in study.cells)
+    assert "`base.` those of its base" in based
+    assert f"the network `tiny on base {BASE}`" in based
+    assert "base" not in plain
+    assert "\n\n\n" not in plain + based

@@ -9,7 +9,7 @@ from scipy.stats import multivariate_normal
 from torch import Tensor
 from torch.testing import assert_close
 
-from ddpm.base import BASES, Base, Based, MixtureBase, k_means, make_based, mixture, principal
+from ddpm.base import BASES, LEAST, Base, Based, MixtureBase, k_means, make_based, mixture, principal
 from ddpm.denoiser import Denoiser
 from ddpm.nets import make_net
 from ddpm.objective import OBJECTIVES
@@ -273,8 +273,9 @@ def test_none_is_the_network_itself() -> None:
 
 def test_what_is_refused() -> None:
     for base, net, side, said in (
-        ("mixture(rank=65)", "unet", 8, "rank=65 needs a span, and images, of 65 numbers or more"),
-        ("mixture(rank=9,span=8)", "unet", 8, "rank=9 needs a span"),
+        ("mixture(rank=65)", "unet", 8, "rank=65 is more than the span, which is 64 for these images"),
+        ("mixture(components=10000,rank=101)", "unet", 28, "components × rank² must be at most 100,000,000"),
+        ("mixture(rank=9,span=8)", "unet", 8, "rank=9 is more than the span, which is 8"),
         ("mixture(components=0)", "unet", 8, "must be a whole number from 1"),
         ("mixture", "scorenet", 28, r"not 2×28×28 \(base 'mixture' gives it a second image beside x_t\)"),
         ("none", "scorenet", 32, "net 'scorenet' takes 1×28×28 images, not 1×32×32$"),
@@ -301,3 +302,17 @@ def test_images_that_are_all_alike() -> None:
     found = base.posterior_mean(torch.randn(3, 784, generator=seeded()), torch.tensor([[0.5]]), torch.tensor([[0.9]]))
     assert found.isfinite().all()
     assert found[:, :300].abs().max() < 0.01
+    for variances in (base.variances, base.shared, base.outside):
+        assert variances.min() >= np.float32(LEAST)
+
+
+def test_few_images_are_not_trusted_in_every_direction() -> None:
+    """On images that it has not seen, hardly noisy, a base is no worse than to leave them as they are."""
+    x = correlated(600, 100) * torch.linspace(1, 0.1, 100)
+    base = fitted(x[:120], 4, 8, 100)
+    alpha, sigma = torch.tensor([[0.999]]).double(), torch.tensor([[0.045]]).double()
+    eps = draw(480, 100, seed=7)
+    x_t = alpha * x[120:] + sigma * eps
+    found = (x_t - alpha * base.posterior_mean(x_t, alpha, sigma)) / sigma
+    assert (found - eps).square().mean() < 1.1
+    assert len(base.shared.unique()) == 120 // 4 - 8 + 1
