@@ -164,7 +164,7 @@ def test_the_oracle_has_none(make_study: Callable[..., Study]) -> None:
         ),
         (
             {"base": [BASE], "net": ["unet(second_time=true)"], "teach": ["shortcut"], "T": [128]},
-            "teach shortcut has a second time, of which base .* knows nothing. Use another there .teach: data, consistency,",
+            "teach shortcut has a second time, of which base .* knows nothing. Use another there .teach: data, cons",
         ),
     ],
 )
