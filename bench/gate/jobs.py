@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from bench.gate.kinds import Check, fingerprint
+from bench.gate.numbers import small_bases
 from bench.gate.subject import FROZEN, Subject
+from bench.gate.training import SMALL
 from bench.job import run
 from bench.job.engine import Wish
 from bench.job.network import network_of
@@ -23,8 +25,6 @@ from bench.study.model import Cell, Job, Sampling
 N = 20
 """Samples of each cell, and images of the likelihood: the fewest that can be scored."""
 
-
-SMALL = "unet(blocks=1,inner=32,middle=1,width=8{})"
 JOBS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "told": (
         {
@@ -51,7 +51,7 @@ JOBS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "based": (
         {
             "net": SMALL.format(""), "objective": "eps", "weight": "unit", "seed": 2,
-            "base": "mixture(components=4,rank=8,span=32)",
+            "base": str(small_bases("mixture")["mixture"]),
             "train": {"epochs": 1, "batch_size": 16, "images": 64},
         },
         [{"sampler": "ddim", "sample_steps": 2, "sample_seed": 1, "eta": 0.0}],
