@@ -1,12 +1,11 @@
-"""What the store holds of a study, as data frames: the one place where the report touches the disk."""
+"""What the store holds of a study, as data frames: all that a report is made of."""
 
 from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -15,11 +14,10 @@ import pandas as pd
 
 from bench.analysis import table
 from bench.analysis.claims import COLUMN, Verdict, finished, judge
+from bench.analysis.reading import Kept, Read, read
 from bench.job.work import taught_flops
 from bench.machine.environment import Environment
-from bench.score.judges import hashes
-from bench.store import status
-from bench.store.records import Bounds, CellRecord, FailedCell, Provenance, Sampled, ScoredCell, TrainedJob
+from bench.store.records import Bounds, CellRecord, Provenance, ScoredCell, TrainedJob
 from bench.store.store import Store
 from bench.study import axes
 from bench.study.axis import Axis, said
@@ -45,26 +43,8 @@ SHARED = ["schedule", "T", "way", "sample_steps"]
 """What the sampler's own error depends on; ``way`` is the method whatever the weights are an average of."""
 
 _TEXT = table.TEXT | table.FLAGS
-
-
 MOST_PANELS, MOST_METHODS = 6, 5
 """How many a figure can show and still be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What a report needs of a cell's record besides its row; ``per_1000`` is seconds per 1,000 images by batch.
-
-    ``accuracy`` is that of the data set's own classifier, and ``chance`` that of naming one class only.
-    """
-
-    provenance: Provenance | None
-    environment: Environment
-    created: datetime
-    exclusive: bool
-    per_1000: array[float]
-    accuracy: float | None = None
-    chance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,52 +55,23 @@ class Results:
     store: Store
 
     @cached_property
-    def _read(self) -> tuple[pd.DataFrame, dict[str, Kept], dict[str, TrainedJob]]:
-        """The stable table, and the rest of what is needed of cells and of complete training runs, by key.
-
-        One pass over the files, of which little is kept: the records of a large study do not fit in memory.
-        """
-        kept: dict[str, Kept] = {}
-        jobs: dict[str, TrainedJob] = {}
-        shared: dict[Any, Any] = {}
-
-        def share(part: H) -> H:
-            return shared.setdefault(part, part)
-
-        def passing() -> Iterator[status.Found]:
-            for found in status.survey(self.study.cells, self.store, hashes(self.study.dataset)):
-                if isinstance(found.job, TrainedJob):
-                    jobs[found.cell.job.key] = found.job
-                if isinstance(record := found.record, ScoredCell | FailedCell):
-                    timing = record.sampling if isinstance(record, ScoredCell) else None
-                    kept[found.cell.key] = Kept(
-                        share(record.provenance),
-                        share(record.environment),
-                        record.created,
-                        timing is not None and timing.exclusive,
-                        _per_1000(timing) if timing else array("d"),
-                        record.accuracy if isinstance(record, ScoredCell) else None,
-                        record.chance if isinstance(record, ScoredCell) else None,
-                    )
-                yield found
-
-        frame = table.frame(table.to_rows(passing(), self.study.name))
-        return frame, kept, jobs
+    def _read(self) -> Read:
+        return read(self.study, self.store)
 
     @property
     def kept(self) -> dict[str, Kept]:
         """Cell key → what its record says, of the cells that have one."""
-        return self._read[1]
+        return self._read.kept
 
     @property
     def jobs(self) -> dict[str, TrainedJob]:
         """Job key → its record, of the complete training runs."""
-        return self._read[2]
+        return self._read.jobs
 
     @cached_property
     def cells(self) -> pd.DataFrame:
         """A row a cell: the stable table's columns, then ``method``, ``way``, ``role`` and ``sample_time``."""
-        frame = self._read[0]
+        frame = self._read.frame
         for column in frame.columns.difference(list(_TEXT)):
             if not pd.api.types.is_numeric_dtype(frame[column]):
                 frame[column] = pd.to_numeric(frame[column])
@@ -140,7 +91,7 @@ class Results:
     @cached_property
     def reference(self) -> Provenance | None:
         """The classifier and data set of the comparable cells: the most frequent pair, where records differ."""
-        frame = self._read[0]
+        frame = self._read.frame
         done = [self.kept[key].provenance for key in frame["key"][frame["status"] == "done"]]
         counts = Counter(done)
         return counts.most_common(1)[0][0] if counts else None
@@ -370,11 +321,6 @@ def _said(frame: pd.DataFrame, of: Sequence[Axis]) -> list[str]:
             for row in zip(*(frame[name] for name in names), strict=True)]  # fmt: skip
     found = {row: said(of, dict(zip(names, row, strict=True))) for row in set(rows)}  # few ways to sample, many rows
     return [found[row] for row in rows]
-
-
-def _per_1000(timing: Sampled) -> array[float]:
-    """Seconds per 1,000 images of each batch but the first, which warms up, where there are more."""
-    return array("d", [1000 * seconds / images for images, seconds in timing.batches])
 
 
 def hardware(environment: Environment) -> str:

@@ -23,8 +23,8 @@ from bench.paths import shown
 from bench.rows import known, needed
 from bench.store.store import Store
 from bench.store.tensors import Checkpoint
-from bench.study.expand import impossible
 from bench.study.model import ORACLE, Cell, Sampling
+from bench.study.possible import impossible
 from ddpm.nets import classes_of
 from ddpm.oracle import Mixture
 from ddpm.schedule import make_schedule

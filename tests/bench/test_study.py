@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from bench.errors import UserError
 from bench.paths import REFERENCE
 from bench.rows import FAMILIES, names
-from bench.study import expand
+from bench.study import expand, possible
 from bench.study.design import Design
 from bench.study.load import available, load
 from bench.study.model import Budget, Cell, Job, Sampling
@@ -930,13 +930,13 @@ def test_a_check_is_asked_once_for_what_it_looks_at(
     make_study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    real = next(check for check in expand.CHECKS if "schedule" in check.axes)
+    real = next(check for check in possible.CHECKS if "schedule" in check.axes)
 
-    def why(design: Design, at: expand.At) -> str | None:
+    def why(design: Design, at: possible.At) -> str | None:
         asked.append(at["T"])
         return real.why(design, at)
 
     spy = real._replace(why=why)
-    monkeypatch.setattr(expand, "CHECKS", tuple(spy if check is real else check for check in expand.CHECKS))
+    monkeypatch.setattr(expand, "CHECKS", tuple(spy if check is real else check for check in possible.CHECKS))
     assert len(make_study(objective=["eps"], sampler=["ddim"], T=[100, 200], seed=[0, 1, 2]).cells) == 6
     assert sorted(asked) == [100, 200]

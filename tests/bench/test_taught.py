@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.gate.numbers import Toy
-from bench.study import expand
+from bench.study import possible
 from bench.study.study import Study
 from ddpm.batch import Around
 from ddpm.objective import OBJECTIVES, default_weight
@@ -35,8 +35,8 @@ def pictures() -> tuple[Tensor, Tensor, Tensor]:
 
 def why_not(study: Study, **at: Any) -> str | None:
     """What the checks of training axes say, the first that says something."""
-    point = {axis: getattr(study.axes, axis)[0] for axis in expand.TRAINING} | at
-    checks = (check for check in expand.CHECKS if set(check.axes) <= set(expand.TRAINING))
+    point = {axis: getattr(study.axes, axis)[0] for axis in possible.TRAINING} | at
+    checks = (check for check in possible.CHECKS if set(check.axes) <= set(possible.TRAINING))
     return next(filter(None, (check.why(study, point) for check in checks)), None)
 
 
