@@ -86,13 +86,14 @@ FAMILIES: dict[str, Family] = {
         "A sampler makes an image from the noise x_T. A step goes from a time t to an earlier time s. S steps take S "
         "evaluations of the network, unless an entry says otherwise. What samplers do best on MNIST is in "
         "[What was found so far](findings.md).\n\n"
-        "Four axes change how a sampler works. `spacing` says which steps it visits ([spacings](spacings.md)). `eta` "
+        "Five axes change how a sampler works. `spacing` says which steps it visits ([spacings](spacings.md)). `eta` "
         "is how much noise `ddim` draws: it multiplies the standard deviation of the noise, as in the DDIM paper. "
         "`guidance` is the scale of classifier-free guidance, for a network that knows classes. 0 is no class and 1 is "
         "the class alone. Any other scale takes twice the evaluations.\n\n"
         "`clip` says what is done to x̂₀ at each step: `true` clips it to [−1, 1], and `false` does nothing. `dynamic` "
         "clips it to [−q, q] and divides it by q. For each image, q is the 99.5th percentile of |x̂₀|, and at least 1 "
-        "(Imagen, arXiv 2205.11487, section 2.3).",
+        "(Imagen, arXiv 2205.11487, section 2.3).\n\n"
+        "`start` begins sampling at a share of T, from a sample of the network's [base](bases.md) with noise.",
         "ddpm/sampler.py",
         lambda: {name: (row, _evaluations(name)) for name, row in sampler.SAMPLERS.items()},
     ),
@@ -123,7 +124,10 @@ FAMILIES: dict[str, Family] = {
         "network learns the rest: the network's output is added to what the base would answer. The base's x̂₀ is a "
         "second input of the network, beside x_t. So `scorenet` cannot have a base. Nor can a network that is told of "
         "a second time (`teach: meanflow` and `shortcut`). EDM's preconditioning is the same idea, with a base that is "
-        "linear in x_t ([the objective `edm`](objectives.md#edm)). The axis `base` names one.",
+        "linear in x_t ([the objective `edm`](objectives.md#edm)). The axis `base` names one.\n\n"
+        "Images can also be drawn from a base, without the network. They are poor, but with some noise they are hard "
+        "to tell from real images with as much noise. So sampling can start there, and leave out the first steps: the "
+        "axis [`start`](axes.md#start) says where. Then one to eight steps can be enough.",
         "ddpm/base.py",
         lambda: {name: (row, "") for name, row in base.BASES.items()},
     ),

@@ -55,6 +55,10 @@ class Base(nn.Module):
         """E[x₀ | x_t] of ``x`` (B, D), with α_t and σ_t of shape (B, 1) or (1, 1)."""
         raise NotImplementedError
 
+    def draw(self, z: Tensor, u: Tensor) -> Tensor:
+        """Samples of x₀ (B, D), from ``z`` (B, D) of N(0, I) and ``u`` (B,) of [0, 1). A base need not have any."""
+        raise NotImplementedError
+
 
 class MixtureBase(Base):
     """A mixture of Gaussians for what images differ in most, and one Gaussian for the rest.
@@ -134,6 +138,17 @@ class MixtureBase(Base):
         rest = _gain(self.shared, alpha, sigma) * y[:, rank:]
         out = _gain(self.outside, alpha, sigma)
         found: Tensor = self.mean + out * centred + (torch.cat([inside, rest], 1) - out * y) @ self.basis.mT
+        return found
+
+    def draw(self, z: Tensor, u: Tensor) -> Tensor:
+        """Samples of x₀ (B, D), from ``z`` (B, D) of N(0, I) and ``u`` (B,) of [0, 1), which chooses the component."""
+        rank, shares = self.centres.shape[1], self.log_shares.exp().cumsum(0)
+        k = torch.searchsorted(shares, u.to(shares) * shares[-1], right=True).clamp(max=len(shares) - 1)
+        y = z @ self.basis
+        own = torch.einsum("rbs,bs->br", self.axes[:, k], self.variances[k].sqrt() * y[:, :rank])
+        along = torch.cat([self.centres[k] + own, self.shared.sqrt() * y[:, rank:]], 1)
+        out = self.outside.sqrt()
+        found: Tensor = self.mean + out * z + (along - out * y) @ self.basis.mT
         return found
 
     def _inside(self, y: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -254,6 +269,11 @@ class Based(nn.Module):
         out, v = halves(self.net(inputs, u, *classes), inputs)
         out = start + out[:, :channels]
         return out if v is None else torch.cat([out, v[:, :channels]], 1)
+
+
+def base_of(net: nn.Module) -> Base | None:
+    """The base that a network is on, if it is on one."""
+    return net.base if isinstance(net, Based) else None
 
 
 def make_based(

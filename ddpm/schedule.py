@@ -34,6 +34,10 @@ class Schedule:
         """The number of diffusion steps."""
         return len(self.alpha) - 1
 
+    def until(self, t: int) -> Schedule:
+        """The same process, cut off after t steps."""
+        return Schedule(self.name, self.alpha[: t + 1], self.sigma[: t + 1])
+
     @property
     def noise(self) -> Mix:
         """x_t as a mix, tabulated over t."""

@@ -65,14 +65,20 @@ SPACINGS: dict[str, Callable[..., list[int]]] = {
 }
 
 
-def space(schedule: Schedule, steps: int, spacing: Variant | str = "linspace") -> list[int]:
-    """Exactly ``steps`` distinct times in 1 … T, falling.
+def space(schedule: Schedule, steps: int, spacing: Variant | str = "linspace", start: float | None = None) -> list[int]:
+    """Exactly ``steps`` distinct times, falling: in 1 … T, or in 1 … ``start`` times T.
 
-    :raises ValueError: unless 1 ≤ steps ≤ T.
+    :raises ValueError: for fewer than one step, or more than there are.
     """
-    if not 1 <= steps <= schedule.T:
-        raise ValueError(f"sampling steps must be between 1 and T={schedule.T}, not {steps}")
-    return build(SPACINGS, spacing, schedule, steps)
+    last = latest(schedule.T, start)
+    if not 1 <= steps <= last:
+        raise ValueError(f"sampling steps must be between 1 and {'T=' if start is None else ''}{last}, not {steps}")
+    return build(SPACINGS, spacing, schedule.until(last), steps)
+
+
+def latest(T: int, start: float | None = None) -> int:
+    """The latest step that sampling visits: T, or the one nearest to that share of it."""
+    return T if start is None else max(1, round(start * T))
 
 
 def _apart(wanted: np.ndarray, T: int) -> list[int]:

@@ -204,7 +204,7 @@ def _verdict(claim: Claim, seen: _Seen, p: float, raised: float, scale: Scale) -
 
 def _at(row: Mapping[Any, Any], levels: Levels) -> bool:
     """Whether a row is at these levels, as tables tell it."""
-    return all(bool(row[COLUMN[axis]] == TELL[axis](level)) for axis, level in levels.items())
+    return all(bool(_plain(row[COLUMN[axis]]) == TELL[axis](level)) for axis, level in levels.items())
 
 
 def _plain(value: Any) -> Any:

@@ -33,7 +33,7 @@ STABLE = (
     "bound_bpd", "bound_bpd_se", "prior_bpd", "decoder_bpd", "flow_bpd", "flow_bpd_se",
     "fid_infinity", "fid_bias", "density", "coverage", "sample_seed",
     "fid_classifier", "fid_texture", "fid_mixer", "fid_together", "pixel_distance", "spectrum_distance", "repeated",
-    "teach", "base",
+    "teach", "base", "start",
 )  # fmt: skip
 LIKELIHOOD = {
     "bound_bpd": "bound", "bound_bpd_se": "bound_se", "prior_bpd": "prior", "decoder_bpd": "decoder",

@@ -54,7 +54,10 @@ JOBS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
             "base": str(small_bases("mixture")["mixture"]),
             "train": {"epochs": 1, "batch_size": 16, "images": 64},
         },
-        [{"sampler": "ddim", "sample_steps": 2, "sample_seed": 1, "eta": 0.0}],
+        [
+            {"sampler": "ddim", "sample_steps": 2, "sample_seed": 1, "eta": 0.0},
+            {"sampler": "ddim", "sample_steps": 2, "sample_seed": 1, "eta": 0.0, "start": 0.5},
+        ],
     ),
     "plain": (
         {

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.gate.kinds import Check, fingerprint
-from ddpm.base import BASES
+from ddpm.base import BASES, Base
 from ddpm.batch import Around
 from ddpm.denoiser import Denoiser
 from ddpm.ema import Ema, PowerEma, coefficients, combine
@@ -181,25 +181,33 @@ def teachings() -> Rows:
 
 
 def bases() -> Rows:
-    """What every base makes of noisy images, at each of its options, fitted to made-up images that hang together."""
+    """What every base makes of noisy images, and its samples, fitted to made-up images that hang together."""
     s = make_schedule("cosine", T)
     pixels, t = 64, torch.tensor(AT)
     images = normal(5, 60, pixels) @ normal(6, pixels, pixels) / 4 + normal(7, 1, pixels)
     x = normal(8, len(AT), pixels)
 
-    def each(name: Variant) -> Callable[[Any], np.ndarray]:
-        def of(_: Any) -> np.ndarray:
-            made = build(BASES, name, pixels)
-            if made is None:
-                return fingerprint(np.zeros(len(AT)))
+    def fitted(name: Variant) -> Base | None:
+        made = build(BASES, name, pixels)
+        if made is not None:
             made.double().fit(images, lambda batch: batch, torch.Generator().manual_seed(0))
-            return fingerprint(made.posterior_mean(x, s.alpha[t, None], s.sigma[t, None]).numpy())
+        return made
 
-        return of
+    def means(name: Variant, _: Any) -> np.ndarray:
+        made = fitted(name)
+        if made is None:
+            return fingerprint(np.zeros(len(AT)))
+        return fingerprint(made.posterior_mean(x, s.alpha[t, None], s.sigma[t, None]).numpy())
+
+    def drawn(name: Variant, _: Any) -> np.ndarray:
+        made = fitted(name)
+        return fingerprint(np.zeros(1) if made is None else made.draw(x, torch.linspace(0, 0.99, len(AT))).numpy())
 
     for name in BASES:
         for label, variant in small_bases(name).items():
-            yield f"base {label}", Check("tables", each(variant))
+            yield f"base {label}", Check("tables", partial(means, variant))
+            if build(BASES, variant, pixels) is not None:
+                yield f"drawn from base {label}", Check("tables", partial(drawn, variant))
 
 
 def small_bases(name: str) -> dict[str, Variant]:

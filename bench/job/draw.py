@@ -25,6 +25,7 @@ from bench.store.store import Store
 from bench.store.tensors import Checkpoint
 from bench.study.model import ORACLE, Cell, Sampling
 from bench.study.possible import impossible
+from ddpm.base import base_of
 from ddpm.nets import classes_of
 from ddpm.oracle import Mixture
 from ddpm.schedule import make_schedule
@@ -32,7 +33,7 @@ from ddpm.spec import parse
 
 FORMATS = (".png", ".npz")
 WAY = {"sampler": "sampler", "steps": "sample_steps", "eta": "eta", "clip": "clip", "spacing": "spacing",
-       "guidance": "guidance"}  # fmt: skip
+       "guidance": "guidance", "start": "start"}  # fmt: skip
 """What may be changed of a cell's way to sample: our short name → the field of :class:`bench.study.model.Sampling`."""
 
 
@@ -58,7 +59,7 @@ class Trained(nn.Module):
         """``n`` samples, uint8 (n, C, H, W) on the CPU; image i depends on the seed, i and the way only.
 
         :param way: changes to the way that the cell samples: ``sampler``, ``steps``, ``eta``, ``clip``, ``spacing``,
-            ``guidance``, as a study names them.
+            ``guidance``, ``start``, as a study names them.
         :raises UserError: for a way that does not exist or is not for this network, or samples that are not finite.
         """
         sampling = changed(self.cell.sampling, seed, way)
@@ -74,6 +75,7 @@ class Trained(nn.Module):
             n=n,
             device=device,
             classes=classes_of(self.cell.job.net),
+            base=base_of(self.net),
         )
         try:
             return torch.cat([batch.images for batch in batches])

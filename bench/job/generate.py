@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from bench.images.datasets import to_uint8
+from ddpm.base import Base
 from ddpm.denoiser import Denoiser, Net
 from ddpm.guidance import guided
 from ddpm.sampler import Step, sample
@@ -108,6 +109,27 @@ def start_noise(seed: int, start: int, count: int, shape: tuple[int, int]) -> Te
     return noise(seed, [2**32], start, count, (shape[0], shape[1], shape[1]))[0]
 
 
+def beginning(
+    sampling: Sampling, base: Base | None, schedule: Schedule, t: int, *, start: int, tile: int, eps: Tensor
+) -> Tensor:
+    """x of images ``start`` and up at the first step t that sampling visits: their noise ``eps`` (B, C, H, W) alone.
+
+    With a start, x₀ is drawn from the base, ``tile`` images at a time, and noised.
+
+    :raises ValueError: if there is a start and no base.
+    """
+    if sampling.start is None:
+        return eps
+    if base is None:
+        raise ValueError("a start is a sample of a base, and there is none")
+    drawn = []
+    for first in range(start, start + len(eps), tile):
+        z = noise(sampling.sample_seed, [2**32 + 1], first, tile, (eps[0].numel(),))[0]
+        u = torch.special.ndtr(noise(sampling.sample_seed, [2**32 + 2], first, tile, (1,))[0, :, 0])
+        drawn.append(base.draw(z.to(eps.device), u.to(eps.device)))
+    return float(schedule.alpha[t]) * torch.cat(drawn).view_as(eps) + float(schedule.sigma[t]) * eps
+
+
 def first_outputs(
     net: Callable[..., Tensor],
     *,
@@ -144,6 +166,7 @@ def generate(
     batch: int | None = None,
     first: Tensor | None = None,
     classes: int = 0,
+    base: Base | None = None,
     tile: int | None = None,
 ) -> Iterator[Batch]:
     """Draw ``n`` samples, yielding them a batch at a time.
@@ -153,8 +176,10 @@ def generate(
     :param batch: images at a time, rounded up to whole tiles (default one tile). It changes memory, not a byte.
     :param first: what :func:`first_outputs` gave, for at least ``n`` images, instead of evaluating it again.
     :param classes: how many the network knows. Guidance is towards each in turn.
+    :param base: what the network is on: a sampling with a start needs it.
     :param tile: images a forward pass (default :data:`TILE`); fewer than BLOCK only if ``n`` is no more than that.
     :raises FloatingPointError: if samples stop being finite.
+    :raises ValueError: if there is a start and no base.
     """
     tile = tile or TILE[device.type]
     batch = -(-(batch or tile) // tile) * tile
@@ -162,7 +187,7 @@ def generate(
     known: list[Tensor] = []
     size = (shape[0], shape[1], shape[1])
     seed, guidance = sampling.sample_seed, sampling.guidance
-    times = space(schedule, sampling.sample_steps, sampling.spacing)
+    times = space(schedule, sampling.sample_steps, sampling.spacing, sampling.start)
     frames = set(strip_times(times))
     for start in range(0, n, batch):
         count = min(batch, -(-(n - start) // tile) * tile)
@@ -173,10 +198,11 @@ def generate(
         network = whole if guidance is None else _told(whole, start, count, classes, guidance, device)
         denoiser = Denoiser(_unless_known(network, known), schedule, objective)
         fresh = _Ahead(draw, times, max(1, DRAWN // count))
-        if first is not None and times[0] == schedule.T:
+        if first is not None and sampling.start is None and times[0] == schedule.T:
             known.append(first[start : start + count])
         with torch.inference_mode():
-            x = start_noise(seed, start, count, shape).to(device)
+            eps = start_noise(seed, start, count, shape).to(device)
+            x = beginning(sampling, base, schedule, times[0], start=start, tile=tile, eps=eps)
             eta = sampling.eta or 0.0
             steps = sample(denoiser, x, times, sampling.sampler, fresh, eta=eta, clip=sampling.clip)
             x, strip = _follow(steps, x, times[0], set() if start else frames)

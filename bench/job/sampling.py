@@ -21,6 +21,7 @@ from bench.score.scorer import Scorer
 from bench.store.records import Sampled, Scores
 from bench.store.store import Store
 from bench.study.model import Cell
+from ddpm.base import base_of
 from ddpm.nets import classes_of
 from ddpm.sampler import make_sampler
 from ddpm.spacing import space
@@ -28,7 +29,7 @@ from ddpm.spacing import space
 PREVIEW = 64
 
 
-class Start(NamedTuple):
+class FirstOutput(NamedTuple):
     """What decides the network's first output: cells alike in it share that evaluation."""
 
     seed: int
@@ -36,8 +37,8 @@ class Start(NamedTuple):
     guidance: float | None
 
     @classmethod
-    def of(cls, cell: Cell) -> Start:
-        """Where a cell starts."""
+    def of(cls, cell: Cell) -> FirstOutput:
+        """That of a cell that starts from noise."""
         return cls(cell.sampling.sample_seed, cell.sampling.ema, cell.sampling.guidance)
 
 
@@ -49,7 +50,7 @@ class Sampling:
         self.job, self.images, self.schedule = setting.job, setting.images, setting.schedule
         self.store, self.device, self.stages = setting.store, setting.device, setting.stages
         self.shape, self.tile = setting.images.shape, TILE[setting.device.type]
-        self._first: dict[Start, tuple[Tensor, list[float]]] = {}
+        self._first: dict[FirstOutput, tuple[Tensor, list[float]]] = {}
         self._length: float | None = None
 
     def prepare(self, cells: list[Cell]) -> None:
@@ -57,9 +58,9 @@ class Sampling:
         work = engine.Work("sample", self.net, self.tile, self.shape, self.device, classes_of(self.job.net))
         self.chosen = choose(work, self.setting)
         since = time.time()
-        starts: dict[Start, list[int]] = {}
+        starts: dict[FirstOutput, list[int]] = {}
         for cell in filter(self._starts_at_end, cells):
-            starts.setdefault(Start.of(cell), []).append(cell.n)
+            starts.setdefault(FirstOutput.of(cell), []).append(cell.n)
         for start, alike in starts.items():
             if len(alike) > 1:
                 self._use(start.ema)
@@ -74,11 +75,11 @@ class Sampling:
 
     def _starts_at_end(self, cell: Cell) -> bool:
         """Whether the first of its times is T and all it is told of, so that its first output can be shared."""
-        if make_sampler(cell.sampling.sampler).jumps:
+        if make_sampler(cell.sampling.sampler).jumps or cell.sampling.start is not None:
             return False
         return space(self.schedule, cell.sampling.sample_steps, cell.sampling.spacing)[0] == self.schedule.T
 
-    def _evaluate_first(self, start: Start, n: int) -> tuple[Tensor, list[float]]:
+    def _evaluate_first(self, start: FirstOutput, n: int) -> tuple[Tensor, list[float]]:
         """The network's outputs for x_T, and the seconds that each tile took."""
         clock = clocks.make_clock(self.device)
         outputs, seconds = [], []
@@ -101,7 +102,7 @@ class Sampling:
     def draw(self, cell: Cell, batch: int | None) -> Iterator[tuple[Batch, float]]:
         """A cell's samples, a batch at a time, with the seconds each took (its share of what was shared included)."""
         self._use(cell.sampling.ema)
-        first, shared = self._first.get(Start.of(cell), (None, [])) if self._starts_at_end(cell) else (None, [])
+        first, shared = self._first.get(FirstOutput.of(cell), (None, [])) if self._starts_at_end(cell) else (None, [])
         clock = clocks.make_clock(self.device)
         steps = generate(
             self.chosen.net,
@@ -114,6 +115,7 @@ class Sampling:
             batch=batch,
             first=first,
             classes=classes_of(self.job.net),
+            base=base_of(self.net),
         )
         clock.start()
         for drawn in self.chosen.inside(steps, self.device):

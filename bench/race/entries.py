@@ -73,14 +73,15 @@ ENTRIES: dict[str, Entry] = {
             "sampler": "dpmpp_2m_sde", "sample_steps": 25, "spacing": "trailing", "engine": "eager",
         },
     ),
-    "unet-consistency": Entry(
+    "unet-start": Entry(
         ("cpu2-one-step", "gpu1-one-step"),
         "ddpm-bench",
-        "a consistency function, learned after as much plain training, for 1,876 steps in all",
+        "as `unet-mixture`, but a consistency function for half of the steps; it starts from a sample of the base",
         {
-            "train": {"epochs": 4, "images": 30_016, "batch_size": 64, "lr": 6e-3, "optimiser": "muon"},
-            "net": "unet", "objective": "v", "schedule": "cosine", "teach": {"consistency": {"start": 0.5}},
-            "sampler": "ddim", "sample_steps": 1, "spacing": "trailing", "engine": "eager",
+            "train": {"epochs": 1, "images": 6_400, "batch_size": 16, "lr": 6e-3, "optimiser": "muon"},
+            "net": "unet", "base": {"mixture": {"rank": 100}}, "objective": "v", "schedule": "cosine", "T": 1000,
+            "timesteps": {"logit_normal": {"mean": -1.25}}, "teach": {"consistency": {"start": 0.5}},
+            "sampler": "ddim", "sample_steps": 1, "spacing": "trailing", "start": 0.5, "engine": "eager",
         },
     ),
 }  # fmt: skip

@@ -24,7 +24,7 @@ from bench.report.sections import SECTIONS
 from bench.store.store import Store
 from bench.study.study import Study
 
-LIBRARIES = ("matplotlib", "pandas", "pillow", "plotly", "seaborn", "typst")
+LIBRARIES = ("matplotlib", "pandas", "pikepdf", "pillow", "plotly", "seaborn", "typst")
 """The versions of these decide how a report looks."""
 
 ASSETS = Path(__file__).parent / "web" / "assets"

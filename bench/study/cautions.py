@@ -29,7 +29,7 @@ TRIED = 50
 
 def signal_left(cells: Sequence[Cell]) -> Iterator[str]:
     """Schedules that leave signal in x_T."""
-    for name, T in dict.fromkeys((c.job.schedule, c.job.T) for c in cells):
+    for name, T in dict.fromkeys((c.job.schedule, c.job.T) for c in cells if c.sampling.start is None):
         left = make_schedule(name, T).alpha[-1].item() ** 2
         if left > RESIDUAL_SIGNAL:
             yield (
@@ -40,7 +40,8 @@ def signal_left(cells: Sequence[Cell]) -> Iterator[str]:
 
 def late_start(cells: Sequence[Cell]) -> Iterator[str]:
     """Spacings whose first step is at a time with signal, where x is pure noise all the same."""
-    asked = [(c.job.schedule, c.job.T, c.sampling.spacing, c.sampling.sample_steps) for c in cells]
+    plain = [c for c in cells if c.sampling.start is None]
+    asked = [(c.job.schedule, c.job.T, c.sampling.spacing, c.sampling.sample_steps) for c in plain]
     for name, T, spacing, steps in dict.fromkeys(asked):
         schedule = make_schedule(name, T)
         first = space(schedule, steps, spacing)[0]
@@ -58,11 +59,11 @@ def unstable(cells: Sequence[Cell]) -> Iterator[str]:
     for cell in cells:
         way, rule = cell.sampling, make_sampler(cell.sampling.sampler)
         if way.sample_steps <= TRIED and (rule.order > 1 or rule.corrects) and not rule.churn:
-            group = (cell.job.schedule, cell.job.T, way.sampler, way.spacing, way.clip)
+            group = (cell.job.schedule, cell.job.T, way.sampler, way.spacing, way.clip, way.start)
             asked.setdefault(group, {})[way.sample_steps] = None
-    for (name, T, sampler, spacing, clip), every in asked.items():
+    for (name, T, sampler, spacing, clip, begin), every in asked.items():
         schedule = make_schedule(name, T)
-        tried = {steps: deviation(schedule, sampler, steps, spacing, clip) for steps in every}
+        tried = {steps: deviation(schedule, sampler, steps, spacing, clip, begin) for steps in every}
         bad = {n: s for n, s in tried.items() if s is not None and not BOUNDS[0] <= s / DEVIATION <= BOUNDS[1]}
         if bad:
             yield (
@@ -73,12 +74,20 @@ def unstable(cells: Sequence[Cell]) -> Iterator[str]:
 
 
 def deviation(
-    schedule: Schedule, sampler: Variant | str, steps: int, spacing: Variant | str, clip: bool | str
+    schedule: Schedule,
+    sampler: Variant | str,
+    steps: int,
+    spacing: Variant | str,
+    clip: bool | str,
+    begin: float | None = None,
 ) -> float | None:
     """The standard deviation that a sampler gives Gaussian data of :data:`DEVIATION`; None if it draws noise."""
     even = (torch.arange(64, dtype=torch.float64) + 0.5) / 64
     x = torch.special.ndtri(even).view(-1, 1, 1, 1)
     start, drawn = x.square().mean(), False  # a little less than 1
+    times = space(schedule, steps, spacing, begin)
+    if begin is not None:
+        x = x * (schedule.alpha[times[0]] ** 2 * DEVIATION**2 + schedule.sigma[times[0]] ** 2).sqrt()
 
     def noise(_: int) -> torch.Tensor:
         nonlocal drawn
@@ -86,7 +95,7 @@ def deviation(
         return torch.zeros_like(x)
 
     denoiser = Denoiser(gaussian(schedule, "x0", DEVIATION**2), schedule, "x0")
-    for step in sample(denoiser, x, space(schedule, steps, spacing), sampler, noise, clip=clip):
+    for step in sample(denoiser, x, times, sampler, noise, clip=clip):
         if drawn:
             return None
         x = step.x
@@ -105,7 +114,7 @@ def not_taught(cells: Sequence[Cell]) -> Iterator[str]:
         if (
             steps == only.steps
             and alike
-            and space(schedule, steps, way.spacing) == space(schedule, steps, only.spacing)
+            and space(schedule, steps, way.spacing, way.start) == space(schedule, steps, only.spacing)
         ):
             continue
         asked.setdefault((job.teach, only), {})[way.setting] = None

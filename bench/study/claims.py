@@ -18,6 +18,8 @@ FORM = re.compile(
     r"(?P<first>.+?)\s+(?P<sign>[<>])\s+((?P<times>\d+\.?\d*)\s*[*×]\s*)?(?P<second>.+?)"
     r"\s+on\s+(?P<metric>\w+)(\s+at\s+(?P<where>\{.*\}))?"
 )
+ABSENT: Any = object()
+"""No level of an axis."""
 Levels = dict[str, Any]
 """Axis → one of its levels."""
 
@@ -54,7 +56,7 @@ class _Reader(NamedTuple):
             if axis not in self.axes:
                 raise ValueError(f"'{self.text}': no axis '{axis}' (axes: {', '.join(self.axes)})")
             found[axis] = _level(self.named(axis, level), self.axes[axis])
-            if found[axis] is None:
+            if found[axis] is ABSENT:
                 there = ", ".join(map(str, self.axes[axis]))
                 raise ValueError(f"'{self.text}': {axis}={level} is not on the axis ({there})")
         return found
@@ -64,7 +66,7 @@ class _Reader(NamedTuple):
         found = {}
         for axis in self.axes.keys() - SEEDS:
             one, two = (_level(_try(self.named, axis, side), self.axes[axis]) for side in (first, second))
-            if one is not None and two is not None and one != two:
+            if ABSENT not in (one, two) and one != two:
                 found[axis] = {axis: one}, {axis: two}
         if len(found) > 1:
             names = [axis for axis in self.axes if axis in found]
@@ -117,5 +119,6 @@ def _try(named: Callable[[str, Any], Any], axis: str, level: str) -> Any:
 
 
 def _level(wanted: Any, levels: Sequence[Any]) -> Any:
-    """The level that is written like this, or None."""
-    return next((level for level in levels if level == wanted or str(level) == str(wanted)), None)
+    """The level that is written like this, or :data:`ABSENT`. None is a level too, and is ``null`` as text."""
+    written = str(None if wanted == "null" else wanted)
+    return next((level for level in levels if level == wanted or str(level) == written), ABSENT)

@@ -36,6 +36,7 @@ Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
 Eta = Annotated[float, Field(ge=0, le=1, strict=True)]
 Count = Annotated[int, Field(ge=20, lt=2**63, strict=True)]
 Length = Annotated[float, Field(gt=0, lt=0.288, strict=True)]  # σ_rel: ddpm.ema
+Begin = Annotated[float, Field(gt=0, lt=1, strict=True)]
 Guidance = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
 Packages = Annotated[tuple[str, ...], Field(validate_default=True)]
 Clip = Annotated[bool, Field(strict=True)] | Literal["dynamic"]
@@ -74,7 +75,7 @@ class Chosen(StrictModel):
             fields.pop("packages", None)
         for axis in axes_of(type(self)):
             if axis.later and fields.get(axis.name) == axis.usual:
-                del fields[axis.name]
+                fields.pop(axis.name, None)
         return fields
 
     @cached_property
@@ -272,6 +273,12 @@ class Sampling(Chosen):
         about="The random number that sampling starts from.",
         instead="Give it as `seed` under `score`: one number or a list. Left out, it is the training seed.",
     )] = 0  # fmt: skip
+    start: Annotated[Begin | None, Axis(
+        title="start", say="from {:g} T".format, later=True,
+        about="Where sampling starts, as a share of T. There x is a sample of the `base`, with as much noise as that "
+        "step has (TDPM, arXiv 2202.09671, has a learned sampler in the place of the base). The steps before it are "
+        "not taken, so fewer are enough. `null` starts from noise at T. A start needs a base.",
+    )] = None  # fmt: skip
     packages: Packages = ()
 
     @cached_property

@@ -14,12 +14,13 @@ from bench.study.axes import LISTED
 from bench.study.design import Design
 from bench.study.model import Job, Sampling
 from bench.text import plural
-from ddpm.base import parts
+from ddpm.base import BASES, Base, parts
 from ddpm.nets import classes_of, learns_variance, takes_second_time
 from ddpm.objective import check, loss_weight
 from ddpm.sampler import make_sampler
 from ddpm.schedule import Schedule, make_schedule
-from ddpm.spec import Variant, parse
+from ddpm.spacing import latest
+from ddpm.spec import Variant, build, parse
 from ddpm.teach import Teach, make_teach
 
 At = Mapping[str, Any]
@@ -41,7 +42,7 @@ WITHOUT = (
     # the oracle is the same whatever it would be trained on, and with
     Without("net", lambda net: net == ORACLE, {
         "objective": Variant("x0"), "weight": Variant(DEFAULT), "seed": 0, "timesteps": Variant("uniform"),
-        "teach": Variant("data"), "base": Variant("none"), "ema": None, "guidance": None,
+        "teach": Variant("data"), "base": Variant("none"), "ema": None, "guidance": None, "start": None,
     }),
 )  # fmt: skip
 
@@ -99,9 +100,23 @@ def _variance_not_learned(design: Design, at: At) -> str | None:
 
 
 def _too_many_steps(design: Design, at: At) -> str | None:
-    if at["sample_steps"] <= at["T"]:
+    if at["sample_steps"] <= (last := latest(at["T"], at["start"])):
         return None
-    return f"sample_steps={at['sample_steps']} is more than T={at['T']}; exclude it or lower it"
+    there = f"T={at['T']}" if at["start"] is None else f"the {last} steps from start={at['start']:g} at T={at['T']}"
+    return f"sample_steps={at['sample_steps']} is more than {there}; exclude it or lower it"
+
+
+def _start_of_nothing(design: Design, at: At) -> str | None:
+    if at["start"] is None:
+        return None
+    if at["base"] == "none":
+        return f"start={at['start']:g} needs a base to draw from (base: [mixture]), or exclude it"
+    data = row(design.dataset)
+    with torch.device("meta"):
+        base = build(BASES, at["base"], data.channels * data.side**2)
+    if base is None or type(base).draw is Base.draw:
+        return f"start={at['start']:g} needs a base to draw from, and {at['base']} has no samples"
+    return None
 
 
 def _not_inverted(design: Design, at: At) -> str | None:
@@ -205,7 +220,8 @@ CHECKS = (
     Check(("ema",), _average_of_nothing),
     Check(("guidance", "net"), _guidance_without_classes),
     Check(("sampler", "net"), _variance_not_learned),
-    Check(("sample_steps", "T"), _too_many_steps),
+    Check(("sample_steps", "T", "start"), _too_many_steps),
+    Check(("start", "base"), _start_of_nothing),
     Check(("schedule", "objective", "T"), _not_inverted),
     Check(("schedule", "objective", "T", "weight"), _no_weight),
     Check(("teach", "T"), _not_taught),

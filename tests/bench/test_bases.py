@@ -19,13 +19,16 @@ from bench.execute.schedule import Options
 from bench.job.draw import trained_network
 from bench.job.events import EpochDone
 from bench.job.export import card
+from bench.job.generate import beginning, start_noise
 from bench.job.run import run
 from bench.job.work import count_flops
 from bench.store.records import JobRecord, TrainedJob
 from bench.store.store import Store
 from bench.store.tensors import Checkpoint
+from bench.study.model import Sampling
 from bench.study.study import Study
 from ddpm.base import BASES, Base, MixtureBase
+from ddpm.schedule import make_schedule
 from tests.conftest import World
 
 BASE = "mixture(components=4,rank=8)"
@@ -150,6 +153,57 @@ def test_the_oracle_has_none(make_study: Callable[..., Study]) -> None:
     assert cell.job.base == "none"
 
 
+def test_sampling_from_a_base(world: World, make_study: Callable[..., Study]) -> None:
+    """Half of T is left out. The samples are others, from fewer steps, and the same again in batches of any size."""
+    study = study_of(make_study, BASE, start=[None, 0.5], sample_steps=[2])
+    list(run_study(study, world.store, OPTIONS))
+    whole, half = study.cells
+    assert (whole.label, half.label) == ("ddim 2 steps", "ddim from 0.5 T 2 steps")
+    plain, drawn = (world.store.load_samples(cell.key) for cell in study.cells)
+    assert plain is not None
+    assert drawn is not None
+    assert (plain[0] != drawn[0]).any()
+    network = trained_network(half, world.store, CPU)
+    assert (network.sample(half.n, seed=0).numpy() == drawn[0]).all()
+    assert (network.sample(half.n, seed=0, start=None).numpy() == plain[0]).all()
+    with pytest.raises(UserError, match="start"):
+        network.sample(4, start=1.5)
+
+
+def test_where_sampling_from_a_base_begins() -> None:
+    """x at the first step is the base's sample with that step's noise, in tiles: no image depends on another."""
+    schedule, base = make_schedule("cosine", 1000), MixtureBase(784, 2, 3, 10)
+    base.centres.normal_(generator=torch.Generator().manual_seed(0))
+    way = Sampling(sampler="ddim", sample_steps=1, start=0.4, sample_seed=3)
+    eps = start_noise(3, 0, 200, (1, 28))
+
+    def begun(start: int, count: int, t: int = 400) -> torch.Tensor:
+        return beginning(way, base, schedule, t, start=start, tile=50, eps=eps[start : start + count])
+
+    x = begun(0, 200)
+    assert (x[100:] == begun(100, 100)).all()
+    x0 = (x - schedule.sigma[400].float() * eps) / schedule.alpha[400].float()
+    at_end = (begun(0, 200, 900) - schedule.sigma[900].float() * eps) / schedule.alpha[900].float()
+    torch.testing.assert_close(x0, at_end, rtol=0, atol=1e-4)
+    inside = x0.flatten(1) @ base.basis[:, :3]
+    assert (torch.cdist(inside, base.centres).min(1).values < 6).all()
+    with pytest.raises(ValueError, match="a start is a sample of a base, and there is none"):
+        beginning(way, None, schedule, 400, start=0, tile=50, eps=eps)
+
+
+def test_no_start_leaves_no_trace(make_study: Callable[..., Study]) -> None:
+    (said,) = study_of(make_study, BASE, start=[None]).cells
+    (plain,) = study_of(make_study, BASE).cells
+    assert said.key == plain.key
+    assert "start" not in plain.written
+
+
+def test_the_oracle_starts_from_noise(make_study: Callable[..., Study]) -> None:
+    assert [cell.sampling.start for cell in study_of(make_study, BASE, net=["oracle"], start=[None, 0.5]).cells] == [
+        None
+    ]
+
+
 @pytest.mark.parametrize(
     ("axes", "said"),
     [
@@ -161,6 +215,11 @@ def test_the_oracle_has_none(make_study: Callable[..., Study]) -> None:
         (
             {"base": [BASE], "net": ["scorenet"]},
             r"net 'scorenet' takes 1×28×28 images, not 2×28×28 \(base 'mixture' gives it a second image beside x_t\)$",
+        ),
+        ({"start": [0.5]}, r"start=0.5 needs a base to draw from \(base: \[mixture\]\)"),
+        (
+            {"base": [BASE], "start": [0.1], "T": [20], "sample_steps": [3]},
+            "sample_steps=3 is more than the 2 steps from start=0.1 at T=20",
         ),
         (
             {"base": [BASE], "net": ["unet(second_time=true)"], "teach": ["shortcut"], "T": [128]},
@@ -195,6 +254,8 @@ def test_another_package_s_base(
             return alpha * x
 
     monkeypatch.setitem(BASES, "normal", lambda pixels: Normal())
+    with pytest.raises(UserError, match=r"start=0.5 needs a base to draw from, and normal has no samples"):
+        _ = study_of(make_study, "normal", start=[0.5]).cells
     study = study_of(make_study, "normal")
     list(run_study(study, world.store, OPTIONS))
     assert trained(world.store, study.cells[0].job.key).epochs[-1].loss < 2

@@ -326,6 +326,28 @@ def test_a_claim_is_written_as_its_axis_is(make_study: Any) -> None:
     assert (first.first, second.first) == ({"ema": 0.1}, {"sample_steps": 10})
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{ema: 0.1} < {ema: null} on fid",
+        "0.1 < null on fid",
+        "0.1 < None on fid",
+        "ddim < ancestral on fid at {ema: null}",
+    ],
+)
+def test_null_is_a_level_like_others(make_study: Any, text: str) -> None:
+    """In a claim, its condition and a table, where it is NaN if the others are numbers."""
+    study = with_claims(make_study(seed=SEEDS, ema=[None, 0.1], budget={"snapshots": 2}), text)
+    found = rows(study, {"0.1": 1 / 3, "ancestral": 2.0})
+    for row in found:
+        row["ema"] = math.nan if row["ema"] is None else row["ema"]
+    (verdict,) = verdicts(study, found)
+    assert verdict.word == SUPPORTED
+    levels = list((verdict.claim.first | verdict.claim.where).values())
+    assert levels == ([0.1] if "0.1" in text else ["ddim", None])
+    assert verdict.pairs == len(study.cells) // 2 // (2 if "at" in text.split("on")[1] else 1)
+
+
 def test_two_axes_that_have_both_levels(make_study: Any) -> None:
     """Which one is meant must be said; seeds are never meant."""
     study = make_study(T=[20, 50], sample_steps=[20, 50], seed=[20, 50])

@@ -9,7 +9,7 @@ from scipy.stats import multivariate_normal
 from torch import Tensor
 from torch.testing import assert_close
 
-from ddpm.base import BASES, LEAST, Base, Based, MixtureBase, k_means, make_based, mixture, principal
+from ddpm.base import BASES, LEAST, Base, Based, MixtureBase, base_of, k_means, make_based, mixture, principal
 from ddpm.denoiser import Denoiser
 from ddpm.nets import make_net
 from ddpm.objective import OBJECTIVES
@@ -262,6 +262,52 @@ def test_samples_of_a_base_are_like_the_data() -> None:
     assert_close(torch.cov(y.mT), wanted, rtol=0, atol=0.1 * float(wanted.diag().max()))
 
 
+@pytest.mark.parametrize("span", [6, 8])
+def test_drawn_samples_are_of_the_mixture(span: int) -> None:
+    """Each component as often as its share says, about its mean, with its whole covariance."""
+    base, count = fitted(correlated(60, 8), 3, 4, span), 200_000
+    u = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    x = base.draw(draw(count, 8, seed=3), u)
+    shares = base.log_shares.exp()
+    assert_close(shares.sum(), torch.tensor(1.0).double())
+    end = 0
+    for k in range(3):
+        first, end = end, round(float(shares[: k + 1].sum()) * count)
+        own, wanted = x[first:end], covariance(base, k)
+        near = 6 * float(np.sqrt(np.diag(wanted).max() / (end - first)))
+        assert_close(own.mean(0), base.mean + base.basis[:, :4] @ base.centres[k], rtol=0, atol=near)
+        np.testing.assert_allclose(np.cov(own.numpy().T), wanted, rtol=0, atol=2 * near * np.sqrt(wanted.max()))
+
+
+def test_drawn_samples_go_with_the_posterior_mean() -> None:
+    """What is left of x₀ beside E[x₀ | x_t] has nothing to do with x_t, whatever is made of it."""
+    base, count = fitted(correlated(60, 6), 3, 3, 6), 200_000
+    x0 = base.draw(draw(count, 6, seed=3), torch.rand(count, generator=seeded(4), dtype=torch.float64))
+    for t in (10, 50, 90):
+        alpha, sigma = S.alpha[t].view(1, 1), S.sigma[t].view(1, 1)
+        x_t = alpha * x0 + sigma * draw(count, 6, seed=5)
+        left = x0 - base.posterior_mean(x_t, alpha, sigma)
+        for of in (torch.ones_like(x_t), x_t, x_t.tanh(), x_t.square()):
+            for shift in range(6):
+                product = left * of.roll(shift, 1)
+                assert (product.mean(0).abs() < 5 * product.std(0) / count**0.5).all()
+
+
+def test_the_ends_of_u_are_components_too() -> None:
+    """The first and the last: rounding never leads beyond them."""
+    base = fitted(correlated(60, 8), 3, 4, 8).float()
+    z = torch.zeros(2, 8)
+    first, last = base.draw(z, torch.tensor([0.0, 1.0]))
+    for found, k in ((first, 0), (last, 2)):
+        assert_close(found, base.mean + base.basis[:, :4] @ base.centres[k])
+
+
+def test_which_network_is_on_a_base() -> None:
+    based = untrained(BASE)
+    assert base_of(based) is based.base
+    assert base_of(make_net("unet", 1, 8)) is None
+
+
 def test_none_is_the_network_itself() -> None:
     assert BASES["none"](784) is None
     plain, made = make_net("unet", 1, 28), make_based("unet", "none", S, "v", 1, 28)
@@ -288,7 +334,11 @@ def test_what_is_refused() -> None:
 
 
 def test_an_abstract_base_says_so() -> None:
-    for call in (lambda: Base().fit(draw(1), same, seeded()), lambda: Base().posterior_mean(*[draw(1, 1)] * 3)):
+    for call in (
+        lambda: Base().fit(draw(1), same, seeded()),
+        lambda: Base().posterior_mean(*[draw(1, 1)] * 3),
+        lambda: Base().draw(draw(1, 1), draw(1)),
+    ):
         with pytest.raises(NotImplementedError):
             call()
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm.schedule import SCHEDULES, make_schedule
-from ddpm.spacing import SPACINGS, space
+from ddpm.schedule import SCHEDULES, Schedule, make_schedule
+from ddpm.spacing import SPACINGS, latest, space
 
 THOUSAND = make_schedule("cosine", 1000)
 
@@ -91,3 +91,15 @@ def test_karras_schedule_in_its_own_spacing() -> None:
     s = make_schedule("karras", 1000)
     assert space(s, 10, "karras") == space(s, 10, "linspace")
     assert space(s, 10, "karras(rho=3.0)") != space(s, 10, "linspace")
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_a_start_cuts_the_process_off(spacing: str) -> None:
+    """The steps are those of the first part of the schedule alone, as if it were the whole, rounded to the nearest."""
+    schedule = make_schedule("cosine", 100)
+    part = Schedule("cosine", schedule.alpha[:31], schedule.sigma[:31])
+    for steps in (1, 2, 7, 30):
+        assert space(schedule, steps, spacing, 0.3) == space(part, steps, spacing)
+    assert [latest(T, start) for T, start in ((100, None), (100, 0.304), (3, 0.01), (3, 0.999))] == [100, 30, 1, 3]
+    with pytest.raises(ValueError, match="sampling steps must be between 1 and 30, not 31"):
+        space(schedule, 31, spacing, 0.3)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
 
 from bench.analysis.frames import Results
 from bench.images.whole import decoded
@@ -24,7 +27,7 @@ def section(results: Results) -> Iterator[Block]:
         return
     row = results.done[results.done["key"] == key].iloc[0]
     seed = f"training seed {row['seed']}: " if several_seeds(results) else ""
-    times = _times(row["schedule"], int(row["T"]), int(row["sample_steps"]), row["spacing"])
+    times = _times(row)
     yield heading(2, "Denoising")
     yield Gallery(
         (Picture("denoising", _top(png, len(times)), f"Denoising at t = {listing(times)}",
@@ -36,13 +39,15 @@ def section(results: Results) -> Iterator[Block]:
     )  # fmt: skip
 
 
-def _times(schedule: str, T: int, steps: int, spacing: str) -> list[int]:
-    """The times of the strip's columns."""
+def _times(row: Any) -> list[int]:
+    """The times of the strip's columns, of a row of the table."""
     from bench.job.generate import strip_times
     from ddpm.schedule import make_schedule
     from ddpm.spacing import space
 
-    return strip_times(space(make_schedule(schedule, T), steps, spacing))
+    schedule = make_schedule(row["schedule"], int(row["T"]))
+    start = None if pd.isna(row["start"]) else float(row["start"])
+    return strip_times(space(schedule, int(row["sample_steps"]), row["spacing"], start))
 
 
 def _top(png: bytes, columns: int) -> bytes:
