@@ -125,9 +125,9 @@ FAMILIES: dict[str, Family] = {
         "second input of the network, beside x_t. So `scorenet` cannot have a base. Nor can a network that is told of "
         "a second time (`teach: meanflow` and `shortcut`). EDM's preconditioning is the same idea, with a base that is "
         "linear in x_t ([the objective `edm`](objectives.md#edm)). The axis `base` names one.\n\n"
-        "Images can also be drawn from a base, without the network. They are poor, but with some noise they are hard "
-        "to tell from real images with as much noise. So sampling can start there, and leave out the first steps: the "
-        "axis [`start`](axes.md#start) says where. Then one to eight steps can be enough.",
+        "Images can also be drawn from a base, without the network. Sampling can start from such an image with noise, "
+        "and leave out the steps with more noise: the axis [`start`](axes.md#start) says where. What that gives in one "
+        "to eight steps is in [What was found so far](findings.md#bases-one-step-from-a-mixture-of-gaussians).",
         "ddpm/base.py",
         lambda: {name: (row, "") for name, row in base.BASES.items()},
     ),

@@ -55,8 +55,13 @@ class Base(nn.Module):
         """E[x₀ | x_t] of ``x`` (B, D), with α_t and σ_t of shape (B, 1) or (1, 1)."""
         raise NotImplementedError
 
+    @property
+    def drawable(self) -> bool:
+        """Whether images can be drawn from it."""
+        return type(self).draw is not Base.draw
+
     def draw(self, z: Tensor, u: Tensor) -> Tensor:
-        """Samples of x₀ (B, D), from ``z`` (B, D) of N(0, I) and ``u`` (B,) of [0, 1). A base need not have any."""
+        """Samples of x₀ (B, D), from ``z`` (B, D) of N(0, I) and ``u`` (B,) of [0, 1]. A base need not have any."""
         raise NotImplementedError
 
 
@@ -141,7 +146,7 @@ class MixtureBase(Base):
         return found
 
     def draw(self, z: Tensor, u: Tensor) -> Tensor:
-        """Samples of x₀ (B, D), from ``z`` (B, D) of N(0, I) and ``u`` (B,) of [0, 1), which chooses the component."""
+        """Samples of x₀ (B, D), from ``z`` (B, D) of N(0, I) and ``u`` (B,) of [0, 1], which chooses the component."""
         rank, shares = self.centres.shape[1], self.log_shares.exp().cumsum(0)
         k = torch.searchsorted(shares, u.to(shares) * shares[-1], right=True).clamp(max=len(shares) - 1)
         y = z @ self.basis

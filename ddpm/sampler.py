@@ -274,7 +274,7 @@ def sample(
 ) -> Iterator[Step]:
     """Walk from x_T to an image, yielding after every step; the last one has t = 0.
 
-    :param x: x at ``times[0]``, (B, C, H, W), standard normal for a new sample.
+    :param x: x at ``times[0]``, (B, C, H, W): standard normal, or an image with that much noise.
     :param times: decreasing steps to visit, all in 1 … T, as from :func:`ddpm.spacing.space`.
     :param noise: s ↦ fresh standard noise shaped like ``x``, asked for only by steps that use it; s = t + T + 1 for the
         noise that churning adds at t.

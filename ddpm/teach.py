@@ -40,7 +40,7 @@ class Teach:
     mean of all x₀ that x_t may come from. ``least``: the fewest diffusion steps. ``only``: the one way to sample that
     the network is taught for, if there is only one. ``stages``: into how many of equal length the training is divided.
     In each the learning rate rises and falls. Where one begins after another, the network's average becomes the teacher
-    and the network.
+    and the network. ``coupled``: whether x₀ and ε hang together, so that x_t is not as it is in diffusion.
     """
 
     answer: Callable[[Batch], Answer]
@@ -51,6 +51,7 @@ class Teach:
     least: int = 1
     only: Way | None = None
     stages: int = 1
+    coupled: bool = False
 
     def stage(self, done: float) -> int:
         """The stage, from 0, where this share of the training is done."""
@@ -190,7 +191,7 @@ def reflow(*, steps: Count = 8, teacher: Share = 0.5) -> Teach:
             *_, end = sample(batch.teacher, eps, times, "ddim", _silence, clip=False)
         return Answer((end.x, eps), end.x, eps, batch.t)
 
-    return Teach(answer, teacher=teacher, extra=steps, maps=True, least=steps)
+    return Teach(answer, teacher=teacher, extra=steps, maps=True, least=steps, coupled=True)
 
 
 def meanflow(*, ratio: Part = 0.25) -> Teach:

@@ -206,7 +206,7 @@ def bases() -> Rows:
     for name in BASES:
         for label, variant in small_bases(name).items():
             yield f"base {label}", Check("tables", partial(means, variant))
-            if build(BASES, variant, pixels) is not None:
+            if (made := build(BASES, variant, pixels)) is not None and made.drawable:
                 yield f"drawn from base {label}", Check("tables", partial(drawn, variant))
 
 

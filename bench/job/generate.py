@@ -104,7 +104,7 @@ def _told(net: Callable[..., Tensor], start: int, count: int, classes: int, scal
 
 
 def start_noise(seed: int, start: int, count: int, shape: tuple[int, int]) -> Tensor:
-    """x_T of images ``start`` and up, whatever the sampler and the number of steps: (count, C, H, W)."""
+    """ε of images ``start`` and up, whatever the sampler and the number of steps: (count, C, H, W)."""
     # time 2³² is never stepped to
     return noise(seed, [2**32], start, count, (shape[0], shape[1], shape[1]))[0]
 

@@ -76,7 +76,7 @@ ENTRIES: dict[str, Entry] = {
     "unet-start": Entry(
         ("cpu2-one-step", "gpu1-one-step"),
         "ddpm-bench",
-        "as `unet-mixture`, but a consistency function for half of the steps; it starts from a sample of the base",
+        "as `unet-mixture`, but the second half of training is by `consistency`; samples start from the base, at T/2",
         {
             "train": {"epochs": 1, "images": 6_400, "batch_size": 16, "lr": 6e-3, "optimiser": "muon"},
             "net": "unet", "base": {"mixture": {"rank": 100}}, "objective": "v", "schedule": "cosine", "T": 1000,

@@ -66,10 +66,11 @@ def unstable(cells: Sequence[Cell]) -> Iterator[str]:
         tried = {steps: deviation(schedule, sampler, steps, spacing, clip, begin) for steps in every}
         bad = {n: s for n, s in tried.items() if s is not None and not BOUNDS[0] <= s / DEVIATION <= BOUNDS[1]}
         if bad:
+            where = "" if begin is None else f" from {begin} T"
             yield (
-                f"sampler '{sampler}' on schedule '{name}' at T={T} is not steady with {', '.join(map(str, bad))} "
-                f"steps: with an exact network and Gaussian data of standard deviation {DEVIATION:g}, its samples have "
-                f"{', '.join(f'{found:.3g}' for found in bad.values())}"
+                f"sampler '{sampler}' on schedule '{name}' at T={T}{where} is not steady with "
+                f"{', '.join(map(str, bad))} steps: with an exact network and Gaussian data of standard deviation "
+                f"{DEVIATION:g}, its samples have {', '.join(f'{found:.3g}' for found in bad.values())}"
             )
 
 

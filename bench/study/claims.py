@@ -10,7 +10,7 @@ import yaml
 
 from bench.study.axes import AXES
 from bench.study.yaml12 import read
-from bench.text import listing
+from bench.text import as_yaml, listing
 
 SEEDS = {axis.name for axis in AXES if axis.repeats}
 """Axes whose levels are not compared."""
@@ -57,8 +57,8 @@ class _Reader(NamedTuple):
                 raise ValueError(f"'{self.text}': no axis '{axis}' (axes: {', '.join(self.axes)})")
             found[axis] = _level(self.named(axis, level), self.axes[axis])
             if found[axis] is ABSENT:
-                there = ", ".join(map(str, self.axes[axis]))
-                raise ValueError(f"'{self.text}': {axis}={level} is not on the axis ({there})")
+                there = ", ".join(map(as_yaml, self.axes[axis]))
+                raise ValueError(f"'{self.text}': {axis}={as_yaml(level)} is not on the axis ({there})")
         return found
 
     def sides(self, first: str, second: str) -> tuple[Levels, Levels]:

@@ -274,10 +274,10 @@ class Sampling(Chosen):
         instead="Give it as `seed` under `score`: one number or a list. Left out, it is the training seed.",
     )] = 0  # fmt: skip
     start: Annotated[Begin | None, Axis(
-        title="start", say="from {:g} T".format, later=True,
-        about="Where sampling starts, as a share of T. There x is a sample of the `base`, with as much noise as that "
-        "step has (TDPM, arXiv 2202.09671, has a learned sampler in the place of the base). The steps before it are "
-        "not taken, so fewer are enough. `null` starts from noise at T. A start needs a base.",
+        title="start", say="from {} T".format, later=True,
+        about="Where sampling starts, as a share of T. There x is an image drawn from the `base`, with as much noise "
+        "as that step has. Steps with more noise are left out. TDPM (arXiv 2202.09671) does the same, with a learned "
+        "sampler in place of the base. `null` starts from noise at T. A start needs a base.",
     )] = None  # fmt: skip
     packages: Packages = ()
 

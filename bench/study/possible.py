@@ -14,7 +14,7 @@ from bench.study.axes import LISTED
 from bench.study.design import Design
 from bench.study.model import Job, Sampling
 from bench.text import plural
-from ddpm.base import BASES, Base, parts
+from ddpm.base import BASES, parts
 from ddpm.nets import classes_of, learns_variance, takes_second_time
 from ddpm.objective import check, loss_weight
 from ddpm.sampler import make_sampler
@@ -102,7 +102,7 @@ def _variance_not_learned(design: Design, at: At) -> str | None:
 def _too_many_steps(design: Design, at: At) -> str | None:
     if at["sample_steps"] <= (last := latest(at["T"], at["start"])):
         return None
-    there = f"T={at['T']}" if at["start"] is None else f"the {last} steps from start={at['start']:g} at T={at['T']}"
+    there = f"T={at['T']}" if at["start"] is None else f"the {last} steps from start={at['start']} at T={at['T']}"
     return f"sample_steps={at['sample_steps']} is more than {there}; exclude it or lower it"
 
 
@@ -110,13 +110,35 @@ def _start_of_nothing(design: Design, at: At) -> str | None:
     if at["start"] is None:
         return None
     if at["base"] == "none":
-        return f"start={at['start']:g} needs a base to draw from (base: [mixture]), or exclude it"
+        return f"start={at['start']} needs a base to draw from (base: [mixture]), or exclude it"
     data = row(design.dataset)
     with torch.device("meta"):
         base = build(BASES, at["base"], data.channels * data.side**2)
-    if base is None or type(base).draw is Base.draw:
-        return f"start={at['start']:g} needs a base to draw from, and {at['base']} has no samples"
+    if base is None or not base.drawable:
+        return f"start={at['start']} needs a base to draw from, and {at['base']} has no samples"
     return None
+
+
+def _start_at_the_end(design: Design, at: At) -> str | None:
+    if at["start"] is None or latest(at["T"], at["start"]) < at["T"]:
+        return None
+    return f"start={at['start']} is T itself, as T={at['T']}: use null, or a lower start"
+
+
+def _start_of_pairs(design: Design, at: At) -> str | None:
+    if at["start"] is None or not make_teach(at["teach"]).coupled:
+        return None
+    able = _teaching(lambda rule: not rule.coupled)
+    return (
+        f"start={at['start']} adds noise to an image of the base, and teach {at['teach']} has learned images that go "
+        f"with their noise. Use another there (teach: {able}), or exclude it"
+    )
+
+
+def _start_of_no_class(design: Design, at: At) -> str | None:
+    if at["start"] is None or at["guidance"] is None:
+        return None
+    return f"start={at['start']} draws from a base, which knows no classes: guidance must be null there"
 
 
 def _not_inverted(design: Design, at: At) -> str | None:
@@ -222,6 +244,9 @@ CHECKS = (
     Check(("sampler", "net"), _variance_not_learned),
     Check(("sample_steps", "T", "start"), _too_many_steps),
     Check(("start", "base"), _start_of_nothing),
+    Check(("start", "T"), _start_at_the_end),
+    Check(("start", "teach"), _start_of_pairs),
+    Check(("start", "guidance"), _start_of_no_class),
     Check(("schedule", "objective", "T"), _not_inverted),
     Check(("schedule", "objective", "T", "weight"), _no_weight),
     Check(("teach", "T"), _not_taught),

@@ -19,16 +19,14 @@ from bench.execute.schedule import Options
 from bench.job.draw import trained_network
 from bench.job.events import EpochDone
 from bench.job.export import card
-from bench.job.generate import beginning, start_noise
 from bench.job.run import run
 from bench.job.work import count_flops
+from bench.report.sections import denoising
 from bench.store.records import JobRecord, TrainedJob
 from bench.store.store import Store
 from bench.store.tensors import Checkpoint
-from bench.study.model import Sampling
 from bench.study.study import Study
 from ddpm.base import BASES, Base, MixtureBase
-from ddpm.schedule import make_schedule
 from tests.conftest import World
 
 BASE = "mixture(components=4,rank=8)"
@@ -154,7 +152,7 @@ def test_the_oracle_has_none(make_study: Callable[..., Study]) -> None:
 
 
 def test_sampling_from_a_base(world: World, make_study: Callable[..., Study]) -> None:
-    """Half of T is left out. The samples are others, from fewer steps, and the same again in batches of any size."""
+    """A study with and without a start: labels say which, the samples differ, and a network draws them again."""
     study = study_of(make_study, BASE, start=[None, 0.5], sample_steps=[2])
     list(run_study(study, world.store, OPTIONS))
     whole, half = study.cells
@@ -170,25 +168,11 @@ def test_sampling_from_a_base(world: World, make_study: Callable[..., Study]) ->
         network.sample(4, start=1.5)
 
 
-def test_where_sampling_from_a_base_begins() -> None:
-    """x at the first step is the base's sample with that step's noise, in tiles: no image depends on another."""
-    schedule, base = make_schedule("cosine", 1000), MixtureBase(784, 2, 3, 10)
-    base.centres.normal_(generator=torch.Generator().manual_seed(0))
-    way = Sampling(sampler="ddim", sample_steps=1, start=0.4, sample_seed=3)
-    eps = start_noise(3, 0, 200, (1, 28))
-
-    def begun(start: int, count: int, t: int = 400) -> torch.Tensor:
-        return beginning(way, base, schedule, t, start=start, tile=50, eps=eps[start : start + count])
-
-    x = begun(0, 200)
-    assert (x[100:] == begun(100, 100)).all()
-    x0 = (x - schedule.sigma[400].float() * eps) / schedule.alpha[400].float()
-    at_end = (begun(0, 200, 900) - schedule.sigma[900].float() * eps) / schedule.alpha[900].float()
-    torch.testing.assert_close(x0, at_end, rtol=0, atol=1e-4)
-    inside = x0.flatten(1) @ base.basis[:, :3]
-    assert (torch.cdist(inside, base.centres).min(1).values < 6).all()
-    with pytest.raises(ValueError, match="a start is a sample of a base, and there is none"):
-        beginning(way, None, schedule, 400, start=0, tile=50, eps=eps)
+def test_the_times_of_a_strip_begin_at_the_start() -> None:
+    """As the table says them, where no start is NaN."""
+    row = {"schedule": "cosine", "T": 100, "sample_steps": 3, "spacing": "trailing"}
+    assert denoising._times(row | {"start": 0.3}) == [30, 20, 10]
+    assert denoising._times(row | {"start": float("nan")}) == [100, 67, 33]
 
 
 def test_no_start_leaves_no_trace(make_study: Callable[..., Study]) -> None:
@@ -217,6 +201,15 @@ def test_the_oracle_starts_from_noise(make_study: Callable[..., Study]) -> None:
             r"net 'scorenet' takes 1×28×28 images, not 2×28×28 \(base 'mixture' gives it a second image beside x_t\)$",
         ),
         ({"start": [0.5]}, r"start=0.5 needs a base to draw from \(base: \[mixture\]\)"),
+        ({"base": [BASE], "start": [0.999], "T": [20]}, "start=0.999 is T itself, as T=20: use null, or a lower start"),
+        (
+            {"base": [BASE], "start": [0.5], "teach": ["reflow(steps=2)"], "sample_steps": [1]},
+            "teach reflow.* has learned images that go with their noise. Use another there .teach: data, cons",
+        ),
+        (
+            {"base": [BASE], "net": ["unet(classes=10)"], "start": [0.5], "guidance": [1.0]},
+            "start=0.5 draws from a base, which knows no classes: guidance must be null there",
+        ),
         (
             {"base": [BASE], "start": [0.1], "T": [20], "sample_steps": [3]},
             "sample_steps=3 is more than the 2 steps from start=0.1 at T=20",

@@ -56,6 +56,37 @@ def test_samplers_that_are_not_steady(
     assert all(f"is not steady with {steps} steps" in line for line in found)
 
 
+BASE = "mixture(components=2,rank=3)"
+
+
+def test_a_start_has_signal_where_noise_has_none(make_study: Callable[..., Study]) -> None:
+    """What is said of noise that is fed to a network concerns the cells that start from noise alone."""
+    late = {"spacing": ["leading"], "sample_steps": [400], "base": [BASE]}
+    assert not warned(make_study, **late, start=[0.5])
+    assert len(warned(make_study, **late, start=[None, 0.5])) == len(warned(make_study, **late)) == 1
+    short = {"T": [100], "schedule": ["linear_unscaled"], "base": [BASE], "sample_steps": [10]}
+    assert not warned(make_study, **short, start=[0.5])
+    assert len(warned(make_study, **short, start=[None, 0.5])) == len(warned(make_study, **short)) == 1
+
+
+def test_steadiness_from_a_start(make_study: Callable[..., Study]) -> None:
+    """The long first step of `cosine` is what makes `heun` unsteady. From the middle on it is steady."""
+    unsteady = {"base": [BASE], "sampler": ["heun"], "schedule": ["cosine"], "sample_steps": [10], "clip": [False]}
+    assert not warned(make_study, **unsteady, start=[0.5])
+    (line,) = warned(make_study, **unsteady | {"sampler": ["dpmpp_3m"], "schedule": ["flow"]}, start=[0.5])
+    assert "at T=1000 from 0.5 T is not steady with 10 steps" in line
+    for begin in (0.3, 0.7):
+        found = cautions.deviation(make_schedule("cosine", 1000), "heun", 200, "linspace", False, begin)
+        assert found == pytest.approx(cautions.DEVIATION, rel=0.01)
+
+
+def test_a_student_that_starts_elsewhere(make_study: Callable[..., Study]) -> None:
+    taught = {"base": [BASE], "teach": ["progressive(first=4,last=2)"], "sample_steps": [2], "spacing": ["trailing"]}
+    assert not warned(make_study, **taught, budget={"epochs": 4})
+    (line,) = warned(make_study, **taught, budget={"epochs": 4}, start=[0.5])
+    assert "it was not taught for ddim trailing from 0.5 T" in line
+
+
 def test_the_deviation_is_that_of_samples() -> None:
     """Of a linear walk it is the image of 1; an exact solver's is the data's."""
     schedule, one = make_schedule("flow", 1000), torch.ones(1, 1, 1, 1, dtype=torch.float64)

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from bench.images.datasets import Images
 from bench.job import generate as module
-from bench.job.generate import BLOCK, STRIP_IMAGES, STRIP_TIMES, TILE, generate, noise
+from bench.job.generate import BLOCK, STRIP_IMAGES, STRIP_TIMES, TILE, generate, noise, start_noise
 from bench.score.heldout import HeldOut
 from bench.study.model import Sampling
+from ddpm.base import MixtureBase
 from ddpm.denoiser import Denoiser
 from ddpm.likelihood import Bound
 from ddpm.nets import NETS, make_net
@@ -57,6 +58,84 @@ def test_neither_batch_size_nor_n_changes_a_byte(name: str) -> None:
         assert torch.equal(draw(net, 230, batch), whole)
     assert torch.equal(draw(net, 40), whole[:40])
     assert not torch.equal(draw(net, 40, sample_seed=1), whole[:40])
+
+
+class Seeing(nn.Module):
+    """Predicts v = 0 and remembers the states that it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def forward(self, x: Tensor, u: Tensor) -> Tensor:
+        """(B, C, H, W), (B,) → zeros."""
+        self.seen.append(x.clone())
+        return torch.zeros_like(x)
+
+
+def two_places() -> MixtureBase:
+    """A base of two far-off components, the first with a quarter of the images; about them it is N(0, 1)."""
+    base = MixtureBase(784, 2, 3, 10)
+    base.centres.copy_(torch.tensor([[50.0, 0, 0], [-50.0, 0, 0]]))
+    base.log_shares.copy_(torch.tensor([0.25, 0.75]).log())
+    return base
+
+
+def begun(base: MixtureBase, n: int, batch: int | None = None, **changes: Any) -> tuple[Tensor, Tensor]:
+    """The first states of ``n`` images and the images themselves."""
+    net, own = Seeing(), {"sample_steps": 1, "start": 0.5, "spacing": "trailing", "clip": False} | changes
+    batches = generate(net, SCHEDULE, "v", way(**own), n=n, shape=(1, 28), device=CPU, batch=batch, base=base)
+    images = torch.cat([one.images for one in batches])
+    return torch.cat(net.seen)[:n], images
+
+
+def test_sampling_begins_at_images_of_the_base() -> None:
+    """x_t = α x₀ + σ ε: both components as often as they should be, x₀ of theirs, and ε that of any other sampling."""
+    base, alpha, sigma = two_places(), SCHEDULE.alpha[10].float(), SCHEDULE.sigma[10].float()
+    x, _ = begun(base, 2000)
+    eps = torch.cat([start_noise(0, start, 100, (1, 28)) for start in range(0, 2000, 100)])
+    x0 = ((x - sigma * eps) / alpha).flatten(1)
+    first = x0[:, 0] > 0
+    assert abs(float(first.float().mean()) - 0.25) < 4 * (0.25 * 0.75 / 2000) ** 0.5
+    own = x0 - torch.where(first[:, None], base.centres[0, 0], base.centres[1, 0]) * torch.eye(784)[0]
+    assert stats.kstest(own.flatten()[::50].numpy(), "norm").pvalue > 1e-3
+    correlation = torch.corrcoef(torch.stack([own.flatten(), eps.flatten()]))[0, 1]
+    assert abs(float(correlation)) < 4 / own.numel() ** 0.5
+
+
+def test_what_begins_at_a_base_depends_on_seed_and_index_alone() -> None:
+    base = two_places()
+    whole, images = begun(base, 230)
+    for batch in (7, 100, 200, 1000):
+        again, same = begun(base, 230, batch)
+        assert torch.equal(again, whole)
+        assert torch.equal(same, images)
+    assert torch.equal(begun(base, 40)[1], images[:40])
+    assert not torch.equal(begun(base, 40, sample_seed=1)[0], whole[:40])
+
+
+def test_the_noise_at_the_beginning_is_that_of_the_first_step() -> None:
+    """`leading` visits no step as late as the start: x has the noise of the step that it does visit."""
+    base = two_places()
+    x, _ = begun(base, 100, spacing="leading")
+    eps = start_noise(0, 0, 100, (1, 28))
+    late, _ = begun(base, 100)
+    x0 = (late - SCHEDULE.sigma[10].float() * eps) / SCHEDULE.alpha[10].float()
+    torch.testing.assert_close(x, SCHEDULE.alpha[1].float() * x0 + SCHEDULE.sigma[1].float() * eps, rtol=0, atol=1e-3)
+
+
+def test_a_start_is_not_ignored_where_there_is_no_base() -> None:
+    with pytest.raises(ValueError, match="a start is a sample of a base, and there is none"):
+        draw(Seeing(), 20, start=0.5)
+
+
+def test_outputs_for_noise_are_not_used_where_sampling_starts_elsewhere() -> None:
+    """Even where its first step is T, as rounding may have it."""
+    first = torch.full((100, 1, 28, 28), 9.0)
+    own = way(sample_steps=2, start=0.99, spacing="trailing")
+    net = Seeing()
+    list(generate(net, SCHEDULE, "v", own, n=20, shape=(1, 28), device=CPU, first=first, base=two_places()))
+    assert len(net.seen) == 2
 
 
 def test_every_tile_divides_into_noise_blocks() -> None:
