@@ -60,7 +60,7 @@ def best(study: str, what: str) -> str:
 
 
 def setting(study: str, where: str, what: str) -> str:
-    """The same of the best setting with ``column=value;…``."""
+    """The same of the best setting with ``column=value;…``; what is not there is ``null``."""
     return _of(_where(study, where), what)
 
 
@@ -79,7 +79,7 @@ def _where(study: str, conditions: str) -> Any:
     frame = results(study).settings
     for condition in conditions.split(";"):
         name, _, value = condition.partition("=")
-        frame = frame[frame[name].astype(str) == value]
+        frame = frame[frame[name].astype(object).fillna("null").map(str) == value]
     return frame.iloc[0]
 
 

@@ -21,7 +21,7 @@ from bench.job.events import EpochDone
 from bench.job.export import card
 from bench.job.run import run
 from bench.job.work import count_flops
-from bench.report.sections import denoising
+from bench.report.sections import answer, denoising
 from bench.store.records import JobRecord, TrainedJob
 from bench.store.store import Store
 from bench.store.tensors import Checkpoint
@@ -258,9 +258,12 @@ def test_what_is_said_of_networks_on_bases(world: World, make_study: Callable[..
     """The report's table of sizes has a row each, a table a column that tells them apart, a card what the file is."""
     study = study_of(make_study, "none", BASE)
     list(run_study(study, world.store, OPTIONS))
-    sizes = Results(study, world.store).networks.set_index("net")["megabytes"]
+    results = Results(study, world.store)
+    sizes = results.networks.set_index("net")["megabytes"]
     assert list(sizes.index) == ["tiny", f"tiny on base {BASE}"]
     assert sizes.iloc[1] > sizes.iloc[0]
+    for row in (results.settings.iloc[i] for i in range(2)):
+        assert f", base {row['base']}, sampled by ddim in" in answer._named(results, row)
     said = markdown(list(iter_rows(study, world.store)))
     assert "base" in said.splitlines()[0]
     assert BASE in said

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from bench.analysis.best import Best, best_of
-from bench.analysis.frames import AXES, Results, hardware
+from bench.analysis.frames import AXES, MODEL_AXES, Results, hardware
 from bench.report.blocks import Block, CodeSpan, Column, Strong, Text, heading, text
 from bench.report.formats import best_marked, number, short
 from bench.report.sections.common import (
@@ -31,6 +31,9 @@ from bench.score.judges import with_hash
 from bench.store.records import Bounds
 from bench.text import listing, plural
 from ddpm.spec import parse
+
+OTHERS = [axis for axis in MODEL_AXES if axis not in ("objective", "schedule", "T")]
+"""The axes of a model that are named where they vary. These three are named in any case."""
 
 BEST, MOST = 5, 12
 """Rows of the table, and how many at most where more settings may be the best."""
@@ -110,7 +113,7 @@ def _best(results: Results, bounds: Bounds) -> Text:
 
 def _named(results: Results, setting: pd.Series) -> str:
     """A setting in words."""
-    axes = levels_in_words(results, ("net", "role", "timesteps"), setting)
+    axes = levels_in_words(results, OTHERS, setting)
     of = f"{setting['sample_steps']:,.0f} of T = {setting['T']:,.0f} steps"
     steps = of if "T" in results.varying else plural(int(setting["sample_steps"]), "step")
     return (
