@@ -19,6 +19,8 @@ Data = Mapping[str, pd.DataFrame]
 Options = Mapping[str, Any]
 TINTS = 10
 """Colours of the usual palette; with more levels they would come twice."""
+TITLE = 1.3
+"""Rows that the title of a choice takes, above its levels: beside them there is no room where they are long."""
 
 
 def effects(data: Data, options: Options) -> Figure:
@@ -29,13 +31,13 @@ def effects(data: Data, options: Options) -> Figure:
     """
     levels, pairs = data["levels"], data["pairs"]
     choices = in_order(levels["choice"])
-    figure = blank(0.6 + 0.19 * (len(levels) + 0.6 * (len(choices) - 1)))
+    figure = blank(0.6 + 0.19 * (len(levels) + TITLE * len(choices)))
     ax = figure.add_subplot()
     places = _places(levels)
     for choice in choices:
         first = next(y for (name, _), y in places.items() if name == choice)
-        ax.text(-0.24, first, label(choice), transform=blended_transform_factory(ax.transAxes, ax.transData),
-                weight="bold", ha="left", va="center")  # fmt: skip
+        ax.text(-0.01, first - 1, label(choice), transform=blended_transform_factory(ax.transAxes, ax.transData),
+                weight="bold", ha="right", va="center")  # fmt: skip
     ax.plot(pairs["ratio"], [places[key] for key in zip(pairs["choice"], pairs["level"], strict=True)], "|",
             color="0.6", markersize=7, zorder=2)  # fmt: skip
     for shape, part in (("D", levels[levels["reference"]]), ("o", levels[~levels["reference"]])):
@@ -48,10 +50,10 @@ def effects(data: Data, options: Options) -> Figure:
 
 
 def _places(levels: pd.DataFrame) -> dict[tuple[str, str], float]:
-    """(choice, level) → its height: one below the other, with room between choices."""
+    """(choice, level) → its height: one below the other, with room for the title of each choice."""
     choices = in_order(levels["choice"])
     keys = zip(levels["choice"], levels["level"], strict=True)
-    return {key: i + 0.6 * choices.index(key[0]) for i, key in enumerate(keys)}
+    return {key: i + 1 + TITLE * choices.index(key[0]) for i, key in enumerate(keys)}
 
 
 def ratio_axis(ax: Axes, title: str) -> None:
