@@ -178,22 +178,19 @@ def generate(
     :param classes: how many the network knows. Guidance is towards each in turn.
     :param base: what the network is on: a sampling with a start needs it.
     :param tile: images a forward pass (default :data:`TILE`); fewer than BLOCK only if ``n`` is no more than that.
-    :raises FloatingPointError: if samples stop being finite.
-    :raises ValueError: if there is a start and no base.
+    :raises FloatingPointError: if samples stop being finite. A start without a base is a ValueError.
     """
     tile = tile or TILE[device.type]
     batch = -(-(batch or tile) // tile) * tile
     whole = tiled(net, tile)
     known: list[Tensor] = []
-    size = (shape[0], shape[1], shape[1])
     seed, guidance = sampling.sample_seed, sampling.guidance
     times = space(schedule, sampling.sample_steps, sampling.spacing, sampling.start)
-    frames = set(strip_times(times))
     for start in range(0, n, batch):
         count = min(batch, -(-(n - start) // tile) * tile)
 
         def draw(at: Sequence[int], start: int = start, count: int = count) -> Tensor:
-            return noise(seed, at, start, count, size).to(device)
+            return noise(seed, at, start, count, (shape[0], shape[1], shape[1])).to(device)
 
         network = whole if guidance is None else _told(whole, start, count, classes, guidance, device)
         denoiser = Denoiser(_unless_known(network, known), schedule, objective)
@@ -203,9 +200,8 @@ def generate(
         with torch.inference_mode():
             eps = start_noise(seed, start, count, shape).to(device)
             x = beginning(sampling, base, schedule, times[0], start=start, tile=tile, eps=eps)
-            eta = sampling.eta or 0.0
-            steps = sample(denoiser, x, times, sampling.sampler, fresh, eta=eta, clip=sampling.clip)
-            x, strip = _follow(steps, x, times[0], set() if start else frames)
+            steps = sample(denoiser, x, times, sampling.sampler, fresh, eta=sampling.eta or 0.0, clip=sampling.clip)
+            x, strip = _follow(steps, x, times[0], set() if start else set(strip_times(times)))
             images = _as_images(x, sampling)[: n - start].cpu()
         yield Batch(start, images, to_uint8(torch.stack(strip)).cpu() if strip else None)
 

@@ -165,6 +165,7 @@ def test_every_field_matters_to_the_key() -> None:
         "epochs": 6, "batch_size": 32, "lr": 1e-3, "warmup": 0.1, "weight_decay": 0.1, "images": 1000,
         "optimiser": "muon", "timesteps": "stratified", "spacing": "trailing", "ema": 0.1,
         "snapshots": 8, "guidance": 2.0, "teach": "consistency", "base": "mixture",
+        "start": 0.5,
     }  # fmt: skip
     budget, job, cell = JOB.train.model_dump(), JOB.model_dump(), CELL.model_dump()
     other |= {"packages": ["rows 1.0"]}
