@@ -53,6 +53,11 @@ class Check(NamedTuple):
     axes: tuple[str, ...]
     why: Callable[[Design, At], str | None]
 
+    @property
+    def of_training(self) -> bool:
+        """Whether it is about axes of training alone."""
+        return set(self.axes) <= set(TRAINING)
+
 
 def _no_network(design: Design, at: At) -> str | None:
     """Networks that do not fit the images, and bases that need more of them."""
@@ -262,7 +267,7 @@ def impossible(job: Job, way: Sampling) -> str | None:
     """Why a network that was trained so cannot be sampled in this way; None if it can."""
     design = Design.model_construct(dataset=job.dataset, train=job.train)
     at = {axis: getattr(job, axis) for axis in TRAINING} | {axis: getattr(way, axis) for axis in SAMPLING}
-    of_sampling = (one for one in CHECKS if not set(one.axes) <= set(TRAINING))
+    of_sampling = (one for one in CHECKS if not one.of_training)
     return next(filter(None, (one.why(design, at) for one in of_sampling)), None)
 
 
