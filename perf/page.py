@@ -139,6 +139,7 @@ def roofline(record: Record) -> Iterator[Block]:
     if engines:
         yield text(f"Engines, chosen by trial: {engines}.")
     yield from _of_half_precision(works)
+    yield from _of_convolutions(works)
     if "step" in record:
         yield from _step(record["step"])
 
@@ -185,6 +186,22 @@ def _of_half_precision(works: list[Record]) -> Iterator[Block]:
         quick = max(half, key=half.__getitem__)
         shares = " and ".join(f"{name} has {rate / half[quick]:.0%}" for name, rate in rates.items())
         yield text("Of the fastest bfloat16 rate (", CodeSpan(quick), f"), {shares}.")
+
+
+def _of_convolutions(works: list[Record]) -> Iterator[Block]:
+    """What share the library's own convolutions reach alone at the default network's shapes: nothing can reach more."""
+    alone = {work["name"].partition(", ")[2]: work for work in works if work["name"].startswith("unet convolutions")}
+    if not alone:
+        return
+    each = ", ".join(f"{work['share']:.0%} in {name}" for name, work in alone.items())
+    # a share is FLOPs over seconds and rate: so these are the seconds, but for the rate
+    bound = sum(work["amount"] for work in alone.values()) / sum(
+        work["amount"] / work["share"] for work in alone.values()
+    )
+    yield text(
+        "The convolutions of ", CodeSpan("unet"), f" alone, at the shapes of training, have {each}. So a training step "
+        f"that did nothing else would have {bound:.0%}.",
+    )  # fmt: skip
 
 
 def _bars(works: list[Record], yardstick: str) -> Block:

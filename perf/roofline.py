@@ -28,7 +28,7 @@ from bench.store.records import EngineRecord
 from bench.store.store import Store
 from ddpm.denoiser import Net
 from ddpm.nets import NETS
-from perf import step
+from perf import convolutions, step
 from perf.record import claim, save
 from perf.rounds import command
 
@@ -115,6 +115,7 @@ def _run(device: torch.device, rounds: int) -> None:
         for net in NETS:
             prepare = partial(tuned, net, engines)
             works += [speed.training(net, device, prepare), *speed.sampling(net, device, prepare)]
+            works += convolutions.works(net, device)
         works += [without_network(device), speed.classifying(device, SCORED), scoring(device, Path(folder))]
         raw = speed.measure(works, device, rounds)
     for name, about in engines.items():

@@ -12,7 +12,7 @@ import argparse
 import copy
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -25,9 +25,10 @@ from bench.execute import processes
 from bench.images import datasets
 from bench.job import speed
 from bench.machine import clocks, devices
-from ddpm.nets.scorenet import EMBED, WIDTHS, FourierTime, ScoreNet
+from ddpm.nets.scorenet import EMBED, WIDTHS, FourierTime
 from ddpm.schedule import Schedule
 from ddpm.train import Trainer, random_stream
+from perf import convolutions
 from perf.record import claim, save
 
 BAR = 0.65
@@ -146,39 +147,13 @@ def our_steps(trainer: Trainer, images: Tensor, rates: list[float]) -> Iterator[
         yield step.loss
 
 
-def convolutions(net: ScoreNet, x: Tensor, u: Tensor) -> Callable[[], None]:
-    """Each of the network's convolutions but the last, there and back at the shapes of training, and nothing else.
-
-    What no rearrangement of the rest can save. The last has one channel: here it is no convolution at all.
-    """
-    found: list[Callable[[], object]] = []
-
-    def hook(layer: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
-        # the images need no gradient
-        h = inputs[0].detach().requires_grad_(inputs[0] is not x)
-        grad, weight = torch.randn_like(out), layer.get_parameter("weight")
-        wanted = [weight, h] if h.requires_grad else [weight]
-        found.append(lambda: torch.autograd.grad(layer.forward(h), wanted, grad))
-
-    kinds = (nn.Conv2d, nn.ConvTranspose2d)
-    handles = [each.register_forward_hook(hook) for each in net.modules() if isinstance(each, kinds)]
-    net(x, u)
-    for handle in handles:
-        handle.remove()
-
-    def run() -> None:
-        for step in found:
-            step()
-
-    return run
-
-
 def measure(
     images: datasets.Images, *, steps: int, chunk: int, size: int = speed.BATCH, device: torch.device
 ) -> dict[str, Any]:
     """Train both for ``steps`` steps, ``chunk`` of each in turn: seconds a chunk, and the loss of every step.
 
-    Beside them go the convolutions alone. The first chunk warms up: its losses count, its durations are kept apart.
+    Beside them go the convolutions alone, all but the last: it has one channel, and ours is no convolution. The first
+    chunk warms up: its losses count, its durations are kept apart.
     """
     trainer = speed.trainer("scorenet", device, size, epochs=1)
     plain = PlainScoreNet().to(device)
@@ -186,7 +161,7 @@ def measure(
     rates: list[float] = []
     ours = our_steps(trainer, images.train.to(device), rates)
     theirs = plain_steps(plain, speed.SCHEDULE, images, size, rates, device)
-    alone = convolutions(
+    alone = convolutions.layers(
         copy.deepcopy(trainer.net), torch.randn(size, 1, 28, 28, device=device), torch.rand(size, device=device)
     )
     clock = clocks.make_clock(device)
@@ -203,7 +178,7 @@ def measure(
         seconds["plain"].append(clock.stop() / count)
         clock.start()
         for _ in range(count):
-            alone()
+            convolutions.there_and_back(alone)
         seconds[CONVOLUTIONS].append(clock.stop() / count)
     return {"batch_size": size, "chunk": chunk, "seconds_a_step": seconds, "losses": losses}
 

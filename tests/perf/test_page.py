@@ -169,6 +169,18 @@ def test_emulated_bfloat16_is_no_yardstick() -> None:
     assert "unet training has" not in said
 
 
+def test_what_convolutions_alone_would_reach() -> None:
+    """Half of the work at a share of 50%, the other half at 25%: together a third."""
+    made = roofline()
+    made["works"] += [
+        _work("unet convolutions, outputs", 5e9, [0.1, 0.1], 128),
+        _work("unet convolutions, gradients of weights", 5e9, [0.2, 0.2], 128),
+    ]
+    said = markdown.source(page.roofline(made))
+    assert "50% in outputs, 25% in gradients of weights" in said
+    assert "nothing else would have 33%" in said
+
+
 def test_a_training_step_in_parts() -> None:
     made = roofline() | {
         "step": {

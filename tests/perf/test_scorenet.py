@@ -9,7 +9,6 @@ import torch
 from torch.testing import assert_close
 
 from bench.images.datasets import Images
-from bench.machine import flops
 from ddpm.nets.scorenet import ScoreNet
 from perf import scorenet
 
@@ -50,11 +49,3 @@ def test_summary_leaves_the_first_chunk_out() -> None:
     assert found["ratios"] == [0.5, 0.5, 1.5]
     assert found["convolutions_ratio"] == 0.5
     assert found["max_relative_difference"] == pytest.approx(0.1)
-
-
-def test_convolutions_alone_are_all_but_the_last_there_and_back() -> None:
-    """In FLOPs: the way back is twice the way there, but for the first, whose input needs no gradient."""
-    net, (x, u) = ScoreNet(), (torch.randn(2, 1, 28, 28), torch.rand(2))
-    shapes = [(1, 32, 26), (32, 64, 12), (64, 128, 5), (128, 256, 2), (256, 128, 2), (256, 64, 5), (128, 32, 12)]
-    once = [2 * 2 * 9 * i * o * side**2 for i, o, side in shapes]
-    assert flops.flops(scorenet.convolutions(net, x, u)) == 3 * sum(once) - once[0]
