@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from bench.rows import FAMILIES, entries, read
 from ddpm.base import parts
+from ddpm.bounds import number, whole
 from ddpm.denoiser import Denoiser
 from ddpm.nets import make_net
 from ddpm.objective import check, loss_weight, make_target
@@ -77,6 +79,29 @@ USES: dict[str, Callable[[Variant], Tensor]] = {
     "spacing": lambda name: torch.tensor(space(make_schedule("linear", 1000), 10, name)) - 1,
 }
 """Family → what a variant gives: finite numbers, and steps that are not below 0."""
+
+
+@pytest.mark.parametrize("value", [2, 3, 7])
+def test_a_whole_number_within_its_bounds(value: int) -> None:
+    """Both ends belong to it."""
+    assert whole(2, 7) == ("a whole number from 2 to 7", ANY)
+    assert whole(2, 7).holds(value) is True
+
+
+@pytest.mark.parametrize("value", [1, 8, 2.5, 3.0, "3"])
+def test_no_whole_number_within_bounds(value: Any) -> None:
+    assert whole(2, 7).holds(value) is False
+
+
+def test_a_number_in_words_and_as_a_test() -> None:
+    """Finite, whole or not, and whatever else is asked of it, which is asked of that number."""
+    bound = number("above 1", lambda x: x > 1)
+    assert bound.words == "a finite number above 1"
+    assert number("", lambda x: True).words == "a finite number"
+    assert [bound.holds(value) for value in (2, 2.5)] == [True, True]
+    assert [bound.holds(value) for value in (1.0, -3, math.inf, math.nan, "2")] == [False] * 5
+    assert not number("", lambda x: True).holds(-math.inf)
+    assert not number("", lambda x: True).holds(math.inf)
 
 
 def test_every_numeric_option_has_bounds() -> None:

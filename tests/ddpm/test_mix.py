@@ -10,7 +10,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ddpm.mix import Mix, Table, bridge, determinant, posterior_std, unmix
+from ddpm.mix import Mix, Table, bridge, determinant, posterior_std, slope, unmix
 from ddpm.schedule import SCHEDULES, Schedule, make_schedule
 
 exact = settings(derandomize=True, deadline=None, max_examples=100, database=None)
@@ -222,3 +222,15 @@ def test_floats_and_tensors_agree(name: str) -> None:
     grid = bridge(*neighbours(s), 0.7)
     for i, (past, now) in enumerate(pairwise(zip(s.alpha.tolist(), s.sigma.tolist(), strict=True))):
         assert bridge(*now, *past, 0.7) == pytest.approx(tuple(float(k[i]) for k in grid), rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize("T", [3, 10])
+def test_the_slope_of_a_square_is_exact(T: int) -> None:
+    """Second order: 2t for t², also at both ends. The row of t = 0 repeats that of t = 1."""
+    t = torch.arange(T + 1, dtype=torch.float64)
+    torch.testing.assert_close(slope(t**2), torch.cat([2 * t[1:2], 2 * t[1:]]), rtol=1e-14, atol=0)
+
+
+def test_two_steps_have_no_slope() -> None:
+    with pytest.raises(ValueError, match=r"^a derivative by t needs T of 3 or more, not 2$"):
+        slope(torch.zeros(3))

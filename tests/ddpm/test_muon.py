@@ -96,6 +96,19 @@ def test_split(name: str) -> None:
     assert {id(p) for p in net.parameters() if p.requires_grad and p.ndim == 1} <= set(map(id, rest))
 
 
+def test_kernels_are_matrices_and_thin_layers_are_none() -> None:
+    """Sixteen inputs and outputs are enough, however small the kernel is; fifteen are too few."""
+    net = nn.Sequential(nn.Conv2d(16, 16, 3), nn.Linear(16, 16), nn.Linear(15, 16), nn.Linear(16, 15))
+    matrices, rest = split(net)
+    assert [id(p) for p in matrices] == [id(net[i].weight) for i in (0, 1)]
+    assert len(rest) == 6
+
+
+def test_next_to_no_gradient_is_no_division_by_zero() -> None:
+    (found,) = orthogonalise([torch.diag_embed(torch.tensor([[1e-7, 0.0]]))])
+    assert found.isfinite().all()
+
+
 def test_a_badly_scaled_problem() -> None:
     """A least-squares problem whose directions differ a hundredfold in scale is solved to a few per cent."""
     torch.manual_seed(0)
