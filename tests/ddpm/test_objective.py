@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 
 import pytest
 import torch
@@ -324,6 +325,37 @@ def test_gains_beyond_float32_are_refused() -> None:
     with pytest.raises(ValueError, match="cannot be inverted"):
         check(s, "eps")
     check(s, "v")
+
+
+def test_the_largest_gain_that_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit itself is; what is no number at all is the worst of all."""
+    s = make_schedule("cosine", 3)
+    gains = torch.tensor([1.0, MAX_GAIN, 2.0], dtype=torch.float64)
+    monkeypatch.setattr("ddpm.objective.gain", lambda s, objective: gains)
+    check(s, "eps")
+    gains[2] = math.nan
+    with pytest.raises(ValueError, match=r"\|σ/D\| = nan at t=3 "):
+        check(s, "eps")
+
+
+def test_options_out_of_bounds_are_refused() -> None:
+    s = make_schedule("cosine", 10)
+    with pytest.raises(
+        ValueError, match=r"^option 'sigma_data' of 'edm' must be a finite number from 1e-06 to 1e\+06,"
+    ):
+        make_target(s, "edm(sigma_data=0.0)")
+    with pytest.raises(ValueError, match=r"^option 'gamma' of 'min_snr' must be a finite number above 0, not 0\.0$"):
+        loss_weight(s, "x0", "min_snr(gamma=0.0)")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "T", "weight", "t"), [("flow", 50, "p2(k=0.0)", 50), ("linear", 1000, "p2(k=0.0,gamma=-77.1)", 1)]
+)
+def test_a_weight_that_is_not_finite_is_refused(schedule: str, T: int, weight: str, t: int) -> None:
+    """1/SNR where no signal is left; SNR to a high power at the first step alone. The line says at which step."""
+    said = f"weight '{weight}' of objective 'v' is not finite on schedule '{schedule}' at t={t}"
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        loss_weight(make_schedule(schedule, T), "v", weight)
 
 
 @pytest.mark.parametrize(("objective", "schedule"), PAIRS)
