@@ -207,13 +207,15 @@ class Store:
 
     def cut_short(self, kind: Literal["checkpoints", "classifiers", "samples"], key: str) -> bool:
         """Whether that file is there but not all of it: a look at its ends, which costs next to nothing."""
+        # no Path before there is a file: this runs a hundred thousand times for a large study
+        name = f"{self.root}/{kind}/{key}{'.npz' if kind == 'samples' else '.safetensors'}"
+        if not os.path.isfile(name):
+            return False
         import zipfile
 
         from safetensors import SafetensorError, safe_open
 
-        path = self.path(kind, key, ".npz" if kind == "samples" else ".safetensors")
-        if not path.is_file():
-            return False
+        path = Path(name)
         try:
             if kind == "samples":
                 whole = zipfile.is_zipfile(path)
