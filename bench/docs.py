@@ -55,7 +55,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "objectives": Family(
         "Objectives",
-        "An objective is what the network learns to predict. It is a mix a x₀ + b ε + c z of the clean image, its "
+        "An objective is what the network learns to predict. It is a mix, (a x₀ + b ε + c z), of the clean image, its "
         "noise and fresh noise z ([the algebra](algebra.md)). Samplers see only the estimates x̂₀ and ε̂. Both follow "
         "from the output of any objective.",
         "ddpm/objective.py",
@@ -84,7 +84,7 @@ FAMILIES: dict[str, Family] = {
     "samplers": Family(
         "Samplers",
         "A sampler makes an image from the noise x_T. A step goes from a time t to an earlier time s. S steps take S "
-        "evaluations of the network, unless an entry says otherwise. What samplers do best on MNIST is in "
+        "evaluations of the network, unless its row says otherwise. What samplers do best on MNIST is in "
         "[What was found so far](findings.md).\n\n"
         "Five axes change how a sampler works. `spacing` says which steps it visits ([spacings](spacings.md)). `eta` "
         "is how much noise `ddim` draws: it multiplies the standard deviation of the noise, as in the DDIM paper. "
@@ -134,7 +134,7 @@ FAMILIES: dict[str, Family] = {
     "metrics": Family(
         "Metrics",
         "A metric compares a cell's samples with the training images, the reference. It uses the features of the "
-        "headline [judge](results.md#judges), unless its entry names another. Compare numbers only for the same judge, "
+        "headline [judge](results.md#judges), unless its row names another. Compare numbers only for the same judge, "
         "the same reference and the same N.\n\n"
         "Training runs also have `bpd`, the variational bound on held-out images in bits a dimension. With "
         "`score: {likelihood: 100}` they also have `bound_bpd`, the bound of 100 test images. Its parts are "
@@ -154,7 +154,7 @@ def page(family: Family) -> str:
         f"# {family.title}",
         WRITTEN,
         family.intro,
-        f"To add one, write a function and an entry of one table in `{family.where}` ([Extending](extending.md)).",
+        f"To add one, write a function and a row of one table in `{family.where}` ([Extending](extending.md)).",
     ]
     for name, (row, note) in family.rows().items():
         parts += [f"## `{name}`", _text(row)]
@@ -175,7 +175,7 @@ def axes_page(every: Iterable[str]) -> str:
     parts = [
         "# Axes",
         WRITTEN,
-        "An axis is one thing that a study varies. It is a list under `axes:`, if its entry does not say otherwise. "
+        "An axis is one thing that a study varies. It is a list under `axes:`, if its paragraph does not say otherwise. "
         "The grid has all combinations of the lists. An axis that you leave out has its usual value.",
         "To add one, write a field of `Job` or `Sampling` in `bench/study/model.py`.",
     ]

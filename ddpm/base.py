@@ -224,8 +224,8 @@ def none(pixels: int) -> None:
 def mixture(pixels: int, *, components: Components = 100, rank: Count = 64, span: Count = 784) -> MixtureBase:
     """A mixture of Gaussians along the images' first ``rank`` principal components; a Gaussian along the others.
 
-    It is fitted by k-means. The first ``span`` principal components have a variance each. All other directions share
-    one. So do those that have fewer than four images each.
+    It is fitted by k-means. Of the first ``span`` principal components each has its own variance, if there are four
+    images or more for each of them. All other directions share one variance.
 
     Use: for good images after little training. The fit counts as training. It takes a second or two
     for MNIST, and longer for larger images. Its numbers lie in the checkpoint beside the weights.

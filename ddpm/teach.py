@@ -195,7 +195,7 @@ def reflow(*, steps: Count = 8, teacher: Share = 0.5) -> Teach:
 
 
 def meanflow(*, ratio: Part = 0.25) -> Teach:
-    """x̃₀ by which one DDIM step from t leads to where the flow is at s < t (MeanFlow: Geng et al., arXiv 2505.13447).
+    """x̃₀ such that one DDIM step from t ends where the flow is at s < t (MeanFlow: Geng et al., arXiv 2505.13447).
 
     Their identity for the mean velocity, on any path: x̃₀ = x̂₀ + (σ_s/σ_t)(x₀ − x̂₀) + k dx̂₀/dt. There
     k = (α_s − α_t σ_s/σ_t)/(α′_t − α_t σ′_t/σ_t). x̂₀ is the network's own, told of t and s, without a gradient. Its
@@ -223,7 +223,7 @@ def meanflow(*, ratio: Part = 0.25) -> Teach:
 
 
 def shortcut(*, ratio: Part = 0.25, halvings: Halvings = 7) -> Teach:
-    """x̃₀ by which one step from t to s leads to where two of the network's own do (Frans et al., arXiv 2410.12557).
+    """x̃₀ such that one step from t to s ends where two of the network's own end (Frans et al., arXiv 2410.12557).
 
     The share ``ratio`` of the images has s = t − T/2^k, k drawn from 0 to ``halvings`` − 1. The two steps go by way of
     the middle m, and the network is told where each of them ends (eq. 4 there). For the shortest jumps (the largest k)
