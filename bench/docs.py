@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.paths import ROOT
-from bench.report import calibration
 from bench.score import metrics
+from bench.score.calibrated import BLIND
 from bench.study.axes import AXES
 from bench.text import listing
 from ddpm import base, nets, objective, sampler, schedule, spacing, teach, timestep
@@ -175,8 +175,8 @@ def axes_page(every: Iterable[str]) -> str:
     parts = [
         "# Axes",
         WRITTEN,
-        "An axis is one thing that a study varies. It is a list under `axes:`, if its paragraph does not say otherwise. "
-        "The grid has all combinations of the lists. An axis that you leave out has its usual value.",
+        "An axis is one thing that a study varies. It is a list under `axes:`, if its paragraph does not say "
+        "otherwise. The grid has all combinations of the lists. An axis that you leave out has its usual value.",
         "To add one, write a field of `Job` or `Sampling` in `bench/study/model.py`.",
     ]
     for axis in AXES:
@@ -234,14 +234,9 @@ def _evaluations(name: str) -> str:
 
 
 def _blindness(metric: str) -> str:
-    """The damages that the committed calibration found a metric not to see, as a paragraph."""
-    folder = ROOT / "reports" / "metrics"
-    if not folder.is_dir():  # a copy of the code alone
-        return ""
-    found = calibration.read(folder)
-    if metric not in calibration.metrics_of(found):
-        return ""
-    return f"\n\n**Does not see** {listing(f'`{damage}`' for damage in calibration.blind_to(found, metric))}."
+    """The damages that a metric does not see, as a paragraph; nothing where it was not measured."""
+    damages = BLIND.get(metric)
+    return f"\n\n**Does not see** {listing(f'`{damage}`' for damage in damages)}." if damages else ""
 
 
 def _options(row: Any) -> dict[str, Any]:

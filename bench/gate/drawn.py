@@ -56,7 +56,7 @@ def ways() -> dict[str, Way]:
     for label, clip in (("unclipped", False), ("dynamic", "dynamic")):
         every[f"ancestral {label}, 10 of 1000"] = Way(way("ancestral", clip=clip))
     for name in SPACINGS:
-        if name != "linspace":
+        if name != Sampling.model_fields["spacing"].default:
             every[f"ddim {name}, 10 of 1000"] = Way(way("ddim", spacing=Variant(name)))
     every["ancestral seed 7, 10 of 1000"] = Way(way("ancestral", sample_seed=7))
     for scale in (0.0, 1.0, 3.0):

@@ -173,7 +173,7 @@ def card(cell: Cell, store: Store) -> str:
         scores, classifier = _table(("metric", "value", "floor"), rows), record.provenance.classifier[:12]
     return CARD.format(
         title=job.label, dataset=job.dataset, objective=job.objective, schedule=job.schedule, T=job.T, net=job.network,
-        parts=OF_BASE if job.base != "none" else "",
+        parts=OF_BASE if job.based else "",
         what=_table(("fact", "value"), [(name, str(value)) for name, value in what.items()]), n=cell.n,
         way=cell.label, classifier=classifier, scores=scores,
     )  # fmt: skip

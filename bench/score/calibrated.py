@@ -17,6 +17,27 @@ SEEN = 3.0
 COPIES = "copies"
 """The share of images nearer to a training image than 99% of test images are: ``score --thorough`` looks at it."""
 
+_SAME, _COPIES = "repeated images", "training images"
+BLIND: dict[str, tuple[str, ...]] = {
+    "fid": ("jpeg", _SAME, _COPIES),
+    "fid_classifier": ("jpeg", _SAME, _COPIES),
+    "fid_texture": (_SAME, _COPIES),
+    "fid_mixer": ("jpeg", _SAME, _COPIES),
+    "pixel_distance": ("noise", "jpeg", _SAME, _COPIES),
+    "spectrum_distance": ("shift", "missing class", _SAME, _COPIES),
+    "kid": (_SAME, _COPIES),
+    "inception_score": ("noise", "jpeg", "shift", _SAME, _COPIES),
+    "precision": ("jpeg", "missing class", _SAME, _COPIES),
+    "recall": (_SAME, _COPIES),
+    "confidence": ("noise", "jpeg", "shift", "missing class", _SAME, _COPIES),
+    "class_balance": ("noise", "blur", "jpeg", "shift", _SAME, _COPIES),
+    "density": ("jpeg", "missing class", _SAME, _COPIES),
+    "coverage": ("jpeg", _SAME, _COPIES),
+    "repeated": ("noise", "blur", "jpeg", "shift", "missing class", _COPIES),
+}
+"""Metric → the damages that it did not see at any strength, in sets of :data:`FEW` images of MNIST: the committed
+calibration, where reports can read it. A test compares the two. Metrics that are not here were not measured."""
+
 
 class Point(Part):
     """A metric of ``draws`` sets of ``n`` images: mean and standard deviation. Clean sets have damage "".

@@ -193,7 +193,12 @@ class Job(Chosen):
     @property
     def network(self) -> str:
         """What is trained, in a word: networks of one name and one base are as large and as fast."""
-        return str(self.net) if self.base == "none" else f"{self.net} on base {self.base}"
+        return f"{self.net} on base {self.base}" if self.based else str(self.net)
+
+    @property
+    def based(self) -> bool:
+        """Whether the network is on a base."""
+        return bool(self.base != type(self).model_fields["base"].default)
 
     @cached_property
     def teacher(self) -> Job | None:

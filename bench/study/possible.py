@@ -114,12 +114,12 @@ def _too_many_steps(design: Design, at: At) -> str | None:
 def _start_of_nothing(design: Design, at: At) -> str | None:
     if at["start"] is None:
         return None
-    if at["base"] == "none":
-        return f"start={at['start']} needs a base to draw from (base: [mixture]), or exclude it"
     data = row(design.dataset)
     with torch.device("meta"):
         base = build(BASES, at["base"], data.channels * data.side**2)
-    if base is None or not base.drawable:
+    if base is None:
+        return f"start={at['start']} needs a base to draw from (base: [mixture]), or exclude it"
+    if not base.drawable:
         return f"start={at['start']} needs a base to draw from, and {at['base']} has no samples"
     return None
 
@@ -228,7 +228,7 @@ def _variance_of_no_mean(design: Design, at: At) -> str | None:
 
 
 def _base_of_one_time(design: Design, at: At) -> str | None:
-    if at["base"] == "none" or not make_teach(at["teach"]).second:
+    if at["base"] == Job.model_fields["base"].default or not make_teach(at["teach"]).second:
         return None
     able = _teaching(lambda rule: not rule.second)
     return (

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bench.analysis.frames import AXES, Results
-from bench.report.blocks import Block, Cell, Emph, WithError, heading, table, text
+from bench.report.blocks import Block, Cell, Column, Emph, WithError, heading, table, text
 from bench.report.formats import best_marked
 from bench.report.sections.common import (
     CELL,
@@ -22,12 +22,21 @@ from bench.report.sections.common import (
     other_judges,
     several_seeds,
     spread,
+    words,
 )
+from bench.score.calibrated import BLIND, FEW
+from bench.text import listing
 
 OTHERS = (
     "The distances beside FID are those of the other judges, and two that need no network: lower is better. Each is on "
     "a scale of its own. If they order two cells differently from FID, the order is in doubt."
 )
+DAMAGE = {
+    "jpeg": "compression (JPEG)",
+    "missing class": "a missing class",
+    "training images": "copies of training images",
+}
+"""What a damage is called, where its name does not say it."""
 SHARES, OF_CLASSES = ("precision", "recall"), ("confidence", "class_balance")
 
 
@@ -62,6 +71,30 @@ def section(results: Results) -> Iterator[Block]:
     own = {i: way for i, way in enumerate(ways, first) if columns[i].title != "confidence"}
     yield table(columns, best_marked(columns, rows, own, first=2))
     yield from left_out(results, len(results.settings), "settings")
+    yield text(_repeated(results))
+    yield from _blindness(("fid", *others, "kid", *of_classes(results, "inception_score"), *_shares(results)))
+
+
+def _repeated(results: Results) -> str:
+    """Whether images were drawn twice, which no distance sees."""
+    shares = results.done["repeated"].dropna()
+    if shares.empty:
+        return "Whether images were drawn more than once is not known: these results are older than that score."
+    twice = int((shares > 0).sum())
+    most = f", at most {shares.max():.1%} of a cell's images" if twice else ""
+    return f"Cells with images that were drawn more than once: {twice:,} of {len(shares):,}{most}."
+
+
+def _blindness(shown: Iterable[str]) -> Iterator[Block]:
+    """What each score in the table does not see."""
+    yield text(
+        f"No score sees everything. Real test images of MNIST were damaged, and scored in sets of {FEW:,}. The table "
+        "has the damage that a score did not see at any strength that was tried. Other data sets were not measured."
+    )
+    rows: list[list[Cell]] = [
+        [words(name), listing(DAMAGE.get(damage, damage) for damage in BLIND[name])] for name in shown if name in BLIND
+    ]
+    yield table([Column("score", "left"), Column("does not see", "left")], rows)
 
 
 def _shares(results: Results) -> tuple[str, ...]:

@@ -231,9 +231,7 @@ def other_judges(results: Results) -> list[str]:
 
 def judge_columns(names: Sequence[str]) -> list[Column]:
     """Their titles."""
-    return numbers(
-        *(f"FID, {name.removeprefix('fid_')}" if name.startswith("fid_") else _words(name) for name in names)
-    )
+    return numbers(*map(words, names))
 
 
 def headline_alone(results: Results) -> str:
@@ -241,9 +239,11 @@ def headline_alone(results: Results) -> str:
     return " FID is by the headline judge alone." if other_judges(results) else ""
 
 
-def _words(name: str) -> str:
-    """A column's name in words."""
-    return name.replace("_", " ")
+def words(name: str) -> str:
+    """A score's name in words."""
+    if name in ("fid", "kid"):
+        return name.upper()
+    return f"FID, {name.removeprefix('fid_')}" if name.startswith("fid_") else name.replace("_", " ")
 
 
 def judge_cells(names: Sequence[str], scores: Mapping[str, Any] | pd.Series) -> list[Cell]:
