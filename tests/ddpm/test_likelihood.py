@@ -139,6 +139,8 @@ def test_draws_are_unbiased() -> None:
     chance = torch.cat([second.new_zeros(1), second / second.sum()])
     uniform, t = bound.draw(x0, random)
     assert (int(t.min()), int(t.max())) == (1, 50)
+    assert uniform.dtype == x0.dtype == torch.float64
+    assert bound.draw(x0[:2].float(), random)[0].dtype == torch.float32
     important, _ = bound.draw(x0, random, chance)
     for found in (uniform, important):
         error = math.hypot(float(found.std()), float(whole.std())) / math.sqrt(len(x0))
@@ -146,10 +148,11 @@ def test_draws_are_unbiased() -> None:
     assert float(important.std()) < float(uniform.std()) / 2
 
 
-def test_flow_likelihood() -> None:
+@pytest.mark.parametrize("images", [1, 5])
+def test_flow_likelihood(images: int) -> None:
     """log N(x; 0, α_t² v + σ_t²) at the start, from the change of variables along the flow, to 1e-4 bits."""
     s = make_schedule("cosine", 2000)
-    x = torch.randn(5, 1, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) / 2
+    x = torch.randn(images, 1, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) / 2
     times = list(range(100, 2001, 2))
     found = flow_log_likelihood(exact(s), x, times, torch.Generator().manual_seed(1))
     spread = float((s.alpha[100] ** 2 * VARIANCE + s.sigma[100] ** 2).sqrt())
@@ -214,3 +217,17 @@ def test_the_best_variance_is_the_reverse_process_own() -> None:
     tilde = (1 - past**2) / b**2 * beta
     wanted = math.log(tilde + (past * beta / b**2) ** 2 * left)
     assert best == pytest.approx(2 * (wanted - math.log(tilde)) / (math.log(beta) - math.log(tilde)) - 1, abs=2e-3)
+
+
+def test_variances_at_the_first_steps() -> None:
+    """β̃₂ stands in for β̃₁, also where there are two steps alone; index 0 repeats 1."""
+    s = make_schedule("cosine", 2)
+    second = s.sigma[1] ** 2 / s.sigma[2] ** 2 * s.beta[2]
+    assert_close(small(s), second.log().expand(3), rtol=1e-12, atol=0)
+    assert_close(large(s), s.beta[[1, 1, 2]].log(), rtol=1e-12, atol=0)
+
+
+def test_a_bin_that_is_too_narrow_for_its_digits() -> None:
+    """Its mass is next to nothing, but no logarithm of 0."""
+    scale = torch.tensor(30.0)
+    assert log_decoder(torch.tensor(0.0), torch.tensor(0.0), scale).isfinite()

@@ -223,3 +223,45 @@ def test_gain_of_eps() -> None:
     assert float(cosine[-1]) == pytest.approx(20291, abs=0.5)
     assert float(cosine[-2]) == pytest.approx(642, abs=0.5)
     assert float(linear[-1]) == pytest.approx(157, abs=0.5)
+
+
+def test_cut_off_after_some_steps() -> None:
+    """The same process up to there."""
+    s = make_schedule("cosine", 10)
+    cut = s.until(4)
+    assert (cut.name, cut.T) == ("cosine", 4)
+    assert torch.equal(cut.alpha, s.alpha[:5])
+    assert torch.equal(cut.sigma, s.sigma[:5])
+
+
+def test_karras_of_one_and_two_steps() -> None:
+    """One step has the most noise of all, two have the ends."""
+    for T, noise in ((1, [80.0]), (2, [0.002, 80.0])):
+        s = make_schedule("karras", T)
+        assert_close((s.sigma / s.alpha)[1:], torch.tensor(noise, dtype=torch.float64), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("spec", "T", "said"),
+    [
+        ("linear(start=1.0,end=0.5)", 1000, "β_1 = 1 is not between 0 and 1"),
+        ("linear_unscaled(start=1.0,end=0.5)", 2, "β_1 = 1 is not between 0 and 1"),
+        ("linear_unscaled(start=0.5,end=1.5)", 2, "β_2 = 1.5 is not between 0 and 1"),
+        ("sigmoid(start=-60.0)", 50, "β_1 = 0 is not between 0 and 1"),
+        ("karras(sigma_min=1e-200)", 3, "ᾱ does not fall from one step to the next"),
+        ("linear(zero_snr=true)", 1, "zero_snr needs more than one step"),
+    ],
+)
+def test_why_there_is_no_such_schedule(spec: str, T: int, said: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(f'schedule {spec!r} is undefined at T={T}: {said}')}$"):
+        make_schedule(spec, T)
+
+
+def test_an_option_out_of_bounds() -> None:
+    with pytest.raises(ValueError, match=r"^option 'start' of 'linear' must be a finite number above 0, not 0\.0$"):
+        make_schedule("linear(start=0.0)", 1000)
+
+
+def test_no_signal_at_the_last_step_alone() -> None:
+    """β may be 1 there."""
+    assert float(make_schedule("linear_unscaled(start=0.5,end=1.0)", 3).alpha[-1]) == 0
