@@ -9,6 +9,7 @@ module, with these others.
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 import shutil
 import subprocess
@@ -131,6 +132,23 @@ def change(shown: str) -> tuple[str, str]:
     return tuple("\n".join(line[1:].strip() for line in lines if line[0] == sign) for sign in "-+")  # type: ignore[return-value]
 
 
+def undecorated(source: str) -> str:
+    """The same code, each decorator of a function now called below it: mutmut leaves decorated functions as they are.
+
+    What it can do itself, and what it could not do without, stays: class methods and static methods.
+    """
+    lines = source.splitlines()
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    for node in sorted(functions, key=lambda node: node.lineno, reverse=True):
+        names = [ast.unparse(decorator) for decorator in node.decorator_list]
+        if not names or {"classmethod", "staticmethod"} & set(names) or node.end_lineno is None:
+            continue
+        calls = f"{'('.join([*names, node.name])}{')' * len(names)}"
+        lines.insert(node.end_lineno, f"{' ' * node.col_offset}{node.name} = {calls}")
+        del lines[node.decorator_list[0].lineno - 1 : node.lineno - 1]
+    return "\n".join([*lines, ""])
+
+
 def mutate(module: str, tests: Sequence[str], folder: Path) -> list[Mutant]:
     """All mutants of a module, made and run in ``folder``."""
     for name in NEEDED:
@@ -138,6 +156,8 @@ def mutate(module: str, tests: Sequence[str], folder: Path) -> list[Mutant]:
         target.parent.mkdir(parents=True, exist_ok=True)
         copy = shutil.copytree if source.is_dir() else shutil.copy
         copy(source, target)
+    path = folder / module
+    path.write_text(undecorated(path.read_text(encoding="utf-8")), encoding="utf-8")
     with open(folder / "pyproject.toml", "a", encoding="utf-8") as file:
         file.write(settings(module, tests))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,48 @@ def test_results_are_read() -> None:
     found = dict(mutants.parse(RESULTS))
     assert list(found.values()) == [True, False, False, True]
     assert mutants.change(SHOWN) == ("return 1", "return 2")
+
+
+DECORATED = """
+from functools import cached_property, lru_cache
+
+def twice(f):
+    return lambda *given: 2 * f(*given)
+
+class A:
+    @property
+    def one(self):
+        return 1
+
+    @cached_property
+    def two(self):
+        return 2
+
+    @staticmethod
+    def three():
+        return 3
+
+@twice
+@lru_cache(
+    maxsize=None,
+)
+def four(x):
+    return 4 + x  # a comment
+"""
+
+
+def test_decorators_are_called_below_their_function() -> None:
+    """There mutmut does not see them; what the code does stays the same."""
+    made = mutants.undecorated(DECORATED)
+    found: dict[str, Any] = {}
+    exec(made, found)  # noqa: S102 (our own code, above)
+    a = found["A"]()
+    assert (a.one, a.two, a.three(), found["four"](1)) == (1, 2, 3, 10)
+    assert "    one = property(one)\n" in made
+    assert "\nfour = twice(lru_cache(maxsize=None)(four))\n" in made
+    assert made.count("@") == 1
+    for module in MODULES:
+        compile(mutants.undecorated((ROOT / module).read_text(encoding="utf-8")), module, "exec")
 
 
 def test_a_survivor_needs_a_reason() -> None:
