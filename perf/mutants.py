@@ -39,7 +39,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "ddpm/schedule.py": ("tests/ddpm/test_schedule.py",),
     "ddpm/likelihood.py": ("tests/ddpm/test_likelihood.py",),
     "ddpm/sampler.py": ("tests/ddpm/test_sampler.py",),
-    "ddpm/denoiser.py": ("tests/ddpm/test_objective.py", "tests/ddpm/test_sampler.py"),
+    "ddpm/denoiser.py": ("tests/ddpm/test_denoiser.py",),
     "ddpm/base.py": ("tests/ddpm/test_base.py",),
     "ddpm/muon.py": ("tests/ddpm/test_muon.py",),
     "ddpm/oracle.py": ("tests/ddpm/test_oracle.py",),
