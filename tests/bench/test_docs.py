@@ -9,6 +9,7 @@ import pytest
 from bench import docs
 from bench.paths import ROOT
 from bench.report import calibration
+from bench.score.calibrated import BLIND, COPIES
 from bench.study.axes import AXES
 
 PAGES = dict(docs.pages())
@@ -44,10 +45,11 @@ def test_every_metric_that_was_measured_says_what_it_does_not_see() -> None:
     page = PAGES["metrics.md"]
     entries = {name: text for name, _, text in (part.partition("`\n") for part in page.split("\n## `")[1:])}
     found = calibration.read(ROOT / "reports" / "metrics")
+    assert BLIND.keys() == set(calibration.metrics_of(found)) - {COPIES}
     for name, text in entries.items():
         said = re.findall(r"\*\*Does not see\*\* (.*)\.", text)
         if name in calibration.metrics_of(found):
-            assert re.findall(r"`(.+?)`", said[0]) == calibration.blind_to(found, name)
+            assert re.findall(r"`(.+?)`", said[0]) == calibration.blind_to(found, name) == list(BLIND[name])
         else:
             assert not said
     assert {"kid", "inception_score", "density", "coverage", "fid_mixer"} <= set(calibration.metrics_of(found))

@@ -550,6 +550,24 @@ def test_other_judges_stand_beside_fid_or_the_page_says_that_they_do_not(tmp_pat
     assert "A network that can be told the class (unet(classes=10)) is compared with others without a class" in text
 
 
+def test_what_scores_do_not_see_stands_beside_them(tmp_path, digits):
+    """A line for each score in the table, and none for others; images that were drawn twice are counted."""
+    study = make_study(sampler=["ddim"], schedule=["cosine"])
+    older, newer = Store(tmp_path / "older"), Store(tmp_path / "newer")
+    for i, cell in enumerate(study.cells):
+        write_cell(older, cell, digits)
+        write_cell(newer, cell, digits, pixel_distance=3.25, repeated=0.02 * (i == 1))
+    text = section_of(markdown_of(Results(study, older)), "All settings")
+    assert "Whether images were drawn more than once is not known" in text
+    assert "| FID | compression (JPEG), repeated images and copies of training images |" in text
+    assert "| precision | compression (JPEG), a missing class, repeated images and copies of training images |" in text
+    assert "| pixel distance | noise," not in text
+    text = section_of(markdown_of(Results(study, newer)), "All settings")
+    many = len(study.cells)
+    assert f"drawn more than once: 1 of {many}, at most 2.0% of a cell's images." in text
+    assert "| pixel distance | noise," in text
+
+
 def test_the_size_of_a_network_is_without_what_teaching_adds(store):
     """Whichever of its jobs comes first."""
     for teach in (["consistency(start=0.5)", "data"], ["data", "consistency(start=0.5)"]):
