@@ -135,7 +135,8 @@ def change(shown: str) -> tuple[str, str]:
 def undecorated(source: str) -> str:
     """The same code, each decorator of a function now called below it: mutmut leaves decorated functions as they are.
 
-    What it can do itself, and what it could not do without, stays: class methods and static methods.
+    Those of class methods and static methods stay: mutmut knows them. Those that keep results go: what a function gave
+    before it was changed would hide the change.
     """
     lines = source.splitlines()
     functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
@@ -143,8 +144,11 @@ def undecorated(source: str) -> str:
         names = [ast.unparse(decorator) for decorator in node.decorator_list]
         if not names or {"classmethod", "staticmethod"} & set(names) or node.end_lineno is None:
             continue
-        calls = f"{'('.join([*names, node.name])}{')' * len(names)}"
-        lines.insert(node.end_lineno, f"{' ' * node.col_offset}{node.name} = {calls}")
+        calls = [name for name in names if name.partition("(")[0] not in ("cache", "lru_cache")]
+        below = [f"{node.name} = {'('.join([*calls, node.name])}{')' * len(calls)}"]
+        if len(calls) < len(names):
+            below.append(f"{node.name}.cache_clear = lambda: None")
+        lines[node.end_lineno : node.end_lineno] = [f"{' ' * node.col_offset}{line}" for line in below]
         del lines[node.decorator_list[0].lineno - 1 : node.lineno - 1]
     return "\n".join([*lines, ""])
 

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ddpm.bounds import Part
 from ddpm.nets import NETS, classes_of, learns_variance, make_net
 from ddpm.sampler import make_sampler
 from ddpm.schedule import make_schedule
-from ddpm.spec import Variant, build, canonical, option, parse
+from ddpm.spec import Variant, bounds, build, canonical, chosen, option, parse, row
 
 
 def built(
@@ -25,6 +26,8 @@ def built(
     name: str = "a",
     sizes: tuple[float, ...] = (1.0, 2.0),
     limit: float | None = None,
+    empty: tuple[float, ...] = (),
+    share: Part = 0.5,
 ) -> dict[str, Any]:
     """Something with options of every type."""
     return {"channels": channels, "width": width, "sizes": sizes, "name": name}
@@ -51,6 +54,10 @@ def one(options: dict[str, Any]) -> Variant:
         ({"name": "a,b=(c)"}, 'net(name="a,b=(c)")'),
         ({"limit": 2.0}, "net(limit=2)"),
         ({"limit": None}, "net"),
+        ({"limit": 2.5}, "net(limit=2.5)"),
+        ({"limit": [2.0, 2.5, [3.0]]}, "net(limit=[2,2.5,[3]])"),
+        ({"limit": "2.0"}, 'net(limit="2.0")'),
+        ({"empty": [1.0, 2]}, "net(empty=[1,2])"),
     ],
 )
 def test_one_text_each_way(options: dict[str, Any], text: str) -> None:
@@ -140,6 +147,8 @@ def test_a_variant_finds_what_its_text_finds() -> None:
         ({"sizes": [1.0, "b"]}, r"takes a value like \[1.0,2.0\], not \[1.0, 'b'\]"),
         ({"rate": math.nan}, "option 'rate' of 'net' has no plain value"),
         ({"sizes": {"a": 1}}, "option 'sizes' of 'net' has no plain value"),
+        ({"sizes": [1.0, {"a": 1}]}, "^option 'sizes' of 'net' has no plain value: {'a': 1}$"),
+        ({"share": 2.5}, r"^option 'share' of 'net' must be a finite number above 0 and at most 1, not 2\.5$"),
     ],
 )
 def test_refused(options: dict[str, Any], words: str) -> None:
@@ -208,3 +217,26 @@ def test_the_core_takes_either() -> None:
     assert (classes_of("unet"), learns_variance("unet")) == (0, False)
     small = Variant("unet", (("inner", 32), ("width", 8)))
     assert type(make_net(small, 1, 28)) is NETS["unet"]
+
+
+def test_a_row_without_options() -> None:
+    with pytest.raises(ValueError, match=r"^'net' has no option 'width' \(options: none\)$"):
+        canonical(parse("net(width=3)"), lambda channels: channels)
+
+
+def test_options_out_of_bounds_build_nothing() -> None:
+    """Also where nobody made the variant canonical. The bounds are those beside the types, as texts too."""
+    assert [*bounds(built)] == ["share"]
+    with pytest.raises(ValueError, match=r"^option 'share' of 'net' must be .* at most 1, not 2\.5$"):
+        build({"net": built}, "net(share=2.5)", 3)
+    assert chosen(parse("net(share=0.25)"), built) == {"share": 0.25}
+
+
+def test_rows_that_there_are_stand_in_the_message() -> None:
+    with pytest.raises(ValueError, match=r"^'c' is not there \(choices: a, b\)$"):
+        row({"a": 1, "b": 2}, parse("c"))
+
+
+def test_a_variant_is_no_number() -> None:
+    assert Variant("a").__eq__(3) is NotImplemented
+    assert Variant("a") != 3

@@ -64,14 +64,15 @@ def four(x):
 
 
 def test_decorators_are_called_below_their_function() -> None:
-    """There mutmut does not see them; what the code does stays the same."""
+    """There mutmut does not see them. What the code does stays the same, but nothing is kept for the next call."""
     made = mutants.undecorated(DECORATED)
     found: dict[str, Any] = {}
     exec(made, found)  # noqa: S102 (our own code, above)
     a = found["A"]()
     assert (a.one, a.two, a.three(), found["four"](1)) == (1, 2, 3, 10)
     assert "    one = property(one)\n" in made
-    assert "\nfour = twice(lru_cache(maxsize=None)(four))\n" in made
+    assert "\nfour = twice(four)\n" in made
+    found["four"].cache_clear()
     assert made.count("@") == 1
     for module in MODULES:
         compile(mutants.undecorated((ROOT / module).read_text(encoding="utf-8")), module, "exec")
