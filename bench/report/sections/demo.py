@@ -16,6 +16,7 @@ from bench.report.sections.common import (
     CELL,
     axis_cells,
     axis_columns,
+    headline_alone,
     numbers,
     several_seeds,
     shared_note,
@@ -55,7 +56,7 @@ def _clearer(results: Results) -> Iterator[Block]:
             " agree in everything else.",
         )  # fmt: skip
         return
-    yield text(*_ratios_in_words(results, pairs))
+    yield text(*_ratios_in_words(results, pairs), headline_alone(results))
     axes = [a for a in AXES if a != "objective" and (a in results.varying or a in CELL)]
     many = several_seeds(results)
     rows = [

@@ -26,7 +26,7 @@ from bench.report.blocks import (
     text,
 )
 from bench.report.formats import short
-from bench.report.sections.common import numbers
+from bench.report.sections.common import judge_cells, judge_columns, numbers, other_judges
 from bench.text import listing, plural
 
 PART1, PART2 = {"previous": "", "mean": " (its mean as the target)"}, "eps"
@@ -154,14 +154,14 @@ def _conditioning(results: Results, models: pd.DataFrame) -> Iterator[Block]:
     pairs = dict.fromkeys(key[:2] for key in keys)
     lines = [line for pair in pairs if (line := _order(results, *pair, gains)) is not None]
     yield Bullets(tuple(lines)) if lines else text("These results cannot say: no training seed was run at two T.")
-    ordered = models.assign(gain=[gains[key] for key in keys])
+    ordered, others = models.assign(gain=[gains[key] for key in keys]), other_judges(results)
     columns = [
         Column("objective", "left"), Column("T", format="plain"), Column("sampler", "left"), *numbers("largest |σ/D|"),
-        *numbers("FID"), *numbers("precision", "confidence", how="three decimals"),
+        *numbers("FID"), *judge_columns(others), *numbers("precision", "confidence", how="three decimals"),
     ]  # fmt: skip
     rows = [
-        [str(row["objective"]), int(row["T"]), str(row["method"]), row["gain"], row["fid"], row["precision"],
-         row["confidence"]]
+        [str(row["objective"]), int(row["T"]), str(row["method"]), row["gain"], row["fid"], *judge_cells(others, row),
+         row["precision"], row["confidence"]]
         for _, row in ordered.sort_values(["objective", "T", "method"], kind="stable").iterrows()
     ]  # fmt: skip
     yield table(columns, rows)
