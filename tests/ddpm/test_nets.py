@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from ddpm.nets import NETS, make_net
+from ddpm.nets.attention import attend
 from ddpm.nets.scorenet import ScoreNet, ShiftedGroupNorm
 from ddpm.nets.unet import UNet
 
@@ -173,6 +174,16 @@ def test_attention_is_worked_out_in_float32_under_bfloat16_on_a_cpu(monkeypatch:
     with torch.autocast("cpu", torch.bfloat16):
         net(*inputs(1, 28)).square().mean().backward()
     assert seen == [(torch.float32,) * 3]
+
+
+def test_attention_under_bfloat16_is_that_of_float32() -> None:
+    """To the bit: nothing of it is cast back before it is done."""
+    qkv = torch.randn(3, 2, 4, 9, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    expected = attend(qkv.float())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attend(qkv)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
 
 
 def test_scorenet_parameters() -> None:

@@ -34,3 +34,10 @@ def test_one_time_is_both() -> None:
     assert all(torch.equal(time, u) for time in both_times(u))
     pair = both_times(torch.tensor([[0.5, 0.25], [1.0, 0.0]]))
     assert [time.tolist() for time in pair] == [[0.5, 1.0], [0.25, 0.0]]
+
+
+def test_where_only_shapes_are_checked() -> None:
+    """On the meta device, where there are no numbers."""
+    with torch.device("meta"):
+        waves = Waves()
+    assert waves(torch.zeros(3, device="meta")).shape == (3, waves.width)
