@@ -63,10 +63,11 @@ def test_two_steps_by_hand() -> None:
     torch.manual_seed(0)
     p = nn.Parameter(torch.randn(16, 4, 3, 3, dtype=torch.float64).to(memory_format=torch.channels_last))
     other = nn.Parameter(torch.randn(36, 16, dtype=torch.float64))
+    wider = nn.Parameter(torch.randn(20, 24, dtype=torch.float64))
     expected, momentum = p.detach().clone(), torch.zeros(16, 36, dtype=torch.float64)
-    optimiser = Muon([p, other], lr=0.01, weight_decay=0.1)
+    optimiser = Muon([p, other, wider], lr=0.01, weight_decay=0.1)
     for _ in range(2):
-        p.grad, other.grad = torch.randn_like(p), torch.randn_like(other)
+        p.grad, other.grad, wider.grad = torch.randn_like(p), torch.randn_like(other), torch.randn_like(wider)
         g = p.grad.flatten(1)
         momentum = MOMENTUM * momentum + (1 - MOMENTUM) * g
         update = orthogonalise([((1 - MOMENTUM) * g + MOMENTUM * momentum)[None]])[0][0]
