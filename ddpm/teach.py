@@ -179,9 +179,9 @@ def reflow(*, steps: Count = 8, teacher: Share = 0.5) -> Teach:
     The teacher takes the share ``teacher`` of all epochs. (Algorithm 1 there, with one reflow.)
 
     The sample is not clipped, which would bend the path. So the teacher's errors are magnified by the objective's gain
-    (`ddpm-bench theory`) in each step. An output that is 1% too large makes samples more than a hundred times too large
-    with `previous` and `mean` at T = 1000 on `linear`, and about forty times with `eps` on `cosine`. With `v` it
-    changes their size by about 1%. (The exact network of Gaussian data, in eight steps.)
+    (`ddpm-bench theory`) in each step. If the output is 1% too large, samples are far too large: more than a hundred
+    times with `previous` and `mean` at T = 1000 on `linear`, and about forty times with `eps` on `cosine`. With `v`
+    their size changes by about 1%. This is for the exact network of Gaussian data, in eight steps.
 
     Use: to straighten paths, for few steps of `ddim`. It takes ``steps`` more evaluations for each training image.
     """
