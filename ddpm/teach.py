@@ -179,9 +179,9 @@ def reflow(*, steps: Count = 8, teacher: Share = 0.5) -> Teach:
     The teacher takes the share ``teacher`` of all epochs. (Algorithm 1 there, with one reflow.)
 
     The sample is not clipped, which would bend the path. So the teacher's errors are magnified by the objective's gain
-    (`ddpm-bench theory`) in each step. If the output is 1% too large, samples are far too large: more than a hundred
-    times with `previous` and `mean` at T = 1000 on `linear`, and about forty times with `eps` on `cosine`. With `v`
-    their size changes by about 1%. This is for the exact network of Gaussian data, in eight steps.
+    (`ddpm-bench theory`) in each step. Take an output that is 1% too large. With `previous` and `mean` at T = 1000 on
+    `linear`, samples are then more than a hundred times too large. With `eps` on `cosine` it is about forty times. With
+    `v` their size changes by about 1%. This is for the exact network of Gaussian data, in eight steps.
 
     Use: to straighten paths, for few steps of `ddim`. It takes ``steps`` more evaluations for each training image.
     """
