@@ -1,9 +1,9 @@
 """Training, sampling and scoring as shares of what this machine can do: ``python -m perf.roofline``.
 
 First the machine: fp32 and bf16 matrix products and 3×3 convolutions (TF32 too on CUDA), and the memory's bandwidth.
-They are measured again in every round, in turn with each network's training step, sampling and forward pass, and with
-scoring. FLOPs are counted, 2 per multiply-add, in products and convolutions alone. Last comes what a training step of
-our entry in the race is made of (:mod:`perf.step`).
+They are measured again in every round, in turn with each network's training step, sampling, forward pass and
+convolutions alone (:mod:`perf.convolutions`), and with scoring. FLOPs are counted, 2 per multiply-add, in products
+and convolutions alone. Last comes what a training step of our entry in the race is made of (:mod:`perf.step`).
 """
 
 from __future__ import annotations

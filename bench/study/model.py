@@ -40,6 +40,8 @@ Begin = Annotated[float, Field(gt=0, lt=1, strict=True)]
 Guidance = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
 Packages = Annotated[tuple[str, ...], Field(validate_default=True)]
 Clip = Annotated[bool, Field(strict=True)] | Literal["dynamic"]
+NO_BASE = Variant("none")
+"""The row of a network without a base."""
 
 
 class StrictModel(BaseModel):
@@ -178,7 +180,7 @@ class Job(Chosen):
     base: Annotated[Variant, Axis(
         title="base", family="base", say="on base {}".format, later=True,
         about="A denoiser in closed form that the network starts from: it learns the rest.",
-    )] = Variant("none")  # fmt: skip
+    )] = NO_BASE  # fmt: skip
     train: Budget
     packages: Packages = ()
 
@@ -198,7 +200,7 @@ class Job(Chosen):
     @property
     def based(self) -> bool:
         """Whether the network is on a base."""
-        return bool(self.base != type(self).model_fields["base"].default)
+        return self.base != NO_BASE
 
     @cached_property
     def teacher(self) -> Job | None:

@@ -12,7 +12,7 @@ from bench.images.datasets import row
 from bench.rows import DEFAULT, ORACLE, entries
 from bench.study.axes import LISTED
 from bench.study.design import Design
-from bench.study.model import Job, Sampling
+from bench.study.model import NO_BASE, Job, Sampling
 from bench.text import plural
 from ddpm.base import BASES, parts
 from ddpm.nets import classes_of, learns_variance, takes_second_time
@@ -42,7 +42,7 @@ WITHOUT = (
     # the oracle is the same whatever it would be trained on, and with
     Without("net", lambda net: net == ORACLE, {
         "objective": Variant("x0"), "weight": Variant(DEFAULT), "seed": 0, "timesteps": Variant("uniform"),
-        "teach": Variant("data"), "base": Variant("none"), "ema": None, "guidance": None, "start": None,
+        "teach": Variant("data"), "base": NO_BASE, "ema": None, "guidance": None, "start": None,
     }),
 )  # fmt: skip
 
@@ -228,7 +228,7 @@ def _variance_of_no_mean(design: Design, at: At) -> str | None:
 
 
 def _base_of_one_time(design: Design, at: At) -> str | None:
-    if at["base"] == Job.model_fields["base"].default or not make_teach(at["teach"]).second:
+    if at["base"] == NO_BASE or not make_teach(at["teach"]).second:
         return None
     able = _teaching(lambda rule: not rule.second)
     return (

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from ddpm.denoiser import Denoiser, halves, times
+from ddpm.mix import Table
 from ddpm.nets import make_net
 from ddpm.objective import make_target
 from ddpm.schedule import Schedule, make_schedule
@@ -53,13 +54,10 @@ def test_estimates_solve_the_two_equations(objective: str, second: list[int] | N
     denoiser = Denoiser(lambda x, u: torch.cat([told(x, u), -x], 1), S, objective)
     x, s = draw(3, 1, 2, 2), None if second is None else torch.tensor(second)
     found = denoiser.estimate(x, T, s)
-    target, alpha, sigma = make_target(S, objective), S.alpha[T], S.sigma[T]
-    a, b, alpha, sigma = (k[T].view(3, 1, 1, 1) if len(k) > 3 else k.view(3, 1, 1, 1)
-                          for k in (torch.as_tensor(target.a).expand(101), torch.as_tensor(target.b).expand(101),
-                                    alpha, sigma))  # fmt: skip
-    assert_close(alpha * found.x0 + sigma * found.eps, x, rtol=1e-9, atol=1e-9)
+    noise, target = Table(S.noise, make_target(S, objective)).at(T, x)
+    assert_close(noise(found.x0, found.eps), x, rtol=1e-9, atol=1e-9)
     out = told(x, times(T, s, S.T, x))
-    assert_close(a * found.x0 + b * found.eps, out, rtol=1e-6, atol=1e-6)
+    assert_close(target(found.x0, found.eps), out, rtol=1e-6, atol=1e-6)
     assert found.v is not None
     assert torch.equal(found.v, -x)
     clean, v = denoiser.clean(x, T, s)
