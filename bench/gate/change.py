@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bench import files
 from bench.errors import UserError
-from bench.gate import drawn, jobs, numbers, training
+from bench.gate import data, drawn, jobs, numbers, training
 from bench.gate.baselines import Change, FrozenNumbers, read_json, write_json
 from bench.gate.drawn import MAIN, SCORED
 from bench.gate.kinds import KINDS, Check, compare
@@ -44,6 +44,7 @@ PARTS: tuple[Callable[[], Iterable[tuple[str, Check]]], ...] = (
     numbers.averages,
     numbers.choices,
     numbers.nets,
+    data.rows,
     training.rows,
     drawn.rows,
     jobs.rows,

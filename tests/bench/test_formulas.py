@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.gate import change, drawn, numbers, verdicts
+from bench.gate import change, data, drawn, numbers, verdicts
 
 PARTS = {
     "tables": numbers.tables,
@@ -17,6 +17,7 @@ PARTS = {
     "likelihoods": numbers.likelihoods,
     "averages": numbers.averages,
     "choices of t": numbers.choices,
+    "data sets": data.rows,
 }
 
 
