@@ -17,6 +17,7 @@ PARTS = {
     "likelihoods": numbers.likelihoods,
     "averages": numbers.averages,
     "choices of t": numbers.choices,
+    "networks": numbers.nets,
     "data sets": data.rows,
 }
 

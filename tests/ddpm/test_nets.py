@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from safetensors.torch import save
@@ -330,6 +332,114 @@ def test_unet_refuses_sides_it_cannot_halve_twice(side: int) -> None:
     """A multiple of 4 is folded once and halved once."""
     with pytest.raises(ValueError, match=f"multiple of 4, not {side}"):
         make_net("unet", 1, side)
+
+
+def unet_by_its_equations(w: dict[str, Tensor], x: Tensor, t: Tensor, s: Tensor, y: Tensor | None) -> Tensor:
+    """The forward pass written out, from the weights alone."""
+    f = nn.functional
+
+    def count(of: str) -> int:
+        return len({name.split(".")[1] for name in w if name.startswith(f"{of}.")})
+
+    def swish(h: Tensor) -> Tensor:
+        return h * torch.sigmoid(h)
+
+    def waves(time: Tensor, most: float) -> Tensor:
+        of = torch.logspace(0, most, 32).double()  # the frequencies are float32 numbers
+        angle = time[:, None] * of * torch.pi / 2
+        return torch.cat([torch.sin(angle), torch.cos(angle)], 1)
+
+    def linear(name: str, h: Tensor) -> Tensor:
+        return h @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+
+    def norm(name: str, h: Tensor) -> Tensor:
+        return f.group_norm(h, 8, w[f"{name}.weight"], w[f"{name}.bias"])
+
+    def conv(name: str, h: Tensor, **how: int) -> Tensor:
+        return f.conv2d(h, w[f"{name}.weight"], w[f"{name}.bias"], **how)
+
+    most = 1 if "second.weight" in w else 3
+    told = swish(linear("embed.2", swish(linear("embed.0", waves(t, most)))))
+    if "second.weight" in w:
+        told = told + linear("second", waves(t - s, most))
+    if "classes.weight" in w:
+        told = told + (w["classes.weight"][y] if y is not None else w["classes.weight"][-1:])
+
+    def block(name: str, h: Tensor) -> Tensor:
+        inner = conv(f"{name}.conv1", swish(norm(f"{name}.norm1", h)), padding=1)
+        inner = inner + linear(f"{name}.time", told)[..., None, None]
+        outer = conv(f"{name}.conv2", swish(norm(f"{name}.norm2", inner)), padding=1)
+        return outer + (conv(f"{name}.skip", h) if f"{name}.skip.weight" in w else h)
+
+    def attention(h: Tensor) -> Tensor:
+        tokens = norm("attention.norm", h).flatten(2).transpose(1, 2)
+        q, k, v = linear("attention.qkv", tokens).chunk(3, -1)
+        heads = []
+        for at in torch.arange(h.shape[1]).chunk(max(1, h.shape[1] // 32)):
+            score = q[..., at] @ k[..., at].transpose(1, 2) / len(at) ** 0.5
+            heads.append(score.softmax(-1) @ v[..., at])
+        return h + linear("attention.out", torch.cat(heads, -1)).transpose(1, 2).reshape(h.shape)
+
+    h, skips = conv("first", f.pixel_unshuffle(x, 2), padding=1), []
+    for i in range(count("encoder")):
+        h = block(f"encoder.{i}", h)
+        skips.append(h)
+    h = conv("down", h, stride=2, padding=1)
+    for i in range(count("middle")):
+        h = block(f"middle.{i}", h)
+        h = attention(h) if i == 0 else h
+    h = f.conv_transpose2d(h, w["up.weight"], w["up.bias"], stride=2)
+    for i in range(count("decoder")):
+        h = block(f"decoder.{i}", torch.cat([h, skips[-1 - i]], 1))
+    return f.pixel_shuffle(conv("last", swish(norm("norm", h)), padding=1), 2)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "",
+        "width=8,inner=96,blocks=1,middle=3,classes=3,variance=true",
+        "width=16,inner=8,middle=1,classes=2,second_time=true",
+    ],
+)
+def test_unet_against_its_equations(options: str) -> None:
+    net = randomised(f"unet({options})" if options else "unet", 1, 28).double()
+    w = net.state_dict()
+    x, t = (part.double() for part in inputs(1, 28))
+    s = t * torch.tensor([0.0, 0.5, 1.0]).double() if "second" in options else t
+    u = torch.stack([t, s], 1) if "second" in options else t
+    with torch.no_grad():
+        for y in (None, *([torch.tensor([0, 2, 1])] if "classes" in options else [])):
+            expected = unet_by_its_equations(w, x, t, s, y)
+            assert_close(net(x, u, *([] if y is None else [y])), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_unet_layers() -> None:
+    """By their numbers of weights: the defaults, and what each option adds."""
+    width, inner, embed = 32, 64, 128
+
+    def block(i: int, o: int) -> int:
+        return 2 * i + (9 * i + 1) * o + (embed + 1) * o + 2 * o + (9 * o + 1) * o + (i != o) * (i + 1) * o
+
+    times = (64 + 1) * embed + (embed + 1) * embed
+    ends = (9 * 4 + 1) * width + 2 * width + (9 * width + 1) * 4
+    middle = 2 * block(inner, inner) + 2 * inner + 4 * (inner + 1) * inner
+    between = (9 * width + 1) * inner + (4 * inner + 1) * width
+    plain = times + ends + middle + between + 2 * block(width, width) + 2 * block(2 * width, width)
+    added = {"": 0, "(classes=3)": 4 * embed, "(second_time=true)": 65 * embed, "(variance=true)": (9 * width + 1) * 4}
+    for options, more in added.items():
+        assert sum(p.numel() for p in make_net(f"unet{options}", 1, 28).parameters()) == plain + more
+
+
+@pytest.mark.parametrize(("width", "inner"), [(12, 64), (32, 36), (32, 104), (20, 20)])
+def test_unet_refuses_widths_that_cannot_be_divided(width: int, inner: int) -> None:
+    """By 8 groups, and by heads of 32 channels or more."""
+    said = (
+        f"net 'unet' does not exist with width={width} and inner={inner}: use a multiple of 8 as width, and a multiple "
+        "of 32, or of 8 up to 96, as inner"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        make_net(f"unet(width={width},inner={inner})", 1, 28)
 
 
 def test_unet_starts_at_zero() -> None:
