@@ -29,6 +29,7 @@ from bench.analysis.beside import SAME, TURNED
 from bench.analysis.best import best_of
 from bench.analysis.effects import scatter as components
 from bench.analysis.frames import Results
+from bench.analysis.stats import ALPHA
 from bench.analysis.steps import in_words
 from bench.errors import UserError
 from bench.paths import REFERENCE, ROOT
@@ -36,6 +37,7 @@ from bench.race import rules, words
 from bench.race.records import FOLDER
 from bench.report import calibration
 from bench.report.formats import short
+from bench.report.sections.common import learnt_runs
 from bench.report.sections.steps import by_sampler
 from bench.score.calibrated import FEW, smallest
 from bench.score.classifier import about
@@ -135,6 +137,18 @@ def beside(study: str, what: str) -> str:
         "correlation": lambda: f"{_known(found.correlation):.2f}",
     }
     return said[what]()
+
+
+def fewer_steps(study: str, what: str) -> str:
+    """Of a study and the one beside it: in how many comparisons fewer steps cost more ``here``, and for ``certain``.
+
+    ``all``: how many comparisons there are.
+    """
+    here = results(study)
+    found = side_by_side.fewer_steps(learnt_runs(here), learnt_runs(_known(side_by_side.other(here))))
+    larger = [one for one in found if one.between.value > 1]
+    said = {"all": found, "here": larger, "certain": [one for one in larger if one.between.p < ALPHA]}
+    return f"{len(said[what])}"
 
 
 def design(study: str, path: str) -> str:
@@ -244,6 +258,7 @@ FACTS: dict[str, Callable[..., str]] = {
     "claim": claim,
     "panel": panel,
     "beside": beside,
+    "fewer-steps": fewer_steps,
     "design": design,
     "scatter": scatter,
     "count": count,

@@ -6,13 +6,17 @@ Only settings that both have are compared, so that a difference is not one of th
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
 from bench.analysis.claims import CONTRADICTED, NOT_MEASURED, SUPPORTED, Verdict, finished, judge
-from bench.analysis.frames import AXES, Results
+from bench.analysis.effects import SEEDS
+from bench.analysis.frames import AXES, MODEL_AXES, Results
+from bench.analysis.stats import Contrast, Seeds, contrast, holm
 from bench.study.load import load
 from bench.study.study import Study
 
@@ -66,6 +70,20 @@ class Both(NamedTuple):
         return {word: found[word] for word in TOGETHER if found[word]}
 
 
+class FewerSteps(NamedTuple):
+    """What fewer sampling steps cost: FID with so many over FID with the most, in both studies, and here over there.
+
+    The p of ``between`` is adjusted for all of these comparisons (Holm 1979).
+    """
+
+    sampler: str
+    steps: int
+    most: int
+    here: Contrast
+    there: Contrast
+    between: Contrast
+
+
 def other(here: Results) -> Results | None:
     """The results of the study that this one is shown beside, from the same store."""
     return Results(load(here.study.beside), here.store) if here.study.beside else None
@@ -84,6 +102,39 @@ def differences(here: Study, there: Study) -> dict[str, tuple[Any, Any]]:
     """What the studies do not have in common besides their grids: its name → its value here and there."""
     values = [_values(study) for study in (here, there)]
     return {name: (values[0][name], values[1][name]) for name in values[0] if values[0][name] != values[1][name]}
+
+
+def fewer_steps(here: pd.DataFrame, there: pd.DataFrame) -> list[FewerSteps]:
+    """Sampler by sampler, over the models that both have with every number of steps that both have."""
+    found = [one for sampler in here["method"].unique() for one in _of_sampler(sampler, here, there)]
+    adjusted = holm([one.between.p for one in found])
+    return [one._replace(between=one.between._replace(p=p)) for one, p in zip(found, adjusted, strict=True)]
+
+
+def _of_sampler(sampler: str, *frames: pd.DataFrame) -> Iterator[FewerSteps]:
+    own = [frame[(frame["method"] == sampler) & (frame["fid"] > 0)] for frame in frames]
+    steps = sorted(set(own[0]["sample_steps"]) & set(own[1]["sample_steps"]))
+    logs = [_logs(frame, steps) for frame in own]
+    models = [frame.reset_index(list(SEEDS)).index for frame in logs]
+    shared = models[0].intersection(models[1])
+    logs = [frame[model.isin(shared)] for frame, model in zip(logs, models, strict=True)]
+    for n in steps[:-1] if len(shared) else ():
+        ratios = [_ratios(frame[n] - frame[steps[-1]]) for frame in logs]
+        mine, theirs = (contrast(dict.fromkeys(of, 1.0), of) for of in ratios)
+        yield FewerSteps(sampler, int(n), int(steps[-1]), mine, theirs, contrast(ratios[1], ratios[0]))
+
+
+def _logs(frame: pd.DataFrame, steps: list[int]) -> pd.DataFrame:
+    """log FID, a column for each number of steps, of the training runs that have them all."""
+    index = [*MODEL_AXES, *SEEDS]
+    wide = frame.pivot_table(index=index, columns="sample_steps", values="fid", aggfunc="first")
+    return wide.reindex(columns=steps).dropna().apply(np.log)
+
+
+def _ratios(differences: pd.Series) -> dict[Seeds, float]:
+    """By seeds, the geometric mean over models."""
+    means = np.exp(differences.groupby(level=list(SEEDS)).mean())
+    return {(int(seed), int(draw)): float(value) for (seed, draw), value in means.items()}
 
 
 def _values(study: Study) -> dict[str, Any]:

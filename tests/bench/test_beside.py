@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -94,13 +96,69 @@ def test_what_the_report_says(two: Results) -> None:
     assert "**the opposite answers**: supported here, contradicted there" in rows[CLAIMS[0]]
     assert "supported in both" in rows[CLAIMS[1]]
     assert re.search(r"0\.66\d? \(", rows[CLAIMS[1]])
-    assert "It is not tested whether the two differ." in said
     assert [row for row in said.splitlines() if row.startswith(("| ancestral", "| ddim"))] == [
         "| ddim | 50 | none |", "| ancestral | 50 | none |"
     ]  # fmt: skip
     figure = next(block for block in compose(two) if isinstance(block, Figure) and block.name == "beside")
     assert marks.draw(figure).png.startswith(b"\x89PNG")
     assert len(figure.data["intervals"]) == 6
+
+
+@pytest.fixture
+def fewer(tmp_path: Path) -> Results:
+    """Ten steps cost 4 times here and 1.2 times there with ddim; with ancestral as much in both."""
+    store = Store(tmp_path / "results")
+    there = _file(tmp_path, "there", axes={"sample_steps": [10, 25, 50], "sampler": ["ddim"]})
+    ancestral = _file(tmp_path, "more", axes={"sample_steps": [10, 25, 50], "sampler": ["ancestral"]})
+    here = _file(tmp_path, "here", train={"epochs": 2}, claims=CLAIMS, beside="both.yaml",
+                 axes={"sample_steps": [10, 50]})  # fmt: skip
+    _file(tmp_path, "both", axes={"sample_steps": [10, 25, 50]})
+    for path, cost in ((there, 1.2), (ancestral, 2.0)):
+        _fill(path, store, {"10": cost, "25": 1.1, "previous": 1.4})
+    _fill(here, store, {"10": 2.0, "previous": 1.3})
+    results = Results(load(str(here)), store)
+    for cell in results.study.cells:
+        if str(cell.sampling.sampler) == "ddim" and cell.sampling.sample_steps == 10:
+            fid = 40 * noise(cell.key, scale=0.01) * (1.3 if str(cell.job.objective) == "previous" else 1)
+            write_cell(store, cell, DIGITS, fid=fid)
+    return Results(results.study, store)
+
+
+def test_what_fewer_steps_cost(fewer: Results) -> None:
+    """Against the most steps that both studies have, and whether the costs differ."""
+    there = beside.other(fewer)
+    assert there is not None
+    found = {one.sampler: one for one in beside.fewer_steps(fewer.done, there.done)}
+    assert {name: (one.steps, one.most) for name, one in found.items()} == {"ancestral": (10, 50), "ddim": (10, 50)}
+    ratios = {name: (one.here.value, one.there.value, one.between.value) for name, one in found.items()}
+    assert ratios["ddim"] == pytest.approx((4, 1.2, 4 / 1.2), rel=0.03)
+    assert ratios["ancestral"] == pytest.approx((2, 2, 1), rel=0.03)
+    assert found["ddim"].between.p < 0.01 < 0.2 < found["ancestral"].between.p
+    assert found["ddim"].between.pairs == 3
+    said = section_of(markdown_of(fewer), "Beside the study `both`")
+    rows = {row.split(" | ")[0]: row for row in said.split("What do fewer steps cost?")[1].splitlines() if "|" in row}
+    assert rows["| ddim"].endswith("| here |")
+    assert rows["| ancestral"].endswith("| cannot tell |")
+    assert rows["| ddim"].startswith("| ddim | 10 | 50 | 4.")
+
+
+def test_only_models_that_both_have_count(fewer: Results) -> None:
+    """With every number of steps that both have; and of one seed nothing is tested."""
+    there = beside.other(fewer)
+    assert there is not None
+    done = fewer.done
+    part = done[(done["objective"] == "eps") & (done["seed"] == 1) | (done["sample_steps"] == 50)]
+    whole = {one.sampler: one for one in beside.fewer_steps(done, there.done)}
+    for one in beside.fewer_steps(part, there.done):
+        own = [np.log(frame[(frame["method"] == one.sampler) & (frame["objective"] == "eps")].set_index(
+            ["sample_steps", "schedule", "seed"])["fid"]) for frame in (part, there.done)]  # fmt: skip
+        mine = float((own[0][10] - own[0][50]).dropna().mean())
+        theirs = float((own[1][10] - own[1][50]).mean())
+        assert (one.here.value, one.there.value) == pytest.approx((math.exp(mine), math.exp(theirs)))
+        assert math.isnan(one.between.p)
+        assert whole[one.sampler].there.value != one.there.value
+    assert beside.fewer_steps(done, there.done[there.done["objective"] == "none"]) == []
+    assert beside.fewer_steps(done[done["objective"] == "eps"], there.done[there.done["objective"] == "previous"]) == []
 
 
 def test_without_results_of_the_other_it_says_so(tmp_path: Path) -> None:

@@ -96,6 +96,19 @@ def test_starts_as_adaln_zero_promises() -> None:
     assert all(not part.any() for part in net.modulation(told))
 
 
+def test_first_weights_are_those_of_the_authors() -> None:
+    """Xavier's uniform weights, whose bound is √(6 / (in + out)); classes have a standard deviation of 0.02."""
+    net = DiT(width=96, depth=1, classes=400)
+    assert net.first.in_features == 16, "grey images, unless another number of channels is said"
+    layers = [part for name, part in net.named_modules() if isinstance(part, nn.Linear) and "modulation" not in name]
+    for layer in layers[:-1]:
+        bound = (6 / (layer.in_features + layer.out_features)) ** 0.5
+        assert 0.98 * bound < float(layer.weight.detach().abs().max()) <= bound
+        assert not layer.bias.any()
+    assert net.condition.classes is not None
+    assert float(net.condition.classes.weight.detach().std()) == pytest.approx(0.02, rel=0.02)
+
+
 def test_gates_and_the_last_layer_learn_from_zero() -> None:
     """What starts at zero gets a gradient: the last layer at once, the gates once it has moved."""
     net = make_net(SMALL.format(""), 1, 8)

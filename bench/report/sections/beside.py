@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 
 from bench.analysis import beside
-from bench.analysis.beside import Both, Pair
+from bench.analysis.beside import Both, FewerSteps, Pair
 from bench.analysis.claims import Verdict
 from bench.analysis.frames import Results
+from bench.analysis.stats import ALPHA, Contrast
 from bench.analysis.steps import ENOUGH, in_words
 from bench.report.blocks import Block, Cell, CodeSpan, Column, Figure, Spread, Strong, heading, table, text
 from bench.report.formats import number
+from bench.report.sections.common import learnt_runs
 from bench.report.sections.steps import by_sampler
 from bench.text import plural
 
@@ -75,9 +77,12 @@ def _row(pair: Pair) -> list[Cell]:
 def _ratio(one: Verdict) -> Cell:
     if one.found is None:
         return None
-    if pd.isna(one.found.low):
-        return number(one.found.value, "times") if one.scale == "ratio" else one.found.value
-    return Spread(one.found.value, one.found.low, one.found.high)
+    return one.found.value if pd.isna(one.found.low) and one.scale == "difference" else _spread(one.found)
+
+
+def _spread(found: Contrast) -> Cell:
+    """A ratio with its interval, where it has one."""
+    return number(found.value, "times") if pd.isna(found.low) else Spread(found.value, found.low, found.high)
 
 
 def _steps(here: Results, there: Results) -> Iterator[Block]:
@@ -91,9 +96,36 @@ def _steps(here: Results, there: Results) -> Iterator[Block]:
     if rows:
         yield text(
             "How many sampling steps are enough? As in the section on them: FID stays within "
-            f"{ENOUGH - 1:.0%} of the sampler's own best from there on. It is not tested whether the two differ."
+            f"{ENOUGH - 1:.0%} of the sampler's own best from there on."
         )
         yield table([Column("sampler", "left"), Column("here", "left"), Column("there", "left")], rows)
+    yield from _fewer_steps(beside.fewer_steps(learnt_runs(here), learnt_runs(there)))
+
+
+def _fewer_steps(found: list[FewerSteps]) -> Iterator[Block]:
+    """What fewer steps cost in both, and whether that differs."""
+    rows: list[list[Cell]] = [
+        [one.sampler, one.steps, one.most, _spread(one.here), _spread(one.there), _spread(one.between), _larger(one)]
+        for one in found
+    ]
+    if rows:
+        yield text(
+            "What do fewer steps cost? The table has FID with so many steps over FID with the most, with its 95% "
+            "interval over training seeds. Only models count that both studies have with all these numbers of steps. "
+            f"The last column says where the cost is larger, if p is below {ALPHA:g}. This p is adjusted for the "
+            "number of rows, intervals are not."
+        )
+        steps = (Column(title, format="plain") for title in ("steps", "of"))
+        ratios = (Column(title) for title in ("here", "there", "here over there"))
+        yield table([Column("sampler", "left"), *steps, *ratios, Column("larger", "left")], rows)
+
+
+def _larger(one: FewerSteps) -> str:
+    if pd.isna(one.between.p):
+        return "not tested"
+    if one.between.p >= ALPHA:
+        return "cannot tell"
+    return "here" if one.between.value > 1 else "there"
 
 
 def _drawn(found: Both, here: str, there: str) -> Iterator[Block]:
