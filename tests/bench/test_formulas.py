@@ -18,6 +18,8 @@ PARTS = {
     "averages": numbers.averages,
     "choices of t": numbers.choices,
     "networks": numbers.nets,
+    "ways to teach": numbers.teachings,
+    "bases": numbers.bases,
     "data sets": data.rows,
 }
 

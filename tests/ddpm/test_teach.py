@@ -21,6 +21,7 @@ from ddpm.oracle import gaussian
 from ddpm.sampler import sample
 from ddpm.schedule import Schedule, make_schedule
 from ddpm.spacing import space
+from ddpm.spec import parameters
 from ddpm.teach import DISTANCES, TEACH, make_teach
 from ddpm.train import Loss, Recipe, Trainer
 
@@ -565,6 +566,9 @@ def test_what_rows_are_by_default() -> None:
     assert make_teach("progressive(first=8,last=2)").only == (2, "ddim", "trailing")
     assert {name: rule.stages for name, rule in whole.items() if rule.stages > 1} == {"progressive": 7}
     assert make_teach("meanflow(ratio=0.5)").extra == 1.5
+    assert [name for name, rule in whole.items() if rule.coupled is True] == ["reflow"]
+    halvings = {name: parameters(TEACH[name]).get("halvings") for name in TEACH}
+    assert {name: default for name, default in halvings.items() if default} == {"consistency": 8, "shortcut": 7}
 
 
 def test_the_last_stage_lasts_until_the_end() -> None:
@@ -625,6 +629,31 @@ def test_the_stages_of_consistency(done: float, k: int) -> None:
     batch = batch_at(s, t, Around(speaking(s, "v", x0_of), done=done))
     make_teach('consistency(distance="ict",halvings=4,start=0.2)').answer(batch)
     assert torch.equal(t - seen[0], torch.full((3,), 1000 // (10 * 2 ** (k - 1))))
+
+
+@pytest.mark.parametrize(
+    ("name", "t", "r"),
+    [
+        ('consistency(distance="ict",start=0.2)', [1, 5, 50, 100], [0, 0, 0, 0]),  # the first step is 100 long
+        ("consistency(halvings=32)", [1, 5, 50, 100], [0, 4, 49, 99]),  # the noise level falls by less than rounding
+    ],
+)
+def test_earlier_times_at_the_edges(name: str, t: list[int], r: list[int]) -> None:
+    """None below 0, where x₀ itself is the answer, and none at t."""
+    s, seen = make_schedule("cosine", 1000), list[Tensor]()
+
+    def x0_of(x: Tensor, at: Tensor) -> Tensor:
+        seen.append(at)
+        return 0 * x
+
+    done = 0.21 if "ict" in name else 0.999
+    batch = batch_at(s, torch.tensor(t), Around(speaking(s, "v", x0_of), done=done))
+    batch = replace(batch, x0=batch.x0.float(), eps=batch.eps.float())
+    answer = make_teach(name).answer(batch)
+    assert seen[0].tolist() == [max(one, 1) for one in r]
+    first = torch.tensor(r) == 0
+    wanted = torch.where(first.view(-1, *[1] * (batch.x0.ndim - 1)), batch.x0, torch.zeros_like(batch.x0))
+    assert_close(answer.x0, wanted)
 
 
 def test_second_times_are_spread_below_t() -> None:
