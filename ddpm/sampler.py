@@ -313,8 +313,7 @@ class _Walk:
             x, t = self._churn(x, t, of)
         x0, eps, v = self._estimate(x, t, s if rule.jumps else None)
         if rule.revises and self.past:
-            x = self._revised(x, x0, t)
-            eps = (x - alpha[t] * x0) / sigma[t]
+            x = self._revised(x, x0, t)  # its ε̂ is worked out with x̂₀ below; the last step has no use for it
         self.left = t, x
         bar, bar_eps = self._combined(x, x0, eps, t, s) if rule.order > 1 else (x0, eps)
         mix = rule.step(alpha[t], sigma[t], alpha[s], sigma[s], self.eta)
@@ -348,9 +347,9 @@ class _Walk:
 
     def _revised(self, x: Tensor, x0: Tensor, t: int) -> Tensor:
         """The step to t again, x̂₀ at t being known."""
-        known = [one for one in self.past if not math.isinf(one[0])]
-        if self.left is None or not known or math.isinf(self.lambdas[self.left[0]]):
+        if self.left is None or math.isinf(self.lambdas[self.left[0]]):
             return x
+        known = [one for one in self.past if not math.isinf(one[0])]
         (u, x_u), alpha, sigma = self.left, self.alpha, self.sigma
         bar = extrapolate([(self.lambdas[t], x0), *known], self.lambdas[t])
         return straight(alpha[u], sigma[u], alpha[t], sigma[t], 0.0)(bar, (x_u - alpha[u] * bar) / sigma[u])

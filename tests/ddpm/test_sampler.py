@@ -315,8 +315,9 @@ def test_a_second_order_sde_needs_fewer_steps() -> None:
         assert better < plain / 5
 
 
+@pytest.mark.parametrize("steps", [1, 2, 10])
 @pytest.mark.parametrize("sampler", PLAIN)
-def test_evaluations(sampler: str) -> None:
+def test_evaluations(sampler: str, steps: int) -> None:
     """The network is evaluated as often as is said."""
     s, calls = make_schedule("cosine", 100), 0
 
@@ -326,8 +327,12 @@ def test_evaluations(sampler: str) -> None:
         return torch.zeros_like(x)
 
     x = torch.zeros(1, 1, 2, 2)
-    list(sample(Denoiser(net, s, "x0"), x, respace(100, 10), sampler, seeded(x.shape, torch.float32)))
-    assert calls == evaluations(sampler, 10)
+    list(sample(Denoiser(net, s, "x0"), x, respace(100, steps), sampler, seeded(x.shape, torch.float32)))
+    assert calls == evaluations(sampler, steps)
+
+
+def test_which_samplers_want_a_map_to_the_data() -> None:
+    assert [name for name in SAMPLERS if make_sampler(name).maps is True] == ["renoise"]
 
 
 def test_churn() -> None:
@@ -361,6 +366,23 @@ def test_heun_from_no_signal() -> None:
         (expected, *_) = sample(oracle(s, "v"), x, respace(100, 10), "ddim", silent)
         assert torch.equal(first.x, expected.x)
         assert all(step.x.isfinite().all() for step in rest)
+
+
+def test_unipc_from_no_signal() -> None:
+    """The first step, which is infinitely long, is not taken again: the others are those of a walk from its end."""
+    s = make_schedule("cosine(zero_snr=true)", 100)
+    x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    first, *rest = sample(oracle(s, "v"), x, [100, 80, 60, 30, 10], "unipc", silent)
+    assert first.t == 80
+    again = list(sample(oracle(s, "v"), first.x, [80, 60, 30, 10], "unipc", silent))
+    assert_close(torch.stack([step.x for step in rest]), torch.stack([step.x for step in again]), rtol=0, atol=1e-14)
+
+
+def test_churn_with_nowhere_to_go_draws_nothing() -> None:
+    """At T, and where the next step is nearer to t than to where it should go."""
+    x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    for times, churn in (([100], 40.0), ([100, 50], 1e-4)):
+        list(sample(oracle(make_schedule("karras", 100)), x, times, f"heun(churn={churn})", silent))
 
 
 def test_dynamic_thresholding() -> None:
@@ -399,7 +421,9 @@ def test_learned_variance_has_the_two_fixed_ones_as_its_ends(v: float, like: str
 def test_learned_variance_must_have_been_learned() -> None:
     """A plain network has nothing to say of it."""
     x = torch.zeros(1, 1, 2, 2)
-    with pytest.raises(ValueError, match="learned its variance"):
+    with pytest.raises(
+        ValueError, match=r"^sampler 'ancestral_learned' needs a network that has learned its variance$"
+    ):
         list(sample(oracle(make_schedule("linear", 50)), x, [50, 20], "ancestral_learned", torch.zeros_like(x).mul))
 
 
