@@ -331,6 +331,20 @@ def test_evaluations(sampler: str, steps: int) -> None:
     assert calls == evaluations(sampler, steps)
 
 
+@pytest.mark.parametrize("clip", CLIPS)
+def test_jump_tells_the_network_where_it_goes(clip: bool | str) -> None:
+    """(t/T, s/T) at each step, however x̂₀ is clipped."""
+    s, told = make_schedule("cosine", 100), list[Tensor]()
+
+    def net(x: Tensor, u: Tensor) -> Tensor:
+        told.append(u)
+        return torch.zeros_like(x)
+
+    x = torch.zeros(2, 1, 2, 2)
+    list(sample(Denoiser(net, s, "x0"), x, [100, 40, 10], "jump", silent, clip=clip))
+    assert_close(torch.stack(told), torch.tensor([[1.0, 0.4], [0.4, 0.1], [0.1, 0]])[:, None].expand(3, 2, 2))
+
+
 def test_which_samplers_want_a_map_to_the_data() -> None:
     assert [name for name in SAMPLERS if make_sampler(name).maps is True] == ["renoise"]
 
