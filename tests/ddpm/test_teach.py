@@ -411,15 +411,17 @@ def taken(trainer: Trainer, steps: int) -> Trainer:
     return trainer
 
 
+@pytest.mark.parametrize(("epochs", "after"), [(4, 3), (4, 2), (3, 1)])  # before, in and between stages of three
 @pytest.mark.parametrize("teach", [name for name in TEACH if name != "data"])
-def test_a_resumed_run_is_the_same_run(teach: str) -> None:
+def test_a_resumed_run_is_the_same_run(teach: str, epochs: int, after: int) -> None:
     """Teachers that change included; and the state of one who needs nothing has nothing more."""
     options = {"progressive": "(first=4)", "consistency": '(distance="ict")'}.get(teach, "")
-    whole, first, second = (trainer_of(teach + options) for _ in range(3))
-    taken(whole, 8)
-    taken(first, 6)
+    whole, first, second = (trainer_of(teach + options, epochs) for _ in range(3))
+    taken(whole, 2 * epochs)
+    taken(first, 2 * after)
     second.load_state({k: v.clone() for k, v in first.state().items()})
-    taken(second, 2)
+    assert second.stage == first.stage
+    taken(second, 2 * (epochs - after))
     assert_close(dict(second.net.state_dict()), dict(whole.net.state_dict()), rtol=0, atol=0)
     extra = {name.partition(".")[0] for name in whole.state()} - {"net", "ema", "opt", "epoch", "ema_updates"}
     assert extra == ({"teacher", "stage"} if whole.loss.teach.stages > 1 else set())

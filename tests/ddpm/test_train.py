@@ -425,6 +425,60 @@ def test_a_resumed_run_is_the_same_run(
         assert differing == []
 
 
+def test_losses_that_were_seen_are_kept() -> None:
+    """A choice of t that learns goes on from what it knew."""
+    loss, recipe = Loss(make_schedule("linear", 50), "eps", "unit"), Recipe(2, batch_size=4, timesteps="importance")
+    first, second = (Trainer(tiny(seed), loss, recipe, seed=0) for seed in (0, 1))
+    list(itertools.islice(first.steps(pictures(8), as_is), 2))
+    second.load_state(to_bytes_and_back(first.state()))
+    found, expected = second.times.state(), first.times.state()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], value) and value.any() for name, value in expected.items())
+
+
+def test_muon_is_for_matrices_and_adamw_for_the_rest() -> None:
+    """At one learning rate and one weight decay; none of either where there is nothing for it."""
+    recipe = Recipe(1, lr=0.03, weight_decay=0.2, optimiser="muon")
+    matrix, vector = nn.Linear(32, 32, bias=False), nn.LayerNorm(3)
+    for net, kinds in ((matrix, ["Muon"]), (vector, ["AdamW"]), (nn.Sequential(matrix, vector), ["Muon", "AdamW"])):
+        made = OPTIMISERS["muon"](net, recipe)
+        assert [type(one).__name__ for one in made] == kinds
+        groups = [group for one in made for group in one.param_groups]
+        assert [(group["lr"], group["weight_decay"]) for group in groups] == [(0.03, 0.2)] * len(kinds)
+        assert sum(len(group["params"]) for group in groups) == len(list(net.parameters()))
+
+
+def test_another_way_to_evaluate_is_the_one_that_is_used() -> None:
+    """A compiled network, say. The network itself is trained."""
+    net, calls = tiny(), 0
+
+    def evaluate(x: Tensor, u: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return net(x, u)
+
+    loss, recipe = Loss(make_schedule("linear", 50), "eps", "unit"), Recipe(epochs=1, batch_size=4)
+    list(Trainer(net, loss, recipe, seed=0).steps(pictures(8), as_is, evaluate))
+    assert calls == 2
+
+
+@pytest.mark.parametrize("teach", ["data", "shortcut"])
+def test_each_kind_of_draw_has_a_stream_of_its_own(teach: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images, t and ε; targets; classes; second times, where there are any. Another number is another study."""
+    streams: list[int] = []
+    plain = train.random_stream
+
+    def noted(device: torch.device, seed: int, epoch: int, stream: int) -> torch.Generator:
+        streams.append(stream)
+        return plain(device, seed, epoch, stream)
+
+    monkeypatch.setattr(train, "random_stream", noted)
+    net = make_net("unet(width=8,inner=8,blocks=1,middle=1,second_time=true)", 1, 8)
+    loss, recipe = Loss(make_schedule("linear", 50), "eps", "unit", teach), Recipe(epochs=1, batch_size=4)
+    list(itertools.islice(Trainer(net, loss, recipe, seed=0).steps(pictures(8, side=8), as_is), 1))
+    assert streams == ([0, 1, 2] if teach == "data" else [0, 1, 2, 3])
+
+
 def test_a_state_of_another_network_is_refused() -> None:
     """Loaded by name and shape, so a mix-up is an error and not a silent start from scratch."""
     other = Trainer(Recorder(), Loss(make_schedule("linear", 50), "eps", "unit"), Recipe(epochs=1), seed=0)
