@@ -46,7 +46,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "ddpm/precision.py": ("tests/ddpm/test_precision.py",),
     "ddpm/bounds.py": ("tests/bench/test_bounds.py",),
     "ddpm/spec.py": ("tests/ddpm/test_spec.py",),
-    "ddpm/train.py": tuple(f"tests/ddpm/test_{name}.py" for name in ("train", "ema", "muon", "teach")),
+    "ddpm/train.py": tuple(f"tests/ddpm/test_{name}.py" for name in ("train", "ema", "muon", "teach", "guidance")),
     "ddpm/batch.py": ("tests/ddpm/test_teach.py",),
     "ddpm/teach.py": ("tests/ddpm/test_teach.py",),
     "ddpm/nets/attention.py": ("tests/ddpm/test_dit.py", "tests/ddpm/test_nets.py"),
