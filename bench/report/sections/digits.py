@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pandas as pd
 
 from bench.analysis.effects import geometric_mean, matched
 from bench.analysis.frames import Results
+from bench.analysis.whole import block
 from bench.report.blocks import (
     Block,
     Bullets,
@@ -149,7 +150,7 @@ def _conditioning(results: Results, models: pd.DataFrame) -> Iterator[Block]:
     yield text(
         "What the formulas predict: an error of the network's output becomes an error of x̂₀ that is |σ/D| times as "
         "large. The table has the largest of these factors over t. Does FID rise with it, from one T to the next? Only "
-        "training seeds that every T has count here. Where their ranges overlap, it is too close to say."
+        "training seeds that each of these T has count here. Where their ranges overlap, it is too close to say."
     )
     pairs = dict.fromkeys(key[:2] for key in keys)
     lines = [line for pair in pairs if (line := _order(results, *pair, gains)) is not None]
@@ -175,19 +176,31 @@ def _gain(objective: str, schedule: str, T: int) -> float:
 
 
 def _order(results: Results, objective: str, schedule: str, gains: Gains) -> Spans | None:
-    """Whether FID rises with the gain, over the cells that every T has; None where there are no two T."""
+    """Whether FID rises with the gain, over the largest block of cells and T; None where there are no two T."""
     done = results.done[results.done["fid"] > 0]
-    grid = matched(done[(done["objective"] == objective) & (done["schedule"] == schedule)], "T").dropna()
-    if grid.shape[1] < 2 or grid.empty:
+    grid = matched(done[(done["objective"] == objective) & (done["schedule"] == schedule)], "T")
+    seeds = grid.index.get_level_values("seed")
+
+    def worth(rows: Sequence[int], Ts: Sequence[int]) -> tuple[bool, int, int]:
+        cells = len(rows) * len(Ts)
+        return len(Ts) > 1, cells * (len({seeds[row] for row in rows}) - 1), cells
+
+    every = np.array([int(T) for T in grid.columns])
+    have = {i: every[there].tolist() for i, there in enumerate(grid.notna().to_numpy())}
+    rows, kept = block(have, worth)
+    if len(kept) < 2:
         return None
-    fids = grid.apply(np.log).groupby(level="seed").mean().apply(np.exp)
+    left = [f"T = {int(T):,}" for T in every if T not in kept]
+    fids = grid.iloc[rows][kept].apply(np.log).groupby(level="seed").mean().apply(np.exp)
     low, high = fids.min(), fids.max()
-    order = sorted(map(int, grid.columns), key=lambda T: gains[objective, schedule, T])
+    order = sorted(kept, key=lambda T: gains[objective, schedule, T])
     both = list(itertools.pairwise(order))
     rises, falls = all(high[a] < low[b] for a, b in both), any(low[a] > high[b] for a, b in both)
     found = "FID rises with the gain." if rises else "It does not." if falls else "Too close to say."
+    found = found if len(fids) > 1 else "One seed cannot tell."
+    fewer = f" Left out, with fewer seeds: {listing(left)}." if left else ""
     each = [f"T = {T:,} (gain {short(gains[objective, schedule, T])}, FID {_ranged(fids[T])})" for T in order]
-    return CodeSpan(objective), f": {listing(each)}, over {plural(len(fids), 'training seed')}. ", Strong(found)
+    return CodeSpan(objective), f": {listing(each)}, over {plural(len(fids), 'training seed')}. ", Strong(found), fewer
 
 
 def _ranged(fids: pd.Series) -> str:
