@@ -15,8 +15,9 @@ from scipy import stats
 
 from bench.analysis.claims import CONTRADICTED, NOT_MEASURED, SUPPORTED, Verdict, finished, judge
 from bench.analysis.effects import SEEDS
-from bench.analysis.frames import AXES, MODEL_AXES, Results
+from bench.analysis.frames import AXES, Results
 from bench.analysis.stats import Contrast, Seeds, contrast, holm
+from bench.analysis.steps import by_seeds, logs_of
 from bench.study.load import load
 from bench.study.study import Study
 
@@ -112,9 +113,9 @@ def fewer_steps(here: pd.DataFrame, there: pd.DataFrame) -> list[FewerSteps]:
 
 
 def _of_sampler(sampler: str, *frames: pd.DataFrame) -> Iterator[FewerSteps]:
-    own = [frame[(frame["method"] == sampler) & (frame["fid"] > 0)] for frame in frames]
+    own = [frame[frame["method"] == sampler] for frame in frames]
     steps = sorted(set(own[0]["sample_steps"]) & set(own[1]["sample_steps"]))
-    logs = [_logs(frame, steps) for frame in own]
+    logs = [logs_of(frame, steps) for frame in own]
     models = [frame.reset_index(list(SEEDS)).index for frame in logs]
     shared = models[0].intersection(models[1])
     logs = [frame[model.isin(shared)] for frame, model in zip(logs, models, strict=True)]
@@ -124,17 +125,9 @@ def _of_sampler(sampler: str, *frames: pd.DataFrame) -> Iterator[FewerSteps]:
         yield FewerSteps(sampler, int(n), int(steps[-1]), mine, theirs, contrast(ratios[1], ratios[0]))
 
 
-def _logs(frame: pd.DataFrame, steps: list[int]) -> pd.DataFrame:
-    """log FID, a column for each number of steps, of the training runs that have them all."""
-    index = [*MODEL_AXES, *SEEDS]
-    wide = frame.pivot_table(index=index, columns="sample_steps", values="fid", aggfunc="first")
-    return wide.reindex(columns=steps).dropna().apply(np.log)
-
-
 def _ratios(differences: pd.Series) -> dict[Seeds, float]:
     """By seeds, the geometric mean over models."""
-    means = np.exp(differences.groupby(level=list(SEEDS)).mean())
-    return {(int(seed), int(draw)): float(value) for (seed, draw), value in means.items()}
+    return by_seeds(np.exp(differences.groupby(level=list(SEEDS)).mean()))
 
 
 def _values(study: Study) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from bench.analysis.effects import SEEDS
 from bench.analysis.frames import MODEL_AXES
 from bench.analysis.stats import Seeds, paired
 
@@ -36,14 +37,12 @@ def enough(frame: pd.DataFrame, steps: Sequence[int]) -> Enough | None:
 
     A number is compared with the best one by training seed: the mean difference of log FID and its 95% interval.
     """
-    index = [*MODEL_AXES, "seed", "sample_seed"]
-    wide = frame.pivot_table(index=index, columns="sample_steps", values="fid", aggfunc="first")
-    logs = wide.reindex(columns=list(steps)).where(lambda fid: fid > 0).dropna().apply(np.log)
+    logs = logs_of(frame, steps)
     if logs.empty:
         return None
-    by_seed = logs.groupby(level=["seed", "sample_seed"]).mean()
+    by_seed = logs.groupby(level=list(SEEDS)).mean()
     means, limit = by_seed.mean(), math.log(ENOUGH)
-    found = [paired(_differences(by_seed[n] - by_seed[means.idxmin()])) for n in steps]
+    found = [paired(by_seeds(by_seed[n] - by_seed[means.idxmin()])) for n in steps]
     tested = not all(math.isnan(one.low) for one in found)
     within = [(one.high if tested else one.value) <= limit for one in found]
     not_outside = [not (one.low if tested else one.value) > limit for one in found]  # without an interval nor is it
@@ -52,7 +51,15 @@ def enough(frame: pd.DataFrame, steps: Sequence[int]) -> Enough | None:
     return Enough(shown, _from(steps, within), _from(steps, not_outside), tested, runs)
 
 
-def _differences(column: pd.Series) -> dict[Seeds, float]:
+def logs_of(frame: pd.DataFrame, steps: Sequence[int]) -> pd.DataFrame:
+    """log FID of one sampler, a column for each number of steps, of the training runs that have them all."""
+    index = [*MODEL_AXES, *SEEDS]
+    wide = frame.pivot_table(index=index, columns="sample_steps", values="fid", aggfunc="first")
+    return wide.reindex(columns=list(steps)).where(lambda fid: fid > 0).dropna().apply(np.log)
+
+
+def by_seeds(column: pd.Series) -> dict[Seeds, float]:
+    """A column whose rows are training and sampling seeds, as a dict."""
     return dict(zip(((int(seed), int(draw)) for seed, draw in column.index), column.to_list(), strict=True))
 
 

@@ -57,7 +57,8 @@ def _bytes(key: int, *shape: int, below: int = 256) -> np.ndarray:
 def _idx(root: Path, name: str, files: tuple[str, ...] = CANONICAL, first: int = 0, columns: int = 0) -> str:
     """Four IDX files, with labels from ``first``; some have columns of ints beside them."""
     classes = datasets.row(name).classes
-    (root / Variant.of(name).name).mkdir()
+    folder = root / Variant.of(name).name
+    folder.mkdir()
     for i, file in enumerate(files):
         count = COUNTS[i // 2]
         array = _bytes(i, count, 28, 28) if i % 2 == 0 else _bytes(i, count, below=classes) + np.uint8(first)
@@ -65,7 +66,7 @@ def _idx(root: Path, name: str, files: tuple[str, ...] = CANONICAL, first: int =
             array = (array[:, None].astype(int) + np.arange(columns)).astype(">i4")
         sizes = np.array(array.shape, dtype=">i4").tobytes()
         kind = 12 if array.dtype.itemsize == 4 else 8
-        (root / Variant.of(name).name / file).write_bytes(bytes([0, 0, kind, array.ndim]) + sizes + array.tobytes())
+        (folder / file).write_bytes(bytes([0, 0, kind, array.ndim]) + sizes + array.tobytes())
     return name
 
 

@@ -388,13 +388,6 @@ def base_never_fitted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(base.Based, "fit", lambda *args: None)
 
 
-@pytest.mark.parametrize("name", PATCHES)
-def test_a_bug_is_seen(check: Check, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    seen_by, inject = PATCHES[name]
-    inject(monkeypatch)
-    assert failed(check(seen_by, anew=name == half_of_the_reference.__name__)) == {seen_by}
-
-
 @bug('dataset read: emnist(split="letters")')
 def lying_images(patch: pytest.MonkeyPatch) -> None:
     plain = idx.load
@@ -428,6 +421,13 @@ def another_part_is_held_out(patch: pytest.MonkeyPatch) -> None:
 @bug("dataset qmnist")
 def as_many_test_images_as_mnist(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(datasets.DATASETS, "qmnist", replace(datasets.DATASETS["qmnist"], test=10_000))
+
+
+@pytest.mark.parametrize("name", PATCHES)
+def test_a_bug_is_seen(check: Check, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    seen_by, inject = PATCHES[name]
+    inject(monkeypatch)
+    assert failed(check(seen_by, anew=name == half_of_the_reference.__name__)) == {seen_by}
 
 
 def test_every_row_of_every_table_has_a_check() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pandas as pd
 
 from bench.analysis.effects import geometric_mean, matched
 from bench.analysis.frames import Results
+from bench.analysis.stats import most_pairs
 from bench.analysis.whole import block
 from bench.report.blocks import (
     Block,
@@ -179,19 +180,14 @@ def _order(results: Results, objective: str, schedule: str, gains: Gains) -> Spa
     """Whether FID rises with the gain, over the largest block of cells and T; None where there are no two T."""
     done = results.done[results.done["fid"] > 0]
     grid = matched(done[(done["objective"] == objective) & (done["schedule"] == schedule)], "T")
-    seeds = grid.index.get_level_values("seed")
-
-    def worth(rows: Sequence[int], Ts: Sequence[int]) -> tuple[bool, int, int]:
-        cells = len(rows) * len(Ts)
-        return len(Ts) > 1, cells * (len({seeds[row] for row in rows}) - 1), cells
-
+    rows = [(int(seed), i) for i, seed in enumerate(grid.index.get_level_values("seed"))]
     every = np.array([int(T) for T in grid.columns])
-    have = {i: every[there].tolist() for i, there in enumerate(grid.notna().to_numpy())}
-    rows, kept = block(have, worth)
+    have = {row: every[there].tolist() for row, there in zip(rows, grid.notna().to_numpy(), strict=True)}
+    whole, kept = block(have, lambda rows, Ts: (len(Ts) > 1, *most_pairs(rows, Ts)))
     if len(kept) < 2:
         return None
     left = [f"T = {int(T):,}" for T in every if T not in kept]
-    fids = grid.iloc[rows][kept].apply(np.log).groupby(level="seed").mean().apply(np.exp)
+    fids = grid.iloc[[i for _, i in whole]][kept].apply(np.log).groupby(level="seed").mean().apply(np.exp)
     low, high = fids.min(), fids.max()
     order = sorted(kept, key=lambda T: gains[objective, schedule, T])
     both = list(itertools.pairwise(order))
