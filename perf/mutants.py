@@ -28,6 +28,8 @@ WANTED = 0.95
 SURVIVORS = ROOT / "tests" / "survivors.toml"
 NEEDED = ("bench", "ddpm", "ddpm_bench", "data", "results/baselines", "tests", "pyproject.toml")
 FORMULAS = "tests/bench/test_formulas.py"
+PATIENCE = 4.0
+"""A mutant whose tests take so many times as long as they should does not end. mutmut's own 15 costs minutes each."""
 
 MODULES: dict[str, tuple[str, ...]] = {
     "ddpm/mix.py": ("tests/ddpm/test_mix.py",),
@@ -46,7 +48,9 @@ MODULES: dict[str, tuple[str, ...]] = {
     "ddpm/precision.py": ("tests/ddpm/test_precision.py",),
     "ddpm/bounds.py": ("tests/bench/test_bounds.py",),
     "ddpm/spec.py": ("tests/ddpm/test_spec.py",),
-    "ddpm/train.py": tuple(f"tests/ddpm/test_{name}.py" for name in ("train", "ema", "muon", "teach", "guidance")),
+    "ddpm/train.py": tuple(
+        f"tests/ddpm/test_{name}.py" for name in ("train", "trainer", "ema", "muon", "teach", "guidance")
+    ),
     "ddpm/batch.py": ("tests/ddpm/test_teach.py",),
     "ddpm/teach.py": ("tests/ddpm/test_teach.py",),
     "ddpm/nets/attention.py": ("tests/ddpm/test_dit.py", "tests/ddpm/test_nets.py"),
@@ -115,6 +119,7 @@ def settings(module: str, tests: Sequence[str]) -> str:
     return (
         f'\n[tool.mutmut]\nsource_paths = ["{module.split("/")[0]}"]\nonly_mutate = ["{module}"]\n'
         f"also_copy = [{quoted}]\npytest_add_cli_args_test_selection = [{chosen}]\n"
+        f"timeout_multiplier = {PATIENCE}\n"
     )
 
 

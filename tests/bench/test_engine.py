@@ -298,12 +298,55 @@ def test_reduced_precision_returns_what_it_was_given(monkeypatch: pytest.MonkeyP
 
 def test_a_captured_graph_is_told_of_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     told = []
-    monkeypatch.setattr(torch, "compile", lambda net, mode, dynamic: net)
+    monkeypatch.setattr(torch, "compile", lambda net, **how: net)
     monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: told.append(1))
     evaluate = engine.evaluator("graphs", TinyNet(), CPU)
     for _ in range(3):
         evaluate(torch.zeros(1, 1, 8, 8), torch.ones(1))
     assert told == [1, 1, 1]
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[torch.fx.GraphModule]:
+    """The graphs that are compiled, by a compiler that leaves them as they are."""
+    graphs: list[torch.fx.GraphModule] = []
+    real = torch.compile
+
+    def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., Any]:
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", lambda net, mode, **how: real(net, backend=backend, **how))
+    return graphs
+
+
+def test_every_shape_is_compiled(compiled: list[torch.fx.GraphModule]) -> None:
+    """torch stops after eight of one class of networks, and goes on uncompiled."""
+    evaluators = [engine.evaluator("compiled", TinyNet().eval(), CPU) for _ in range(2)]
+    for size in [*range(1, 13), 1]:
+        for evaluate in evaluators:
+            evaluate(torch.zeros(size, 1, 8, 8), torch.ones(1))
+    assert len(compiled) == 12
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_every_network_compiles_whole(name: str, compiled: list[torch.fx.GraphModule]) -> None:
+    net = make_net(name, 1, 28).eval()
+    x, u = torch.randn(2, 1, 28, 28), torch.ones(2)
+    with torch.inference_mode():
+        torch.testing.assert_close(engine.evaluator("compiled", net, CPU)(x, u), net(x, u))
+    assert len(compiled) == 1
+
+
+def test_what_does_not_compile_whole_says_so() -> None:
+    class Breaks(TinyNet):
+        def forward(self, x: Tensor, u: Tensor) -> Tensor:
+            print(end="")
+            torch._dynamo.graph_break()
+            return super().forward(x, u)
+
+    with pytest.raises(UserError, match="engine 'compiled' fails here: "):
+        choose(make_work(net=Breaks().eval()), "tiny", Store(Path("nowhere")), Wish("compiled"))
 
 
 def test_kernels_go_to_the_users_cache_by_machine(

@@ -115,6 +115,7 @@ def test_every_module_of_the_model_and_the_scores_has_tests() -> None:
         assert all((ROOT / name).is_file() for name in (*tests, mutants.FORMULAS))
         content = tomllib.loads(mutants.settings(module, tests))["tool"]["mutmut"]
         assert content["only_mutate"] == [module]
+        assert content["timeout_multiplier"] == mutants.PATIENCE
 
 
 def test_every_reason_is_of_a_line_that_is_there() -> None:
