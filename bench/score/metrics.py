@@ -143,7 +143,7 @@ def class_balance(sample: Features, reference: Reference) -> float:
 
     Use: to see whether classes are missing. It does not say how the images look.
     """
-    share = torch.bincount(sample.logits.argmax(1), minlength=sample.logits.shape[1]).double() / len(sample.logits)
+    share = torch.bincount(sample.logits.argmax(1)).double() / len(sample.logits)
     return float(torch.special.entr(share).sum() / np.log(sample.logits.shape[1]))
 
 
@@ -177,7 +177,7 @@ def repeated(sample: Features, reference: Reference) -> float:
     Use: to see whether images are drawn more than once. It does not see copies of training images.
     """
     near = SAME * sample.features.square().mean().sqrt()
-    return float((radii(sample.features, 1) < near).double().mean())
+    return float((radii(sample.features, 1) <= near).double().mean())
 
 
 def repeated_se(sample: Features, reference: Reference) -> float:
