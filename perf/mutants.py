@@ -26,7 +26,7 @@ from perf.record import FOLDER, about, load, save
 NAME = "mutants"
 WANTED = 0.95
 SURVIVORS = ROOT / "tests" / "survivors.toml"
-NEEDED = ("bench", "ddpm", "ddpm_bench", "data", "results/baselines", "tests", "pyproject.toml")
+NEEDED = ("bench", "ddpm", "ddpm_bench", "data", "results/baselines", "results/reference", "tests", "pyproject.toml")
 FORMULAS = "tests/bench/test_formulas.py"
 PATIENCE = 4.0
 """A mutant whose tests take so many times as long as they should does not end. mutmut's own 15 costs minutes each."""
@@ -181,9 +181,10 @@ def mutate(module: str, tests: Sequence[str], folder: Path) -> list[Mutant]:
         return done.stdout.decode(errors="replace")
 
     said = mutmut("run")
-    found = list(parse(mutmut("results", "--all", "true")))
-    if not found:
-        raise SystemExit(f"{module}: mutmut made no mutants: {said[-500:]}")
+    found = list(parse(results := mutmut("results", "--all", "true")))
+    if not found or ": not checked" in results:
+        why = "left mutants out: do the tests pass without one?" if found else "made no mutants"
+        raise SystemExit(f"{module}: mutmut {why} {said[-500:]}")
     return [Mutant(name, killed, ("", "") if killed else change(mutmut("show", name))) for name, killed in found]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -76,6 +77,27 @@ def test_decorators_are_called_below_their_function() -> None:
     assert made.count("@") == 1
     for module in MODULES:
         compile(mutants.undecorated((ROOT / module).read_text(encoding="utf-8")), module, "exec")
+
+
+@pytest.mark.parametrize(
+    ("results", "said"),
+    [
+        ("", "mutmut made no mutants No"),
+        (f"{RESULTS}    a__mutmut_1: not checked", "do the tests pass without one. No"),
+    ],
+)
+def test_what_was_not_run_has_not_lived(
+    results: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where tests fail before anything is changed, mutmut runs nothing."""
+
+    def run(command: list[str], **_: Any) -> SimpleNamespace:
+        return SimpleNamespace(stdout=(results if "results" in command else "No").encode())
+
+    monkeypatch.setattr(mutants, "NEEDED", ("ddpm", "pyproject.toml"))
+    monkeypatch.setattr(mutants.subprocess, "run", run)
+    with pytest.raises(SystemExit, match=said):
+        mutants.mutate("ddpm/mix.py", MODULES["ddpm/mix.py"], tmp_path)
 
 
 def test_a_survivor_needs_a_reason() -> None:
