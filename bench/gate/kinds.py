@@ -67,7 +67,8 @@ KINDS: dict[str, Kind] = {
     "images": Kind(levels, (0.02, 0.05), {"tf32": (0.2, 0.6), "bfloat16": (1.0, 3.0)}),
     # by samplers whose few steps amplify the network's rounding
     "steep images": Kind(levels, (0.02, 0.05), {"tf32": (1.0, 3.0), "bfloat16": (8.0, 16.0)}),
-    "job": Kind(rows, (2e-2, 1e-1), exact=True),  # trained in float32, which amplifies rounding
+    # trained in float32, which amplifies rounding: what is compiled differs by 0.03
+    "job": Kind(rows, (4e-2, 1e-1), exact=True),
     "job images": Kind(levels, (0.25, 1.0), exact=True),
 }
 
