@@ -26,7 +26,7 @@ from perf.record import FOLDER, about, load, save
 NAME = "mutants"
 WANTED = 0.95
 SURVIVORS = ROOT / "tests" / "survivors.toml"
-NEEDED = ("bench", "ddpm", "ddpm_bench", "data", "results/baselines", "results/reference", "tests", "pyproject.toml")
+NEEDED = ("bench", "ddpm", "ddpm_bench", "data", "results/baselines", "tests", "pyproject.toml")
 FORMULAS = "tests/bench/test_formulas.py"
 PATIENCE = 4.0
 """A mutant whose tests take so many times as long as they should does not end. mutmut's own 15 costs minutes each."""
