@@ -13,7 +13,7 @@ from bench.score.classifier import Features
 from bench.score.distances import Moments, frechet_distance, radii
 from bench.score.judges import JUDGES, column
 from bench.score.metrics import METRICS, Metric
-from bench.score.reference import Reference
+from bench.score.reference import Reference, in_order
 from bench.score.views import VIEWS
 
 
@@ -117,3 +117,15 @@ def test_which_metrics_samples_have() -> None:
 def test_no_accuracy_where_no_class_was_asked_for() -> None:
     with pytest.raises(ValueError, match=r"^no classes were asked for$"):
         metrics.class_accuracy(features(rows(20)), REFERENCE)
+
+
+def test_the_subset_of_a_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first rows in an order that the seed gives, 0 unless said: it is the same in every version."""
+    values = rows(30)
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(in_order(30), order)
+    assert torch.equal(Reference(values, 10).rows(99), values[order[:10]])
+    other = torch.randperm(30, generator=torch.Generator().manual_seed(4))
+    assert torch.equal(Reference(values, 10, seed=4).rows(5), values[other[:5]])
+    monkeypatch.setattr("bench.score.reference.SUBSET", 7)
+    assert torch.equal(Reference(values, 10).subset, values[order[:7]])
