@@ -63,7 +63,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "bench/score/views.py": ("tests/bench/test_seen.py",),
     "bench/score/together.py": ("tests/bench/test_seen.py",),
     "bench/score/copies.py": ("tests/bench/test_thorough.py",),
-    "bench/score/heldout.py": ("tests/bench/test_thorough.py", "tests/ddpm/test_likelihood.py"),
+    "bench/score/heldout.py": ("tests/bench/test_heldout.py",),
     "bench/score/running.py": ("tests/bench/test_running.py", "tests/bench/test_metrics.py"),
     "bench/score/reference.py": ("tests/bench/test_metrics.py", "tests/bench/test_metric_rows.py"),
     "bench/score/scorer.py": ("tests/bench/test_judges.py", "tests/bench/test_classifier.py"),
