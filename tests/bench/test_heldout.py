@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,6 +76,33 @@ def test_errors_by_hand(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+def test_a_learned_variance_is_in_the_bound() -> None:
+    right = gaussian(SCHEDULE, "eps", 0.25)
+    denoiser = Denoiser(lambda x, u: torch.cat([right(x, u), 0.5 + 0.1 * x], 1), SCHEDULE, "eps")
+    held = HeldOut(pictures(40), SCHEDULE, CPU)
+    found = denoiser.estimate(held.x_t, held.t)
+    assert found.v is not None
+    bound = Bound(denoiser)
+    terms = bound.term_of(held.x0, held.t, found.x0.clamp(-1, 1), found.v)
+    nats = bound.prior(held.x0) + T * terms
+    assert held(denoiser)["bpd"] == pytest.approx(float(nats.mean()) / math.log(2), rel=1e-5)
+    assert not torch.allclose(terms, bound.term_of(held.x0, held.t, found.x0.clamp(-1, 1)))
+
+
+def test_float32_is_multiplied_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever engine trains: never in TF32."""
+    asked: list[tuple[str, torch.device]] = []
+
+    def noted(how: str, device: torch.device) -> Any:
+        asked.append((how, device))
+        return nullcontext()
+
+    monkeypatch.setattr(heldout, "multiplying", noted)
+    HeldOut(pictures(20), SCHEDULE, CPU)(poor())
+    likelihood(poor(), pictures(20), 20, CPU)
+    assert asked == [("ieee", CPU)] * 2
+
+
 def test_nothing_is_left_to_differentiate() -> None:
     seen: list[bool] = []
 
@@ -91,7 +120,8 @@ def test_a_likelihood_by_hand(count: int, schedule: str) -> None:
     images, n = pictures(count), count - 5
     s = make_schedule(schedule, T)
     right = gaussian(s, "v", 0.25)
-    denoiser = Denoiser(lambda x, u: 1.125 * right(x, u), s, "v")
+    # pixels that depend on others: there the flow depends on what is drawn
+    denoiser = Denoiser(lambda x, u: 1.125 * right(x, u) + 0.2 * x.roll(1, -1), s, "v")
     random = torch.Generator().manual_seed(0)
     x0 = pick(images, n, random)
     bound = Bound(denoiser, clip=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +17,11 @@ from bench.score.distances import Moments, frechet_distance
 
 def draw(n: int, d: int = 8, seed: int = 0, shift: float = 0.0) -> Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + shift
+
+
+def pictures(n: int, seed: int) -> Tensor:
+    random = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (n, 1, 3, 3), generator=random, dtype=torch.uint8)
 
 
 def seen(counts: list[int], features: Tensor | None = None) -> Features:
@@ -79,16 +87,68 @@ def test_pixels() -> None:
     assert found[2] == pytest.approx(0, abs=1e-9)
 
 
-def test_a_line_each() -> None:
-    near = {"samples": 1.0, "test": 2.0, "copies": 0.25, "p": 1e-9}
-    found = {
-        "nearest_in_features": near,
-        "nearest_in_pixels": near,
-        "fid_by_class": [1.5, None],
-        "class_balance_p": 0.5,
-        "pixel_distance": 0.1,
+def test_as_near_as_the_limit_counts() -> None:
+    """On whole numbers: the test images' 1% is 2, and one sample of three is as near. p is a binomial's tail."""
+    train = torch.zeros(1, 1, dtype=torch.float64)
+    test = torch.full((50, 1), 2.0, dtype=torch.float64)
+    found = copies.nearness(torch.tensor([[2.0], [3.0], [4.0]], dtype=torch.float64), test, train)
+    assert found == (3.0, 2.0, 1 / 3, pytest.approx(1 - 0.99**3))
+
+
+def test_twenty_images_of_a_class_are_enough() -> None:
+    found = copies.by_class(seen([20, 20, 19]), draw(60, seed=5), torch.arange(60) % 3)
+    assert [fid is not None for fid in found] == [True, True, False] + [False] * 7
+
+
+def test_a_class_of_one_training_image_is_one() -> None:
+    assert 0 < copies.balance(seen([75, 25, 1]), seen([300, 100, 1]).logits) < 1
+
+
+@pytest.mark.parametrize("classes", [10, 0])
+def test_everything_of_a_set(classes: int) -> None:
+    """Each number of the images it is of: those that are looked at, training images, and test images."""
+
+    class Scorer:
+        images = SimpleNamespace(train=pictures(200, 1), test=pictures(100, 2), train_labels=torch.arange(200) % 10)
+        network = SimpleNamespace(classes=classes)
+
+        def see(self, images: Tensor, only: str) -> Features:
+            assert only == "confidence"
+            features = images.flatten(1)[:, :4].double() ** 0.5
+            return Features(features, features @ draw(4, 10, seed=8))
+
+        def score(self, images: Tensor, only: str) -> dict[str, float]:
+            assert only == "pixel_distance"
+            return {only: float(len(images))}
+
+    scorer: Any = Scorer()
+    images = pictures(300, 3)
+    found = copies.look(scorer, images)
+    own, train, test = (scorer.see(x, "confidence") for x in (images, scorer.images.train, scorer.images.test))
+    features = (x.features.float() for x in (own, test, train))
+    values = ((x.flatten(1).double() / 255).float() for x in (images, scorer.images.test, scorer.images.train))
+    expected: dict[str, Any] = {
+        "nearest_in_features": copies.nearness(*features)._asdict(),
+        "nearest_in_pixels": copies.nearness(*values)._asdict(),
+        "pixel_distance": 300.0,
     }
-    lines = copies.describe(found)
-    assert len(lines) == 5
-    assert "25.0% of samples are nearer" in lines[0]
-    assert "0: 1.5, 1: –" in lines[2]
+    if classes:
+        expected["fid_by_class"] = copies.by_class(own, train.features, scorer.images.train_labels)
+        expected["class_balance_p"] = copies.balance(own, train.logits)
+    assert found == expected
+
+
+def test_a_line_each() -> None:
+    """In order, with what is there."""
+    near = {"samples": 1.0, "test": 2.0, "copies": 0.25, "p": 1e-9}
+    found: dict[str, Any] = {"nearest_in_features": near, "nearest_in_pixels": near}
+    more = {"fid_by_class": [1.5, None], "class_balance_p": 0.5, "pixel_distance": 0.1}
+    said = "1 away (median), 2 from test images; 25.0% of samples are nearer than 99% of test images are (p = 1e-09)"
+    nearest = [f"nearest training image in {space}: {said}" for space in ("features", "pixels")]
+    assert copies.describe(found) == nearest
+    assert copies.describe(found | more) == [
+        *nearest,
+        "FID by the class seen: 0: 1.5, 1: –",
+        "classes as frequent as in the training images: p = 0.5",
+        "Fréchet distance of pixels in 64 principal components: 0.1",
+    ]
