@@ -77,8 +77,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "bench/score/mixer.py": ("tests/bench/test_seen.py",),
     "bench/score/turns.py": ("tests/bench/test_seen.py",),
     "bench/score/own.py": ("tests/bench/test_judges.py", "tests/bench/test_run.py"),
-    "bench/score/calibration.py": ("tests/bench/test_judges.py",),
-    "bench/score/calibrated.py": ("tests/bench/test_judges.py",),
+    "bench/score/calibration.py": ("tests/bench/test_calibration.py",),
+    "bench/score/calibrated.py": ("tests/bench/test_calibration.py",),
 }
 """Module → its tests, beside the gate's formulas."""
 LEFT_OUT: dict[str, str] = {
