@@ -43,7 +43,7 @@ class Texture(JudgeNetwork):
         """uint8 (B, C, H, W) → features (B, 224) before they are scaled."""
         x = to_float(images).contiguous(memory_format=torch.channels_last)
         found: list[Tensor] = []
-        for layer, wide in zip((self.first, self.second, self.third, self.fourth), (1, 1, 0, 0), strict=True):
+        for layer, wide in ((self.first, True), (self.second, True), (self.third, False), (self.fourth, False)):
             x = layer(x).relu()
             found.append(x.mean((2, 3)))
             if wide:

@@ -150,7 +150,8 @@ def test_what_texture_sees(channels: int) -> None:
     torch.testing.assert_close(logits, net.digit(expected[:, -64:]), rtol=1e-4, atol=1e-4)
     assert Texture().classes == 10
     assert Texture().first.weight.shape == (16, 1, 3, 3)
-    assert [conv.weight.shape[0] for conv in (net.first, net.second, net.third, net.fourth)] == [16, 32, 64, 64]
+    shapes = [tuple(conv.weight.shape) for conv in (net.first, net.second, net.third, net.fourth)]
+    assert shapes == [(16, channels, 3, 3), (32, 16, 3, 3), (64, 32, 3, 3), (64, 64, 3, 3)]
 
 
 def test_half_is_damaged_and_said_to_be() -> None:
