@@ -352,10 +352,27 @@ def test_training_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(a, b)
 
 
+def test_how_judges_are_trained_unless_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning, "TELL_S", math.inf)
+    found = []
+    for said in ({}, {"rate": 2e-3, "batch": 128, "decay": 0.998}):
+        torch.manual_seed(0)
+        *_, done = fit(Plain(), pictures(257), torch.arange(257) % 4, told, epochs=2, seed=6, **said)
+        assert isinstance(done, Fitted)
+        found.append(done)
+    assert found[0].loss == found[1].loss
+    assert all(torch.equal(a, b) for a, b in zip(*(one.network.parameters() for one in found), strict=True))
+
+
+def test_images_are_shifted_where_they_are() -> None:
+    """On a device that holds no numbers, whatever is made elsewhere is an error."""
+    assert shift(pictures(3).to("meta"), generator()).shape == (3, 1, 8, 8)
+
+
 def test_steps_that_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the default batch, or all images where there are fewer; what buffers hold is kept as it is at the end."""
     monkeypatch.setattr(learning, "TELL_S", -1.0)
-    images, labels = pictures(300), torch.arange(300) % 4
+    images, labels = pictures(257), torch.arange(257) % 4
     found = list(fit(Plain(), images, labels, told, epochs=2, seed=0))
     assert found[0] == Step(1, 2, 0.5)
     assert found[1] == Step(1, 2, 1.0)
@@ -370,7 +387,7 @@ def test_steps_that_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_time_between_what_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once a second, from the last that was told of."""
-    clock = iter(0.4 * i for i in range(1000))
+    clock = iter(0.5 * i for i in range(1000))
     now = [0.0]
 
     def monotonic() -> float:
