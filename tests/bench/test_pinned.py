@@ -196,6 +196,39 @@ def test_a_judge_s_network() -> None:
     assert not any(p.requires_grad for p in whole.parameters())
 
 
+def test_what_a_judge_s_network_is_read_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file, its hash, and as many channels and classes as are asked for; of judges made of others, theirs."""
+    asked: list[tuple[Any, ...]] = []
+
+    def load(*given: Any) -> JudgeNetwork:
+        asked.append(given)
+        return Plain()
+
+    monkeypatch.setattr(classifier, "load", load)
+    mnist = judges_of("mnist")
+    expected = []
+    for name, _ in JUDGES["together"].members:
+        made = JUDGES[name].recipe
+        assert made is not None
+        expected.append((mnist[name].path, mnist[name].sha256, 3, made().network, 7))
+    eyes.load(mnist["texture"], 3, 7)
+    eyes.load(mnist["together"], 3, 7)
+    assert asked == [expected[1], *expected]
+
+
+def test_an_eye_looks_on_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def extract(*given: Any) -> Features:
+        asked.append(given)
+        return Features(torch.ones(2, 1), torch.ones(2, 1))
+
+    monkeypatch.setattr(classifier, "extract", extract)
+    net, given, device = Plain(), pictures(2), torch.device("meta")
+    eyes.of_network(net, "a" * 64, device, None).see(given, torch.zeros(0))
+    assert asked == [(net, given, device)]
+
+
 # who judges
 
 
@@ -401,7 +434,6 @@ def test_weights_are_kept_with_what_is_said_of_them(tmp_path: Path) -> None:
     assert classifier.about(path) == {"dataset": "mnist", "accuracy": "0.9"}
     assert set(load_file(path)) == {"see.weight", "see.bias", "head.weight", "head.bias"}
     back = classifier.load(path, sha256, 1, Plain, 4)
-    assert back is classifier.load(path, sha256, 1, Plain, 4)
     assert not back.training
     assert not any(p.requires_grad for p in back.parameters())
     assert all(torch.equal(a, b) for a, b in zip(back.parameters(), net.parameters(), strict=True))
