@@ -111,7 +111,7 @@ class Scorer:
         seen = classifier.extract(self.network, images, self.device)
         beside: dict[str, Tensor] = {} if only is None or only != self._own else {only: seen.features}
         if only is None and isinstance(self.network, Together):  # one pass gives what its members see, too
-            beside |= dict(zip(self._members, self.network.apart(seen.features), strict=True))
+            beside = dict(zip(self._members, self.network.apart(seen.features), strict=True))
         if self._reader is not None and (only is None or entries("metric")[only].reads):
             read = classifier.extract(self._reader, images, self.device)
             seen = seen._replace(logits=read.logits)
