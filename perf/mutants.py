@@ -42,7 +42,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "ddpm/likelihood.py": ("tests/ddpm/test_likelihood.py",),
     "ddpm/sampler.py": ("tests/ddpm/test_sampler.py",),
     "ddpm/denoiser.py": ("tests/ddpm/test_denoiser.py",),
-    "ddpm/base.py": ("tests/ddpm/test_base.py",),
+    "ddpm/base.py": ("tests/ddpm/test_base_parts.py", "tests/ddpm/test_base.py"),
     "ddpm/muon.py": ("tests/ddpm/test_muon.py",),
     "ddpm/oracle.py": ("tests/ddpm/test_oracle.py",),
     "ddpm/precision.py": ("tests/ddpm/test_precision.py",),

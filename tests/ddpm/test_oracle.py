@@ -130,3 +130,12 @@ def test_samplers_reach_the_mixture(sampler: str, few: int, enough: int, null: f
     truth = from_mixture(1000, seed=0)
     assert energy_distance(sampled(sampler, enough), truth) < null
     assert energy_distance(sampled(sampler, few), truth) > 3 * null
+
+
+def test_means_are_data_and_not_weights() -> None:
+    """They are not kept with a checkpoint; what comes out is of the type of what goes in."""
+    net = Mixture(S, "eps", draw(3, 1, 2, 2))
+    assert not net.state_dict()
+    x = draw(2, 1, 2, 2).float()
+    assert net(x, torch.tensor([0.5])).dtype == torch.float32
+    assert oracle._as_float(net.means, x).dtype == torch.float32

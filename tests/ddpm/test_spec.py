@@ -240,3 +240,20 @@ def test_rows_that_there_are_stand_in_the_message() -> None:
 def test_a_variant_is_no_number() -> None:
     assert Variant("a").__eq__(3) is NotImplemented
     assert Variant("a") != 3
+
+
+def test_types_inside_options() -> None:
+    """Of several values each gets the type of the default's first; text is not several values."""
+    assert canonical(Variant("net", (("sizes", (3,)),)), lambda channels, *, sizes=(1.0,): sizes).options == (
+        ("sizes", (3.0,)),
+    )
+    for value in (("b",), ("b", "c")):
+        with pytest.raises(ValueError, match=r"^option 'name' of 'net' takes a value like "):
+            one({"name": value})
+
+
+def test_a_default_that_no_text_can_hold() -> None:
+    def odd(channels: int, *, width: object = object) -> None: ...
+
+    with pytest.raises(ValueError, match=r"^option 'width' of 'net' has no plain value: <class 'object'>$"):
+        canonical(Variant("net", (("width", 3),)), odd)
