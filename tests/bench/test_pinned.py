@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from bench.score.classifier import Epoch, Features, Network, extract
 from bench.score.distances import Moments
 from bench.score.judges import JUDGES, PANELS, Judge, Pinned, judges_of
 from bench.score.kept import Progress, Shipped
-from bench.score.learning import JudgeNetwork, Recipe, Step, shift
+from bench.score.learning import Fitted, JudgeNetwork, Recipe, Step, shift
 from bench.score.views import VIEWS
 from bench.store.store import Store
 from bench.store.tensors import ReferenceFeatures
@@ -389,6 +391,60 @@ def test_an_epoch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert next(classifier.train(given, recipe=recipe([]))) == Step(1, 3, 1.0)
 
 
+def test_training_is_on_its_device_and_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps, epochs, the last scaling and the accuracy; the network is made for the images' channels and classes."""
+    asked: list[tuple[Any, ...]] = []
+    net, given = Plain(2, 5), images(classes=5, channels=2)
+
+    def fit(*args: Any, **said: Any) -> Iterator[Any]:
+        asked.append(("fit", args[0], args[3], said))
+        yield Step(1, 2, 0.5)
+        yield Fitted(1, 0.25, net)
+        yield Step(2, 2, 0.5)
+        yield Fitted(2, 0.125, net)
+
+    def noted(name: str, answer: Any = None) -> Any:
+        return lambda *args: asked.append((name, *args)) or answer
+
+    monkeypatch.setattr(classifier, "fit", fit)
+    monkeypatch.setattr(classifier, "multiplying", noted("multiplying", nullcontext()))
+    monkeypatch.setattr(classifier, "accuracy", noted("accuracy", 0.5))
+    made = Recipe(noted("network", net), cross_entropy, 2, 7, noted("standardise"))
+    found = list(classifier.train(given, recipe=made, device="cpu:0"))
+    assert found == [Step(1, 2, 0.5), (Epoch(1, 0.25, 0.5), net), Step(2, 2, 0.5), (Epoch(2, 0.125, 0.5), net)]
+    exact = ("multiplying", "ieee", torch.device("cpu:0"))
+    measured = ("accuracy", net, given, "cpu:0")
+    assert [call for call in asked if call[0] != "fit"] == [
+        ("network", 2, 5), exact, exact, measured,
+        exact, exact, ("standardise", net, given.train, "cpu:0"), measured, exact,
+    ]  # fmt: skip
+    assert ("fit", net, cross_entropy, {"epochs": 2, "seed": 7, "device": "cpu:0"}) in asked
+
+
+def test_images_are_looked_at_on_the_device_and_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, ...]] = []
+    plain = classifier.extract
+
+    def noted(*args: Any) -> Any:
+        asked.append(args)
+        return nullcontext()
+
+    def extract(network: JudgeNetwork, shown: Tensor, device: torch.device | str = "none") -> Features:
+        asked.append((network, shown, device))
+        return plain(network, shown, device)
+
+    monkeypatch.setattr(classifier, "multiplying", noted)
+    plain(Plain(), pictures(), "cpu:0")
+    assert asked == [("ieee", torch.device("cpu:0"))]
+    asked.clear()
+    monkeypatch.setattr(classifier, "extract", extract)
+    net, given, judge = Plain(), images(), Network()
+    classifier.accuracy(net, given, "cpu:0")
+    classifier.standardise(judge, given.train, "cpu:0")
+    assert asked[0] == (net, given.test, "cpu:0")
+    assert asked[2] == (judge, given.train, "cpu:0")
+
+
 def test_the_first_recipe_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifier, "RECIPE", recipe([]))
     events = [event for event in classifier.train(images()) if not isinstance(event, Step)]
@@ -432,6 +488,8 @@ def test_weights_are_kept_with_what_is_said_of_them(tmp_path: Path) -> None:
     sha256 = classifier.save(net, path, {"dataset": "mnist", "accuracy": "0.9"})
     assert sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert classifier.about(path) == {"dataset": "mnist", "accuracy": "0.9"}
+    other = classifier.save(net, tmp_path / "other.safetensors", {"accuracy": "0.9", "dataset": "mnist"})
+    assert other == sha256, "the order of what is said does not matter"
     assert set(load_file(path)) == {"see.weight", "see.bias", "head.weight", "head.bias"}
     back = classifier.load(path, sha256, 1, Plain, 4)
     assert not back.training
