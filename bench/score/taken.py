@@ -109,10 +109,10 @@ def moments_of_classes(scorer: Scorer) -> Generator[Progress, None, list[Moments
     """
     key, about = key_of(scorer.classifier, scorer.images, "classes"), ReferenceFeatures(code=scorer.code)
     kept = scorer.store.load_tensors(ReferenceFeatures, key)
-    known = kept is not None and kept[1] == about
-    state = kept[0] if kept is not None and known else {}
+    state = kept[0] if kept is not None and kept[1] == about else None
     classes = scorer.network.classes
-    if not known:
+    if state is None:
+        state = {}
         for c in range(classes):
             yield Progress("looking at the training images of each class", c / classes)
             which = scorer.images.train_labels == c

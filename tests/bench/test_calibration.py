@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,10 +24,9 @@ from bench.score.calibration import DAMAGES, Damage
 from bench.score.classifier import Features
 from bench.score.kept import Progress
 from bench.score.metrics import Metric
+from tests import small
 
-
-def pictures(n: int, seed: int) -> Tensor:
-    return torch.randint(0, 256, (n, 1, 2, 2), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+pictures = partial(small.pictures, side=2)
 
 
 def shuffled(n: int) -> Tensor:

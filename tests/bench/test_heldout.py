@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,11 @@ from ddpm.likelihood import Bound, flow_bound
 from ddpm.oracle import gaussian
 from ddpm.schedule import make_schedule
 from ddpm.spacing import space
+from tests import small
 
 CPU, T = torch.device("cpu"), 12
 SCHEDULE = make_schedule("cosine", T)
-
-
-def pictures(n: int, side: int = 4) -> Tensor:
-    random = torch.Generator().manual_seed(8)
-    return torch.randint(0, 256, (n, 1, side, side), generator=random, dtype=torch.uint8)
+pictures = partial(small.pictures, side=4, seed=8)
 
 
 def poor() -> Denoiser:

@@ -30,13 +30,9 @@ from bench.score.learning import Fitted, JudgeNetwork, Recipe, Step, shift
 from bench.score.views import VIEWS
 from bench.store.store import Store
 from bench.store.tensors import ReferenceFeatures
+from tests.small import pictures, watched
 
 CPU = torch.device("cpu")
-
-
-def pictures(n: int = 6, channels: int = 1, side: int = 8, seed: int = 0) -> Tensor:
-    random = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (n, channels, side, side), generator=random, dtype=torch.uint8)
 
 
 def images(n: int = 30, classes: int = 3, channels: int = 1) -> Images:
@@ -62,13 +58,7 @@ def test_moments_of_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         return part.flatten(1)[:, :4].double()
 
     given = pictures(17)
-    watched, told = kept.gathered(see, given, "looking"), []
-    while True:
-        try:
-            told.append(next(watched))
-        except StopIteration as end:
-            found = end.value
-            break
+    told, found = watched(kept.gathered(see, given, "looking"))
     assert seen == [7, 7, 3]
     assert told == [Progress("looking", k / 17) for k in (7, 14, 17)]
     np.testing.assert_allclose(found.mean, given.flatten(1)[:, :4].double().mean(0).numpy())
@@ -129,16 +119,6 @@ def test_the_eyes_without_a_network() -> None:
         assert eyes.views_of("other", (1, 28))[name].moments == ""
     assert list(eyes.views_of("mnist", (3, 64))) == list(VIEWS)
     assert list(eyes.views_of("mnist", (3, 65))) == ["spectrum_distance"]
-
-
-def watched(steps: Any) -> tuple[list[Progress], Any]:
-    """What a generator told, and what came of it."""
-    told = []
-    while True:
-        try:
-            told.append(next(steps))
-        except StopIteration as end:
-            return told, end.value
 
 
 def eye_of(path: Path, sha256: str, seen: list[int]) -> eyes.Eye:

@@ -33,11 +33,14 @@ from bench.score.views import VIEWS, principal, projected, spectrum
 from bench.store.records import ALWAYS, Bounds, Provenance, ReferenceRecord
 from bench.store.store import Store
 from bench.store.tensors import ReferenceFeatures
+from tests import small
+from tests.small import watched
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
 DATASET, LETTERS = "shapes", 'emnist(split="letters")'
 CHANNELS, CLASSES, TRAIN, TEST = 2, 3, 30, 40
+pictures = partial(small.pictures, channels=CHANNELS)
 WIDTHS = {"classifier": 2, "texture": 3, "mixer": 4, "together": 9, "own": 5}
 NAMES = {width: name for name, width in WIDTHS.items()}
 KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
@@ -71,30 +74,14 @@ def plain(width: int, seed: int = 0) -> Plain:
     return network
 
 
-def pictures(n: int, seed: int) -> Tensor:
-    random = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (n, CHANNELS, 8, 8), generator=random, dtype=torch.uint8)
-
-
 def made_up() -> Images:
     """Its test images are of class 0 twice as often as of class 2."""
     labels = torch.tensor([0, 1, 0, 1, 2] * 8)
-    return Images(pictures(TRAIN, 1), torch.arange(TRAIN) % 3, pictures(TEST, 2), labels, "d" * 64, CLASSES)
+    return Images(pictures(TRAIN, seed=1), torch.arange(TRAIN) % 3, pictures(TEST, seed=2), labels, "d" * 64, CLASSES)
 
 
 def itself(value: T) -> T:
     return value
-
-
-def watched(steps: Generator[Progress, None, T]) -> tuple[list[Progress], T]:
-    """What a generator told, and what came of it."""
-    told = []
-    while True:
-        try:
-            told.append(next(steps))
-        except StopIteration as end:
-            found: T = end.value
-            return told, found
 
 
 @dataclass
@@ -354,7 +341,7 @@ def test_who_looks(
     world: World, kind: str, only: str | None, networks: list[str], columns: list[str], reads: str
 ) -> None:
     """Each network once, in this order, and none that is not needed; and whose logits they are."""
-    found, images, asked = world.scorer(kind), pictures(12, 3), torch.arange(12) % 3
+    found, images, asked = world.scorer(kind), pictures(12, seed=3), torch.arange(12) % 3
     seen = found.see(images, asked, only)
     assert world.looked == [(name, 12, CPU) for name in networks]
     assert all(device is CPU for _, _, device in world.looked)
@@ -368,14 +355,14 @@ def test_who_looks(
 
 
 def test_no_class_is_asked_for_unless_told(world: World) -> None:
-    assert world.scorer("own").see(pictures(3, 3)).asked is None
+    assert world.scorer("own").see(pictures(3, seed=3)).asked is None
 
 
 def test_a_judge_of_more_members_than_it_has_is_an_error(world: World) -> None:
     found = world.scorer("together")
     found._members.append("fid_other")
     with pytest.raises(ValueError, match=r"^zip\(\) argument 2 is shorter than argument 1$"):
-        found.see(pictures(3, 3))
+        found.see(pictures(3, seed=3))
 
 
 # scores
@@ -741,7 +728,7 @@ def test_whether_there_is_a_judge_of_these_images(tmp_path: Path) -> None:
 
 
 def test_what_training_tells_and_keeps(tmp_path: Path, training: Training) -> None:
-    store, images = Store(tmp_path), replace(made_up(), train=pictures(300, 1))
+    store, images = Store(tmp_path), replace(made_up(), train=pictures(300, seed=1))
     what = "training the classifier of emnist"
     shares = (0, 0.5 / 4, 1 / 500, 1.25 / 4, 2 / 500)
     assert list(own._train(LETTERS, images, store, CPU)) == [Progress(what, share) for share in shares]

@@ -19,12 +19,7 @@ from bench.score.mixer import Mixer
 from bench.score.texture import BLUR, KINDS, NOISE, Texture, damaged
 from bench.score.together import Together
 from bench.score.turns import Turns, turned
-
-
-def pictures(n: int = 6, channels: int = 1, side: int = 8, seed: int = 0) -> Tensor:
-    """uint8 (n, channels, side, side)."""
-    random = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (n, channels, side, side), generator=random, dtype=torch.uint8)
+from tests.small import pictures
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,8 +25,8 @@ from bench.score.running import Running
 from bench.score.taken import Taken, _Seen
 from bench.store.store import Store
 from bench.store.tensors import ReferenceFeatures
+from tests.small import watched
 
-T = TypeVar("T")
 RUNNING = ("fid", "fid_bias", "inception_score", "confidence", "class_balance", "other")
 """What comes of sums over all images, of this judge."""
 KEY = hashlib.sha256(f"{'c' * 64} {'d' * 64} classes".encode()).hexdigest()[:16]
@@ -132,16 +132,6 @@ def seen_of(judge: Any, source: Source) -> _Seen:
     for images in source:
         seen.add(images, judge.see(images))
     return seen
-
-
-def watched(steps: Generator[Progress, None, T]) -> tuple[list[Progress], T]:
-    """What is said on the way, and what comes of it."""
-    told: list[Progress] = []
-    while True:
-        try:
-            told.append(next(steps))
-        except StopIteration as end:
-            return told, end.value
 
 
 def moments_of(judge: Any, images: Tensor) -> Moments:

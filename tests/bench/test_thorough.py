@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,15 +14,13 @@ from torch import Tensor
 from bench.score import copies, views
 from bench.score.classifier import Features
 from bench.score.distances import Moments, frechet_distance
+from tests import small
+
+pictures = partial(small.pictures, side=3)
 
 
 def draw(n: int, d: int = 8, seed: int = 0, shift: float = 0.0) -> Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + shift
-
-
-def pictures(n: int, seed: int) -> Tensor:
-    random = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (n, 1, 3, 3), generator=random, dtype=torch.uint8)
 
 
 def seen(counts: list[int], features: Tensor | None = None) -> Features:
@@ -109,7 +108,9 @@ def test_everything_of_a_set(classes: int) -> None:
     """Each number of the images it is of: those that are looked at, training images, and test images."""
 
     class Scorer:
-        images = SimpleNamespace(train=pictures(200, 1), test=pictures(100, 2), train_labels=torch.arange(200) % 10)
+        images = SimpleNamespace(
+            train=pictures(200, seed=1), test=pictures(100, seed=2), train_labels=torch.arange(200) % 10
+        )
         network = SimpleNamespace(classes=classes)
 
         def see(self, images: Tensor, only: str) -> Features:
@@ -122,7 +123,7 @@ def test_everything_of_a_set(classes: int) -> None:
             return {only: float(len(images))}
 
     scorer: Any = Scorer()
-    images = pictures(300, 3)
+    images = pictures(300, seed=3)
     found = copies.look(scorer, images)
     own, train, test = (scorer.see(x, "confidence") for x in (images, scorer.images.train, scorer.images.test))
     features = (x.features.float() for x in (own, test, train))
