@@ -93,7 +93,7 @@ perf: $(VENV)/.ready ## the machine's speed, the networks' share of it, and timi
 	$(BIN)/python -m pytest perf --benchmark-only
 	$(BIN)/python -m perf.page
 
-perf-long: $(VENV)/.ready ## perf's long runs: quality after eight minutes (three seeds), 100,000 cells, a million images
+perf-long: $(VENV)/.ready ## perf's long runs: quality of the best recipe (three seeds), 100,000 cells, a million images
 	$(BIN)/python -m perf.quality --device $(DEVICE)
 	$(BIN)/python -m perf.scale
 	$(BIN)/python -m perf.streaming

@@ -64,9 +64,10 @@ FAMILIES: dict[str, Family] = {
     ),
     "weights": Family(
         "Loss weights",
-        "A loss weight multiplies the squared error at each step t. It is stated for one objective and converted for "
-        "any other. So a name means the same loss on x₀ for every objective. `default` in a study is the objective's "
-        "own weight. SNR is the signal-to-noise ratio α_t²/σ_t².",
+        "A loss weight multiplies the squared error at each step t. Each but `unit` is stated for one objective "
+        "and converted for any other. So its name means the same loss on x₀ for every objective. `unit` is 1 for each "
+        "objective's own error. `default` in a study is the objective's own weight. SNR is the signal-to-noise ratio "
+        "α_t²/σ_t².",
         "ddpm/objective.py",
         lambda: {name: (row.table, "Stated on the error of the objective itself." if row.of is None else
                         f"Stated on the error of `{row.of}`.") for name, row in objective.WEIGHTS.items()},

@@ -6,10 +6,11 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import yaml
 from rich.console import Console
 
 from bench import paths
@@ -53,7 +54,11 @@ def _folder(given: str | Path | None) -> Path | None:
 def _from_mapping(content: Mapping[str, Any]) -> Study:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, f"{content.get('name', 'study')}.yaml".replace("/", "_"))
-        path.write_text(yaml12.dump(_plain(content)), encoding="utf-8")
+        try:
+            text = yaml12.dump(_plain(content))
+        except yaml.YAMLError as error:
+            raise UserError(f"study: it has a value that YAML cannot hold: {error.args[-1]!r}") from None
+        path.write_text(text, encoding="utf-8")
         try:
             return studies.load(str(path))
         except UserError as error:  # the lines of this file tell nobody anything
@@ -74,14 +79,14 @@ def run(
     *,
     results: str | Path | None = None,
     device: str = "auto",
-    workers: int | None = None,
+    workers: int | Literal["auto"] | None = None,
     threads: int | None = None,
     engine: str = "auto",
     data_dir: str | Path | None = None,
     retry: bool = False,
     executor: str = "local",
     settings: Mapping[str, Any] | None = None,
-    log: Sequence[str] = (),
+    log: str | Sequence[str] = (),
     quiet: bool = False,
 ) -> pd.DataFrame:
     """Do what is missing of a study, and return its table: a row a cell, the columns of ``ddpm-bench table``.
@@ -90,9 +95,10 @@ def run(
 
     :param results: the results folder; by default ``results/local`` of a checkout, or ``results`` in the working
         directory.
+    :param workers: how many jobs at once. With ``auto``, a short trial finds how many, and with how many threads each.
     :param executor: where jobs run, a row of :data:`bench.execute.executor.EXECUTORS`.
     :param settings: what that executor alone is told, such as ``{"partition": "gpu"}``.
-    :param log: who else is told what happens, as for ``--log``: ``jsonl:FILE``.
+    :param log: who else is told what happens, one or several, as for ``--log``: ``jsonl:FILE``.
     :param quiet: print nothing.
     :raises UserError: for a mistake in the study or the options, in one line.
     """
@@ -100,7 +106,7 @@ def run(
     folder = _folder(data_dir)
     options = make_options(
         device,
-        workers=workers,
+        workers=None if workers == "auto" else workers,
         threads=threads,
         data_dir=folder,
         retry=retry,
@@ -108,7 +114,8 @@ def run(
         executor=executor,
         settings=settings,
     )
-    follow(known, store, options, Console(quiet=quiet), log)
+    sinks = [log] if isinstance(log, str) else log
+    follow(known, store, options, Console(quiet=quiet), sinks, auto=workers == "auto")
     return frame(iter_rows(known, store))
 
 

@@ -1,4 +1,4 @@
-"""How good samples get in eight minutes of training: ``python -m perf.quality``.
+"""How good samples get in at most eight minutes of training: ``python -m perf.quality``.
 
 Runs the study ``perf/quality.yaml`` (interrupt and repeat at will) and keeps what came of it, seed by seed, in
 ``results/perf/quality.json``: FID, the ceiling of as many noise images, seconds of training, network evaluations.

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -145,8 +146,11 @@ def make_options(
     :param workers: jobs at once; by default one here, and as many as there is room for elsewhere.
     :param executor: a row of :data:`bench.execute.executor.EXECUTORS`.
     :param settings: what that executor alone is told.
-    :raises UserError: for a device, an engine or an executor that is not there.
+    :raises UserError: for a device, an engine or an executor that is not there, or a number that is none.
     """
+    for name, value in (("workers", workers), ("threads", threads), ("sample_batch", sample_batch)):
+        if value is not None and not (isinstance(value, Integral) and value >= 1):
+            raise UserError(f"{name} must be a positive integer, not {value!r}")
     if executor not in EXECUTORS:
         raise unknown("executor", executor, EXECUTORS)
     if EXECUTORS[executor].here:
