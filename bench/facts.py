@@ -176,7 +176,7 @@ def of_many(study: str, what: str) -> str:
 
 def steps(study: str, method: str) -> str:
     """How many steps of a sampler are enough, as far as seeds can tell."""
-    return in_words(_known(dict(by_sampler(results(study)))[method]))
+    return in_words(_known(dict(by_sampler(results(study)))[method])).replace("*", r"\*")
 
 
 def scatter(study: str, objective: str, what: str) -> str:

@@ -78,8 +78,9 @@ def _claims(found: dict[str, Record]) -> Iterator[Block]:
     names = dict.fromkeys(str(row[-1]) for row in rows)
     yield Bullets(tuple((f"{name}: ", CodeSpan(found[name]["command"])) for name in names))
     yield text(
-        "Each measurement was run once, on one machine, which is named with its section. Things that are compared were "
-        "run alternately."
+        "Each measurement was run once, on one machine, which is named with its section. Machines of the same name can "
+        "differ in speed three times. So compare times within a section only. Things that are compared there were run "
+        "alternately."
     )
 
 
@@ -87,9 +88,10 @@ def _made(record: Record) -> Block:
     """Command, machine, versions and commit of a measurement."""
     about = record["environment"]
     machine = about["gpu"] or f"{about['processor']}, {about['cores']} cores, {about['threads']} threads"
+    identity = f" (id {about['machine']})" if about.get("machine") else ""
     return text(
-        CodeSpan(record["command"]), f", {record['created'][:10]}, {machine}, torch {about['torch']}, commit ",
-        CodeSpan((about["commit"] or "unknown")[:12]), " with changes." if about["dirty"] else ".",
+        CodeSpan(record["command"]), f", {record['created'][:10]}, {machine}{identity}, torch {about['torch']}",
+        ", commit ", CodeSpan((about["commit"] or "unknown")[:12]), " with changes." if about["dirty"] else ".",
     )  # fmt: skip
 
 
@@ -272,6 +274,12 @@ def _outside_claims(record: Record) -> Iterator[Record]:
     yield claim("noise of 16 grey levels seen by fid, in its scatter", "≥ 10", f"{noise:.1f}", noise >= 10)
 
 
+def streaming(record: Record) -> Iterator[Block]:
+    """A row a run."""
+    names = {"images": "n", "FID": "fid", "seconds": "seconds", "peak memory, MB": "peak_mb"}
+    yield from plain({"rows": [{title: run[name] for title, name in names.items()} for run in record["runs"]]})
+
+
 def search(record: Record) -> Iterator[Block]:
     """The trials there are, and why there is none of the average's length."""
     yield text(
@@ -318,7 +326,8 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Record], Iterator[Block]]]] = {
     "mutants": (
         "Mutants",
         "The code of a module is changed in many small ways, one at a time. A test must fail each time, or there is a "
-        "reason why none can. What is left may be 5% of a module. The record has the lines of each.",
+        "reason why none can. What is left may be 5% of a module. The record has the lines of each. Each module was "
+        "run by itself, at the commit in its row. The last line is of the last one.",
         plain,
     ),
     "fuzz": (
@@ -329,11 +338,11 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Record], Iterator[Block]]]] = {
     ),
     "harness": (
         "Harness",
-        "One row for each training run of the study quick that had the machine alone. Overhead is the share of the "
-        "time that was not training, validation, sampling or scoring. A start is what comes before a job's own work: "
-        "its process, the data, and what scores compare with. The first job's start is left out, because it makes what "
-        "the others find. The estimate is what the plan said before the run. Its error is relative to the truth. The "
-        "first job warms up longer, because nothing is compiled yet.",
+        "One row for each training run of the study quick, as it was at that commit, that had the machine alone. "
+        "Overhead is the share of the time that was not training, validation, sampling or scoring. A start is what "
+        "comes before a job's own work: its process, the data, and what scores compare with. The first job's start is "
+        "left out, because it makes what the others find. The estimate is what the plan said before the run. Its error "
+        "is relative to the truth. The first job warms up longer, because nothing is compiled yet.",
         plain,
     ),
     "outside": (
@@ -353,6 +362,11 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Record], Iterator[Block]]]] = {
         "A study of 100,000 made-up cells. Each command that reads results runs on it in a process of its own. Most of "
         "the memory of a small study is PyTorch.",
         plain,
+    ),
+    "streaming": (
+        "Many images",
+        "FID of a few real images and of many, in parts, so that memory does not grow with their number.",
+        streaming,
     ),
     "search": ("Search", "", search),
 }

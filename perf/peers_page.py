@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 import seaborn as sns
 
-from bench.report.blocks import Block, Cell, Column, Figure, Range, heading, table, text
+from bench.report.blocks import Block, Cell, CodeSpan, Column, Figure, Range, heading, table, text
 from bench.report.formats import number, short
 from bench.report.sections.common import numbers
+from bench.score.judges import with_hash
 from perf.record import claim
 
 Record = dict[str, Any]
@@ -23,12 +24,20 @@ LINES = {"ours": "", "documented": "--", "best": "-"}
 
 def section(record: Record) -> Iterator[Block]:
     """Everything that was measured of the peers."""
+    judge = with_hash(record["setup"].get("classifier") or "")
+    if judge is not None:
+        yield text(
+            "FID here is by the judge ", CodeSpan(judge.name), ". Do not compare it with FIDs of other judges.",
+        )  # fmt: skip
     yield from _curves(record)
     yield heading(3, "After equal time")
     yield _equal_time(record)
     yield heading(3, "Time to the target")
     yield _time_to_target(record)
-    yield text("∞: not within its budget. Its ratio is then that of the budget, a lower bound.")
+    yield text(
+        "A peer was scored now and then. It reached the target between two scores, so its time is a range. ∞: not "
+        "within its budget. Its ratio is then that of the budget, a lower bound."
+    )
     yield heading(3, "Rates")
     yield _rates(record)
     yield _equal_network(record)
@@ -105,8 +114,10 @@ def _equal_time(record: Record) -> Block:
 def _time_to_target(record: Record) -> Block:
     rows: list[list[Cell]] = []
     for row in record["time_to_target"]:
+        reached: Cell = "∞" if row["missed"] else row["seconds"]
         ratio = None if row["ratio"] is None else f"{'> ' if row['missed'] else ''}{short(row['ratio'])}×"
-        reached = "∞" if row["missed"] else row["seconds"]  # when it was scored: it got there after the score before
+        if not row["missed"] and (least := _surely(record, row)) < row["ratio"] and row["id"] != "ours":
+            reached, ratio = Range(row["seconds"] * least / row["ratio"], row["seconds"]), f"{short(least)}× to {ratio}"
         rows.append([_label(record, row["id"]), reached, row["budget_s"], ratio])
     durations = numbers("to the target", "budget", how="seconds")
     return table([Column("", "left"), *durations, *numbers("ours is faster by")], rows)

@@ -31,6 +31,11 @@ class Enough(NamedTuple):
     tested: bool
     runs: int
 
+    @property
+    def largest(self) -> bool:
+        """Whether the number that is enough is the largest that was tried: it counts as enough without a test."""
+        return self.surely is not None and self.surely == max(self.means)
+
 
 def enough(frame: pd.DataFrame, steps: Sequence[int]) -> Enough | None:
     """The cells of one sampler; None where no training run was sampled with every number of steps.
@@ -74,11 +79,16 @@ def _from(steps: Sequence[int], holds: Sequence[bool]) -> int | None:
 
 
 def in_words(found: Enough) -> str:
-    """``25``, ``10 to 25`` (cannot tell which), ``10 or more``, ``none``; in brackets where nothing was tested."""
-    if found.maybe is None:
-        return "none"
-    if not found.tested:
-        return f"({found.maybe:,})"
-    if found.surely is None:
-        return f"{found.maybe:,} or more"
-    return f"{found.maybe:,}" if found.maybe == found.surely else f"{found.maybe:,} to {found.surely:,}"
+    """``25``, ``10 to 25`` (cannot tell which), ``10 or more``, ``none``; in brackets where nothing was tested.
+
+    A star says that the number is the largest that was tried.
+    """
+    least, most = found.maybe, found.surely
+    if least is None:
+        said = "none"
+    elif most is None:
+        said = f"{least:,} or more"
+    else:
+        said = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    star = "*" if found.largest else ""
+    return f"{said}{star}" if found.tested else f"({said}{star})"

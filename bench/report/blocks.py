@@ -58,6 +58,13 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class OneSeed:
+    """A number of one training seed, beside others of several: 5.87 (1 seed)."""
+
+    value: float
+
+
+@dataclass(frozen=True)
 class Range:
     """From the lowest to the highest: 5.46–6.07."""
 
@@ -73,7 +80,7 @@ class WithError:
     error: float
 
 
-Cell = Span | Spans | int | float | None | Spread | Range | WithError
+Cell = Span | Spans | int | float | None | Spread | OneSeed | Range | WithError
 """What a table's cell may hold; None is shown as a dash."""
 
 

@@ -7,7 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from bench.report.blocks import Cell, CodeSpan, Column, Emph, Link, Range, Spans, Spread, Strong, WithError, words
+from bench.report.blocks import (
+    Cell,
+    CodeSpan,
+    Column,
+    Emph,
+    Link,
+    OneSeed,
+    Range,
+    Spans,
+    Spread,
+    Strong,
+    WithError,
+    words,
+)
 
 DASH = "–"
 GLUE = "\u00a0"
@@ -69,6 +82,8 @@ def shown(cell: Cell, column: Column) -> Spans:
     how = column.format
     if isinstance(cell, Spread):
         return (f"{number(cell.value, how)}{GLUE}({number(cell.low, how)}–{number(cell.high, how)})",)
+    if isinstance(cell, OneSeed):
+        return (f"{number(cell.value, how)}{GLUE}(1{GLUE}seed)",)
     if isinstance(cell, Range):
         return (f"{number(cell.low, how)}–{number(cell.high, how)}",)
     if isinstance(cell, WithError):
@@ -100,7 +115,7 @@ def best_marked(
 
 def _value(cell: Cell) -> float | None:
     """The number that a cell is about, if it is about one."""
-    if isinstance(cell, Spread | WithError):
+    if isinstance(cell, Spread | OneSeed | WithError):
         cell = cell.value
     return float(cell) if isinstance(cell, int | float) and np.isfinite(cell) else None
 

@@ -22,6 +22,7 @@ from bench.report.blocks import (
     Figure,
     Gallery,
     Link,
+    OneSeed,
     Picture,
     Range,
     Spread,
@@ -319,6 +320,8 @@ def test_the_best_of_a_column_is_marked():
     marked = best_marked(columns, rows, {1: "lower", 2: "higher"}, first=1)
     assert [row[1] for row in marked] == [1.0, Strong("5.00\u00a0(4.00–6.00)"), Strong("5.00"), 7.0]
     assert [row[2] for row in marked[:3]] == [1.0, 0.5, None], "one number is not the best of any"
+    (alone, _) = best_marked(columns, [["a", OneSeed(5.87), None], ["b", 6.0, None]], {1: "lower"})
+    assert alone[1] == Strong("5.87\u00a0(1\u00a0seed)")
 
 
 def test_a_picture_that_is_shown_twice_is_one_file():

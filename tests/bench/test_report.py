@@ -284,8 +284,9 @@ def test_shapes_of_study(axes, store, digits, tmp_path):
     text = text_of(study, store, tmp_path / "out")
     if "seed" in axes:
         assert "medians over 3 training seeds" in text
-        assert "one training seed" not in text
+        assert "There is one training seed" not in text
         assert "ddim η=0.5" in text
+        assert "The choice “sampler” stands for more than the sampler: also for η." in text
     if axes["objective"] == ["eps"]:
         assert "## Sampling steps" not in text, "one number of steps is no curve"
         assert "## Objective by schedule" not in text
@@ -346,9 +347,12 @@ def test_digits_of_the_demo_are_those_of_the_results(store, digits):
 @pytest.mark.parametrize(
     ("long", "said"),
     [
-        ([40.0, 41.0, 5000.0], "FID 40.5, from 40.0 to 41.0), over 2 training seeds. **FID rises with the gain.**"),
-        ([12.0, 9.0, 1.0], "FID 10.4, from 9.00 to 12.0), over 2 training seeds. **Too close to say.**"),
-        ([5.0, 6.0, 5000.0], "FID 5.48, from 5.00 to 6.00), over 2 training seeds. **It does not.**"),
+        (
+            [40.0, 41.0, 5000.0],
+            "FID 40.5, from 40.0 to 41.0), over 2 training seeds. In these seeds FID rises with the gain.",
+        ),
+        ([12.0, 9.0, 1.0], "FID 10.4, from 9.00 to 12.0), over 2 training seeds. Too close to say."),
+        ([5.0, 6.0, 5000.0], "FID 5.48, from 5.00 to 6.00), over 2 training seeds. It does not."),
     ],
 )
 def test_fid_and_gain_are_compared_over_the_same_seeds(long, said, store, digits):
@@ -371,11 +375,13 @@ def test_a_t_with_fewer_seeds_is_left_out_where_the_others_say_more(store, digit
         if cell.job.T < 400 or cell.job.seed == 0:
             write_cell(store, cell, digits, fid=float(cell.job.T + cell.job.seed))
     section = section_of(markdown_of(Results(study, store)), "The demo's claims")
-    assert "over 3 training seeds. **FID rises with the gain.** Left out, with fewer seeds: T = 400." in section
+    assert (
+        "over 3 training seeds. In these seeds FID rises with the gain. Left out, with fewer seeds: T = 400." in section
+    )
     for cell in cells:
         write_cell(store, cell, digits, fid=float(cell.job.T + cell.job.seed))
     section = section_of(markdown_of(Results(study, store)), "The demo's claims")
-    assert "over 3 training seeds. **FID rises with the gain.**" in section
+    assert "over 3 training seeds. In these seeds FID rises with the gain." in section
     assert "Left out" not in section
     assert "T = 400 (gain" in section
 
@@ -462,11 +468,19 @@ def test_durations_of_a_shared_device_are_left_out(store, digits, tmp_path):
     study = make_study(schedule=["linear"])
     fill(study, store, digits, exclusive=False)
     text = text_of(study, store, tmp_path / "out")
-    assert "other programs used the same device" in text
-    assert "These durations are left out of all tables. A – means that no clean duration is left." in text
+    assert "Other programs used the same device during all runs, so there are no durations." in text
+    assert "The duration of an epoch is" not in text
     assert "No sampling run had its device alone" in text
     assert "figures/durations" not in text
     assert "figures/steps" in text
+    timed = next(cell for cell in study.cells if cell.job.objective == "eps")
+    write_cell(store, timed, digits)
+    text = text_of(study, store, tmp_path / "out")
+    assert "other programs used the same device" in text
+    assert "These durations are left out of all tables. A – means that no clean duration is left." in text
+    front = section_of(text, "Quality against time")
+    assert "Only 1 of 8 settings have a time" in front
+    assert "So nothing is said of objective previous" in front
 
 
 def test_mixed_code_versions_and_machines_warn(store, digits):
@@ -475,7 +489,8 @@ def test_mixed_code_versions_and_machines_warn(store, digits):
     env = {"code": "000000000000", "gpu": "A GPU", "driver": "1", "dirty": True}
     write_cell(store, study.cells[0], digits, env=env)
     text = markdown_of(Results(study, store))
-    assert "from 2 versions of the code" in text
+    assert "These results come from 2 versions of the code" in section_of(text, "The answer")
+    assert "from 2 versions of the code" in section_of(text, "Provenance")
     assert "more than one kind of machine" in text
     assert "uncommitted changes" in text
 
@@ -547,6 +562,7 @@ def test_the_oracle_splits_a_fid(tmp_path, digits):
         assert f"| {short(best - FLOOR['fid'])} |" in line, "the network's part: the best way to sample it"
         share = 1 - best / row["fid"]
         assert f"| {share:.0%} | {short(1.0 + 10 / row['sample_steps'])} |" in line
+    assert f"The {len(results.exact)} cells of the oracle are not ranked." in section_of(text, "All settings")
 
 
 def test_other_judges_stand_beside_fid_or_the_page_says_that_they_do_not(tmp_path, digits):
@@ -615,7 +631,9 @@ def test_the_headline_says_what_the_lowest_of_many_is_worth(tmp_path, digits):
     fill(study, store, digits)
     answer = section_of(markdown_of(Results(study, store)), "The answer")
     assert "It is the lowest of 8 settings" in answer
-    assert re.search(r"Without that luck the best has about \*\*[\d.]+\*\*|whichever training seed is left out", answer)
+    assert re.search(
+        r"Without that luck the best has about \*\*[\d.]+\*\*|does not change which setting is the lowest", answer
+    )
     assert re.search(r"really is the best is \*\*(over )?\d+%\*\*", answer)
     assert "may be the best" in answer
     assert "from the same noise" not in answer
@@ -629,6 +647,20 @@ def test_the_headline_says_what_the_lowest_of_many_is_worth(tmp_path, digits):
     assert "may be the best" not in answer
 
 
+def test_the_lowest_may_be_of_one_seed_alone(tmp_path, digits):
+    """Beside settings of several it says so, and has no range."""
+    study = make_study(seed=[0, 1, 2], objective=["eps"], schedule=["cosine"], sampler=["ddim"])
+    store = Store(tmp_path / "store")
+    for cell in study.cells:
+        lowest = cell.sampling.sample_steps == study.axes.sample_steps[-1]
+        if not (lowest and cell.job.seed):
+            write_cell(store, cell, digits, fid=2.0 if lowest else 9.0)
+    answer = section_of(markdown_of(Results(study, store)), "The answer")
+    assert "**The lowest median FID is 2.00, of one training seed alone: objective eps" in answer
+    assert "2.00 (1 seed)" in answer
+    assert "9.00 (9.00–9.00)" in answer
+
+
 def test_the_panel_stands_beside_the_verdicts(tmp_path, digits, monkeypatch):
     """How many other judges support a claim, and which say something else."""
     study = make_study(seed=[0, 1, 2]).model_copy(update={"claims": ["eps < previous on fid"]})
@@ -640,8 +672,9 @@ def test_the_panel_stands_beside_the_verdicts(tmp_path, digits, monkeypatch):
     results.cells["pixel_distance"] = 1 / results.cells["fid"]
     again = Results(study, store)
     vars(again)["cells"] = results.cells
+    assert "The judge pixel distance has another setting first." in section_of(markdown_of(again), "The answer")
     section = section_of(markdown_of(again), "Claims")
-    assert "| **supported** | 1 of 2 support it |" in section
+    assert "| **supported** | 1 for, 1 against |" in section
     assert "supported under the headline judge; contradicted under pixel distance." in section
 
 
@@ -710,7 +743,7 @@ def test_claims_on_a_share_of_0_and_of_nothing(store, digits):
     assert "(and 8 at 0) | 1 |" in section
     assert "| `eps > previous on recall` | no ratio |  | – | – | – | 0 (and 12 at 0) | 0 |" in section
     assert "8 pairs left out, because a score is 0 (8 on the second side). No ratio" in section
-    assert "| **supported** | 1 of 1 support it |" in section
+    assert "| **supported** | 1 for |" in section
     assert "| `v < eps on fid` | not measured |  | –" in section
 
 
@@ -721,8 +754,8 @@ def test_a_level_that_was_run_with_more_seeds_than_learnt(store, digits):
         lost = {"fid": 900.0 + cell.job.seed} if cell.job.objective == "previous" and cell.job.seed else {}
         write_cell(store, cell, digits, **lost)
     section = section_of(markdown_of(Results(study, store)), "What each choice costs")
-    assert "The shares of “FID under 230” hold what chance explains" in section
-    assert "Among these cells a level has one training seed alone" in section
+    assert "Chance is still in the shares of “FID under 230”" in section
+    assert "Among these cells a level has one training seed only" in section
 
 
 def test_likelihoods_and_classes(tmp_path, digits):
@@ -775,10 +808,13 @@ def test_how_many_steps_are_enough(tmp_path, digits):
             fid = fids[cell.sampling.sampler, cell.sampling.sample_steps] * (1 if cell.job.seed else 4) * luck
             write_cell(store, cell, digits, fid=fid if cell.job.objective == "eps" else 2000.0)
     text = markdown_of(Results(study, store))
-    assert "| ancestral | 80.0 | 18.0 | 10.0 | **25** | 2 |" in text
+    assert "| ancestral | 80.0 | 18.0 | 10.0 | **25\\*** | 2 |" in text
     assert "| ddim | 40.0 | 12.8 | 12.0 | **10** | 2 |" in text
     assert "| choice | all cells | FID under 230 |" in text
-    assert "leaves out 12 of 24 cells, whose FID is not 10 times lower than that of noise. Among them are most" in text
+    assert (
+        "leaves out 12 of 24 cells, whose FID is not 10 times lower than that of noise. Among them are all cells"
+        in text
+    )
     assert "cells of previous." in text
     assert "Not listed" not in text
     for cell in study.cells:
@@ -798,7 +834,7 @@ def test_a_network_that_learnt_counts_with_all_its_numbers_of_steps(tmp_path, di
         for cell in cells:
             few = (300.0, 200.0, 250.0)[cell.job.seed]
             write_cell(store, cell, digits, fid=few if cell.sampling.sample_steps == 5 else 10.0)
-    assert "| ddim | 247 | 10.0 | **25** | 3 |" in markdown_of(Results(study, store))
+    assert "| ddim | 247 | 10.0 | **25\\*** | 3 |" in markdown_of(Results(study, store))
 
 
 def test_times_are_of_the_machines_and_seeds_that_were_timed(tmp_path, digits):

@@ -140,6 +140,7 @@ def test_everything_is_shown() -> None:
     assert "| u\\_n\\*et | 1 | – | yes |" in text
     assert "∞" in text
     assert "\\> 10.0×" in text
+    assert "0.500× to 4.00×" in text
 
 
 def test_the_peers_bars_follow_from_the_measurement() -> None:

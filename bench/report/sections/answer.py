@@ -26,6 +26,7 @@ from bench.report.sections.common import (
     several_draws,
     several_seeds,
     spread,
+    words,
 )
 from bench.score.judges import with_hash
 from bench.store.records import Bounds
@@ -61,9 +62,11 @@ def section(results: Results) -> Iterator[Block]:
     yield _seeds(results)
     yield _reading(results)
     states = results.cells["status"].value_counts()
-    words = [f"{states[name]} {name}" for name in ("failed", "missing", "stale") if states.get(name)]
-    if words:
-        yield text(Strong(f"Not in these results: {listing(words)}"), " (see the section Provenance).")
+    lacking = [f"{states[name]} {name}" for name in ("failed", "missing", "stale") if states.get(name)]
+    if lacking:
+        yield text(Strong(f"Not in these results: {listing(lacking)}"), " (see the section Provenance).")
+    if (codes := results.environments["code"].nunique()) > 1:
+        yield text(Strong(f"These results come from {codes} versions of the code"), " (see the section Provenance).")
 
 
 def own_classifier(results: Results) -> Iterator[Text]:
@@ -93,11 +96,12 @@ def _best(results: Results, bounds: Bounds) -> Text:
     """The best setting beside the floor and the ceiling."""
     best, (floor, ceiling) = results.settings.iloc[0], bounds
     lowest = "lowest median FID" if several_seeds(results) else "lowest FID"
-    answer = f"The {lowest} is {short(best['fid'])}: {_named(results, best)}."
+    alone = ", of one training seed alone" if several_seeds(results) and best["seeds"] == 1 else ""
+    answer = f"The {lowest} is {short(best['fid'])}{alone}: {_named(results, best)}."
     scale = (
         f" On the same scale {int(best['n']):,} real test images score {short(floor['fid'])} (the floor). Pure noise "
         f"scores {short(ceiling['fid'])} (the ceiling), {short(ceiling['fid'] / best['fid'])} times this lowest FID. "
-        "Both are marks and no limits: a model can score worse than noise."
+        "These two numbers only help to read the scale. A model can score worse than noise."
     )
     for name in of_classes(results, "confidence"):
         scale += (
@@ -145,29 +149,50 @@ def _how_sure(results: Results, found: Best | None) -> Iterator[Text]:
         return
     members = len(found.members)
     others = (
-        "Only this setting may be the best."
+        "By the headline judge, only this setting may be the best."
         if found.members == (0,)
-        else f"{plural(members, 'setting')} may be the best, as marked in the table below."
+        else f"By the headline judge, {plural(members, 'setting')} may be the best, as marked in the table below."
         if members <= MOST
-        else f"{members} settings may be the best. The table below marks those among its rows."
+        else f"By the headline judge, {members} settings may be the best. The table below marks those among its rows."
     )
     mean, value = (short(math.exp(log)) for log in (found.mean, found.value))
     luck: tuple[str | Strong, ...] = (
-        " Without that luck the best has about ", Strong(value), ". For this, all training seeds but one choose the "
-        "best setting, and the seed that is left out gives its FID.",
+        " Without that luck the best has about ", Strong(value), ". For this, each training seed is left out in turn. "
+        "The others choose the best setting, and the seed that is left out gives its FID.",
     )  # fmt: skip
     if math.isclose(found.mean, found.value, abs_tol=1e-12):
         luck = (
-            " It is the lowest whichever training seed is left out, so this method finds no luck. There may be "
-            "some all the same.",
+            " Leaving out any one training seed does not change which setting is the lowest. So no luck was found, but "
+            "there may be some.",
         )
     yield text(
         f"{lowest} Its geometric mean over seeds is {mean}.",
         *luck,
         " The chance that the setting named above really is the best is ",
         Strong(percent(found.chance)),
-        f".{_likelier(results, found)} {others}{_marked(found)}{_compared(results, found)}",
+        f".{_likelier(results, found)} {others}{_alike(found)}{_elsewhere(results)}{_marked(found)}"
+        f"{_compared(results, found)}",
     )
+
+
+def _alike(found: Best) -> str:
+    """What the chance takes for granted, where that matters."""
+    if len(found.members) < 2:
+        return ""
+    return (
+        " The chance assumes that all settings scatter alike over seeds. If they do not, it may be too large. "
+        "Then trust the marks."
+    )
+
+
+def _elsewhere(results: Results) -> str:
+    """The other judges that have another setting first."""
+    first = {name: results.settings[name].idxmin() for name in other_judges(results)}
+    odd = [words(name).removeprefix("FID, ") for name, at in first.items() if at != results.settings.index[0]]
+    if not odd:
+        return ""
+    judges, have = ("judge", "has") if len(odd) == 1 else ("judges", "have")
+    return f" The {judges} {listing(odd)} {have} another setting first."
 
 
 def _marked(found: Best) -> str:

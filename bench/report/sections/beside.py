@@ -63,7 +63,8 @@ def _counted(found: Both) -> str:
     counts = "; ".join(f"{word}: {count}" for word, count in found.counts.items())
     return (
         f"There are {plural(len(found.pairs), 'claim')}. {counts[0].upper()}{counts[1:]}. Verdicts are adjusted for "
-        "the number of claims, intervals are not. So a claim can be undecided though its interval leaves out 1."
+        "the number of claims, intervals are not. So a claim can be undecided though its interval leaves out 1. And a "
+        "study with more claims can leave the same ratio undecided."
     )
 
 

@@ -25,7 +25,7 @@ from bench.report.sections.common import (
     words,
 )
 from bench.score.calibrated import BLIND, FEW
-from bench.text import listing
+from bench.text import listing, plural
 
 OTHERS = (
     "The distances beside FID are those of the other judges, and two that need no network: lower is better. Each is on "
@@ -57,8 +57,8 @@ def section(results: Results) -> Iterator[Block]:
     yield text(
         f"Sorted by FID, below real test images (floor) and noise (ceiling). N = {results.study.score.n:,} everywhere. "
         f"The standard error of KID is over draws of samples from one trained model. {_words(results)}"
-        "Lower is better for FID and KID, higher for the others, but not for confidence: noise can have 100% of it. "
-        "The best of a column is bold.",
+        "Lower is better for FID and KID, higher for the others, but not for confidence and recall: samples that are "
+        "nothing like digits can have 100% of both. The best of a column is bold.",
         f" {OTHERS}" if others else "",
     )
     columns = [
@@ -68,9 +68,11 @@ def section(results: Results) -> Iterator[Block]:
     ]  # fmt: skip
     first = len(axes)
     ways = ["lower", *["lower"] * len(others), "lower", *["higher"] * (len(columns) - first - len(others) - 2)]
-    own = {i: way for i, way in enumerate(ways, first) if columns[i].title != "confidence"}
+    own = {i: way for i, way in enumerate(ways, first) if columns[i].title not in ("confidence", "recall")}
     yield table(columns, best_marked(columns, rows, own, first=2))
     yield from left_out(results, len(results.settings), "settings")
+    if len(results.exact) and results.shown is not results.cells:
+        yield text(f"The {plural(len(results.exact), 'cell')} of the oracle are not ranked.")
     yield text(_repeated(results))
     yield from _blindness(("fid", *others, "kid", *of_classes(results, "inception_score"), *_shares(results)))
 
@@ -88,8 +90,9 @@ def _repeated(results: Results) -> str:
 def _blindness(shown: Iterable[str]) -> Iterator[Block]:
     """What each score in the table does not see."""
     yield text(
-        f"No score sees everything. Real test images of MNIST were damaged, and scored in sets of {FEW:,}. The table "
-        "has the damage that a score did not see at any strength that was tried. Other data sets were not measured."
+        f"No score sees everything. Real test images of MNIST were damaged, and MNIST's judges scored sets of {FEW:,}. "
+        "The table has the damage that a score did not see at any strength that was tried. Other data sets were not "
+        "measured."
     )
     rows: list[list[Cell]] = [
         [words(name), listing(DAMAGE.get(damage, damage) for damage in BLIND[name])] for name in shown if name in BLIND

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from bench.analysis.claims import CONTRADICTED, NOT_MEASURED, SUPPORTED, Verdict
+from bench.analysis.claims import CONTRADICTED, NOT_MEASURED, SUPPORTED, UNDECIDED, Verdict
 from bench.analysis.frames import Results
 from bench.analysis.stats import Scale
 from bench.report.blocks import Block, Bullets, Cell, CodeSpan, Column, Range, Spans, Strong, heading, table, text
@@ -91,7 +91,9 @@ def _row(one: Verdict, seats: bool, columns: int) -> list[Cell]:
     said = "no ratio" if one.word == NOT_MEASURED and more else one.word
     word: Cell = Strong(said) if said in (SUPPORTED, CONTRADICTED) else said
     asked = [each for each in one.panel.values() if each != NOT_MEASURED]
-    panel = [f"{asked.count(SUPPORTED)} of {len(asked)} support it" if asked else ""] if seats else []
+    votes = {SUPPORTED: "for", CONTRADICTED: "against", UNDECIDED: "undecided"}
+    counts = (f"{asked.count(word)} {vote}" for word, vote in votes.items() if word in asked)
+    panel = [", ".join(counts)] if seats else []
     value: list[Cell] = [None, None]
     if found is not None:
         value[0] = number(found.value, "times") if one.scale == "ratio" else found.value

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis.frames import AXES, Results, different, hardware
-from bench.report.blocks import Block, Cell, CodeSpan, Column, Spread, table, text
+from bench.report.blocks import Block, Cell, CodeSpan, Column, OneSeed, Spread, table, text
 from bench.score.judges import panel
 from bench.text import listing
 
@@ -56,8 +56,10 @@ def numbers(*titles: str, how: str = "short") -> list[Column]:
 
 
 def spread(row: Any, many: bool) -> Cell:
-    """A setting's FID, with its range over training seeds where there are several."""
-    return Spread(row["fid"], row["low"], row["high"]) if many else float(row["fid"])
+    """A setting's FID; where the study has several training seeds, with its range over them."""
+    if not many:
+        return float(row["fid"])
+    return OneSeed(row["fid"]) if row["seeds"] == 1 else Spread(row["fid"], row["low"], row["high"])
 
 
 def several_seeds(results: Results) -> bool:
@@ -212,6 +214,8 @@ def shared_note(results: Results) -> str:
     words = [f"{number:,} {noun}{'' if number == 1 else 's'}" for number, noun in named if number]
     if not words:
         return ""
+    if not results.epochs["exclusive"].any() and results.done["sample_time"].isna().all():
+        return "Other programs used the same device during all runs, so there are no durations."
     return (
         f"During {listing(words)} other programs used the same device. These durations are left out of all tables. A – "
         "means that no clean duration is left."

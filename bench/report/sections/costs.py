@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.effects import Effect, alike, effects, narrower, profiles
-from bench.analysis.frames import AXES, Results
+from bench.analysis.frames import AXES, METHOD, Results
 from bench.analysis.stats import FEWEST
 from bench.report.blocks import Block, Bullets, Cell, Column, Figure, Spans, Spread, Strong, heading, table, text
 from bench.report.formats import DASH, span_of
@@ -42,7 +42,7 @@ def section(results: Results) -> Iterator[Block]:
     long = [AXES[axis] for axis, group in found if len(group) > MOST_LEVELS]
     found = [(axis, _best_levels(group)) for axis, group in found]
     yield heading(2, "What each choice costs")
-    yield from _how_to_read(found, len(results.seeds), headline_alone(results))
+    yield from _how_to_read(found, len(results.seeds), headline_alone(results), _whole_way(results))
     yield from _limits(results, found)
     if long:
         yield text(f"Of {listing(long)} only the {MOST_LEVELS} levels with the lowest ratios are shown.")
@@ -54,7 +54,7 @@ def section(results: Results) -> Iterator[Block]:
     yield from variance.scatter_of(results)
 
 
-def _how_to_read(found: Sequence[Group], seeds: int, judge: str) -> Iterator[Block]:
+def _how_to_read(found: Sequence[Group], seeds: int, judge: str, more: str) -> Iterator[Block]:
     yield text(
         "The ratio says how many times larger the FID is with one level than with the best level of the same choice. "
         "Everything else is equal: the ratio is the geometric mean over matched pairs of cells. The range over pairs "
@@ -65,13 +65,23 @@ def _how_to_read(found: Sequence[Group], seeds: int, judge: str) -> Iterator[Blo
         "lower FID than a run with this level. Its 95% interval is over training runs."
         if seeds >= FEWEST
         else "",
+        more,
     )
     unsure = [AXES[axis] for axis, group in found if _has_reference(group)]
     if unsure:
         yield text(
             f"For {listing(unsure)} not every setting has every level, or which level is the best depends on the other "
-            "choices. The ratios are then to a reference level. A ratio below 1 is better than that level."
+            "choices. The ratios are then to a reference level. A ratio below 1 is better than that level. Two of "
+            "these ratios may be of different settings: do not compare them with each other."
         )
+
+
+def _whole_way(results: Results) -> str:
+    """What else the choice “sampler” stands for here."""
+    others = [
+        axis.title for axis in METHOD if axis.name != "sampler" and results.done[axis.column].nunique(dropna=False) > 1
+    ]
+    return f" The choice “sampler” stands for more than the sampler: also for {listing(others)}." if others else ""
 
 
 def _limits(results: Results, found: Sequence[Group]) -> Iterator[Block]:

@@ -151,7 +151,8 @@ def _conditioning(results: Results, models: pd.DataFrame) -> Iterator[Block]:
     yield text(
         "What the formulas predict: an error of the network's output becomes an error of x̂₀ that is |σ/D| times as "
         "large. The table has the largest of these factors over t. Does FID rise with it, from one T to the next? Only "
-        "training seeds that each of these T has count here. Where their ranges overlap, it is too close to say."
+        "training seeds that each of these T has count here. Where their ranges overlap, it is too close to say. This "
+        "is no test: ranges of three seeds often lie apart by chance."
     )
     pairs = dict.fromkeys(key[:2] for key in keys)
     lines = [line for pair in pairs if (line := _order(results, *pair, gains)) is not None]
@@ -192,11 +193,11 @@ def _order(results: Results, objective: str, schedule: str, gains: Gains) -> Spa
     order = sorted(kept, key=lambda T: gains[objective, schedule, T])
     both = list(itertools.pairwise(order))
     rises, falls = all(high[a] < low[b] for a, b in both), any(low[a] > high[b] for a, b in both)
-    found = "FID rises with the gain." if rises else "It does not." if falls else "Too close to say."
+    found = "In these seeds FID rises with the gain." if rises else "It does not." if falls else "Too close to say."
     found = found if len(fids) > 1 else "One seed cannot tell."
     fewer = f" Left out, with fewer seeds: {listing(left)}." if left else ""
     each = [f"T = {T:,} (gain {short(gains[objective, schedule, T])}, FID {_ranged(fids[T])})" for T in order]
-    return CodeSpan(objective), f": {listing(each)}, over {plural(len(fids), 'training seed')}. ", Strong(found), fewer
+    return CodeSpan(objective), f": {listing(each)}, over {plural(len(fids), 'training seed')}. {found}{fewer}"
 
 
 def _ranged(fids: pd.Series) -> str:

@@ -46,14 +46,32 @@ def section(results: Results) -> Iterator[Block]:
     if timed.empty:
         if shared_note(results):
             yield heading(2, "Quality against time")
-            yield text(f"No sampling run had its device alone, so there is no time to show. {shared_note(results)}")
+            yield text("No sampling run had its device alone, so there is no time to show.")
         return
     best = pareto(timed, "sample_time", within=SAME_TIME)
     yield heading(2, "Quality against time")
     if engines_note(results):
         yield text(Strong(engines_note(results)))
+    if len(timed) < len(results.settings):
+        yield text(Strong(_untimed(results, timed)))
     yield _figure(results, timed, best)
     yield _table(results, best)
+
+
+def _untimed(results: Results, timed: pd.DataFrame) -> str:
+    """What the figure and the front cannot show, because no run of it had its device alone."""
+    without = [
+        f"{AXES[axis]} {level}"
+        for axis in AXES
+        if axis in results.varying
+        for level in results.levels(axis)
+        if level in set(results.settings[axis]) - set(timed[axis])
+    ]
+    lacking = f" So nothing is said of {listing(without)}." if without else ""
+    return (
+        f"Only {len(timed):,} of {len(results.settings):,} settings have a time: a run that had its device alone. The "
+        f"others are neither in the figure nor on the front.{lacking}"
+    )
 
 
 def _figure(results: Results, timed: pd.DataFrame, best: pd.DataFrame) -> Block:
@@ -66,8 +84,8 @@ def _figure(results: Results, timed: pd.DataFrame, best: pd.DataFrame) -> Block:
         data={"points": curve(points, "sample_time"), "front": front[["panel", "x", "fid", "key"]]},
         caption=(
             f"FID against the time to draw 1,000 samples on {listing(timed_on(results))}. Circled settings form the "
-            "Pareto front (the grey band, the same in every panel): no other setting has a lower FID in the same time "
-            f"or less. Times within {SAME_TIME:.0%} of each other are equal.{whiskers_note(results)}"
+            "Pareto front (the grey band, the same in every panel): no other timed setting has a lower FID in the same "
+            f"time or less. Times within {SAME_TIME:.0%} of each other are equal.{whiskers_note(results)}"
             f"{timed_seeds(results)}{panels_note(results)}{methods_note(results)}",
         ),
         alt="FID against sampling time, with the Pareto front",

@@ -45,7 +45,8 @@ def section(results: Results) -> Iterator[Block]:
         "that the classifier takes for the class that was asked for: the mean over classes, and the class with the "
         "lowest share. Guidance scale 0 uses no class, and 1 uses the class alone. Scale 0 is no stand-in for a plain "
         "network: this network learned to draw without a class only from the few images whose class was hidden in "
-        "training. Recall says how much of the variety of real images the samples cover.",
+        "training. Recall says how much of the variety of real images the samples cover. A network that is told no "
+        "class may draw some classes too often, which raises its FID. So not all of the difference from it is quality.",
         " Where another section compares the networks with each other, it does so without a class."
         if results.done["net"].nunique() > 1
         else "",

@@ -35,10 +35,9 @@ def section(results: Results) -> Iterator[Block]:
     yield text(
         f"The likelihood of {listing(sorted(frame['n'].unique()))} test images in bits a dimension, sorted by the "
         "bound. Errors are over images. The bound is a sum: L_T, which no network can change; L₀ of the discretised "
-        "decoder; and a term for each step between, which the figure shows. The column flow keeps L₀. In place of "
-        "everything else it has the likelihood of x₁ along the probability-flow equation, computed by Heun's method. "
-        "It is the likelihood of a related model, the flow. The bound is that of the sampling chain, and may be below "
-        "it."
+        "decoder; and a term for each step between, which the figure shows. The column flow also has L₀. The rest of "
+        "it is the likelihood of x₁ by the probability-flow equation, computed by Heun's method. It is the likelihood "
+        "of a related model, the flow. The bound is that of the sampling chain, and may be below it."
     )
     yield _figure(results)
     axes = axis_names(results, MODEL_AXES, MODEL)

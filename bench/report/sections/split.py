@@ -39,16 +39,16 @@ def section(results: Results) -> Iterator[Block]:
         Emph("Sample size"),
         " is the FID of as many real test images. ",
         Emph("Network"),
-        " is how much more the same network scores when it is sampled in its best way. ",
+        " is the lowest FID of this network over all ways to sample it, less the part of the sample size. ",
         Emph("Sampler"),
         " is the rest: what this sampler loses against that way. Networks that were sampled in fewer "
         f"than {WAYS} ways are left out. The best way was chosen because it scored lowest, so the network's part is a "
         "little too small.",
     )
     yield text(
-        "The last column is for comparison. It is the FID of the oracle, sampled alike. The oracle is the best network "
-        "that training could reach: the exact E[x₀ | x_t] of the training images. Its samples are close to these, so "
-        "its FID can be lower than that of real test images."
+        "The last column is for comparison. It is the FID of the oracle, sampled alike. The oracle is the exact "
+        "E[x₀ | x_t] of the training images, which has the lowest training loss there is. It gives back near copies of "
+        "them. So its FID can be lower than that of real test images, and it is no goal for a model."
     )
     titles = numbers("sample size", "network", "sampler")
     share = Column("sampler's share", format="percent")

@@ -147,8 +147,7 @@ def _enough(results: Results) -> Iterator[Block]:
     ]
     missing = [name for name in every if name not in found]
     left = f" Not listed: {listing(missing)}. There no training run was sampled with every number of steps."
-    said = {words.rstrip("0123456789,)") for _, words in found.values()}
-    yield text(*_how_to_read(said), left if missing else "")
+    yield text(*_how_to_read([one for one, _ in found.values()]), left if missing else "")
     titles = [f"{n:,}" for n in steps]
     columns = [Column("sampler", "left"), *numbers(*titles), Column("enough", "left"), Column("runs", format="plain")]
     yield table(columns, rows)
@@ -182,7 +181,7 @@ def _of_one(part: pd.DataFrame, T: int, steps: list[int], several: bool) -> Enou
     return None if several and len(own) < 2 else enough(part, own)
 
 
-def _how_to_read(said: set[str]) -> Iterator[str]:
+def _how_to_read(found: list[Enough]) -> Iterator[str]:
     """What the table holds, and its words as far as it has them."""
     yield (
         "How many steps are enough? The table has FID by number of steps, and the fewest steps from which on FID stays "
@@ -190,13 +189,15 @@ def _how_to_read(said: set[str]) -> Iterator[str]:
         "were sampled with every number of steps. Only networks count that reached an FID at least "
         f"{LEARNT} times lower than that of noise in some way of sampling. A number of steps is called enough, or too "
         "few, if the 95% interval over training seeds shows it. The number with the lowest FID counts as enough "
-        "without a test. If it is the largest that was tried, more steps may be better still."
+        "without a test."
     )
-    if any(" to " in word for word in said):
-        yield " “10 to 25” means that the seeds cannot tell: 10 may be enough, 25 are."
-    if any("or more" in word for word in said):
+    if any(one.largest for one in found):
+        yield " A star marks the largest number that was tried: more steps may be better still."
+    if any(None not in (one.maybe, one.surely) and one.maybe != one.surely for one in found):
+        yield " “10 to 25” means that the seeds cannot tell: 10 may be enough, and 25 count as enough."
+    if any(one.maybe is not None and one.surely is None for one in found):
         yield " “10 or more” means that no number is shown to be enough, and fewer than 10 are too few."
-    if "none" in said:
-        yield " “None” means that FID rises again with more steps."
-    if "(" in said:
-        yield " In brackets there is one training seed, so nothing was tested."
+    if any(one.maybe is None for one in found):
+        yield " “None” means that FID is higher again with more steps."
+    if not all(one.tested for one in found):
+        yield " In brackets there is one training seed, so nothing was tested, and chance may explain it."

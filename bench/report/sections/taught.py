@@ -25,9 +25,9 @@ def section(results: Results) -> Iterator[Block]:
     steps = sorted(frame["sample_steps"].unique().tolist())
     yield heading(2, "Taught for few steps")
     yield text(
-        "A network can be taught for few sampling steps: by itself, or by another network. The row data is plain "
-        "diffusion training. The training time is in epochs of plain training, worked out from the number of "
-        "evaluations. It includes that of a teacher.",
+        "A network can be taught for few sampling steps: by itself, or by another network. Rows that begin with "
+        "“data” are plain diffusion training. The training time is in epochs of plain training, worked out from the "
+        "number of evaluations. It includes that of a teacher.",
         headline_alone(results),
     )
     yield _figure(results, frame)

@@ -43,14 +43,7 @@ def section(results: Results) -> Iterator[Block]:
     if models.empty:
         yield text("Nothing was trained.")
     else:
-        yield text(
-            f"Measured on {listing(timed_on(results))}. The duration of an epoch is the median of all but the first of "
-            "each process, which also warms up. Where there is only one, it is that one. FLOPs are per image, two for "
-            "each multiply-add. GFLOP/s is images per second times the FLOPs of a training step.",
-            " The sizes list a network's own training step, without the evaluations that a way to teach adds."
-            if "teach" in results.varying
-            else "",
-        )
+        yield text(*_how_to_read(results))
     if shared_note(results):
         yield text(shared_note(results))
     if engines_note(results):
@@ -63,6 +56,19 @@ def section(results: Results) -> Iterator[Block]:
     if len(models):
         yield _sizes(results)
     yield from _estimates(results)
+
+
+def _how_to_read(results: Results) -> Iterator[str]:
+    """What durations, rates and sizes are, as far as there are any."""
+    if results.epochs["exclusive"].any() or len(results.batches):
+        yield (
+            f"Measured on {listing(timed_on(results))}. The duration of an epoch is the median of all but the first of "
+            "each process, which also warms up. Where there is only one, it is that one. GFLOP/s is images per second "
+            "times the FLOPs of a training step. "
+        )
+    yield "FLOPs are per image, two for each multiply-add."
+    if "teach" in results.varying:
+        yield " They are of one plain training step. Teaching needs more evaluations, which are not counted."
 
 
 def _training(results: Results, models: pd.DataFrame) -> Iterator[Block]:

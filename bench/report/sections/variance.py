@@ -84,20 +84,21 @@ def _chance(results: Results, plain: Sequence[str], columns: int) -> str:
         return taken
     where = f" of {listing(f'“{name}”' for name in plain)}" if len(plain) < columns else ""
     kept = (
-        f" The shares{where} hold what chance explains, so small ones are too large. They have no interval. Among "
-        "these cells a level has one training seed alone, so the jackknife cannot leave that seed out."
+        f" Chance is still in the shares{where}, so small ones are too large. They have no interval. Among these cells "
+        "a level has one training seed only, so chance cannot be taken away."
     )
     return kept if len(plain) == columns else taken + kept
 
 
 def _without(results: Results, some: pd.DataFrame) -> str:
-    """The objectives of which most cells are left out."""
-    kept = some["objective"].value_counts()
-    gone = [
-        str(name) for name, count in results.done["objective"].value_counts(sort=False).items()
-        if kept.get(name, 0) < count / 2
-    ]  # fmt: skip
-    return f". Among them are most cells of {listing(gone)}" if gone else ""
+    """The objectives of which all or most cells are left out."""
+    kept, every = some["objective"].value_counts(), results.done["objective"].value_counts(sort=False)
+    gone = {
+        "all": [str(name) for name in every.index if name not in kept],
+        "most": [str(name) for name, count in every.items() if 0 < kept.get(name, 0) < count / 2],
+    }
+    said = listing(f"{share} cells of {listing(names)}" for share, names in gone.items() if names)
+    return f". Among them are {said}" if said else ""
 
 
 def _total(shares: Shares) -> float:
