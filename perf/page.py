@@ -78,9 +78,9 @@ def _claims(found: dict[str, Record]) -> Iterator[Block]:
     names = dict.fromkeys(str(row[-1]) for row in rows)
     yield Bullets(tuple((f"{name}: ", CodeSpan(found[name]["command"])) for name in names))
     yield text(
-        "Each measurement was run once, on one machine, which is named with its section. Machines of the same name can "
-        "differ in speed three times. So compare times within a section only. Things that are compared there were run "
-        "alternately."
+        "Each measurement was run once, on one machine, which is named with its section. One machine of a name "
+        "can be three times as fast as another. So compare times within a section only. Things that are compared there "
+        "were run alternately."
     )
 
 
