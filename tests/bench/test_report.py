@@ -479,7 +479,7 @@ def test_durations_of_a_shared_device_are_left_out(store, digits, tmp_path):
     assert "other programs used the same device" in text
     assert "These durations are left out of all tables. A – means that no clean duration is left." in text
     front = section_of(text, "Quality against time")
-    assert "Only 1 of 8 settings have a time" in front
+    assert "A time is known for 1 of 8 settings: those with a run that had its device alone." in front
     assert "So nothing is said of objective previous" in front
 
 

@@ -170,7 +170,7 @@ def _how_sure(results: Results, found: Best | None) -> Iterator[Text]:
         *luck,
         " The chance that the setting named above really is the best is ",
         Strong(percent(found.chance)),
-        f".{_likelier(results, found)} {others}{_alike(found)}{_elsewhere(results)}{_marked(found)}"
+        f".{_likelier(results, found)} {others}{_marked(found)}{_alike(found)}{_elsewhere(results)}"
         f"{_compared(results, found)}",
     )
 

@@ -32,7 +32,7 @@ from bench.report.sections.common import (
     timed_seeds,
     whiskers_note,
 )
-from bench.text import listing
+from bench.text import listing, plural
 
 SAME_TIME = 0.05
 """Sampling times that differ by less than this share count as equal."""
@@ -69,8 +69,8 @@ def _untimed(results: Results, timed: pd.DataFrame) -> str:
     ]
     lacking = f" So nothing is said of {listing(without)}." if without else ""
     return (
-        f"Only {len(timed):,} of {len(results.settings):,} settings have a time: a run that had its device alone. The "
-        f"others are neither in the figure nor on the front.{lacking}"
+        f"A time is known for {len(timed):,} of {plural(len(results.settings), 'setting')}: those with a run that had "
+        f"its device alone. The others are neither in the figure nor on the front.{lacking}"
     )
 
 
