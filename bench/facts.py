@@ -37,6 +37,7 @@ from bench.race import rules, words
 from bench.race.records import FOLDER
 from bench.report import calibration
 from bench.report.formats import short
+from bench.report.render.markdown import escape
 from bench.report.sections.common import learnt_runs
 from bench.report.sections.steps import by_sampler
 from bench.score.calibrated import FEW, smallest
@@ -176,7 +177,7 @@ def of_many(study: str, what: str) -> str:
 
 def steps(study: str, method: str) -> str:
     """How many steps of a sampler are enough, as far as seeds can tell."""
-    return in_words(_known(dict(by_sampler(results(study)))[method])).replace("*", r"\*")
+    return escape(in_words(_known(dict(by_sampler(results(study)))[method])))
 
 
 def scatter(study: str, objective: str, what: str) -> str:

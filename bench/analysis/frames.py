@@ -114,6 +114,11 @@ class Results:
         frame = self._comparable(self.cells[self.cells["net"] == ORACLE])
         return frame.set_index(SHARED).sort_index()
 
+    @property
+    def apart(self) -> pd.DataFrame:
+        """Those of the oracle where they stand apart: none where it is ranked itself."""
+        return self.exact[:0] if self.shown is self.cells else self.exact
+
     @cached_property
     def done(self) -> pd.DataFrame:
         """The comparable cells with a finite FID, best first."""

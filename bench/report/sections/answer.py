@@ -26,6 +26,7 @@ from bench.report.sections.common import (
     several_draws,
     several_seeds,
     spread,
+    versions,
     words,
 )
 from bench.score.judges import with_hash
@@ -65,7 +66,7 @@ def section(results: Results) -> Iterator[Block]:
     lacking = [f"{states[name]} {name}" for name in ("failed", "missing", "stale") if states.get(name)]
     if lacking:
         yield text(Strong(f"Not in these results: {listing(lacking)}"), " (see the section Provenance).")
-    if (codes := results.environments["code"].nunique()) > 1:
+    if (codes := versions(results)) > 1:
         yield text(Strong(f"These results come from {codes} versions of the code"), " (see the section Provenance).")
 
 
@@ -149,11 +150,11 @@ def _how_sure(results: Results, found: Best | None) -> Iterator[Text]:
         return
     members = len(found.members)
     others = (
-        "By the headline judge, only this setting may be the best."
+        "only this setting may be the best."
         if found.members == (0,)
-        else f"By the headline judge, {plural(members, 'setting')} may be the best, as marked in the table below."
+        else f"{plural(members, 'setting')} may be the best, as marked in the table below."
         if members <= MOST
-        else f"By the headline judge, {members} settings may be the best. The table below marks those among its rows."
+        else f"{members} settings may be the best. The table below marks those among its rows."
     )
     mean, value = (short(math.exp(log)) for log in (found.mean, found.value))
     luck: tuple[str | Strong, ...] = (
@@ -170,8 +171,8 @@ def _how_sure(results: Results, found: Best | None) -> Iterator[Text]:
         *luck,
         " The chance that the setting named above really is the best is ",
         Strong(percent(found.chance)),
-        f".{_likelier(results, found)} {others}{_marked(found)}{_alike(found)}{_elsewhere(results)}"
-        f"{_compared(results, found)}",
+        f".{_likelier(results, found)} By the headline judge, {others}{_marked(found)}{_alike(found)}"
+        f"{_elsewhere(results)}{_compared(results, found)}",
     )
 
 

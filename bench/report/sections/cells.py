@@ -71,8 +71,8 @@ def section(results: Results) -> Iterator[Block]:
     own = {i: way for i, way in enumerate(ways, first) if columns[i].title not in ("confidence", "recall")}
     yield table(columns, best_marked(columns, rows, own, first=2))
     yield from left_out(results, len(results.settings), "settings")
-    if len(results.exact) and results.shown is not results.cells:
-        yield text(f"The {plural(len(results.exact), 'cell')} of the oracle are not ranked.")
+    if len(results.apart):
+        yield text(f"The {plural(len(results.apart), 'cell')} of the oracle are not ranked.")
     yield text(_repeated(results))
     yield from _blindness(("fid", *others, "kid", *of_classes(results, "inception_score"), *_shares(results)))
 

@@ -94,6 +94,16 @@ def timed_on(results: Results) -> list[str]:
     return list(dict.fromkeys(map(hardware, different([*jobs, *cells])))) or results.hardware
 
 
+def any_time(results: Results) -> bool:
+    """Whether any epoch or sampling run had its device alone."""
+    return bool(results.epochs["exclusive"].any()) or len(results.batches) > 0
+
+
+def versions(results: Results) -> int:
+    """How many versions of the code these results come from."""
+    return len(set(results.environments.get("code", [])))
+
+
 def timed_seeds(results: Results) -> str:
     """Which training seeds the sampling times are from, where that is not all of them."""
     seeds = sorted(int(seed) for seed in results.done.loc[results.done["sample_time"].notna(), "seed"].unique())
@@ -214,7 +224,7 @@ def shared_note(results: Results) -> str:
     words = [f"{number:,} {noun}{'' if number == 1 else 's'}" for number, noun in named if number]
     if not words:
         return ""
-    if not results.epochs["exclusive"].any() and results.done["sample_time"].isna().all():
+    if not any_time(results):
         return "Other programs used the same device during all runs, so there are no durations."
     return (
         f"During {listing(words)} other programs used the same device. These durations are left out of all tables. A – "

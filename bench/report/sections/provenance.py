@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.analysis.frames import Results
 from bench.report.blocks import Block, Cell, Code, CodeSpan, Column, Span, Spans, Strong, heading, table, text
-from bench.report.sections.common import MOST_ROWS, left_out, numbers
+from bench.report.sections.common import MOST_ROWS, left_out, numbers, versions
 from bench.score.judges import with_hash
 from bench.study import load, yaml12
 from bench.study.study import Study
@@ -21,10 +21,9 @@ REASONS = {"missing": "not run yet", "stale": "scored by another classifier, or 
 def section(results: Results) -> Iterator[Block]:
     """Facts, floor and ceiling, what is missing, the study itself and the commands."""
     yield heading(2, "Provenance")
-    codes = set(results.environments.get("code", []))
-    if len(codes) > 1:
+    if (codes := versions(results)) > 1:
         yield text(
-            Strong(f"Warning: these results come from {len(codes)} versions of the code."),
+            Strong(f"Warning: these results come from {codes} versions of the code."),
             " Their numbers may differ for that reason. Run the older ones again before you draw conclusions.",
         )
     yield table([Column("fact", "left"), Column("value", "left")], _facts(results))

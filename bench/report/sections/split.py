@@ -26,7 +26,7 @@ WAYS = 3
 
 def section(results: Results) -> Iterator[Block]:
     """A row a setting that the oracle has too; nothing where the oracle was not sampled beside trained networks."""
-    if results.exact.empty or results.shown is results.cells or results.bounds is None:
+    if results.apart.empty or results.bounds is None:
         return
     axes = axis_names(results, AXES, CELL)
     judges = other_judges(results)

@@ -160,8 +160,8 @@ def by_sampler(results: Results) -> Iterator[tuple[str, Enough | None]]:
     """
     steps, several = sorted(results.done["sample_steps"].unique()), "T" in results.varying
     frames = [("", learnt_runs(results), "method")]
-    if len(results.exact) and results.shown is not results.cells:
-        frames.append(("oracle, ", results.exact.reset_index(), "way"))
+    if len(results.apart):
+        frames.append(("oracle, ", results.apart.reset_index(), "way"))
     for prefix, frame, by in frames:
         for method, T in _in_order(frame, by):
             own = frame[(frame[by] == method) & (frame["T"] == T)]

@@ -15,6 +15,7 @@ from bench.report.formats import span_of
 from bench.report.sections.common import (
     MODEL,
     MOST_ROWS,
+    any_time,
     axis_cells,
     axis_columns,
     axis_names,
@@ -60,7 +61,7 @@ def section(results: Results) -> Iterator[Block]:
 
 def _how_to_read(results: Results) -> Iterator[str]:
     """What durations, rates and sizes are, as far as there are any."""
-    if results.epochs["exclusive"].any() or len(results.batches):
+    if any_time(results):
         yield (
             f"Measured on {listing(timed_on(results))}. The duration of an epoch is the median of all but the first of "
             "each process, which also warms up. Where there is only one, it is that one. GFLOP/s is images per second "
@@ -72,7 +73,7 @@ def _how_to_read(results: Results) -> Iterator[str]:
 
 
 def _training(results: Results, models: pd.DataFrame) -> Iterator[Block]:
-    if results.epochs["exclusive"].any() or len(results.batches):
+    if any_time(results):
         yield _figure(results)
     many = models["seed"].nunique() > 1
     device = bool(models["peak_device_mb"].notna().any())
