@@ -101,12 +101,13 @@ def verdicts(study: str) -> dict[str, claims.Verdict]:
 def claim(study: str, text: str, what: str) -> str:
     """Of a claim: its ``word``, the ``ratio``, its ``interval``, or how many times ``lower`` the first is.
 
-    :raises LookupError: if its metric is compared by differences.
+    :raises LookupError: for all but the word, if its metric is compared by differences.
     """
     verdict = verdicts(study)[text]
+    if what == "word":
+        return verdict.word
     ratio = _known(verdict.found if verdict.scale == "ratio" else None)
     said: dict[str, Callable[[], str]] = {
-        "word": lambda: verdict.word,
         "ratio": lambda: f"{ratio.value:.2f}",
         "lower": lambda: f"{1 / ratio.value:.2f}" if ratio.value > 0.1 else short(1 / ratio.value),
         "interval": lambda: f"{ratio.low:.2f} to {ratio.high:.2f}",

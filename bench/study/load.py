@@ -21,8 +21,6 @@ LARGEST_MB = 1
 """A larger file is no study."""
 MOST_VALUES = 100_000
 """As many values a study may have; where an alias stands for others, those count again."""
-FORMERLY = {"seed": "demo-1000"}
-"""Old name of a shipped study → its name now."""
 
 
 def available() -> list[str]:
@@ -51,7 +49,7 @@ def load(name: str) -> Study:
 
 
 def _path(name: str) -> Path:
-    path = given(name) if name.endswith((".yaml", ".yml")) else STUDIES / f"{FORMERLY.get(name, name)}.yaml"
+    path = given(name) if name.endswith((".yaml", ".yml")) else STUDIES / f"{name}.yaml"
     if path.is_file():
         return path
     if path.parent == STUDIES:

@@ -41,6 +41,23 @@ def test_what_a_study_says_is_read_from_its_file() -> None:
     assert facts.answer("design recipes train.images") == f"{load('recipes').train.images:,}"
 
 
+def test_a_claim_on_differences_has_a_word_and_no_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
+    text, verdict = next(iter(facts.verdicts("quick").items()))
+    assert facts.answer(f'claim quick "{text}" ratio') == f"{verdict.found.value:.2f}"
+    monkeypatch.setattr(facts, "verdicts", lambda study: {text: verdict._replace(scale="difference")})
+    assert facts.answer(f'claim quick "{text}" word') == verdict.word
+    with pytest.raises(UserError, match="it was not measured"):
+        facts.answer(f'claim quick "{text}" ratio')
+
+
+def test_no_other_judge_has_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    text, verdict = next(iter(facts.verdicts("quick").items()))
+    assert facts.answer(f'panel quick "{text}" supported').endswith(f"of {len(verdict.panel)}")
+    monkeypatch.setattr(facts, "verdicts", lambda study: {text: verdict._replace(panel={})})
+    with pytest.raises(UserError, match="it was not measured"):
+        facts.answer(f'panel quick "{text}" supported')
+
+
 def test_a_row_of_a_measurement_is_found_by_what_it_has() -> None:
     rows = [{"trial": "a", "n": 1}, {"trial": "b, c", "n": [2, 4]}, {"trial": "a", "n": 3}]
     assert facts._at({"rows": rows}, ["rows", "trial=a", "n"]) == 1
@@ -61,7 +78,6 @@ def test_a_first_report_takes_as_long_as_the_jobs_of_one_seed() -> None:
         "best objectives no_such_column",
         "best",
         'claim objectives "no claim" word',
-        'panel demo-1000 "eps < previous on fid" supported',  # which no other judge has scored
         "design objectives train.nothing",
         "perf search rows.trial=nothing.fid",
     ],

@@ -214,8 +214,7 @@ def test_studies_cover_what_the_issue_asks_for() -> None:
     for name in ("quick", "demo"):
         assert len({cell.job.seed for cell in loaded(name).cells}) >= 3
         assert loaded(name).claims
-    assert axis("seed", "net") == axis("demo", "net") == {"scorenet"}
-    assert axis("seed", "objective") == {"previous", "eps"}
+    assert axis("demo", "net") == {"scorenet"}
     assert axis("demo", "objective") >= {"previous", "mean", "eps"}
     assert axis("demo", "T") >= {50, 200, 1000}
     assert axis("demo", "clip") == {False, True}
@@ -241,15 +240,15 @@ def test_the_first_study_compares_the_demos_parts_and_costs_no_more_than_before(
 
 
 def test_the_short_demo_is_a_part_of_the_demo_with_fewer_epochs() -> None:
-    """T = 1,000 alone is left out, which takes most of the time and gives noise after two epochs."""
+    """T = 200 and 1,000 are left out, which take most of the time and give no digits after ten epochs."""
     whole, short = loaded("demo"), loaded("demo-short")
     assert whole.beside == "demo-short"
     assert whole.train == short.train.model_copy(update={"epochs": whole.train.epochs}) != short.train
-    small = [cell for cell in whole.cells if cell.job.T < 1000]
+    small = [cell for cell in whole.cells if cell.job.T == 50]
     assert [(c.job.objective, c.job.T, c.job.seed, c.sampling, c.n) for c in small] == [
         (c.job.objective, c.job.T, c.job.seed, c.sampling, c.n) for c in short.cells
     ]
-    assert short.claims == [claim for claim in whole.claims if "1000" not in claim]
+    assert short.claims == [claim for claim in whole.claims if "200" not in claim and "1000" not in claim]
 
 
 def test_expansion_by_hand(tmp_path: Path) -> None:
@@ -879,7 +878,7 @@ def test_a_sampling_seed_that_is_said_is_meant(make_study: Any) -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["quick", "objectives", "demo-1000", "recipes", "guidance", "replication"])
+@pytest.mark.parametrize("name", ["quick", "objectives", "recipes", "guidance", "replication"])
 def test_committed_results_still_belong_to_their_studies(name: str) -> None:
     """Every cell of a study that was run has its record: sampling seeds say what they were."""
     kept = {path.stem for path in (REFERENCE / "cells").glob("*.json")}

@@ -129,7 +129,7 @@ def test_to_reproduce_a_shipped_study_is_by_name() -> None:
     from bench.report.sections.provenance import section
     from bench.store.store import Store
 
-    study = load.load("demo-1000")
-    for each, file in ((study, "demo-1000"), (study.model_copy(update={"description": "mine"}), "demo-1000.yaml")):
+    study = load.load("quick")
+    for each, file in ((study, "quick"), (study.model_copy(update={"description": "mine"}), "quick.yaml")):
         text = markdown.source(list(section(Results(each, Store(REFERENCE)))))
         assert commands(text)[0][:3] == ["ddpm-bench", "run", file]

@@ -23,8 +23,8 @@ from bench.report.sections.common import (
 )
 from bench.text import listing, plural
 
-STUDIES = ("demo", "demo-short", "demo-1000", "seed")
-"""The studies of the demo: as it is now, with less training, as it was with T = 1,000, and that by its old name."""
+STUDIES = ("demo", "demo-short")
+"""The studies of the demo: its own, and the same with less training."""
 MOST_PAIRS = 24
 """Rows of the table of pairs."""
 MNIST, SIZE = 60_000, 4.3

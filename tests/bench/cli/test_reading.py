@@ -82,9 +82,3 @@ def test_damaged_cells_count_as_missing_and_are_named(tmp_path: Path, capsys: py
     captured = capsys.readouterr()
     assert "4 missing" in captured.out
     assert f"{key}.json" in captured.err
-
-
-def test_the_old_name_of_the_demo_still_reads(capsys: pytest.CaptureFixture[str]) -> None:
-    """Its committed cells keep their keys; an older judge scored them, so a run would score them again."""
-    assert cli.main(["status", "seed"]) == 0
-    assert capsys.readouterr().out.startswith(("demo-1000: 6 cells: 6 done", "demo-1000: 6 cells: 6 stale"))
