@@ -878,7 +878,7 @@ def test_a_sampling_seed_that_is_said_is_meant(make_study: Any) -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["quick", "objectives", "recipes", "guidance", "replication"])
+@pytest.mark.parametrize("name", ["quick", "objectives", "recipes", "guidance", "replication", "demo", "demo-short"])
 def test_committed_results_still_belong_to_their_studies(name: str) -> None:
     """Every cell of a study that was run has its record: sampling seeds say what they were."""
     kept = {path.stem for path in (REFERENCE / "cells").glob("*.json")}
