@@ -293,9 +293,9 @@ def test_shapes_of_study(axes, store, digits, tmp_path):
         assert "## What each choice costs" not in text
 
 
-@pytest.mark.parametrize("name", ["demo", "seed"])
+@pytest.mark.parametrize("name", ["demo", "demo-short"])
 def test_the_demos_claims(name, store, digits):
-    """In the report of the demo's own study, by its name and its old one."""
+    """In the reports of the demo's own study and of its shorter one."""
     study = make_study(name=name, net=["scorenet"], schedule=["linear"], sampler=["ancestral"], sample_steps=[1000])
     fill(study, store, digits)
     text = section_of(markdown_of(Results(study, store)), "The demo's claims")
