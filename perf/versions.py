@@ -61,8 +61,8 @@ def small(content: dict[str, Any]) -> dict[str, Any]:
     return kept | {"train": train, "axes": kept["axes"] | {"seed": [SEED]}, "score": score}
 
 
-def makers(study: Study, store: Store) -> list[str]:
-    """The commits that made the study's results, sorted.
+def makers(study: Study, store: Store) -> dict[str, set[str]]:
+    """Commit → the keys of the study's cells that it made.
 
     :raises UserError: if a record does not say which, as its code was not committed.
     """
@@ -71,7 +71,26 @@ def makers(study: Study, store: Store) -> list[str]:
     if unknown_to_git:
         cells = plural(len(unknown_to_git), "cell")
         raise UserError(f"study '{study.name}': no commit has the code that made {cells}, {unknown_to_git[0]} for one")
-    return sorted({str(record.environment.commit) for record in records})
+    found: dict[str, set[str]] = {}
+    for record in records:
+        found.setdefault(str(record.environment.commit), set()).add(record.config.key)
+    return found
+
+
+def work(made: dict[str, dict[str, set[str]]]) -> Iterator[tuple[str, str]]:
+    """(study, commit) to run, until each cell has had its commit.
+
+    A study may have cells of another one, made by a commit that does not know its axes. So studies of one commit are
+    first, and what they have of others is done.
+
+    :param made: study → commit → keys.
+    """
+    done: set[str] = set()
+    for name, commits in sorted(made.items(), key=lambda one: len(one[1])):
+        for commit, keys in commits.items():
+            if keys - done:
+                yield name, commit
+            done |= keys
 
 
 def command(study: Path, results: Path) -> list[str]:
@@ -111,45 +130,42 @@ def compare(study: Study, old: Store, new: Store) -> dict[str, Any]:
             continue
         difference = differ(before, after)
         found["same scores"] += difference == 0
-        found["largest difference"] = max(found["largest difference"], difference)
-        pair = [store.load_samples(cell.key) for store in (old, new)]
-        found["same images"] += all(
-            one is other is None or (one is not None and other is not None and np.array_equal(one[0], other[0]))
-            for one, other in [pair]
-        )
+        found["largest difference"] = max(found["largest difference"], difference or 0.0)
+        one, other = (store.load_samples(cell.key) for store in (old, new))
+        # a cell that failed has none
+        found["same images"] += one is other if one is None or other is None else np.array_equal(one[0], other[0])
     return found
 
 
-def differ(before: CellRecord, after: CellRecord) -> float:
-    """The largest difference of a score, as a share of the larger value; infinite if one lacks a score or failed."""
+def differ(before: CellRecord, after: CellRecord) -> float | None:
+    """The largest difference of a score, as a share of the larger value. None if one lacks a score, or failed alone."""
     if not isinstance(before, ScoredCell) or not isinstance(after, ScoredCell):
-        return 0.0 if getattr(before, "reason", None) == getattr(after, "reason", "") else float("inf")
+        return 0.0 if getattr(before, "reason", None) == getattr(after, "reason", "") else None
     if before.metrics.keys() != after.metrics.keys():
-        return float("inf")
+        return None
     pairs = ((before.metrics[name], after.metrics[name]) for name in before.metrics)
     return max(abs(a - b) / max(abs(a), abs(b)) if a != b else 0.0 for a, b in pairs)
 
 
-def rows(chosen: Sequence[Study], present: str, folder: Path) -> Iterator[dict[str, Any]]:
-    """A row for each study and each commit that made results of it.
+def rows(pairs: Sequence[tuple[str, str]], present: str, folder: Path) -> Iterator[dict[str, Any]]:
+    """A row for each study and commit.
 
     :param present: the revision that is compared with them.
     :param folder: an empty one, for code and results.
     :raises UserError: if git lacks a commit, or one of them cannot run the study.
     """
-    work = [(study.name, commit) for study in chosen for commit in makers(study, Store(REFERENCE))]
     with ExitStack() as stack:
         # a revision has one results folder for all studies, which so share what scores compare with
-        places = {name: (folder / f"code-{name[:12]}", folder / name) for name in [present, *(of for _, of in work)]}
+        places = {name: (folder / f"code-{name[:12]}", folder / name) for name in [present, *(of for _, of in pairs)]}
         for revision, (tree, _) in places.items():
             stack.enter_context(worktree(revision, tree))
-        for name, commit in work:
+        for name, commit in pairs:
             path = folder / f"{name}.yaml"
             content = yaml12.read((studies.STUDIES / path.name).read_text(encoding="utf-8"))
             path.write_text(yaml12.dump(small(content)), encoding="utf-8")
-            pair = (places[commit], places[present])
-            run_all((tree, command(path, results)) for tree, results in pair)
-            old, new = (Store(results) for _, results in pair)
+            both = (places[commit], places[present])
+            run_all((tree, command(path, results)) for tree, results in both)
+            old, new = (Store(results) for _, results in both)
             yield {"study": name, "made by": commit} | compare(studies.load(str(path)), old, new)
 
 
@@ -169,11 +185,11 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     found = []
     try:
-        known = {study.name: study for study, _ in with_results(None, REFERENCE)}
+        made = {study.name: makers(study, store) for study, store in with_results(None, REFERENCE)}
         for name in args.studies:
-            if name not in known:
-                raise unknown("study", name, known)
-        chosen = [known[name] for name in dict.fromkeys(args.studies or known)]
+            if name not in made:
+                raise unknown("study", name, made)
+        chosen = [(name, commit) for name, commit in work(made) if name in (args.studies or made)]
         with tempfile.TemporaryDirectory() as folder:
             for row in rows(chosen, args.present, Path(folder)):
                 found.append(row)
@@ -181,12 +197,12 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"perf.versions: {error}", file=sys.stderr)
         return 2
-    made = list(claims(found))
-    for bar in made:
+    bars = list(claims(found))
+    for bar in bars:
         print(f"{bar['claim']}: {bar['measured']}")
     if not args.studies:
-        print(save("versions", {"note": NOTE, "options": OPTIONS, "rows": found, "claims": made}))
-    return 0 if all(bar["met"] for bar in made) else 1
+        print(save("versions", {"note": NOTE, "options": OPTIONS, "rows": found, "claims": bars}))
+    return 0 if all(bar["met"] for bar in bars) else 1
 
 
 if __name__ == "__main__":
