@@ -8,7 +8,7 @@ DEVICE ?= auto
 
 .DEFAULT_GOAL := help
 .PHONY: help setup ablate report check change nightly history docs mutants \
-  test test-browser test-ray test-slurm test-wheel lint types \
+  test test-browser test-peers test-ray test-slurm test-wheel lint types \
   perf perf-long perf-compare peers gpu chaos fuzz \
   gpu-wheels baseline ci clean
 
@@ -61,6 +61,10 @@ test-browser: $(VENV)/.ready ## the HTML report in a real browser; needs apt-get
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps axe-playwright-python
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s -m browser tests/bench
 
+test-peers: $(VENV)/.ready ## the comparison with other libraries, beside these libraries
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/perf/test_peers.py tests/perf/test_scoring.py tests/perf/test_parity.py
+
 test-ray: $(VENV)/.ready ## what every executor must do, on a real Ray of two nodes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ray tests/bench
@@ -95,6 +99,7 @@ perf: $(VENV)/.ready ## the machine's speed, the networks' share of it, and timi
 
 perf-long: $(VENV)/.ready ## perf's long runs: quality of the best recipe (three seeds), 100,000 cells, a million images
 	$(BIN)/python -m perf.quality --device $(DEVICE)
+	$(BIN)/python -m perf.recipe
 	$(BIN)/python -m perf.scale
 	$(BIN)/python -m perf.streaming
 	$(BIN)/python -m perf.page
@@ -103,10 +108,10 @@ perf-compare: $(VENV)/.ready ## the gate of speed: HEAD against BASE= (default o
 	@# 4, cannot tell, is no reason to stop a change
 	$(BIN)/python -m perf.compare $(BASE) || [ $$? -eq 4 ]
 
-peers: $(VENV)/.ready ## the harness against diffusers and denoising-diffusion-pytorch (long; interrupt and repeat at will)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
-	$(BIN)/python -m pytest tests/perf/test_peers.py  # without these libraries it is skipped
+peers: test-peers ## the harness against other libraries (long; interrupt and repeat at will); writes reports/perf
 	$(BIN)/python -m perf.peers
+	$(BIN)/python -m perf.scoring
+	$(BIN)/python -m perf.page
 
 gpu: $(VENV)/.ready ## everything worth knowing of a CUDA card, in eight minutes (docs/gpu.md); writes reports/perf
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'

@@ -27,7 +27,7 @@ from bench.score import classifier, distances, eyes, metrics
 from bench.score.classifier import BATCH
 from bench.score.judges import judges_of
 from bench.score.reference import Reference
-from perf.peers import scoring
+from perf import scoring
 from perf.record import save
 
 N, REFERENCE_N = 1000, 5000

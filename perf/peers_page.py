@@ -41,8 +41,6 @@ def section(record: Record) -> Iterator[Block]:
     yield heading(3, "Rates")
     yield _rates(record)
     yield _equal_network(record)
-    yield heading(3, "Scoring")
-    yield from _scoring(record)
     yield heading(3, "The search for each peer's best size")
     yield _search(record)
 
@@ -157,16 +155,6 @@ def _equal_network(record: Record) -> Block:
         f"{_in_words(row['ours_s'])}, diffusers {_in_words(row['diffusers_s'])}. FID of {row['fid_n']:,} images: ours "
         f"{ours}, diffusers {theirs}."
     )
-
-
-def _scoring(record: Record) -> Iterator[Block]:
-    about = record["scoring"]
-    yield text(f"{about['n']:,} images against {about['reference_n']:,}, one extractor for all.")
-    rows = [
-        [row["library"], row["images_per_s"], _raw(row["seconds"]), _fid(row["fid"]), f"{row['ratio']:.2f}×"]
-        for row in about["libraries"]
-    ]
-    yield table([Column("library", "left"), *numbers("images/s", "raw, s", "FID", "time over ours")], rows)
 
 
 def _search(record: Record) -> Block:

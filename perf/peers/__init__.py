@@ -9,7 +9,7 @@ record. All durations are seconds of wall-clock, training alone where they say s
 
     setup: {dataset, dataset_sha256, classifier, target (a share of the ceiling), versions: {library: version}, wall_s
             (of all stages), and every option: seconds, search_seconds, ours_seconds, sampling_seconds, n, search_n,
-            least_n, evaluations, turn_s, batch, repeats, scoring_n, scoring_reference_n, longer, seed, quick}
+            least_n, evaluations, turn_s, batch, repeats, longer, seed, quick}
     bounds: {"<n>": {floor, ceiling, target}}                       FIDs of n test images, of noise, and the target
     contenders: [{id, library, role: "ours"|"best"|"documented", label, settings, recipe: {lr, batch_size, …}, params}]
                                                                      id = "<library>/<role>", or "ours"
@@ -24,9 +24,6 @@ record. All durations are seconds of wall-clock, training alone where they say s
                                                   ratio = seconds / ours; missed: budget_s / ours, a lower bound
     equal_network: {label, batch, steps, n, ours_s: [raw], diffusers_s: [raw], ours_image_steps_per_s,
                     diffusers_image_steps_per_s, ratio, fid_n, ours_fid, diffusers_fid}
-    scoring: {n, reference_n, tolerance,
-              libraries: [{library, seconds: [raw], images_per_s, fid, ratio}]}    ratio = seconds / ours;
-                                                  library "ours, all metrics" computes eight metrics instead of one
 
 A null FID means that samples were not finite.
 """

@@ -16,7 +16,7 @@ from bench.execute import processes
 from bench.paths import LOCAL
 from perf import record
 
-MODULES = ("diffusers", "denoising_diffusion_pytorch", "torchmetrics", "pytorch_fid")
+MODULES = ("diffusers", "denoising_diffusion_pytorch")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,8 +36,8 @@ def _run(argv: list[str] | None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m perf.peers",
         description="Measure ddpm-bench against diffusers and denoising-diffusion-pytorch: rates, quality after equal "
-        "time, time to a target, and scoring against torch-fidelity, torchmetrics and pytorch-fid. Finished stages are "
-        "kept, so that the same command goes on where it was interrupted.",
+        "time, and time to a target. Finished stages are kept, so that the same command goes on where it was "
+        "interrupted.",
     )
     parser.add_argument("--seconds", type=float, help="training time of everybody (default 300)")
     parser.add_argument("--search-seconds", type=float, help="training time of each size of the search (default 60)")

@@ -8,7 +8,7 @@ from bench.errors import UserError
 from bench.images.files import MINIMUM
 from perf.peers.contender import SAMPLE_BATCH
 
-LIBRARIES = ("torch", "diffusers", "denoising-diffusion-pytorch", "torch-fidelity", "torchmetrics", "pytorch-fid")
+LIBRARIES = ("torch", "diffusers", "denoising-diffusion-pytorch")
 TARGET = 1 / 230
 SLACK = 0.97
 """Of the wanted time, what our steps are planned for: a run must end by itself, its rate at zero, and not be late."""
@@ -40,8 +40,6 @@ class Options:
     turn_s: float = 1.5  # a repeat of a rate takes about this long, or one step
     batch: int = SAMPLE_BATCH  # images a pass when the rate of sampling is measured
     repeats: int = 5
-    scoring_n: int = 2000
-    scoring_reference_n: int = 10_000
     longer: bool = True  # give peers that miss the target in the equal time their multiple of ours
     seed: int = 0
     quick: bool = False
@@ -72,7 +70,5 @@ QUICK = Options(
     turn_s=0.1,
     batch=20,
     repeats=2,
-    scoring_n=200,
-    scoring_reference_n=500,
     quick=True,
 )

@@ -33,7 +33,7 @@ SCHEDULE = make_schedule("cosine", 1000)
 
 def setting() -> Setting:
     """What ``ddpm-bench run quick`` trains, for as many steps as are wanted instead of its epochs."""
-    recipe = load("quick").train.model_dump(exclude={"epochs", "images"})
+    recipe = load("quick").cells[0].job.train.model_dump(exclude={"epochs", "images"})
     network = {"net": "unet", "objective": OBJECTIVE, "schedule": "cosine", "T": SCHEDULE.T, "sampler": "ancestral"}
     return Setting("ours", f"unet, {OBJECTIVE}, cosine", network, recipe)
 

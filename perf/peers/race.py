@@ -1,4 +1,4 @@
-"""The whole comparison: rates, quality after equal time, time to a target, and scoring."""
+"""The whole comparison: rates, quality after equal time, and time to a target."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from bench.images import datasets
 from bench.score.scorer import Scorer
 from bench.store.store import Store
-from perf.peers import equal_network, huggingface, lucidrains, ours, scoring
+from perf.peers import equal_network, huggingface, lucidrains, ours
 from perf.peers.build import build
 from perf.peers.contender import Setting, parameters
 from perf.peers.options import AT_LEAST, CURVE, TARGET, Options
@@ -118,13 +118,10 @@ class Race(Stages):
                 break
         runs["ours"].append(self.scored_run(mine, o.seconds, [o.seconds], o.n))
         budgets = self._peers(settings, runs)
-        self.section("one network, and scoring")
+        self.section("one network")
         last = runs["ours"][-1]["snapshots"][-1]
         same = self.equal_network(mine, last["weights"])
         self.say(f"  sampling: ours over diffusers' pipeline {same['ratio']:.2f}")
-        speed = self.scoring_speed()
-        for row in speed["libraries"]:
-            self.say(f"  scoring, {row['library']}: {row['images_per_s']:.0f} images/s")
 
         wall = sum(self._wall.values())
         self.say(f"done; all stages together took {wall / 60:.1f} minutes")
@@ -139,7 +136,6 @@ class Race(Stages):
             "equal_time": self.equal_time(runs, mine),
             "time_to_target": time_to_target(runs, budgets),
             "equal_network": same,
-            "scoring": speed,
         }
 
     def _entrants(self, mine: Setting) -> tuple[dict[str, Setting], list[Record]]:
@@ -213,20 +209,6 @@ class Race(Stages):
         config = {"weights": weights, "evaluations": o.evaluations, "repeats": o.repeats}
         return public(self.stage("equal-network", config, make))
 
-    def scoring_speed(self) -> Record:
-        """The speed of scoring, on test images with noise added."""
-        o = self.options
-
-        def make(_: str) -> Record:
-            random = torch.Generator().manual_seed(o.seed)
-            picked = self.images.test[torch.randperm(len(self.images.test), generator=random)[: o.scoring_n]]
-            noisy = picked + 20 * torch.randn(picked.shape, generator=random)
-            images = noisy.round().clamp(0, 255).to(torch.uint8)
-            return scoring.compare(images, self.images.train[: o.scoring_reference_n], self.scorer, o.repeats)
-
-        config = {"n": o.scoring_n, "reference": o.scoring_reference_n, "repeats": o.repeats}
-        return public(self.stage("scoring", config, make))
-
     # -- words -------------------------------------------------------------------------------------------------
 
     def section(self, title: str) -> None:
@@ -250,7 +232,7 @@ class Race(Stages):
             for role, drawings in (("best", 8), ("documented", 3)):
                 longer = AT_LEAST[role] * hit if o.longer and AT_LEAST[role] * hit > o.seconds else 0.0
                 sections[f"{peer.NAME}/{role}"] = o.seconds + longer + drawings * drawing
-        return sections | {"one network, and scoring": fixed}
+        return sections | {"one network": fixed}
 
     def _describe(self, name: str, setting: Setting) -> Record:
         library, _, role = name.partition("/")

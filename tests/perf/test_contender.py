@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from perf.peers import ours
 from perf.peers.contender import batches, crop, pad, padded_side, train, unit_to_uint8
 
 # -- images ------------------------------------------------------------------------------------------------------------
@@ -83,3 +84,18 @@ def test_a_step_past_several_marks_gives_one_snapshot_for_the_last() -> None:
 
 def test_steps_that_end_give_the_last_snapshot() -> None:
     assert taken(Slow(2.0, count=4), [5.0, math.inf]) == [(5.0, 6.0, 3), (math.inf, 8.0, 4)]
+
+
+# -- ours --------------------------------------------------------------------------------------------------------------
+
+
+def test_our_recipe_is_what_a_study_trains() -> None:
+    """It is read from the study `quick`: its settings must be those of a training."""
+    setting = ours.setting()
+    contender = ours.Ours(setting.using(batch_size=4), seed=0)
+    before = contender.averaged()
+    images = torch.randint(256, (8, 1, 28, 28), dtype=torch.uint8)
+    assert len(list(contender.steps(images, 2))) == 2
+    after = contender.averaged()
+    assert after.keys() == before.keys()
+    assert any(not torch.equal(after[name], before[name]) for name in after)

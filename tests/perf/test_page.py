@@ -93,9 +93,6 @@ def peers() -> dict[str, Any]:
                           "diffusers_s": [2.0, 2.2], "ours_image_steps_per_s": 5000.0,
                           "diffusers_image_steps_per_s": 2500.0, "ratio": 2.0, "fid_n": 100, "ours_fid": 3.0,
                           "diffusers_fid": 3.1},
-        "scoring": {"n": 2000, "reference_n": 10000,
-                    "libraries": [{"library": "ours", "seconds": [1.0], "images_per_s": 2000.0, "fid": 3.0,
-                                   "ratio": 1.0}]},
     }  # fmt: skip
 
 

@@ -18,10 +18,10 @@ from bench.score.scorer import Scorer
 from perf.peers.build import build
 from perf.peers.contender import Setting
 
-for module in ("diffusers", "denoising_diffusion_pytorch", "ema_pytorch", "torchmetrics", "pytorch_fid"):
+for module in ("diffusers", "denoising_diffusion_pytorch", "ema_pytorch"):
     pytest.importorskip(module)
 
-from perf.peers import equal_network, huggingface, lucidrains, ours, race, scoring  # noqa: E402
+from perf.peers import equal_network, huggingface, lucidrains, ours, race  # noqa: E402
 from perf.peers.__main__ import main  # noqa: E402
 from perf.peers.options import Options  # noqa: E402
 from perf.peers.race import Race, reached, time_to_target  # noqa: E402
@@ -43,8 +43,6 @@ OPTIONS = Options(
     turn_s=1,
     batch=2,
     repeats=1,
-    scoring_n=60,
-    scoring_reference_n=80,
 )
 
 
@@ -158,33 +156,6 @@ def test_comparison_of_samplers_is_of_raw_seconds() -> None:
     assert found["ratio"] == pytest.approx(sum(found["diffusers_s"]) / sum(found["ours_s"]))
 
 
-# -- one FID, four libraries -------------------------------------------------------------------------------------------
-
-
-def noisy(images: Tensor) -> Tensor:
-    noise = 60 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
-    return (images + noise).round().clamp(0, 255).to(torch.uint8)
-
-
-def scorer_of(world: Any) -> Scorer:
-    return Scorer("mnist", world.images, world.store, torch.device("cpu"))
-
-
-def test_every_library_finds_the_same_fid(world: Any) -> None:
-    found = scoring.compare(noisy(world.images.test), world.images.train, scorer_of(world), repeats=1)
-    rows = {row["library"]: row for row in found["libraries"]}
-    assert set(rows) == {"ours", scoring.ALL, "torch-fidelity", "torchmetrics", "pytorch-fid"}
-    for row in rows.values():
-        assert row["fid"] == pytest.approx(rows["ours"]["fid"], rel=scoring.TOLERANCE)
-        assert len(row["seconds"]) == 1
-
-
-def test_a_library_that_disagrees_stops_the_comparison(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "_torchmetrics", lambda *_: lambda: 123.0)
-    with pytest.raises(ArithmeticError, match="torchmetrics has an FID of 123"):
-        scoring.compare(noisy(world.images.test[:60]), world.images.train[:80], scorer_of(world), repeats=1)
-
-
 # -- the whole ---------------------------------------------------------------------------------------------------------
 
 
@@ -222,7 +193,8 @@ def tiny_race(world: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Race
     monkeypatch.setattr(ours, "setting", lambda: TINY["ours"])
 
     def make(options: Options = OPTIONS) -> Race:
-        return Race(options, world.store, world.images, scorer_of(world), lambda line: None, Ticks())
+        scorer = Scorer("mnist", world.images, world.store, torch.device("cpu"))
+        return Race(options, world.store, world.images, scorer, lambda line: None, Ticks())
 
     return make
 

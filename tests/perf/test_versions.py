@@ -18,6 +18,7 @@ from bench.study import yaml12
 from bench.study.model import Cell
 from bench.study.study import Study
 from perf import versions
+from perf.record import load
 from tests.records import FLOOR, environment, failed_cell, sampled, scored_cell
 
 SCORES = {**FLOOR, "fid": 3.5}
@@ -150,6 +151,13 @@ def test_a_command_that_fails_ends_the_others(tmp_path: Path) -> None:
     waiting = [sys.executable, "-c", "import time; time.sleep(600)"]
     with pytest.raises(UserError, match=rf"^the code of {tmp_path.name} cannot run it: what is wrong$"):
         versions.run_all([(tmp_path, failing), (tmp_path, waiting)])
+
+
+def test_what_the_findings_say_of_older_code_is_so() -> None:
+    """docs/findings.md says that nothing differs."""
+    record = load()["versions"]
+    assert record["claims"] == list(versions.claims(record["rows"]))
+    assert all(bar["met"] for bar in record["claims"])
 
 
 def test_a_study_that_has_no_results(capsys: pytest.CaptureFixture[str]) -> None:
