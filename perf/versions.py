@@ -166,7 +166,18 @@ def rows(pairs: Sequence[tuple[str, str]], present: str, folder: Path) -> Iterat
             both = (places[commit], places[present])
             run_all((tree, command(path, results)) for tree, results in both)
             old, new = (Store(results) for _, results in both)
-            yield {"study": name, "made by": commit} | compare(studies.load(str(path)), old, new)
+            study = studies.load(str(path))
+            check_code(study, old, commit)
+            yield {"study": name, "made by": commit} | compare(study, old, new)
+
+
+def check_code(study: Study, store: Store, commit: str) -> None:
+    """Refuse results of other code: by the present one on both sides everything would be alike.
+
+    :raises UserError: if another commit made a cell.
+    """
+    if others := makers(study, store).keys() - {commit}:
+        raise UserError(f"the runs of {commit[:12]} were made by the code of {', '.join(sorted(others))}")
 
 
 def claims(found: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -127,6 +127,15 @@ def test_the_commits_that_made_results(study: Study, tmp_path: Path) -> None:
         versions.makers(study, store)
 
 
+def test_results_of_other_code_are_refused(study: Study, tmp_path: Path) -> None:
+    """If both sides ran the present code, all would be alike."""
+    store = Store(tmp_path / "results")
+    store.write(study.cells[0].key, scored_cell(study.cells[0], environment=environment(commit="a" * 40)))
+    versions.check_code(study, store, "a" * 40)
+    with pytest.raises(UserError, match=f"the runs of {'b' * 12} were made by the code of {'a' * 40}"):
+        versions.check_code(study, store, "b" * 40)
+
+
 def test_cells_of_another_study_are_done_with_it() -> None:
     """The commit of `plain` need not know the axes of `more`, which has some of its cells."""
     made = {"more": {"new": {"c", "d"}, "old": {"a", "b"}}, "plain": {"old": {"a", "b", "e"}}}
