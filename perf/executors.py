@@ -29,7 +29,7 @@ from bench.store.records import JobRecord, TrainedJob
 from bench.store.store import Store
 from bench.study.load import load
 from perf import clusters, harness
-from perf.record import claim, save
+from perf.record import claim, in_words, save
 
 STUDY = {
     "train": {"epochs": 2, "images": 3200, "batch_size": 32},
@@ -142,7 +142,7 @@ def main() -> int:
         "from the start of the batch script, so that waiting in the queue is left out."
     )
     for bar in content["claims"]:
-        print(f"{bar['claim']}: {bar['measured']} ({bar['bar']}{'' if bar['met'] else ', missed'})")
+        print(in_words(bar))
     print(save("executors", {"note": note} | content, device=torch.device("cpu")))
     shutil.rmtree(base, ignore_errors=True)
     return 0

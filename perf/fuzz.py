@@ -40,7 +40,7 @@ from bench.store.records import CellRecord, JobRecord
 from bench.store.store import Store, encode
 from bench.store.tensors import Resume
 from bench.study import load
-from perf.record import claim, save
+from perf.record import claim, in_words, save
 
 MOST_S, MOST_MB = 10.0, 2000
 ODD: tuple[Any, ...] = (
@@ -321,7 +321,7 @@ def main() -> int:
     for row in content["rows"]:
         print(row)
     for bar in content["claims"]:
-        print(f"{bar['claim']}: {bar['measured']} ({bar['bar']}{'' if bar['met'] else ', missed'})")
+        print(in_words(bar))
     if not options.reader:
         print(save("fuzz", content, device=torch.device("cpu")))
     return bool(content["faults"])

@@ -28,7 +28,7 @@ from bench.paths import REFERENCE, ROOT
 from bench.store.records import JobRecord, TrainedJob
 from bench.store.store import Store
 from bench.study.load import load
-from perf.record import claim, save
+from perf.record import claim, in_words, save
 from perf.scale import fill, make_study
 
 CELLS = 1000
@@ -145,7 +145,7 @@ def main(argv: list[str] | None = None) -> int:
     found = jobs(Store(args.results), keys)
     made = claims(found, raw)
     for bar in made:
-        print(f"{bar['claim']}: {bar['measured']} ({bar['bar']}{'' if bar['met'] else ', missed'})")
+        print(in_words(bar))
     print(save("harness", {"seconds": raw, "rows": found, "claims": made}, device=torch.device("cpu")))
     return 0
 

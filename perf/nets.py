@@ -19,7 +19,7 @@ from bench.job import speed
 from ddpm.nets import NETS
 from perf.record import save
 from perf.roofline import tuned
-from perf.rounds import command
+from perf.rounds import command, ratio
 
 DEFAULT = "unet"
 """The network that the others are compared with."""
@@ -35,16 +35,11 @@ def rows(nets: Sequence[str], raw: Mapping[str, Sequence[float]], images: int) -
         {
             "net": net,
             "training, ms an image": 1000 * statistics.median(raw[f"{net} training"]) / images,
-            "training, of unet's time": _ratio(raw, net, "training"),
-            "sampling, of unet's time": _ratio(raw, net, "sampling"),
+            "training, of unet's time": ratio(raw[f"{net} training"], raw[f"{DEFAULT} training"]),
+            "sampling, of unet's time": ratio(raw[f"{net} sampling"], raw[f"{DEFAULT} sampling"]),
         }
         for net in nets
     ]
-
-
-def _ratio(raw: Mapping[str, Sequence[float]], net: str, task: str) -> float:
-    pairs = zip(raw[f"{net} {task}"], raw[f"{DEFAULT} {task}"], strict=True)
-    return statistics.median(own / default for own, default in pairs)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -24,7 +24,7 @@ from bench.paths import LOCAL
 from bench.sinks.console import show
 from bench.store.store import Store
 from bench.study import load
-from perf.record import claim, save
+from perf.record import claim, in_words, save
 
 STUDY = Path(__file__).parent / "quality.yaml"
 SHARE = 1 / 1000
@@ -100,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
     if found:
         made = claims(found)
         for bar in made:
-            print(f"{bar['claim']}: {bar['measured']} ({bar['bar']}{'' if bar['met'] else ', missed'})")
+            print(in_words(bar))
         print(save("quality", {"recipe": chosen.train.model_dump(), "rows": found, "claims": made}, device=device))
     return 0 if len(found) == len(chosen.cells) else 1
 

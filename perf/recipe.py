@@ -19,7 +19,7 @@ from bench.race.entries import Racer, chosen
 from bench.race.records import FOLDER, Attempt, RaceRecord, Side, present, records, text_of
 from bench.race.rules import RUNS, N, track_of
 from bench.race.seeds import seeds_of
-from perf.record import claim, save
+from perf.record import claim, in_words, save
 
 TRACK, RECIPE = "cpu2", "unet-v"
 NOTE = (
@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"\n{words.outcome(attempt)}")
     made = claims(attempt, record)
     for bar in made:
-        print(f"{bar['claim']}: {bar['measured']} ({bar['bar']}{'' if bar['met'] else ', missed'})")
+        print(in_words(bar))
     sides = [side for side in (attempt.entry, attempt.against) if side is not None]
     kept = {"note": NOTE, "rows": [row(side, attempt) for side in sides], "claims": made}
     print(save("recipe", kept | {"attempt": json.loads(text_of(attempt))}))

@@ -42,6 +42,11 @@ def load(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
 
 
+def in_words(bar: dict[str, Any]) -> str:
+    """A bar (:func:`claim`) as a line of the terminal."""
+    return f"{bar['claim']}: {bar['measured']} ({bar['bar']}{'' if bar['met'] else ', missed'})"
+
+
 def claim(what: str, bar: str, measured: str, met: bool) -> dict[str, Any]:
     """A row of a measurement's ``claims``, all of which open the page of :mod:`perf.page`."""
     return {"claim": what, "bar": bar, "measured": measured, "met": met}

@@ -29,7 +29,7 @@ from bench.store.store import Store
 from ddpm.denoiser import Net
 from ddpm.nets import NETS
 from perf import convolutions, step
-from perf.record import claim, save
+from perf.record import claim, in_words, save
 from perf.rounds import command
 
 BARS = {"unet training": 0.65, "unet sampling": 0.80}
@@ -126,7 +126,7 @@ def _run(device: torch.device, rounds: int) -> None:
     found = rows(works, raw, yardstick)
     bars = claims(found, raw)
     for bar in bars:
-        print(f"  {bar['claim']}: {bar['measured']} ({bar['bar']}{'' if bar['met'] else ', missed'})")
+        print(f"  {in_words(bar)}")
     divided = step.measure(device, STEPS * rounds)
     for part, seconds in divided["seconds"].items():
         print(f"  {part:18} {1000 * statistics.median(seconds):7.2f} ms a training step")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 from collections.abc import Callable, Sequence
 
@@ -10,6 +11,11 @@ import torch
 
 from bench.errors import UserError
 from bench.machine import devices
+
+
+def ratio(theirs: Sequence[float], ours: Sequence[float]) -> float:
+    """The median over rounds of one time over another of the same round."""
+    return statistics.median(one / other for one, other in zip(theirs, ours, strict=True))
 
 
 def command(

@@ -17,6 +17,8 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,17 +32,19 @@ from bench.images import datasets
 from bench.images.grids import png
 from bench.score import classifier, metrics
 from bench.score.classifier import BATCH
-from bench.score.distances import Moments
 from bench.score.learning import JudgeNetwork
 from bench.score.reference import Reference
 from bench.score.scorer import Scorer
 from bench.store.store import Store
 from perf.record import claim, save
+from perf.rounds import ratio
 
 TOLERANCE = 1e-3
 N, REFERENCE_N = 2000, 10_000
 ROUNDS = 11
 OURS, ALL = "ours", "ours, all metrics"
+MODULES = {"torch-fidelity": "torch_fidelity", "torchmetrics": "torchmetrics", "pytorch-fid": "pytorch_fid"}
+"""Other library → its module."""
 NOTE = (
     f"{N:,} images were scored against {REFERENCE_N:,}, in turn. All libraries have the same extractor. What can be "
     "prepared of the reference is prepared, and not timed."
@@ -96,7 +100,8 @@ def compare(images: Tensor, reference: Tensor, scorer: Scorer, rounds: int) -> d
     """
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # theirs
-        ways = {name: way(images, reference, scorer, Path(folder)) for name, way in LIBRARIES.items()}
+        given = Given(images, reference, scorer, Path(folder))
+        ways = {name: way(given) for name, way in LIBRARIES.items()}
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         fids: dict[str, float] = {}
         for turn in range(rounds + 1):
@@ -120,51 +125,62 @@ def rows(libraries: dict[str, Any]) -> Iterator[dict[str, Any]]:
             "seconds": statistics.median(found["seconds"]),
             "shortest": min(found["seconds"]),
             "longest": max(found["seconds"]),
-            "time over ours": _ratio(found["seconds"], libraries[OURS]["seconds"]),
+            "time over ours": ratio(found["seconds"], libraries[OURS]["seconds"]),
             "FID": found["fid"],
         }
-
-
-def _ratio(theirs: Sequence[float], ours: Sequence[float]) -> float:
-    return statistics.median(one / other for one, other in zip(theirs, ours, strict=True))
 
 
 def claims(libraries: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Ours against the fastest of the others."""
     others = {name: found["seconds"] for name, found in libraries.items() if name not in (OURS, ALL)}
-    ratios = {name: _ratio(seconds, libraries[OURS]["seconds"]) for name, seconds in others.items()}
+    ratios = {name: ratio(seconds, libraries[OURS]["seconds"]) for name, seconds in others.items()}
     fastest = min(ratios, key=ratios.__getitem__)
     what = f"FID alone, the time of the fastest other library ({fastest}) over ours"
     yield claim(what, "≥ 1×", f"{ratios[fastest]:.2f}×", ratios[fastest] >= 1)
 
 
-def _features(images: Tensor, scorer: Scorer) -> classifier.Features:
-    return classifier.extract(scorer.network, images)
+@dataclass(frozen=True)
+class Given:
+    """What all score: uint8 images (n, 1, H, W), the reference's, whose network, and a folder for files."""
+
+    images: Tensor
+    reference: Tensor
+    scorer: Scorer
+    folder: Path
+
+    @cached_property
+    def kept(self) -> Reference:
+        """The reference, as the network sees it."""
+        return Reference(self.seen(self.reference).features)
+
+    def seen(self, images: Tensor) -> classifier.Features:
+        """What the network sees."""
+        return classifier.extract(self.scorer.network, images)
 
 
-def _ours(images: Tensor, reference: Tensor, scorer: Scorer, _: Path) -> Callable[[], float]:
-    kept = Reference(_features(reference, scorer).features)
-    return lambda: metrics.fid(_features(images, scorer), kept)
+def _ours(given: Given) -> Callable[[], float]:
+    kept = given.kept
+    return lambda: metrics.fid(given.seen(given.images), kept)
 
 
-def _all_metrics(images: Tensor, reference: Tensor, scorer: Scorer, _: Path) -> Callable[[], float]:
-    kept = Reference(_features(reference, scorer).features)
-    return lambda: metrics.score(_features(images, scorer), kept)["fid"]
+def _all_metrics(given: Given) -> Callable[[], float]:
+    kept = given.kept
+    return lambda: metrics.score(given.seen(given.images), kept)["fid"]
 
 
-def _torch_fidelity(images: Tensor, reference: Tensor, scorer: Scorer, folder: Path) -> Callable[[], float]:
+def _torch_fidelity(given: Given) -> Callable[[], float]:
     from torch_fidelity import calculate_metrics
 
     from bench.score import fidelity
 
-    extractor = fidelity.register("mnist", scorer.classifier, scorer.network)
+    extractor = fidelity.register("mnist", given.scorer.classifier, given.scorer.network)
 
     def score() -> float:
         found = calculate_metrics(
-            input1=Images(images),
-            input2=Images(reference),
+            input1=Images(given.images),
+            input2=Images(given.reference),
             input2_cache_name="reference",  # its statistics are kept there by the round that is not counted
-            cache_root=str(folder / "torch-fidelity"),
+            cache_root=str(given.folder / "torch-fidelity"),
             fid=True,
             feature_extractor=extractor,
             batch_size=BATCH,
@@ -177,44 +193,49 @@ def _torch_fidelity(images: Tensor, reference: Tensor, scorer: Scorer, folder: P
     return score
 
 
-def _torchmetrics(images: Tensor, reference: Tensor, scorer: Scorer, _: Path) -> Callable[[], float]:
+def _torchmetrics(given: Given) -> Callable[[], float]:
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     # in float64, as its documentation recommends; what is kept of the reference outlives a reset
-    metric = FrechetInceptionDistance(Flat(scorer.network), reset_real_features=False)
-    for batch in reference.split(BATCH):
+    metric = FrechetInceptionDistance(Flat(given.scorer.network), reset_real_features=False)
+    for batch in given.reference.split(BATCH):
         metric.update(batch, real=True)
 
     def score() -> float:
         metric.reset()
-        for batch in images.split(BATCH):
+        for batch in given.images.split(BATCH):
             metric.update(batch, real=False)
         return float(metric.compute())
 
     return score
 
 
-def _pytorch_fid(images: Tensor, reference: Tensor, scorer: Scorer, folder: Path) -> Callable[[], float]:
+def _pytorch_fid(given: Given) -> Callable[[], float]:
     from pytorch_fid import fid_score
 
-    files = folder / "png"
+    moments, network = given.kept.moments, given.scorer.network
+    files, statistics_file = given.folder / "png", given.folder / "reference.npz"
     files.mkdir()
-    for i, image in enumerate(images):
+    for i, image in enumerate(given.images):
         (files / f"{i:06}.png").write_bytes(png(image))
-    moments, network = Moments.of(_features(reference, scorer).features), scorer.network
-    np.savez(folder / "reference.npz", mu=moments.mean, sigma=moments.covariance)
-    arguments = {"batch_size": min(BATCH, len(images)), "dims": network.features, "device": "cpu", "num_workers": 0}
+    np.savez(statistics_file, mu=moments.mean, sigma=moments.covariance)
+    arguments = {
+        "batch_size": min(BATCH, len(given.images)),
+        "dims": network.features,
+        "device": "cpu",
+        "num_workers": 0,
+    }
 
     def score() -> float:
         model = Pooled(network)
         ours = fid_score.compute_statistics_of_path(str(files), model, **arguments)
-        theirs = fid_score.compute_statistics_of_path(str(folder / "reference.npz"), model, **arguments)
+        theirs = fid_score.compute_statistics_of_path(str(statistics_file), model, **arguments)
         return float(fid_score.calculate_frechet_distance(*ours, *theirs))
 
     return score
 
 
-LIBRARIES: dict[str, Callable[[Tensor, Tensor, Scorer, Path], Callable[[], float]]] = {
+LIBRARIES: dict[str, Callable[[Given], Callable[[], float]]] = {
     OURS: _ours,
     ALL: _all_metrics,
     "torch-fidelity": _torch_fidelity,
@@ -239,7 +260,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.rounds < 1:
             raise UserError(f"--rounds must be at least 1, not {args.rounds}")
-        for module in ("torch_fidelity", "torchmetrics", "pytorch_fid"):
+        for module in MODULES.values():
             if find_spec(module) is None:
                 raise UserError(f"{module} is not installed: pip install -e '.[peers]'")
     except UserError as error:

@@ -61,6 +61,14 @@ def small(content: dict[str, Any]) -> dict[str, Any]:
     return kept | {"train": train, "axes": kept["axes"] | {"seed": [SEED]}, "score": score}
 
 
+def small_copy(name: str, folder: Path) -> Path:
+    """Write the small form of a study that comes with the project; its file."""
+    path = folder / f"{name}.yaml"
+    content = yaml12.read((studies.STUDIES / path.name).read_text(encoding="utf-8"))
+    path.write_text(yaml12.dump(small(content)), encoding="utf-8")
+    return path
+
+
 def makers(study: Study, store: Store) -> dict[str, set[str]]:
     """Commit → the keys of the study's cells that it made.
 
@@ -160,9 +168,7 @@ def rows(pairs: Sequence[tuple[str, str]], present: str, folder: Path) -> Iterat
         for revision, (tree, _) in places.items():
             stack.enter_context(worktree(revision, tree))
         for name, commit in pairs:
-            path = folder / f"{name}.yaml"
-            content = yaml12.read((studies.STUDIES / path.name).read_text(encoding="utf-8"))
-            path.write_text(yaml12.dump(small(content)), encoding="utf-8")
+            path = small_copy(name, folder)
             both = (places[commit], places[present])
             run_all((tree, command(path, results)) for tree, results in both)
             old, new = (Store(results) for _, results in both)

@@ -21,7 +21,7 @@ from perf import clusters
 from perf.chaos import on_ray, on_slurm
 from perf.chaos.lab import GONE_S, ONE, STUDY, Found, Lab
 from perf.chaos.local import LOCAL, Scenario, kills
-from perf.record import claim, load, save
+from perf.record import claim, in_words, load, save
 
 RECOVERY_S = {"local": 30.0, "ray": 60.0, "slurm": 120.0}
 """Executor → seconds that work after a fault may begin later than work of an undisturbed command does."""
@@ -175,7 +175,7 @@ def main() -> int:
         for one in EXECUTORS[name](base / name, quiet, round(options.kills * SHARE[name]), options.only, options.seed)
     ]
     for bar in claims(rows):
-        print(f"{bar['claim']}: {bar['measured']} ({bar['bar']}{'' if bar['met'] else ', missed'})")
+        print(in_words(bar))
     print(keep(rows))
     wrong = any(row.get("wrong") for row in rows)
     if not wrong:

@@ -12,9 +12,6 @@ from torch import Tensor
 from bench.score.scorer import Scorer
 from perf import scoring
 
-LIBRARIES = {"torchmetrics": "torchmetrics", "pytorch-fid": "pytorch_fid"}
-"""Of the peers: library → its module."""
-
 
 def _noisy(images: Tensor) -> Tensor:
     noise = 60 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
@@ -24,7 +21,7 @@ def _noisy(images: Tensor) -> Tensor:
 @pytest.fixture
 def scorer(world: Any, monkeypatch: pytest.MonkeyPatch) -> Scorer:
     """A tiny one; libraries that are not installed are left out."""
-    for name, module in LIBRARIES.items():
+    for name, module in scoring.MODULES.items():
         if find_spec(module) is None:
             monkeypatch.delitem(scoring.LIBRARIES, name)
     return Scorer("mnist", world.images, world.store, torch.device("cpu"))

@@ -14,7 +14,6 @@ from bench.paths import REFERENCE
 from bench.store.lookup import with_results
 from bench.store.store import Store
 from bench.study import load as studies
-from bench.study import yaml12
 from bench.study.model import Cell
 from bench.study.study import Study
 from perf import versions
@@ -22,14 +21,6 @@ from perf.record import load
 from tests.records import FLOOR, environment, failed_cell, sampled, scored_cell
 
 SCORES = {**FLOOR, "fid": 3.5}
-
-
-def _small(name: str, folder: Path) -> Study:
-    """The small copy of a study, as it is run."""
-    path = folder / f"{name}.yaml"
-    content = yaml12.read((studies.STUDIES / path.name).read_text(encoding="utf-8"))
-    path.write_text(yaml12.dump(versions.small(content)), encoding="utf-8")
-    return studies.load(str(path))
 
 
 @pytest.mark.parametrize("name", [study.name for study, _ in with_results(None, REFERENCE)])
@@ -46,7 +37,7 @@ def test_a_small_copy_has_every_cell_of_one_seed(name: str, tmp_path: Path) -> N
             for cell in study.cells
         }
 
-    copy, whole = _small(name, tmp_path), studies.load(name)
+    copy, whole = studies.load(str(versions.small_copy(name, tmp_path))), studies.load(name)
     assert settings(copy) == settings(whole)
     trained = [cell.job for cell in copy.cells if cell.job.train.epochs]
     assert {job.seed for job in trained} == {versions.SEED}
